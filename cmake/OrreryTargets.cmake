@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+# How a folder of the house becomes a target. A folder is one static library whose headers are listed as a file
+# set, so that each header is also compiled alone (target all_verify_interface_header_sets).
+
+option(ORRERY_BUILD_TESTS "Build the tests" ON)
+option(ORRERY_BUILD_BENCHMARKS "Build the benchmarks" OFF)
+set(ORRERY_CPU_ARCH "native" CACHE STRING "-march of the CPU kernels: native, x86-64-v3, ...")
+set(ORRERY_SANITIZE "" CACHE STRING "Comma-separated sanitizers, for example address or address,undefined")
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+find_program(ORRERY_CCACHE ccache)
+if(ORRERY_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${ORRERY_CCACHE})
+endif()
+
+add_library(orrery_flags INTERFACE)
+target_compile_options(orrery_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -Wswitch-enum -Werror)
+if(ORRERY_SANITIZE)
+  target_compile_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE})
+endif()
+
+# orrery_library(NAME SOURCES a.cpp... HEADERS a.h... DEPS folder... PRIVATE_DEPS target...)
+# DEPS are other folders of the house; PRIVATE_DEPS are outside libraries, which stay out of public headers.
+function(orrery_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;HEADERS;DEPS;PRIVATE_DEPS" ${ARGN})
+  add_library(orrery_${name} STATIC ${arg_SOURCES})
+  target_sources(orrery_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${arg_HEADERS})
+  set_target_properties(orrery_${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+  list(TRANSFORM arg_DEPS PREPEND orrery_)
+  target_link_libraries(orrery_${name} PUBLIC ${arg_DEPS} PRIVATE orrery_flags ${arg_PRIVATE_DEPS})
+endfunction()
+
+# orrery_unit_tests(NAME SOURCES a_test.cpp... DEPS folder... PRIVATE_DEPS target... LABELS unit...)
+# One executable per folder of tests; every test case becomes a ctest of its own.
+function(orrery_unit_tests name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;PRIVATE_DEPS;LABELS" ${ARGN})
+  if(NOT arg_LABELS)
+    set(arg_LABELS unit)
+  endif()
+  add_executable(test_${name} ${arg_SOURCES})
+  list(TRANSFORM arg_DEPS PREPEND orrery_)
+  # Tests are compiled light: half the time of -O2 -g, and they run for milliseconds.
+  target_compile_options(test_${name} PRIVATE -O1 -g1)
+  target_compile_definitions(test_${name} PRIVATE ORRERY_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+                                                  ORRERY_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
+  target_link_libraries(test_${name} PRIVATE orrery_flags ${arg_DEPS} ${arg_PRIVATE_DEPS} GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(test_${name} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300)
+endfunction()
