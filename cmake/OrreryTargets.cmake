@@ -52,3 +52,15 @@ function(orrery_unit_tests name)
   target_link_libraries(test_${name} PRIVATE orrery_flags ${arg_DEPS} ${arg_PRIVATE_DEPS} GTest::gmock GTest::gtest_main)
   gtest_discover_tests(test_${name} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300)
 endfunction()
+
+# orrery_compile_fail_test(NAME FILE bad.cpp EXPECT regex)
+# A ctest that passes only when the compiler refuses the file with an error message that matches the regex (quotes in
+# messages are plain ', since the locale is C). The message is required, else a typo in the file would pass as well.
+function(orrery_compile_fail_test name)
+  cmake_parse_arguments(arg "" "FILE;EXPECT" "" ${ARGN})
+  add_test(NAME compile_fail.${name}
+           COMMAND ${CMAKE_CXX_COMPILER} -std=c++20 -fsyntax-only -fdiagnostics-color=never -I${PROJECT_SOURCE_DIR}
+                   ${CMAKE_CURRENT_SOURCE_DIR}/${arg_FILE})
+  set_tests_properties(compile_fail.${name} PROPERTIES ENVIRONMENT LC_ALL=C LABELS unit
+                                                       PASS_REGULAR_EXPRESSION "error: [^\n]*${arg_EXPECT}")
+endfunction()
