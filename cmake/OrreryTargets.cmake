@@ -21,7 +21,8 @@ endif()
 add_library(orrery_flags INTERFACE)
 target_compile_options(orrery_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -Wswitch-enum -Werror)
 if(ORRERY_SANITIZE)
-  target_compile_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE} -fno-omit-frame-pointer)
+  # -Wno-tsan: the headers of SimGrid use atomic_thread_fence, which the thread sanitizer warns of.
+  target_compile_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE} -fno-omit-frame-pointer -Wno-tsan)
   target_link_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE})
 endif()
 
@@ -36,12 +37,18 @@ function(orrery_library name)
   target_link_libraries(orrery_${name} PUBLIC ${arg_DEPS} PRIVATE orrery_flags ${arg_PRIVATE_DEPS})
 endfunction()
 
-# orrery_unit_tests(NAME SOURCES a_test.cpp... DEPS folder... PRIVATE_DEPS target... LABELS unit...)
-# One executable per folder of tests; every test case becomes a ctest of its own.
+add_custom_target(orrery_tests COMMENT "Every test executable of this configuration")
+
+# orrery_unit_tests(NAME SOURCES a_test.cpp... DEPS folder... PRIVATE_DEPS target... LABELS unit... PROCESSORS n)
+# One executable per folder of tests; every test case becomes a ctest of its own. PROCESSORS is for cases that start
+# several ranks: ctest then runs fewer of them at once.
 function(orrery_unit_tests name)
-  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;PRIVATE_DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "" "PROCESSORS" "SOURCES;DEPS;PRIVATE_DEPS;LABELS" ${ARGN})
   if(NOT arg_LABELS)
     set(arg_LABELS unit)
+  endif()
+  if(NOT arg_PROCESSORS)
+    set(arg_PROCESSORS 1)
   endif()
   add_executable(test_${name} ${arg_SOURCES})
   list(TRANSFORM arg_DEPS PREPEND orrery_)
@@ -50,7 +57,9 @@ function(orrery_unit_tests name)
   target_compile_definitions(test_${name} PRIVATE ORRERY_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
                                                   ORRERY_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
   target_link_libraries(test_${name} PRIVATE orrery_flags ${arg_DEPS} ${arg_PRIVATE_DEPS} GTest::gmock GTest::gtest_main)
-  gtest_discover_tests(test_${name} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300)
+  add_dependencies(orrery_tests test_${name})
+  gtest_discover_tests(test_${name} DISCOVERY_TIMEOUT 60
+                       PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300 PROCESSORS ${arg_PROCESSORS})
 endfunction()
 
 # orrery_compile_fail_test(NAME FILE bad.cpp EXPECT regex)
