@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/ids.h"
+#include "base/units.h"
+#include "program/dtype.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+// The machines: `cluster/1` and `device/1`. Heterogeneous by design: groups of equal nodes; devices are numbered by
+// group, node, index. All bandwidths are per direction. What a cluster costs to use (times, efficiencies) is not
+// here but in a calibration.
+
+namespace orrery {
+
+using DeviceIndex = Id<struct DeviceTag>;
+
+enum class DeviceKind : std::uint8_t { cuda, hip, cpu };
+
+/// One accelerator, or one CPU rank. Absent: unknown (null in the file), an error where it is needed.
+struct Device {
+  std::string name;
+  DeviceKind kind = DeviceKind::cuda;
+  std::map<DType, FlopsPerSecond> peak;  // dense peak rate per dtype
+  std::optional<Bytes> memory;           // as the driver reports it
+  std::optional<BytesPerSecond> memory_bandwidth;
+  std::optional<std::int64_t> num_sms;
+  std::optional<Watts> idle_power, power_limit;
+};
+
+enum class ScaleUpKind : std::uint8_t { none, nvlink, xgmi, pcie, shared_memory };
+
+/// The domain in which devices reach each other without a NIC: usually a node, or a rack of several nodes.
+struct ScaleUp {
+  ScaleUpKind kind = ScaleUpKind::none;
+  std::int64_t span_nodes = 1;
+  std::optional<BytesPerSecond> per_device;
+  std::optional<Seconds> latency;
+};
+
+struct Nics {
+  std::int64_t per_node = 0;
+  std::optional<BytesPerSecond> each;
+  std::int64_t rails = 1;
+  std::optional<Seconds> latency;
+};
+
+struct Host {
+  std::optional<BytesPerSecond> pcie;  // per device, each way
+  std::optional<Bytes> memory;         // per node
+};
+
+struct NodeGroup {
+  std::string name;
+  std::int64_t num_nodes = 1;
+  std::int64_t devices_per_node = 1;
+  Device device;
+  ScaleUp scale_up;
+  std::optional<Nics> nics;  // absent: a single node without network
+  Host host;
+
+  std::int64_t num_devices() const { return num_nodes * devices_per_node; }
+};
+
+enum class FabricKind : std::uint8_t { none, rail_leaf_spine, fat_tree };
+
+struct Fabric {
+  FabricKind kind = FabricKind::none;
+  std::int64_t nodes_per_leaf = 0;
+  double oversubscription = 1.0;
+  std::int64_t planes = 1;
+};
+
+struct Cluster {
+  std::string name;
+  std::vector<NodeGroup> groups;
+  Fabric fabric;
+  std::optional<double> usd_per_device_hour;
+  std::optional<double> pue;
+  std::optional<double> kg_co2_per_kwh;
+
+  std::int64_t num_devices() const;
+  /// Where a device is. Requires: device < num_devices().
+  struct Location {
+    std::size_t group = 0;    // into groups
+    std::int64_t node = 0;    // over the whole cluster
+    std::int64_t index = 0;   // in its node
+    std::int64_t domain = 0;  // scale-up domain, over the whole cluster
+    std::int64_t leaf = 0;    // leaf switch group of the node
+  };
+  Location locate(DeviceIndex device) const;
+};
+
+/// Reads cluster/1; devices given by name come from `catalog`/devices/NAME.json.
+/// Throws: ConfigError with all problems of the files.
+Cluster read_cluster(const std::filesystem::path& path, const std::filesystem::path& catalog);
+Cluster read_cluster_text(const std::string& text, const std::string& file, const std::filesystem::path& catalog);
+
+/// The reverse of read_cluster with every device inline: deterministic text.
+std::string to_json(const Cluster& cluster);
+
+}  // namespace orrery

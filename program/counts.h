@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "program/model.h"
+
+#include <cstdint>
+
+// Exact parameter counts and model FLOPs. Published "active" parameters follow no common convention, so each is named.
+// Conventions and checks: docs/design/counts.md.
+
+namespace orrery {
+
+struct ParameterCounts {
+  std::int64_t total = 0;    // weights and router-bias buffers, without MTP modules
+  std::int64_t buffers = 0;  // router biases in `total`
+  std::int64_t active = 0;   // top_k instead of all experts; everything else, buffers excluded
+  std::int64_t active_no_input_embedding = 0;
+  std::int64_t active_no_embedding_no_head = 0;
+  std::int64_t mtp = 0;  // weights of all MTP modules
+};
+
+ParameterCounts parameter_counts(const Model& model);
+
+/// Training FLOPs per token at sequence length `seq`, both conventions: causal attention counted half (Megatron-LM's
+/// num_floating_point_operations, router not counted) and whole (torchtitan, router and norms counted). MTP left out.
+struct FlopsPerToken {
+  double causal = 0.0;
+  double noncausal = 0.0;
+};
+
+FlopsPerToken training_flops_per_token(const Model& model, std::int64_t seq);
+
+}  // namespace orrery

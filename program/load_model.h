@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <variant>
+#include <vector>
+
+// How many tokens the routers send to each expert. The program keeps MoE sizes symbolic (Rows in program/op.h);
+// an interpreter resolves them here, per layer, micro-batch and EP group, so that assumed and recorded loads can be
+// run on the same program.
+
+namespace orrery {
+
+/// (token, choice) pairs that each rank of one EP group sends to each expert: shape (group, num_experts).
+struct RoutingMatrix {
+  std::int64_t group = 0, num_experts = 0;
+  std::vector<double> pairs;  // row-major: pairs[source * num_experts + expert]
+
+  double at(std::int64_t source, std::int64_t expert) const {
+    return pairs[static_cast<std::size_t>(source * num_experts + expert)];
+  }
+  /// Pairs that the experts of rank `destination` (experts are split in contiguous blocks) get from `source`.
+  double sent(std::int64_t source, std::int64_t destination) const;
+  /// Pairs that arrive at `destination` from all ranks of the group, itself included.
+  double received(std::int64_t destination) const;
+  /// Pairs that arrive at each local expert of `destination`, size num_experts / group.
+  std::vector<double> per_local_expert(std::int64_t destination) const;
+};
+
+struct BalancedLoad {};
+/// Expert popularity of each layer drawn once from a symmetric Dirichlet distribution: small alpha, strong skew.
+struct DirichletLoad {
+  double alpha = 100.0;
+  std::uint64_t seed = 1;
+};
+/// Expert popularity proportional to 1 / rank^exponent, the experts shuffled per layer.
+struct ZipfLoad {
+  double exponent = 1.0;
+  std::uint64_t seed = 1;
+};
+/// What an execution recorded: a matrix for each (layer, micro-batch, index of the EP group in its pipeline stage).
+struct RecordedLoad {
+  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, RoutingMatrix> matrices;
+};
+
+using LoadModel = std::variant<BalancedLoad, DirichletLoad, ZipfLoad, std::shared_ptr<const RecordedLoad>>;
+
+bool is_balanced(const LoadModel& load);
+
+/// One question to a load model: the routing of a micro-batch in one layer within one EP group.
+struct RoutingQuery {
+  std::int64_t layer = 0, micro_batch = 0, ep_group = 0;
+  std::int64_t group = 1;  // ranks of the EP group
+  std::int64_t num_experts = 0;
+  std::int64_t pairs_per_rank = 0;  // tokens * top_k of one rank
+};
+
+/// The routing that `load` gives. Row sums are exactly pairs_per_rank for the assumed loads.
+/// Throws: ConfigError if a recorded load does not hold the asked layer, micro-batch and group with these sizes.
+RoutingMatrix routing(const LoadModel& load, const RoutingQuery& query);
+
+}  // namespace orrery

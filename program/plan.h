@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "program/cluster.h"
+#include "program/load_model.h"
+#include "program/model.h"
+#include "program/step_program.h"
+#include "program/strategy.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+// plan/1: everything that is needed to lower, predict and run one training step again. Model and cluster are embedded
+// with the hash of the file that they came from, so the plan alone is enough. Predictions and certificate are plain
+// records that lowering ignores; who fills them is the planner.
+
+namespace orrery {
+
+/// A file that went into the plan: where it was, its sha256, and its content as text (empty: by reference only).
+struct Source {
+  std::string path;
+  std::string sha256;
+  std::string content;
+};
+
+/// What a tier predicted for the plan.
+struct Prediction {
+  std::string tier;  // "closed" | "analytic" | "simgrid"
+  Seconds step_time;
+  Bytes peak_memory;  // of the fullest rank
+  bool extrapolated = false;
+};
+
+/// How the plan was found: the domain that was searched and what each tier did with it.
+struct Certificate {
+  struct Dimension {
+    std::string name;    // "ep"
+    std::string domain;  // "1 2 4 8"
+  };
+  struct Tier {
+    std::string name;
+    std::int64_t evaluated = 0;
+    std::int64_t rejected = 0;  // infeasible or beaten
+  };
+  std::vector<Dimension> domain;
+  std::vector<Tier> tiers;
+};
+
+struct Provenance {
+  std::string version;
+  std::uint64_t seed = 0;
+  std::string command;
+};
+
+struct Plan {
+  Source model_source, cluster_source, calibration_source;
+  Model model;
+  Cluster cluster;
+  BatchShape batch;
+  LoadModel load;
+  Strategy strategy;
+  /// Device of each rank; empty: rank r is on device r.
+  std::vector<DeviceIndex> device_of_rank;
+  std::vector<Prediction> predictions;
+  std::optional<Certificate> certificate;
+  Provenance provenance;
+
+  DeviceIndex device_of(RankId rank) const;
+};
+
+/// Throws: ConfigError with all problems of the file, broken strategy rules included.
+Plan read_plan(const std::filesystem::path& path);
+Plan read_plan_text(const std::string& text, const std::string& file);
+/// Deterministic text: equal plans give equal bytes.
+std::string to_json(const Plan& plan);
+
+/// Reads strategy/1. `stages: "even"` and recompute shorthands are expanded for `model`.
+Strategy read_strategy(const std::filesystem::path& path, const Model& model);
+
+}  // namespace orrery

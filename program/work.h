@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/units.h"
+#include "program/load_model.h"
+#include "program/op.h"
+
+#include <vector>
+
+// FLOPs and bytes of an op, derived from its shape: the single place for these formulas.
+
+namespace orrery {
+
+/// What the router decided for one op on one rank; empty for ops whose sizes are fixed.
+struct ResolvedLoad {
+  /// Rows of each local expert. For a balanced router all equal, and possibly fractional.
+  std::vector<double> rows_per_expert;
+  /// Rows that arrive at this rank: the sum of rows_per_expert.
+  double received = 0.0;
+};
+
+/// Work of one op. FLOPs count a multiply and an add as 2; memory traffic reads each operand once and writes each
+/// result once, the least that any kernel needs.
+struct Work {
+  Flops flops;
+  Bytes read;
+  Bytes written;
+};
+
+/// Work of a compute op; zero for communication. Backward of flash attention executes 5 matrix products against 2 of
+/// the forward, hence 2.5 times its FLOPs (Dao, FlashAttention-2, section 3.1). Causal attention counts half.
+Work work_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load);
+
+/// Rows of `rows` on a rank whose experts receive `load`.
+double resolve(const Rows& rows, const ResolvedLoad& load);
+
+/// Payload bytes that one rank of a group of `size` sends to other ranks in a collective: ring volume.
+/// all-reduce 2 (n-1)/n S, reduce-scatter and all-gather (n-1)/n S.
+Bytes wire_bytes(const CollectiveShape& shape, std::int64_t size);
+
+/// Payload bytes that rank `member` of the EP group sends in an exchange under `routing`: rows for other ranks plus
+/// the row counts. For the way back (to_experts == false) senders and receivers are swapped.
+Bytes wire_bytes(const ExchangeShape& shape, const RoutingMatrix& routing, std::int64_t member);
+
+}  // namespace orrery
