@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "executor/kernels/bf16.h"
+#include "program/dtype.h"
+
+#include <cstddef>
+#include <cstdint>
+
+// Views of row-major matrices in plain memory: what every kernel takes. A view owns nothing and knows nothing of
+// programs or ranks. Rows are `stride` elements apart, so a head inside packed q, k, v rows is a view too.
+// Element types are f32 and bf16 (storage); statistics and gradients of parameters are always f32.
+
+namespace orrery::executor {
+
+template <class T>
+inline constexpr DType kDTypeOf = DType::f32;
+template <>
+inline constexpr DType kDTypeOf<bf16> = DType::bf16;
+template <>
+inline constexpr DType kDTypeOf<std::int32_t> = DType::i32;
+
+struct Matrix {
+  void* first = nullptr;
+  DType dtype = DType::f32;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t stride = 0;  // elements from one row to the next
+
+  std::byte* at(std::int64_t row, std::int64_t col) const {
+    return static_cast<std::byte*>(first) + (row * stride + col) * size_of(dtype);
+  }
+  /// `count` rows from row `begin`.
+  Matrix row_block(std::int64_t begin, std::int64_t count) const { return {at(begin, 0), dtype, count, cols, stride}; }
+  /// `count` columns from column `begin`, same rows.
+  Matrix col_block(std::int64_t begin, std::int64_t count) const { return {at(0, begin), dtype, rows, count, stride}; }
+  /// Row `index` as elements. Requires: T is the element type.
+  template <class T>
+  T* row(std::int64_t index) const {
+    return static_cast<T*>(first) + index * stride;
+  }
+};
+
+struct ConstMatrix {
+  const void* first = nullptr;
+  DType dtype = DType::f32;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t stride = 0;
+
+  ConstMatrix() = default;
+  ConstMatrix(const void* first_, DType dtype_, std::int64_t rows_, std::int64_t cols_, std::int64_t stride_)
+      : first(first_), dtype(dtype_), rows(rows_), cols(cols_), stride(stride_) {}
+  ConstMatrix(const Matrix& other)  // NOLINT(google-explicit-constructor): as T* converts to const T*
+      : ConstMatrix(other.first, other.dtype, other.rows, other.cols, other.stride) {}
+
+  const std::byte* at(std::int64_t row, std::int64_t col) const {
+    return static_cast<const std::byte*>(first) + (row * stride + col) * size_of(dtype);
+  }
+  ConstMatrix row_block(std::int64_t begin, std::int64_t count) const {
+    return {at(begin, 0), dtype, count, cols, stride};
+  }
+  ConstMatrix col_block(std::int64_t begin, std::int64_t count) const {
+    return {at(0, begin), dtype, rows, count, stride};
+  }
+  template <class T>
+  const T* row(std::int64_t index) const {
+    return static_cast<const T*>(first) + index * stride;
+  }
+};
+
+/// A dense view of `rows` x `cols` elements.
+template <class T>
+Matrix matrix_of(T* first, std::int64_t rows, std::int64_t cols) {
+  return {first, kDTypeOf<T>, rows, cols, cols};
+}
+template <class T>
+ConstMatrix matrix_of(const T* first, std::int64_t rows, std::int64_t cols) {
+  return {first, kDTypeOf<T>, rows, cols, cols};
+}
+
+}  // namespace orrery::executor
