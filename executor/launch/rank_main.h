@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The other side of the launcher: what the main of a rank does first and last. It ties the life of the process to its
+// launcher, finds its seat in the segment, runs the body, and turns every exception into a message for the launcher.
+#pragma once
+
+#include "executor/comm/shm_endpoint.h"
+
+#include <functional>
+#include <string_view>
+
+namespace orrery::executor {
+
+/// A rank that was started by `launch`.
+class RankProcess {
+ public:
+  RankProcess(std::shared_ptr<Segment> segment, int rank, int threads, int result_descriptor);
+
+  int rank() const { return endpoint_.rank(); }
+  int size() const { return endpoint_.size(); }
+  int threads() const { return threads_; }  ///< for this rank's kernels; OMP_NUM_THREADS says the same
+  ShmEndpoint& endpoint() { return endpoint_; }
+
+  /// Appends to what the launcher returns for this rank; may be called often.
+  /// Throws: BackendError, when the launcher does not take it.
+  void send_result(std::string_view bytes);
+
+ private:
+  ShmEndpoint endpoint_;
+  int threads_;
+  int result_descriptor_;
+};
+
+/// Call it first in main, before any thread and any GEMM. Returns the exit status: 0, or what the exception of `body`
+/// stands for (2 the user's input, 4 the system or a peer, 1 our bug), after all ranks have been told to stop.
+int run_rank(const std::function<void(RankProcess&)>& body);
+
+}  // namespace orrery::executor
