@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// A program with everything resolved that an interpreter needs to run it: which ranks are simulated, how long each
+// compute op takes, which ops of different ranks meet in one communication, and what that communication costs.
+// The analytic and the SimGrid interpreter start from the same TimedProgram and differ only in how time passes.
+//
+// Symmetry: with a balanced load all ranks of a class do the same at the same time, so one rank per class is
+// simulated and stands for all of them (`represents`). With any other load every rank is simulated.
+#pragma once
+
+#include "costmodel/cost_model.h"
+#include "program/step_program.h"
+#include "traces/interpreter.h"
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace orrery::costmodel {
+
+/// Index of a communication: a collective or a send with its receive, with all its participants.
+using MeetingIndex = std::uint32_t;
+inline constexpr MeetingIndex kNoMeeting = ~MeetingIndex{0};
+
+struct TimedRank {
+  RankView view;
+  DeviceIndex device;
+  std::int64_t represents = 1;  // ranks of the program that do the same as this one
+  /// Of those, the ranks on the same node as this one: their traffic shares its network ports.
+  std::int64_t represents_on_node = 1;
+  /// Per op of the class: time of a compute op, zero for communication.
+  std::vector<Seconds> compute_time;
+  /// Per op of the class: its communication, or kNoMeeting for compute.
+  std::vector<MeetingIndex> meeting;
+  /// Per op of the class: payload bytes that this rank sends to others.
+  std::vector<Bytes> sent;
+  OverlapRule overlap;
+};
+
+struct Meeting {
+  CommTime time;
+  /// Simulated ranks (indices into TimedProgram::ranks) that take part; it starts when all have arrived. For a
+  /// message: sender, then receiver.
+  std::uint32_t first_participant = 0, num_participants = 0;  // into TimedProgram::participants
+  bool message = false;                                       // one directed message instead of a collective
+};
+
+struct TimedProgram {
+  const StepProgram* program = nullptr;
+  std::vector<TimedRank> ranks;
+  std::vector<Meeting> meetings;
+  std::vector<std::uint32_t> participants;
+  /// Names of ops whose time is extrapolated, sorted, without repetition.
+  std::vector<std::string> extrapolated;
+
+  std::span<const std::uint32_t> participants_of(MeetingIndex m) const {
+    return std::span(participants).subspan(meetings[m].first_participant, meetings[m].num_participants);
+  }
+  const RankClass& class_of(const TimedRank& rank) const {
+    return program->classes[static_cast<std::size_t>(rank.view.program_class.value())];
+  }
+};
+
+/// Resolves `program` on `device_of_rank` (empty: rank r on device r) under `input.load`.
+/// Complexity: linear in the ops of the simulated ranks; compute times are memoised by op and shape.
+/// Requires: verify(program) is empty.
+TimedProgram time_program(const StepProgram& program, const CostModel& model, const Cluster& cluster,
+                          std::span<const DeviceIndex> device_of_rank, const RunInput& input);
+
+}  // namespace orrery::costmodel
