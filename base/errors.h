@@ -16,11 +16,11 @@ namespace orrery {
 ///       hint: hint
 /// where empty or zero parts are left out. The message says what was expected and what was found.
 struct Problem {
-  std::string file;
+  std::string file = "";
   int line = 0;
-  std::string pointer;
-  std::string message;
-  std::string hint;
+  std::string pointer = "";
+  std::string message = "";
+  std::string hint = "";
 };
 
 /// The text of one problem, without a newline at the end; hint lines are indented by two spaces.

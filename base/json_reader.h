@@ -36,9 +36,11 @@
 namespace orrery {
 
 class JsonObject;
+class JsonWriter;
 namespace detail {
+struct JsonNode;
 struct JsonTree;
-}
+}  // namespace detail
 
 /// Bounds of an integer, both included.
 struct IntegerRange {
@@ -105,6 +107,10 @@ class JsonValue {
   /// Whether this is a string equal to `text`; never a problem.
   bool is_text(std::string_view text) const;
 
+  /// Writes the value again, its keys in their order and its numbers as they were written. Reads nothing: keys stay
+  /// unread for `finish`.
+  void write(JsonWriter& out) const;
+
   /// Reports that something is wrong with this value: "expected a divisor of 256 (number of experts), got 48".
   void problem(std::string message, std::string hint = "") const;
 
@@ -112,6 +118,7 @@ class JsonValue {
   friend class JsonObject;
   friend class JsonDocument;
   JsonValue(detail::JsonTree* tree, std::int32_t node) : tree_(tree), node_(node) {}
+  const detail::JsonNode* expect(bool kind_fits, std::string_view expected, std::string_view hint = "") const;
   std::int64_t integer_in(IntegerRange range) const;
   std::size_t choice_of(std::span<const std::string_view> names) const;
 

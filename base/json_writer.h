@@ -52,7 +52,7 @@ class JsonWriter {
   JsonWriter& value(Quantity<T, D, F, E> x) {
     return value(std::string_view(exact_text(x)));
   }
-  /// A copy of a value that was read, keys in their order.
+  /// A copy of a value that was read: its keys in their order, its numbers as they were written.
   JsonWriter& value(const JsonValue& x);
   JsonWriter& null() { return token("null"); }
 
@@ -68,6 +68,7 @@ class JsonWriter {
   void clear();
 
  private:
+  friend class JsonValue;
   struct Level {
     bool is_array = false;
     bool empty = true;

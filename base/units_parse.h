@@ -54,6 +54,9 @@ const UnitTable& carbon_intensity_units();
 /// for a double. One space between number and unit is usual; none is accepted.
 std::optional<double> parse_units(std::string_view text, const UnitTable& table);
 
+/// "known units: s, ms, ...": the hint of an error message.
+std::string known_units(const UnitTable& table);
+
 /// The quantity that `text` names, for flags and tests. Throws: ConfigError, saying what was expected.
 template <class Q>
 Q parse_quantity(std::string_view text);
