@@ -4,8 +4,10 @@
 #include "executor/kernels/bf16.h"
 #include "program/dtype.h"
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 // Views of row-major matrices in plain memory: what every kernel takes. A view owns nothing and knows nothing of
 // programs or ranks. Rows are `stride` elements apart, so a head inside packed q, k, v rows is a view too.
@@ -13,12 +15,12 @@
 
 namespace orrery::executor {
 
+/// What kernels store. Indices and statistics travel as spans instead.
 template <class T>
-inline constexpr DType kDTypeOf = DType::f32;
-template <>
-inline constexpr DType kDTypeOf<bf16> = DType::bf16;
-template <>
-inline constexpr DType kDTypeOf<std::int32_t> = DType::i32;
+concept Element = std::same_as<T, float> || std::same_as<T, bf16>;
+
+template <Element T>
+inline constexpr DType kDTypeOf = std::same_as<T, bf16> ? DType::bf16 : DType::f32;
 
 struct Matrix {
   void* first = nullptr;
@@ -70,13 +72,19 @@ struct ConstMatrix {
 };
 
 /// A dense view of `rows` x `cols` elements.
-template <class T>
+template <Element T>
 Matrix matrix_of(T* first, std::int64_t rows, std::int64_t cols) {
   return {first, kDTypeOf<T>, rows, cols, cols};
 }
-template <class T>
+template <Element T>
 ConstMatrix matrix_of(const T* first, std::int64_t rows, std::int64_t cols) {
   return {first, kDTypeOf<T>, rows, cols, cols};
+}
+
+/// Row `row` of a dense or strided view. Requires: T is the element type.
+template <Element T>
+std::span<const T> row_span(const ConstMatrix& matrix, std::int64_t row) {
+  return {matrix.row<T>(row), static_cast<std::size_t>(matrix.cols)};
 }
 
 }  // namespace orrery::executor

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/kernels/balance.h"
+
+#include "base/check.h"
+
+#include <numeric>
+#include <vector>
+
+namespace orrery::executor {
+namespace {
+
+/// What a score is divided by before it enters P_i.
+double normalizer_of(const RouterShape& shape, std::span<const float> score) {
+  return shape.score == RouterScore::softmax ? 1.0 : std::accumulate(score.begin(), score.end(), 0.0);
+}
+
+/// Calls work(first token, slope of the loss in each mean P_i) for each sequence: scale * num_experts * f_i.
+template <class Work>
+void for_each_sequence(const RouterShape& shape, ConstMatrix scores, std::span<const std::int32_t> chosen,
+                       std::int64_t sequence, double scale, Work&& work) {
+  CHECK(sequence > 0 && scores.rows % sequence == 0, scores.rows, sequence);
+  CHECK(static_cast<std::int64_t>(chosen.size()) == scores.rows * shape.top_k, chosen.size(), scores.rows);
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(shape.num_experts));
+  std::vector<double> slopes(counts.size());
+  const auto choices = static_cast<std::size_t>(sequence * shape.top_k);
+  for (std::int64_t begin = 0; begin < scores.rows; begin += sequence) {
+    std::fill(counts.begin(), counts.end(), 0);
+    count_chosen(chosen.subspan(static_cast<std::size_t>(begin * shape.top_k), choices), counts);
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      slopes[i] = scale * static_cast<double>(shape.num_experts * counts[i]) / static_cast<double>(choices);
+    }
+    work(begin, slopes);
+  }
+}
+
+}  // namespace
+
+double auxiliary_loss(const RouterShape& shape, ConstMatrix scores, std::span<const std::int32_t> chosen,
+                      std::int64_t sequence, double scale) {
+  double loss = 0.0;
+  for_each_sequence(shape, scores, chosen, sequence, scale, [&](std::int64_t begin, const std::vector<double>& slopes) {
+    for (std::int64_t token = begin; token < begin + sequence; ++token) {
+      const std::span<const float> score = row_span<float>(scores, token);
+      loss += std::inner_product(score.begin(), score.end(), slopes.begin(), 0.0) /
+              (normalizer_of(shape, score) * static_cast<double>(sequence));
+    }
+  });
+  return loss;
+}
+
+void auxiliary_loss_backward(const RouterShape& shape, ConstMatrix scores, std::span<const std::int32_t> chosen,
+                             std::int64_t sequence, double scale, std::span<float> dscores) {
+  CHECK(static_cast<std::int64_t>(dscores.size()) == scores.rows * scores.cols, dscores.size(), scores.rows);
+  for_each_sequence(shape, scores, chosen, sequence, scale, [&](std::int64_t begin, const std::vector<double>& slopes) {
+    for (std::int64_t token = begin; token < begin + sequence; ++token) {
+      const std::span<const float> score = row_span<float>(scores, token);
+      const double normalizer = normalizer_of(shape, score);
+      // A score that is divided by the sum of all scores also lowers the others.
+      const double shared = shape.score == RouterScore::softmax
+                                ? 0.0
+                                : std::inner_product(score.begin(), score.end(), slopes.begin(), 0.0) / normalizer;
+      const std::span<float> gradient = dscores.subspan(static_cast<std::size_t>(token) * score.size(), score.size());
+      for (std::size_t i = 0; i < score.size(); ++i) {
+        gradient[i] += static_cast<float>((slopes[i] - shared) / (normalizer * static_cast<double>(sequence)));
+      }
+    }
+  });
+}
+
+void count_chosen(std::span<const std::int32_t> chosen, std::span<std::int64_t> counts) {
+  for (const std::int32_t expert : chosen) ++counts[static_cast<std::size_t>(expert)];
+}
+
+void update_selection_bias(std::span<const std::int64_t> counts, float rate, std::span<float> bias) {
+  CHECK(counts.size() == bias.size(), counts.size(), bias.size());
+  const std::int64_t total = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+  const auto num_experts = static_cast<std::int64_t>(counts.size());
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const std::int64_t missing = total - counts[i] * num_experts;  // (mean - count) * num_experts, exact
+    bias[i] += rate * static_cast<float>((missing > 0) - (missing < 0));
+  }
+}
+
+}  // namespace orrery::executor

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/kernels/gemm_backends.h"
+
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include <oneapi/dnnl/dnnl.hpp>
+
+// The matmul primitive, not dnnl_sgemm: a row's bits do not change with the number of rows beside it (measured).
+// A primitive is made once per shape and thread; making one costs 350 us, running a made one 5 us.
+
+namespace orrery::executor {
+namespace {
+
+/// One operand as oneDNN sees it: dimensions after the transpose, and the strides that make the transpose.
+struct Operand {
+  std::int64_t rows, cols, row_stride, col_stride;
+  DType dtype;
+
+  auto operator<=>(const Operand&) const = default;
+};
+
+Operand operand_of(const ConstMatrix& matrix, bool transpose) {
+  if (transpose) return {matrix.cols, matrix.rows, 1, matrix.stride, matrix.dtype};
+  return {matrix.rows, matrix.cols, matrix.stride, 1, matrix.dtype};
+}
+
+dnnl::memory::desc description_of(const Operand& operand) {
+  const auto type = operand.dtype == DType::bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+  return {{operand.rows, operand.cols}, type, {operand.row_stride, operand.col_stride}};
+}
+
+struct MatmulShape {
+  Operand a, b, c;
+  bool accumulate;
+
+  auto operator<=>(const MatmulShape&) const = default;
+};
+
+const dnnl::engine& cpu() {
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+dnnl::matmul::primitive_desc describe(const MatmulShape& shape) {
+  dnnl::primitive_attr attributes;
+  if (shape.accumulate) {
+    dnnl::post_ops add_old_value;
+    add_old_value.append_sum(1.0F);
+    attributes.set_post_ops(add_old_value);
+  }
+  const auto a = description_of(shape.a);
+  const auto b = description_of(shape.b);
+  const auto c = description_of(shape.c);
+#if DNNL_VERSION_MAJOR < 3
+  return {dnnl::matmul::desc(a, b, c), attributes, cpu()};
+#else
+  return {cpu(), a, b, c, attributes};
+#endif
+}
+
+class Matmul {
+ public:
+  explicit Matmul(const dnnl::matmul::primitive_desc& description)
+      : primitive_(description),
+        a_(description.src_desc(), cpu(), nullptr),
+        b_(description.weights_desc(), cpu(), nullptr),
+        c_(description.dst_desc(), cpu(), nullptr) {}
+
+  void run(const GemmArgs& args) {
+    thread_local dnnl::stream stream(cpu());
+    a_.set_data_handle(const_cast<void*>(args.a.first));
+    b_.set_data_handle(const_cast<void*>(args.b.first));
+    c_.set_data_handle(args.c.first);
+    primitive_.execute(stream, {{DNNL_ARG_SRC, a_}, {DNNL_ARG_WEIGHTS, b_}, {DNNL_ARG_DST, c_}});
+    stream.wait();
+  }
+
+ private:
+  dnnl::matmul primitive_;
+  dnnl::memory a_, b_, c_;
+};
+
+void onednn_cached(const GemmArgs& args) {
+  const GemmSize size = product_size(args);
+  if (size.m == 0 || size.n == 0) return;
+  const MatmulShape shape{operand_of(args.a, args.transpose_a), operand_of(args.b, args.transpose_b),
+                          operand_of(args.c, false), args.accumulate};
+  thread_local std::map<MatmulShape, Matmul> made;
+  auto known = made.find(shape);
+  if (known == made.end()) known = made.emplace(shape, Matmul(describe(shape))).first;
+  known->second.run(args);
+}
+
+/// Whether this CPU, within the limit of ONEDNN_MAX_CPU_ISA, has a bf16 matmul: asked once by describing one.
+bool has_bf16() {
+  static const bool has = [] {
+    const Operand small{16, 16, 16, 1, DType::bf16};
+    try {
+      describe({small, small, small, false});
+      return true;
+    } catch (const dnnl::error&) {
+      return false;
+    }
+  }();
+  return has;
+}
+
+void onednn_run(const GemmArgs& args) {
+  if (args.a.dtype == DType::f32 || has_bf16()) {
+    onednn_cached(args);
+  } else {
+    run_in_f32(args, onednn_cached);
+  }
+}
+
+}  // namespace
+
+const Gemm* onednn_gemm() {
+  static constexpr Gemm kGemm = {"onednn", onednn_run, has_bf16};
+  return &kGemm;
+}
+
+}  // namespace orrery::executor

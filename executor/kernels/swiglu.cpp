@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/kernels/swiglu.h"
+
+#include "executor/kernels/element.h"
+#include "executor/kernels/simd_math.h"
+
+namespace orrery::executor {
+namespace {
+
+float sigmoid(float x) { return 1.0F / (1.0F + vector_exp(-x)); }
+
+template <class T>
+void forward_row(const T* gate_up, float probability, std::int64_t width, T* out) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < width; ++i) {
+    const float gate = static_cast<float>(gate_up[i]);
+    const float up = static_cast<float>(gate_up[width + i]);
+    out[i] = static_cast<T>(gate * sigmoid(gate) * up * probability);
+  }
+}
+
+/// Returns the gradient of the probability: the sum of dout * silu(gate) * up.
+template <class T>
+float backward_row(const T* gate_up, float probability, const T* dout, std::int64_t width, T* dgate_up) {
+  float dprobability = 0.0F;
+#pragma omp simd reduction(+ : dprobability)
+  for (std::int64_t i = 0; i < width; ++i) {
+    const float gate = static_cast<float>(gate_up[i]);
+    const float up = static_cast<float>(gate_up[width + i]);
+    const float gradient = static_cast<float>(dout[i]);
+    const float slope = sigmoid(gate);
+    const float silu = gate * slope;
+    dprobability += gradient * silu * up;
+    dgate_up[i] = static_cast<T>(gradient * probability * up * (slope + silu * (1.0F - slope)));
+    dgate_up[width + i] = static_cast<T>(gradient * probability * silu);
+  }
+  return dprobability;
+}
+
+void check_shapes(ConstMatrix gate_up, std::span<const float> probability, ConstMatrix out) {
+  CHECK(gate_up.rows == out.rows && gate_up.cols == 2 * out.cols, gate_up.rows, gate_up.cols, out.rows, out.cols);
+  CHECK(gate_up.dtype == out.dtype, name_of(gate_up.dtype), name_of(out.dtype));
+  CHECK(probability.empty() || static_cast<std::int64_t>(probability.size()) == out.rows, probability.size(), out.rows);
+}
+
+}  // namespace
+
+void swiglu_forward(ConstMatrix gate_up, std::span<const float> probability, Matrix out) {
+  check_shapes(gate_up, probability, out);
+  with_element(out.dtype, [&]<class T>(T) {
+    for (std::int64_t row = 0; row < out.rows; ++row) {
+      const float scale = probability.empty() ? 1.0F : probability[static_cast<std::size_t>(row)];
+      forward_row(gate_up.row<T>(row), scale, out.cols, out.row<T>(row));
+    }
+  });
+}
+
+void swiglu_backward(ConstMatrix gate_up, std::span<const float> probability, ConstMatrix dout, Matrix dgate_up,
+                     std::span<float> dprobability) {
+  check_shapes(gate_up, probability, dout);
+  check_shapes(dgate_up, probability, dout);
+  CHECK(dprobability.size() == probability.size(), dprobability.size(), probability.size());
+  with_element(dout.dtype, [&]<class T>(T) {
+    for (std::int64_t row = 0; row < dout.rows; ++row) {
+      const auto index = static_cast<std::size_t>(row);
+      const float scale = probability.empty() ? 1.0F : probability[index];
+      const float gradient =
+          backward_row(gate_up.row<T>(row), scale, dout.row<T>(row), dout.cols, dgate_up.row<T>(row));
+      if (!dprobability.empty()) dprobability[index] = gradient;
+    }
+  });
+}
+
+}  // namespace orrery::executor
