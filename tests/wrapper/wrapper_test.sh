@@ -86,7 +86,7 @@ ORRERY_PRESET=fast run demo
 expect "unknown preset: exit code" 2 "$code"
 expect "unknown preset: message" 'orrery: ORRERY_PRESET: expected a preset of CMakePresets.json, got "fast"' "$err"
 
-apt="apt-get -o DPkg::Lock::Timeout=240"
+apt="apt-get -o DPkg::Lock::Timeout=240 -o Dpkg::Use-Pty=0"
 ABSENT="libfmt-dev g++" run plan --out "a b.json"
 expect "first call: exit code of the verb" 3 "$code"
 expect "first call: folder, catalog and arguments" "$sandbox/elsewhere $house/catalog plan --out a b.json" "$out"
