@@ -18,7 +18,7 @@ namespace orrery {
 /// (token, choice) pairs that each rank of one EP group sends to each expert: shape (group, num_experts).
 struct RoutingMatrix {
   std::int64_t group = 0, num_experts = 0;
-  std::vector<double> pairs;  // row-major: pairs[source * num_experts + expert]
+  std::vector<double> pairs = {};  // row-major: pairs[source * num_experts + expert]
 
   double at(std::int64_t source, std::int64_t expert) const {
     return pairs[static_cast<std::size_t>(source * num_experts + expert)];

@@ -42,9 +42,9 @@ struct StageLayout {
   std::int64_t num_layers = 0;
   bool embedding = false;
   bool head = false;
-  std::set<RecomputeModule> recompute;
+  std::set<RecomputeModule> recompute = {};
   /// Number of layers, from the first of the stage, that recompute; all of them when absent.
-  std::optional<std::int64_t> num_recompute_layers;
+  std::optional<std::int64_t> num_recompute_layers = {};
 
   bool operator==(const StageLayout&) const = default;
 };
