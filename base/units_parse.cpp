@@ -116,38 +116,35 @@ Decimal decimal_of(double x) {
   return out;
 }
 
-/// Digits with the point after the digit of exponent 0; far from it, in scientific form.
+/// The decimal as text, in scientific form if that saves many zeros.
 std::string plain_number(const Decimal& decimal) {
   constexpr int kMostZeros = 6;
-  const int num_digits = static_cast<int>(decimal.digits.size());
+  const std::string_view digits = decimal.digits;
+  const int num_digits = static_cast<int>(digits.size());
   const int point = decimal.exponent + 1;
   if (point > num_digits + kMostZeros || point < -kMostZeros) {
-    std::string text = decimal.digits.substr(0, 1);
-    if (num_digits > 1) text += "." + decimal.digits.substr(1);
-    return text + fmt::format("e{}", decimal.exponent);
+    return fmt::format("{}{}{}e{}", digits[0], num_digits > 1 ? "." : "", digits.substr(1), decimal.exponent);
   }
-  if (point <= 0) return "0." + std::string(static_cast<std::size_t>(-point), '0') + decimal.digits;
-  if (point >= num_digits) return decimal.digits + std::string(static_cast<std::size_t>(point - num_digits), '0');
-  return decimal.digits.substr(0, static_cast<std::size_t>(point)) + "." +
-         decimal.digits.substr(static_cast<std::size_t>(point));
+  if (point <= 0) return fmt::format("0.{:0>{}}", digits, num_digits - point);
+  if (point >= num_digits) return fmt::format("{:0<{}}", digits, point);
+  const auto split = static_cast<std::size_t>(point);
+  return fmt::format("{}.{}", digits.substr(0, split), digits.substr(split));
 }
 
 std::string exact_text_of(double x, const UnitTable& table) {
-  const UnitSpelling* unit = &table.spellings.front();
-  Decimal decimal = x == 0.0 ? Decimal{"0", 0} : decimal_of(x);
-  if (x != 0.0) {
-    for (const UnitSpelling& candidate : table.spellings) {
-      if (candidate.factor != 1.0) continue;
-      const bool fits = candidate.exponent <= decimal.exponent;
-      const bool unit_fits = unit->exponent <= decimal.exponent;
-      if (fits == unit_fits ? (fits ? candidate.exponent > unit->exponent : candidate.exponent < unit->exponent)
-                            : fits) {
-        unit = &candidate;
-      }
-    }
+  if (x == 0.0) return fmt::format("0 {}", table.spellings.front().name);
+  Decimal decimal = decimal_of(x);
+  // The largest unit that is not larger than x, else the smallest of all.
+  const auto preference = [&](const UnitSpelling& unit) {
+    constexpr int kTooLarge = -1000;
+    return unit.exponent <= decimal.exponent ? unit.exponent : kTooLarge - unit.exponent;
+  };
+  const UnitSpelling* best = &table.spellings.front();
+  for (const UnitSpelling& unit : table.spellings) {
+    if (unit.factor == 1.0 && preference(unit) > preference(*best)) best = &unit;
   }
-  decimal.exponent -= unit->exponent;
-  return fmt::format("{}{} {}", x < 0.0 ? "-" : "", plain_number(decimal), unit->name);
+  decimal.exponent -= best->exponent;
+  return fmt::format("{}{} {}", x < 0.0 ? "-" : "", plain_number(decimal), best->name);
 }
 
 }  // namespace
