@@ -14,7 +14,7 @@
 
 namespace orrery::executor {
 
-class ShmTransfer;  // shm_transfer.h
+class ShmChannel;  // shm_transfer.h
 
 class ShmEndpoint {
  public:
@@ -22,6 +22,7 @@ class ShmEndpoint {
   ShmEndpoint(std::shared_ptr<Segment> segment, int rank);
   ShmEndpoint(const ShmEndpoint&) = delete;
   ShmEndpoint& operator=(const ShmEndpoint&) = delete;
+  ~ShmEndpoint();
 
   int rank() const { return rank_; }
   int size() const { return segment_->num_ranks(); }
@@ -39,14 +40,14 @@ class ShmEndpoint {
   /// Says what the rank does from now on (an op's key); communication calls do so themselves.
   void set_key(std::string_view key) { segment_->set_key(rank_, key); }
 
-  /// Moves what can be moved of all pending sends and receives. Throws: BackendError as `Transfer::test()`.
+  /// Moves what can be moved now of all pending sends and receives.
   void progress();
 
  private:
-  friend class ShmTransfer;
+  friend class ShmChannel;
   std::shared_ptr<Segment> segment_;
   int rank_;
-  std::vector<ShmTransfer*> pending_;  // in the order of posting
+  std::vector<ShmChannel*> channels_;  // they enter and leave by themselves
 };
 
 }  // namespace orrery::executor

@@ -35,6 +35,7 @@ struct SegmentOptions {
 /// Why a run was stopped: the first failure, and no later one.
 struct SegmentFailure {
   int rank = -1;
+  std::string key;  ///< what the rank did at that time
   std::string text;
 };
 

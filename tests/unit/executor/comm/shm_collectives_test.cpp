@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/errors.h"
+#include "executor/comm/shm_endpoint.h"
+#include "tests/unit/executor/comm/thread_ranks.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::executor {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::run_ranks;
+using testing::small_segment;
+
+/// The value that rank `rank` holds at `index`; sums of them depend on the order of additions.
+template <class T>
+T value_of(int rank, std::int64_t index) {
+  return static_cast<T>(static_cast<double>((index * 7919 + rank * 104729) % 2003 - 1001) * 1.37);
+}
+
+template <class T>
+std::vector<T> values_of(int rank, std::int64_t count) {
+  std::vector<T> values(static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i) values[static_cast<std::size_t>(i)] = value_of<T>(rank, i);
+  return values;
+}
+
+/// What a sum in the order of the ranks must give, bit for bit.
+template <class T>
+std::vector<T> sums_of(int num_ranks, std::int64_t count) {
+  std::vector<T> sums = values_of<T>(0, count);
+  for (int rank = 1; rank < num_ranks; ++rank) {
+    for (std::int64_t i = 0; i < count; ++i) sums[static_cast<std::size_t>(i)] += value_of<T>(rank, i);
+  }
+  return sums;
+}
+
+template <class T>
+auto bytes_of(std::vector<T>& values) {
+  return std::as_writable_bytes(std::span<T>(values));
+}
+
+class Collectives : public ::testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Ranks, Collectives, ::testing::Values(1, 2, 3, 4, 7), ::testing::PrintToStringParamName());
+
+// Nothing, one value, fewer values than ranks, odd numbers, one chunk of 4096 bytes and about it, many chunks.
+const std::vector<std::int64_t> kCounts = {0, 1, 3, 17, 255, 1024, 1025, 4099, 20011};
+
+template <class T>
+void expect_all_reduce(Communicator& world, std::int64_t count) {
+  std::vector<T> values = values_of<T>(world.rank(), count);
+  const CommReport report = world.all_reduce(std::span<T>(values), "step/sum");
+  EXPECT_TRUE(values == sums_of<T>(world.size(), count)) << "rank " << world.rank() << ", " << count << " values";
+  const std::int64_t n = world.size();
+  if (count % n == 0) {
+    EXPECT_EQ(report.bytes_sent * n, 2 * (n - 1) * count * static_cast<std::int64_t>(sizeof(T)));
+  }
+}
+
+TEST_P(Collectives, AllReduceSumsInTheOrderOfTheRanksForEveryTypeAndLength) {
+  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    for (const std::int64_t count : kCounts) {
+      expect_all_reduce<float>(*world, count);
+      expect_all_reduce<double>(*world, count);
+      expect_all_reduce<std::int64_t>(*world, count);
+      expect_all_reduce<Int128>(*world, count);
+    }
+  });
+}
+
+TEST_P(Collectives, AllReduceOfUnevenPartsSendsTwiceEveryValueOverAllRanks) {
+  std::vector<std::int64_t> sent(static_cast<std::size_t>(GetParam()));
+  run_ranks(small_segment(GetParam()), [&](ShmEndpoint& endpoint) {
+    std::vector<float> values(1009);
+    sent[static_cast<std::size_t>(endpoint.rank())] =
+        endpoint.world()->all_reduce(std::span<float>(values), "step/sum").bytes_sent;
+  });
+  EXPECT_EQ(std::accumulate(sent.begin(), sent.end(), std::int64_t{0}), 2 * (GetParam() - 1) * 1009 * 4);
+}
+
+TEST_P(Collectives, AllReduceCarriesFromTheLowHalfOf128BitIntegersToTheHighHalf) {
+  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    const Int128 large = (Int128{1} << 64) - 1;
+    std::vector<Int128> values = {large, -large};
+    world->all_reduce(std::span<Int128>(values), "step/norm");
+    EXPECT_TRUE(values[0] == large * world->size());
+    EXPECT_TRUE(values[1] == -large * world->size());
+  });
+}
+
+TEST_P(Collectives, ReduceScatterGivesEachRankItsBlockOfTheSum) {
+  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    for (const std::int64_t count : kCounts) {
+      const std::vector<float> input = values_of<float>(world->rank(), count * world->size());
+      std::vector<float> output(static_cast<std::size_t>(count));
+      const CommReport report = world->reduce_scatter(std::span(input), std::span<float>(output), "step/rs");
+      const std::vector<float> sums = sums_of<float>(world->size(), count * world->size());
+      EXPECT_TRUE(std::equal(output.begin(), output.end(), sums.begin() + world->rank() * count)) << count;
+      EXPECT_EQ(report.bytes_sent, (world->size() - 1) * count * 4);
+    }
+  });
+}
+
+TEST_P(Collectives, AllGatherPutsTheBlocksInTheOrderOfTheRanks) {
+  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    for (const std::int64_t count : kCounts) {
+      std::vector<double> input = values_of<double>(world->rank(), count);
+      std::vector<double> output(static_cast<std::size_t>(count * world->size()));
+      const CommReport report = world->all_gather(bytes_of(input), bytes_of(output), "step/ag");
+      std::vector<double> expected;
+      for (int rank = 0; rank < world->size(); ++rank) {
+        const std::vector<double> block = values_of<double>(rank, count);
+        expected.insert(expected.end(), block.begin(), block.end());
+      }
+      EXPECT_EQ(output, expected);
+      EXPECT_EQ(report.bytes_sent, (world->size() - 1) * count * 8);
+    }
+  });
+}
+
+TEST_P(Collectives, AllGatherWorksInPlace) {
+  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    std::vector<std::byte> output(static_cast<std::size_t>(10'001 * world->size()));
+    const auto own = std::span(output).subspan(static_cast<std::size_t>(10'001 * world->rank()), 10'001);
+    std::ranges::fill(own, static_cast<std::byte>(world->rank() + 1));
+    world->all_gather(own, output, "step/ag");
+    for (std::size_t i = 0; i < output.size(); ++i) ASSERT_EQ(static_cast<std::size_t>(output[i]), i / 10'001 + 1);
+  });
+}
+
+TEST_P(Collectives, BroadcastCopiesTheRootFromAnyRank) {
+  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    for (const std::int64_t count : kCounts) {
+      for (int root = 0; root < world->size(); ++root) {
+        std::vector<float> values = values_of<float>(world->rank(), count);
+        const CommReport report = world->broadcast(bytes_of(values), root, "step/bc");
+        EXPECT_EQ(values, values_of<float>(root, count));
+        EXPECT_EQ(report.bytes_sent, world->rank() == root ? (world->size() - 1) * count * 4 : 0);
+      }
+    }
+  });
+}
+
+/// How many bytes `from` sends to `to` in a round of a random all-to-all that every rank can compute.
+std::int64_t random_count(int round, int from, int to) {
+  std::mt19937 random(static_cast<unsigned>((round * 64 + from) * 64 + to));
+  const std::int64_t longest = std::vector<std::int64_t>{0, 1, 100, 30'000}[random() % 4];
+  return static_cast<std::int64_t>(random() % static_cast<unsigned>(longest + 1));
+}
+
+TEST_P(Collectives, AllToAllMovesBlocksOfRandomLengthsToTheirReceivers) {
+  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    for (int round = 0; round < 20; ++round) {
+      std::vector<std::int64_t> counts;
+      std::vector<std::byte> input;
+      std::int64_t expected_sent = 0;
+      for (int to = 0; to < world->size(); ++to) {
+        counts.push_back(random_count(round, world->rank(), to));
+        if (to != world->rank()) expected_sent += counts.back();
+        input.resize(input.size() + static_cast<std::size_t>(counts.back()),
+                     static_cast<std::byte>(world->rank() * 16 + to));
+      }
+      const Blocks sends = Blocks::contiguous(counts);
+      const Blocks receives = Blocks::contiguous(exchange_counts(*world, counts, "step/counts"));
+      std::vector<std::byte> output(static_cast<std::size_t>(receives.offsets.back() + receives.counts.back()));
+      const CommReport report = world->all_to_all_v(input, sends, output, receives, "step/a2a");
+      EXPECT_EQ(report.bytes_sent, expected_sent);
+      std::vector<std::byte> expected;
+      for (int from = 0; from < world->size(); ++from) {
+        EXPECT_EQ(receives.counts[static_cast<std::size_t>(from)], random_count(round, from, world->rank()));
+        expected.resize(expected.size() + static_cast<std::size_t>(random_count(round, from, world->rank())),
+                        static_cast<std::byte>(from * 16 + world->rank()));
+      }
+      EXPECT_EQ(output, expected);
+    }
+  });
+}
+
+TEST(ShmCommunicator, AllToAllReadsAndWritesBlocksInAnyPlace) {
+  run_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    const char own = world->rank() == 0 ? 'a' : 'A';
+    std::vector<char> input = {own, static_cast<char>(own + 1), static_cast<char>(own + 2)};
+    std::vector<char> output(5, '.');
+    // The block for rank 1 stands before the block for rank 0, and what comes from rank 1 before what comes from rank
+    // 0.
+    const Blocks sends = {.counts = {1, 2}, .offsets = {2, 0}};
+    const std::int64_t each = world->rank() == 0 ? 1 : 2;
+    const Blocks receives = {.counts = {each, each}, .offsets = {3, 0}};
+    world->all_to_all_v(bytes_of(input), sends, bytes_of(output), receives, "step/a2a");
+    EXPECT_EQ(std::string(output.begin(), output.end()), world->rank() == 0 ? "C..c." : "AB.ab");
+  });
+}
+
+TEST(ShmCommunicator, BarrierLetsNobodyGoBeforeAllHaveCome) {
+  std::atomic<int> num_entered = 0;
+  run_ranks(small_segment(4), [&](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    for (int round = 1; round <= 200; ++round) {
+      ++num_entered;
+      EXPECT_EQ(world->barrier("step/barrier").bytes_sent, 0);
+      EXPECT_GE(num_entered, 4 * round);
+    }
+  });
+}
+
+TEST(ShmCommunicator, ReportsThePeerThatCameLast) {
+  run_ranks(small_segment(3), [&](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    world->barrier("step/start");
+    const Instant before = now();
+    if (world->rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    const Instant start = now();
+    const CommReport report = world->barrier("step/late");
+    if (world->rank() == 1) {
+      EXPECT_NE(report.last_peer, 1);
+      EXPECT_LT(report.last_arrival, start);
+    } else {
+      EXPECT_EQ(report.last_peer, 1);
+      EXPECT_GE(report.last_arrival - before, std::chrono::milliseconds(90));
+      EXPECT_LE(report.last_arrival, now());
+    }
+  });
+}
+
+TEST(ShmCommunicator, GroupsOfSomeRanksWorkAtTheSameTimeWithoutDisturbingEachOther) {
+  // Four ranks as a 2 x 2 mesh: each is in a row, in a column and in the world, and rows take different numbers of
+  // steps.
+  run_ranks(small_segment(4), [](ShmEndpoint& endpoint) {
+    const int row = endpoint.rank() / 2;
+    const int column = endpoint.rank() % 2;
+    const auto row_group = endpoint.group("ep" + std::to_string(row), std::vector{row * 2, row * 2 + 1});
+    const auto column_group = endpoint.group("dp" + std::to_string(column), std::vector{column + 2, column});
+    const auto world = endpoint.world();
+    EXPECT_EQ(row_group->rank(), column);
+    EXPECT_EQ(column_group->rank(), 1 - row) << "members are numbered in the order of the list";
+    for (int round = 0; round < 50; ++round) {
+      for (int extra = 0; extra <= row * 3; ++extra) {
+        std::vector<std::int64_t> sum(2000, endpoint.rank());
+        row_group->all_reduce(std::span<std::int64_t>(sum), "step/row");
+        ASSERT_EQ(sum[1999], row * 4 + 1);
+      }
+      std::vector<std::int64_t> sum(10, endpoint.rank());
+      column_group->all_reduce(std::span<std::int64_t>(sum), "step/column");
+      ASSERT_EQ(sum[9], column * 2 + 2);
+      world->all_reduce(std::span<std::int64_t>(sum), "step/world");
+      ASSERT_EQ(sum[9], 12);
+    }
+  });
+}
+
+TEST(ShmCommunicator, RanksThatDisagreeOnACollectiveBreakACheck) {
+  const auto errors = testing::errors_of_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    std::vector<float> values(static_cast<std::size_t>(endpoint.rank() + 1));
+    world->broadcast(bytes_of(values), 0, "step/bc");
+  });
+  EXPECT_THAT(errors, ::testing::Each(HasSubstr("post.kind == mine.kind && post.bytes == mine.bytes")));
+  EXPECT_THAT(errors[0], HasSubstr("mine.bytes = 4"));
+  EXPECT_THAT(errors[0], HasSubstr("post.bytes = 8"));
+}
+
+TEST(ShmCommunicator, AnIdServesOneGroupOnly) {
+  const auto errors = testing::errors_of_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+    const auto first = endpoint.world();
+    const auto second = endpoint.world();
+  });
+  EXPECT_THAT(errors, ::testing::Each(HasSubstr("memory_.join(rank_) (id = world")));
+}
+
+}  // namespace
+}  // namespace orrery::executor
