@@ -88,6 +88,8 @@ using Watts = Quantity<-1, 0, 0, 1>;
 using BytesPerSecond = Quantity<-1, 1, 0, 0>;
 using FlopsPerSecond = Quantity<-1, 0, 1, 0>;
 
+// Constants that read as units where they stand, `3.0 * unit::second`, and so have their names.
+// NOLINTBEGIN(readability-identifier-naming)
 namespace unit {
 
 inline constexpr Seconds second = Seconds::from_si(1.0);
@@ -123,6 +125,7 @@ inline constexpr FlopsPerSecond gigaflops_per_second = FlopsPerSecond::from_si(1
 inline constexpr FlopsPerSecond teraflops_per_second = FlopsPerSecond::from_si(1e12);
 
 }  // namespace unit
+// NOLINTEND(readability-identifier-naming)
 
 constexpr Seconds seconds(double x) { return x * unit::second; }
 constexpr Seconds milliseconds(double x) { return x * unit::millisecond; }
