@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/comm/sum.h"
+
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include <gtest/gtest.h>
+
+namespace orrery::executor {
+namespace {
+
+TEST(SumInOrder, AddsFromTheFirstSourceToTheLast) {
+  // In any other order the small term would survive.
+  const std::array<float, 3> terms = {1.0e8F, 1.0F, -1.0e8F};
+  const std::array sources = {reinterpret_cast<const std::byte*>(&terms[0]),
+                              reinterpret_cast<const std::byte*>(&terms[1]),
+                              reinterpret_cast<const std::byte*>(&terms[2])};
+  float sum = 7.0F;
+  sum_in_order(SumType::f32, sources, reinterpret_cast<std::byte*>(&sum), 1);
+  EXPECT_EQ(sum, 0.0F);
+}
+
+TEST(SumInOrder, KeepsTheSignOfASingleNegativeZero) {
+  const double value = -0.0;
+  const std::array sources = {reinterpret_cast<const std::byte*>(&value)};
+  double sum = 1.0;
+  sum_in_order(SumType::f64, sources, reinterpret_cast<std::byte*>(&sum), 1);
+  EXPECT_TRUE(std::signbit(sum));
+}
+
+TEST(SumInOrder, TheTargetMayBeAnySourceAndValuesMayStandAtAnyAddress) {
+  constexpr std::int64_t kCount = 1500;  // three blocks
+  std::array<std::array<std::byte, kCount * 8 + 1>, 2> memory;
+  for (int target = 0; target < 2; ++target) {
+    for (std::size_t source = 0; source < 2; ++source) {
+      for (std::int64_t i = 0; i < kCount; ++i) {
+        const std::int64_t value = source == 0 ? i : 1'000'000 * i;
+        std::memcpy(memory[source].data() + 1 + i * 8, &value, 8);
+      }
+    }
+    const std::array<const std::byte*, 2> sources = {memory[0].data() + 1, memory[1].data() + 1};
+    std::byte* sums = memory[static_cast<std::size_t>(target)].data() + 1;
+    sum_in_order(SumType::int64, sources, sums, kCount);
+    for (std::int64_t i = 0; i < kCount; ++i) {
+      std::int64_t sum = 0;
+      std::memcpy(&sum, sums + i * 8, 8);
+      ASSERT_EQ(sum, 1'000'001 * i);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace orrery::executor
