@@ -19,7 +19,8 @@ if(ORRERY_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 add_library(orrery_flags INTERFACE)
-target_compile_options(orrery_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -Wswitch-enum -Werror)
+target_compile_options(orrery_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -Wswitch-enum -Werror
+                                             -Wno-missing-field-initializers)
 if(ORRERY_SANITIZE)
   # -Wno-tsan: the headers of SimGrid use atomic_thread_fence, which the thread sanitizer warns of.
   target_compile_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE} -fno-omit-frame-pointer -Wno-tsan)

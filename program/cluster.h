@@ -14,7 +14,7 @@
 
 // The machines: `cluster/1` and `device/1`. Heterogeneous by design: groups of equal nodes; devices are numbered by
 // group, node, index. All bandwidths are per direction. What a cluster costs to use (times, efficiencies) is not
-// here but in a calibration.
+// here but in a calibration. A bandwidth that is "unlimited" in the file is infinite here.
 
 namespace orrery {
 
@@ -25,12 +25,17 @@ enum class DeviceKind : std::uint8_t { cuda, hip, cpu };
 /// One accelerator, or one CPU rank. Absent: unknown (null in the file), an error where it is needed.
 struct Device {
   std::string name;
+  std::string vendor;
   DeviceKind kind = DeviceKind::cuda;
   std::map<DType, FlopsPerSecond> peak;  // dense peak rate per dtype
   std::optional<Bytes> memory;           // as the driver reports it
   std::optional<BytesPerSecond> memory_bandwidth;
   std::optional<std::int64_t> num_sms;
   std::optional<Watts> idle_power, power_limit;
+  std::optional<BytesPerSecond> scale_up_bandwidth, pcie_bandwidth;  // as sold; a cluster states what is wired
+  std::optional<double> usd_per_hour;
+  /// Where each quantity comes from, by its key in device/1: "memory", "peak/bf16".
+  std::map<std::string, std::string> sources;
 };
 
 enum class ScaleUpKind : std::uint8_t { none, nvlink, xgmi, pcie, shared_memory };
@@ -76,13 +81,24 @@ struct Fabric {
   std::int64_t planes = 1;
 };
 
+enum class GatewayKind : std::uint8_t { direct, host_staged };
+
+/// What joins two groups that share no communicator.
+struct Gateway {
+  std::string from, to;  // names of groups; either direction
+  GatewayKind kind = GatewayKind::direct;
+  std::optional<BytesPerSecond> bandwidth;  // per node
+};
+
 struct Cluster {
-  std::string name;
+  std::string name;  // of the file, without directory and extension
   std::vector<NodeGroup> groups;
   Fabric fabric;
-  std::optional<double> usd_per_device_hour;
+  std::vector<Gateway> gateways;
+  std::optional<double> usd_per_device_hour;  // absent: the device's own price holds
   std::optional<double> pue;
   std::optional<double> kg_co2_per_kwh;
+  std::optional<double> failures_per_node_day;
 
   std::int64_t num_devices() const;
   /// Where a device is. Requires: device < num_devices().

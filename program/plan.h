@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct Source {
   std::string path;
   std::string sha256;
   std::string content;
+  std::set<std::string> ignored_keys;  // of the model: keys that the user chose to ignore
 };
 
 /// What a tier predicted for the plan.
@@ -68,6 +70,9 @@ struct Plan {
   std::optional<Certificate> certificate;
   Provenance provenance;
 
+  /// One rank for each device of the cluster, or for each one named in device_of_rank.
+  std::int64_t num_ranks() const;
+  /// Requires: rank < num_ranks().
   DeviceIndex device_of(RankId rank) const;
 };
 
@@ -78,6 +83,12 @@ Plan read_plan_text(const std::string& text, const std::string& file);
 std::string to_json(const Plan& plan);
 
 /// Reads strategy/1. `stages: "even"` and recompute shorthands are expanded for `model`.
+/// Throws: ConfigError with all problems of the file; broken rules of program/legality.h only where the batch and the
+/// number of devices are given to check them.
 Strategy read_strategy(const std::filesystem::path& path, const Model& model);
+Strategy read_strategy(const std::filesystem::path& path, const Model& model, const BatchShape& batch,
+                       std::int64_t num_devices);
+Strategy read_strategy_text(const std::string& text, const std::string& file, const Model& model,
+                            const BatchShape& batch, std::int64_t num_devices);
 
 }  // namespace orrery

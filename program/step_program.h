@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 // The one program that all interpreters run: the ops of a training step in the order in which each rank's host
@@ -35,8 +36,10 @@ enum class TensorRole : std::uint8_t {
   q,
   kv_latent,
   kv_latent_norm,
+  kv_up,
   kv,
   qkv,
+  qk,
   attn_out,
   lse,
   proj,
@@ -70,6 +73,7 @@ enum class TensorRole : std::uint8_t {
   d_q,
   d_kv_latent,
   d_kv_latent_norm,
+  d_kv_up,
   d_kv,
   d_qkv,
   d_attn_out,
@@ -77,7 +81,8 @@ enum class TensorRole : std::uint8_t {
   d_norm2,
   d_fc1,
   d_act,
-  d_logits_router,
+  d_router_logits,
+  d_probs,
   d_send_rows,
   d_send_probs,
   d_expert_in,
@@ -89,10 +94,12 @@ enum class TensorRole : std::uint8_t {
   d_shared_fc1,
   d_shared_act,
   d_shared_out,
-  d_shared_gate,
   d_head_norm,
   d_logits,
 };
+inline constexpr int kNumTensorRoles = static_cast<int>(TensorRole::d_logits) + 1;
+
+std::string_view name_of(TensorRole role);
 
 /// A matrix of rows x width elements that lives from the op that creates it to the op that releases it.
 struct Tensor {
@@ -106,12 +113,18 @@ struct Tensor {
 
 enum class Access : std::uint32_t { read, create, modify };
 
-/// One use of a tensor by an op. `release`: after this op the memory is free.
-struct TensorUse {
-  TensorIndex tensor : 28;
-  std::uint32_t access : 2;
-  std::uint32_t release : 1;
-  Access kind() const { return static_cast<Access>(access); }
+/// One use of a tensor by an op, in 32 bits. `releases`: after this op the memory is free.
+class TensorUse {
+ public:
+  TensorUse(TensorIndex tensor, Access access) : bits_(tensor | static_cast<std::uint32_t>(access) << 28) {}
+
+  TensorIndex tensor() const { return bits_ & ((1u << 28) - 1); }
+  Access access() const { return static_cast<Access>(bits_ >> 28 & 3u); }
+  bool releases() const { return bits_ >> 30 != 0; }
+  void set_releases() { bits_ |= 1u << 30; }
+
+ private:
+  std::uint32_t bits_;
 };
 
 /// The ranks of one pipeline rank: one list of ops for all of them.

@@ -2,7 +2,7 @@
 #include "program/strategy.h"
 
 #include "base/check.h"
-#include "program/strategy_names.h"
+#include "program/names.h"
 
 #include <algorithm>
 

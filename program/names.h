@@ -2,10 +2,11 @@
 #pragma once
 
 #include "base/enum_names.h"
+#include "program/cluster.h"
 #include "program/dtype.h"
 #include "program/strategy.h"
 
-// The names of a strategy's choices in strategy/1 (docs/formats/strategy.md), read and written from these tables.
+// The names of choices in strategy/1, cluster/1 and device/1 (docs/formats), read and written from these tables.
 
 namespace orrery {
 
@@ -38,5 +39,20 @@ inline constexpr Named<RecomputeModule> kRecomputeModuleNames[] = {{"layernorm",
 
 /// The types that weights, states and messages can have.
 inline constexpr Named<DType> kFloatNames[] = {{"f32", DType::f32}, {"bf16", DType::bf16}, {"fp8", DType::fp8}};
+
+inline constexpr Named<DeviceKind> kDeviceKindNames[] = {
+    {"cuda", DeviceKind::cuda}, {"hip", DeviceKind::hip}, {"cpu", DeviceKind::cpu}};
+
+inline constexpr Named<ScaleUpKind> kScaleUpKindNames[] = {{"nvlink", ScaleUpKind::nvlink},
+                                                           {"xgmi", ScaleUpKind::xgmi},
+                                                           {"pcie", ScaleUpKind::pcie},
+                                                           {"shared_memory", ScaleUpKind::shared_memory},
+                                                           {"none", ScaleUpKind::none}};
+
+inline constexpr Named<FabricKind> kFabricKindNames[] = {
+    {"rail_leaf_spine", FabricKind::rail_leaf_spine}, {"fat_tree", FabricKind::fat_tree}, {"none", FabricKind::none}};
+
+inline constexpr Named<GatewayKind> kGatewayKindNames[] = {{"direct", GatewayKind::direct},
+                                                           {"host_staged", GatewayKind::host_staged}};
 
 }  // namespace orrery

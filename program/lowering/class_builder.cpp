@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program/lowering/class_builder.h"
+
+#include "base/check.h"
+
+namespace orrery::lowering {
+
+ClassBuilder::ClassBuilder(RankClass& out, std::int64_t first_layer, std::int64_t num_layers,
+                           std::int64_t num_micro_batches)
+    : out_(out), first_layer_(first_layer), layers_per_micro_batch_(num_layers + 1) {
+  bound_.assign(static_cast<std::size_t>(num_micro_batches * layers_per_micro_batch_ * kNumTensorRoles), kNone);
+}
+
+TensorIndex& ClassBuilder::bound(TensorRole role, std::int64_t layer, std::int64_t micro_batch) {
+  const std::int64_t row = micro_batch * layers_per_micro_batch_ + (layer - first_layer_);
+  return bound_[static_cast<std::size_t>(row * kNumTensorRoles + static_cast<std::int64_t>(role))];
+}
+
+void ClassBuilder::depend(OpIndex on) {
+  const Queue queue = out_.ops.back().queue;
+  if (out_.ops[on].queue == queue) return;  // order within a queue is implied
+  const OpIndex op = static_cast<OpIndex>(out_.ops.size() - 1);
+  // Of several dependencies on one queue, only the latest says anything.
+  for (std::uint32_t i = out_.dep_begin[op]; i < out_.deps.size(); ++i) {
+    if (out_.ops[out_.deps[i]].queue != out_.ops[on].queue) continue;
+    out_.deps[i] = std::max(out_.deps[i], on);
+    return;
+  }
+  out_.deps.push_back(on);
+}
+
+OpIndex ClassBuilder::emit(const OpRule& rule, const Position& at, std::initializer_list<OpIndex> after) {
+  return add(rule, at, rule.pass, nullptr, after);
+}
+
+OpIndex ClassBuilder::emit_again(const OpRule& rule, const Position& at, const std::set<TensorRole>& kept) {
+  return add(rule, at, Pass::rec, &kept, {});
+}
+
+OpIndex ClassBuilder::add(const OpRule& rule, const Position& at, Pass pass, const std::set<TensorRole>* kept,
+                          std::initializer_list<OpIndex> after) {
+  const OpIndex op = next();
+  out_.ops.push_back({.key = {.micro_batch = static_cast<std::int32_t>(at.micro_batch),
+                              .stage = static_cast<std::int16_t>(at.stage),
+                              .layer = at.key_layer,
+                              .pass = pass,
+                              .op = rule.op},
+                      .queue = rule.queue,
+                      .shape = rule.shape});
+  out_.dep_begin.push_back(static_cast<std::uint32_t>(out_.deps.size()));
+  out_.use_begin.push_back(static_cast<std::uint32_t>(out_.uses.size()));
+  for (const RoleUse& use : rule.uses) {
+    const std::int64_t layer = at.layer + use.layer_offset;
+    const bool is_scratch = use.access == Access::create && kept != nullptr && kept->contains(use.role);
+    TensorIndex scratch = kNone;
+    TensorIndex& tensor = is_scratch ? scratch : bound(use.role, layer, at.micro_batch);
+    if (use.access == Access::create) {
+      tensor = static_cast<TensorIndex>(out_.tensors.size());
+      out_.tensors.push_back({.role = use.role,
+                              .dtype = use.dtype,
+                              .layer = static_cast<std::int16_t>(layer),
+                              .micro_batch = static_cast<std::int32_t>(at.micro_batch),
+                              .rows = use.rows,
+                              .width = use.width});
+      last_writer_.push_back(op);
+      last_use_.push_back(kNone);
+    } else {
+      CHECK(tensor != kNone, name_of(use.role), to_string(out_.ops.back().key));
+      depend(last_writer_[tensor]);
+      if (use.access == Access::modify) last_writer_[tensor] = op;
+    }
+    last_use_[tensor] = static_cast<std::uint32_t>(out_.uses.size());
+    out_.uses.emplace_back(tensor, use.access);
+  }
+  for (const OpIndex on : after) depend(on);
+  return op;
+}
+
+void ClassBuilder::finish() {
+  for (const std::uint32_t use : last_use_) out_.uses[use].set_releases();
+  out_.dep_begin.push_back(static_cast<std::uint32_t>(out_.deps.size()));
+  out_.use_begin.push_back(static_cast<std::uint32_t>(out_.uses.size()));
+}
+
+}  // namespace orrery::lowering

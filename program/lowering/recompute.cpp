@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program/lowering/stage_program.h"
+
+#include <initializer_list>
+
+namespace orrery::lowering {
+namespace {
+
+void add_ops(const BlockRules& block, std::initializer_list<OpCode> ops, std::vector<const OpRule*>& out) {
+  for (const OpRule& rule : block.fwd) {
+    if (std::find(ops.begin(), ops.end(), rule.op) != ops.end()) out.push_back(&rule);
+  }
+}
+
+void add_all(const BlockRules& block, std::vector<const OpRule*>& out) {
+  for (const OpRule& rule : block.fwd) out.push_back(&rule);
+}
+
+/// All but the residual: its input x_mid is kept and its output belongs to the next layer.
+void add_module(const BlockRules& block, std::vector<const OpRule*>& out) {
+  for (const OpRule& rule : block.fwd) {
+    if (rule.op != OpCode::mlp_residual && rule.op != OpCode::moe_residual) out.push_back(&rule);
+  }
+}
+
+}  // namespace
+
+// What each module drops and runs again: Megatron-LM, --recompute-modules; a recomputed module runs its forward as a
+// whole, outputs that nobody needs included, as an activation checkpoint does.
+RecomputeRules recompute_rules(const StageContext& c, LayerKind kind, std::int64_t layer) {
+  RecomputeRules out;
+  const std::int64_t within = layer - c.layout.first_layer;
+  if (c.layout.num_recompute_layers && within >= *c.layout.num_recompute_layers) return out;
+  const auto has = [&](RecomputeModule module) { return c.layout.recompute.contains(module); };
+  const BlockRules &attention = c.rules.attention, &ffn = c.rules.ffn(kind);
+
+  if (has(RecomputeModule::full)) {
+    add_all(attention, out.before_ffn);
+    add_module(ffn, out.before_ffn);
+    return out;
+  }
+  const bool whole_ffn = has(kind == LayerKind::moe ? RecomputeModule::moe : RecomputeModule::mlp);
+  if (whole_ffn) {
+    add_module(ffn, out.before_ffn);
+  } else {
+    if (has(RecomputeModule::layernorm)) add_ops(ffn, {OpCode::mlp_norm, OpCode::moe_norm}, out.before_ffn);
+    if (has(RecomputeModule::shared_experts)) {
+      add_ops(ffn, {OpCode::shared_fc1, OpCode::shared_act, OpCode::shared_fc2, OpCode::shared_gate}, out.before_ffn);
+    }
+    if (has(RecomputeModule::moe_act)) add_ops(ffn, {OpCode::moe_act}, out.before_ffn);
+  }
+  if (has(RecomputeModule::layernorm)) add_ops(attention, {OpCode::attn_norm}, out.before_attention);
+  if (has(RecomputeModule::mla_up_proj)) {
+    add_ops(attention, {OpCode::attn_q_up, OpCode::attn_kv_up, OpCode::attn_rope}, out.before_attention);
+  }
+  if (has(RecomputeModule::core_attn)) {
+    add_ops(attention, {OpCode::attn_core}, out.before_attention);
+    out.kept.insert(TensorRole::attn_out);  // saved as the input of the output projection
+  }
+  return out;
+}
+
+}  // namespace orrery::lowering

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The vocabulary of lowering: what one op does, written once per layer kind and repeated for every layer and
+// micro-batch. A rule names the tensors that an op reads, creates and modifies by role; dependencies, releases and
+// the bytes of memory-bound ops follow from these uses. The rules of all layers are the table in docs/design/ops.md.
+#pragma once
+
+#include "program/model.h"
+#include "program/step_program.h"
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+namespace orrery::lowering {
+
+/// Use of the tensor of a role in the layer at hand; `layer_offset` 1 means the tensor at the layer's output.
+struct RoleUse {
+  TensorRole role = TensorRole::x;
+  Access access = Access::read;
+  int layer_offset = 0;
+  // Of created tensors:
+  Rows rows;
+  std::int64_t width = 0;
+  DType dtype = DType::bf16;
+};
+
+RoleUse read(TensorRole role, int layer_offset = 0);
+RoleUse modify(TensorRole role);
+RoleUse create(TensorRole role, Rows rows, std::int64_t width, DType dtype, int layer_offset = 0);
+
+struct OpRule {
+  OpCode op = OpCode::embed_lookup;
+  Pass pass = Pass::fwd;
+  Queue queue = Queue::compute;
+  ShapeId shape = 0;
+  std::vector<RoleUse> uses;
+};
+
+/// Rules of one half of a layer (attention or FFN) or of one end of the model, in order of execution.
+struct BlockRules {
+  std::vector<OpRule> fwd, igrad, wgrad;
+};
+
+/// The shapes of a program, each stored once.
+class ShapeTable {
+ public:
+  ShapeId id_of(const OpShape& shape);
+  std::vector<OpShape> take() && { return std::move(shapes_); }
+
+ private:
+  std::vector<OpShape> shapes_;
+  std::map<OpShape, ShapeId> ids_;
+};
+
+/// What the rules of all blocks depend on, and how they add their ops.
+class RuleContext {
+ public:
+  RuleContext(const Model& model, const Strategy& strategy, const BatchShape& batch, ShapeTable& shapes);
+
+  const Model& model;
+  const Strategy& strategy;
+  const std::int64_t seq;
+  const std::int64_t tokens;  // of one micro-batch on one rank
+  const DType dtype;          // of weights, activations and their messages
+  ShapeTable& shapes;
+
+  Rows token_rows() const { return {Rows::Kind::fixed, tokens}; }
+
+  /// y = x w^T with w of shape (n, k); the rule of each pass for it.
+  OpRule gemm(OpCode op, Pass pass, std::int64_t n, std::int64_t k, const std::vector<RoleUse>& uses) const;
+  OpRule gemm(OpCode op, Pass pass, std::int64_t n, std::int64_t k, DType type, const std::vector<RoleUse>& uses) const;
+  /// A memory-bound op over the tokens: reads and writes what it uses, once.
+  OpRule memory(OpCode op, Pass pass, std::int64_t flops_per_row, const std::vector<RoleUse>& uses) const;
+  /// A memory-bound op whose traffic does not follow from its uses (gathers and scatters).
+  OpRule memory(OpCode op, Pass pass, const MemoryShape& shape, const std::vector<RoleUse>& uses) const;
+  OpRule with_shape(OpCode op, Pass pass, Queue queue, const OpShape& shape, const std::vector<RoleUse>& uses) const;
+
+  /// Bytes per row of a role as last created, so that a reader's traffic is known.
+  std::int64_t row_bytes(const RoleUse& use) const;
+
+ private:
+  OpRule remember(OpRule rule) const;
+  mutable std::map<TensorRole, std::int64_t> created_row_bytes_;
+};
+
+/// Attention from `x` to `x_mid`: grouped-query or latent, as the model says.
+BlockRules gqa_rules(const RuleContext& context, const GroupedQueryAttention& attention);
+BlockRules mla_rules(const RuleContext& context, const MultiHeadLatentAttention& attention);
+BlockRules attention_rules(const RuleContext& context);
+
+/// FFN from `x_mid` to the layer's output `x` (offset 1).
+BlockRules dense_ffn_rules(const RuleContext& context);
+BlockRules moe_ffn_rules(const RuleContext& context);
+
+/// Token ids to `x`; and `x` to the loss.
+BlockRules embedding_rules(const RuleContext& context);
+BlockRules head_rules(const RuleContext& context);
+
+}  // namespace orrery::lowering

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program/work.h"
+
+#include "base/check.h"
+
+namespace orrery {
+namespace {
+
+/// Operands of a matrix product in rows of x, columns of y and inner columns of x.
+Work gemm_work(Pass pass, double m, double num_weights, double n, double k, DType dtype, DType accumulate) {
+  const auto size = static_cast<double>(size_of(dtype));
+  const Flops products = flops(2.0 * m * n * k);
+  const Bytes x = bytes(m * k * size), y = bytes(m * n * size), w = bytes(num_weights * n * k * size);
+  const Bytes gradient = bytes(num_weights * n * k * static_cast<double>(size_of(accumulate)));
+  switch (pass) {
+    case Pass::fwd:
+    case Pass::rec:
+      return {products, x + w, y};
+    case Pass::igrad:
+      return {products, y + w, x};
+    case Pass::wgrad:
+      return {products, x + y + gradient, gradient};
+    case Pass::sync:
+    case Pass::update:
+      break;
+  }
+  CHECK(false, name_of(pass));
+}
+
+struct WorkOfShape {
+  const OpKey& key;
+  const ResolvedLoad& load;
+
+  Work operator()(const GemmShape& s) const {
+    return gemm_work(key.pass, static_cast<double>(s.m), 1.0, static_cast<double>(s.n), static_cast<double>(s.k),
+                     s.dtype, s.accumulate);
+  }
+  Work operator()(const GroupedGemmShape& s) const {
+    return gemm_work(key.pass, resolve(s.rows, load), static_cast<double>(s.num_experts), static_cast<double>(s.n),
+                     static_cast<double>(s.k), s.dtype, s.accumulate);
+  }
+  Work operator()(const AttentionShape& s) const {
+    const auto size = static_cast<double>(size_of(s.dtype));
+    const auto batch = static_cast<double>(s.batch), heads = static_cast<double>(s.heads);
+    const auto kv_heads = static_cast<double>(s.kv_heads), seq = static_cast<double>(s.seq);
+    const auto d_qk = static_cast<double>(s.d_qk), d_v = static_cast<double>(s.d_v);
+    const auto window = static_cast<double>(s.window);
+    // Pairs of query and key that count. A causal window of w leaves w seq - w^2 / 2 of them.
+    double pairs = s.causal ? seq * seq / 2.0 : seq * seq;
+    if (s.window > 0 && s.window < s.seq) pairs = window * seq - (s.causal ? window * window / 2.0 : 0.0);
+    const double forward = 2.0 * batch * heads * pairs * (d_qk + d_v);
+    const double q = batch * seq * heads * d_qk * size, kv = batch * seq * kv_heads * (d_qk + d_v) * size;
+    const double out = batch * seq * heads * d_v * size, lse = batch * seq * heads * 4.0;
+    if (key.pass == Pass::igrad) {
+      return {flops(2.5 * forward), bytes(q + kv + 2.0 * out + lse), bytes(q + kv)};
+    }
+    return {flops(forward), bytes(q + kv), bytes(out + lse)};
+  }
+  Work operator()(const MemoryShape& s) const {
+    const double rows = resolve(s.rows, load);
+    return {flops(rows * static_cast<double>(s.flops_per_row)), bytes(rows * static_cast<double>(s.read_per_row)),
+            bytes(rows * static_cast<double>(s.written_per_row))};
+  }
+  Work operator()(const CollectiveShape&) const { return {}; }
+  Work operator()(const ExchangeShape&) const { return {}; }
+  Work operator()(const PeerShape&) const { return {}; }
+};
+
+}  // namespace
+
+double resolve(const Rows& rows, const ResolvedLoad& load) {
+  return rows.kind == Rows::Kind::received ? load.received : static_cast<double>(rows.count);
+}
+
+Work work_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load) {
+  return std::visit(WorkOfShape{key, load}, shape);
+}
+
+Bytes wire_bytes(const CollectiveShape& shape, std::int64_t size) {
+  const auto n = static_cast<double>(size);
+  const double rounds = shape.kind == CollectiveKind::all_reduce ? 2.0 : 1.0;
+  return bytes(rounds * (n - 1.0) / n * static_cast<double>(shape.bytes));
+}
+
+Bytes wire_bytes(const ExchangeShape& shape, const RoutingMatrix& routing, std::int64_t member) {
+  double rows = 0.0;
+  for (std::int64_t peer = 0; peer < routing.group; ++peer) {
+    if (peer == member) continue;
+    rows += shape.to_experts ? routing.sent(member, peer) : routing.sent(peer, member);
+  }
+  const auto peers = static_cast<double>(routing.group - 1);
+  return bytes(rows * static_cast<double>(shape.row_bytes) + peers * static_cast<double>(shape.count_bytes));
+}
+
+}  // namespace orrery
