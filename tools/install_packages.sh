@@ -45,7 +45,6 @@ apt=("${as_root[@]}" DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -o DPkg::Lo
 "${apt[@]}" -qq update || give_up "apt-get update failed; missing:"
 download=$("${apt[@]}" --assume-no install --no-install-recommends "${missing[@]}" </dev/null 2>/dev/null |
   sed -n 's/^Need to get \(.*\) of archives\.$/\1/p') || true
-printf 'orrery: installing %d packages (%s with what they need): %s\n' \
-  "${#missing[@]}" "${download:-size unknown}" "${missing[*]}"
+printf 'orrery: installing %s (%s in all)\n' "${missing[*]}" "${download:-size unknown}"
 "${apt[@]}" -qq --yes install --no-install-recommends "${missing[@]}" </dev/null >/dev/null ||
   give_up "$command failed; missing:"

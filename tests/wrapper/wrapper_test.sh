@@ -90,7 +90,7 @@ apt="apt-get -o DPkg::Lock::Timeout=240 -o Dpkg::Use-Pty=0"
 ABSENT="libfmt-dev g++" run plan --out "a b.json"
 expect "first call: exit code of the verb" 3 "$code"
 expect "first call: folder, catalog and arguments" "$sandbox/elsewhere $house/catalog plan --out a b.json" "$out"
-expect "first call: messages" "orrery: installing 2 packages (12.3 MB with what they need): g++ libfmt-dev
+expect "first call: messages" "orrery: installing g++ libfmt-dev (12.3 MB in all)
 orrery: building (preset dev)" "$err"
 expect "first call: commands" "$apt -qq update
 $apt --assume-no install --no-install-recommends g++ libfmt-dev
