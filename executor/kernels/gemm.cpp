@@ -57,6 +57,7 @@ GemmSize product_size(const GemmArgs& args) {
 }
 
 void run_in_f32(const GemmArgs& args, void (*gemm_f32)(const GemmArgs& args)) {
+  product_size(args);
   thread_local std::vector<float> a_storage, b_storage, c_storage;
   GemmArgs wide = args;
   wide.a = widened(args.a, a_storage);

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/kernels/embedding.h"
+
+#include "base/errors.h"
+#include "tests/unit/executor/kernels/values.h"
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+namespace orrery::executor {
+namespace {
+
+TEST(Embedding, LooksUpTheRowOfEachToken) {
+  Values out(3, 2, DType::bf16);
+  embedding_forward(Values::of({1.0, 2.0, 3.0, 4.0}, 2, DType::bf16), std::vector<std::int32_t>{1, 0, 1}, out);
+  EXPECT_EQ(out.doubles(), (Doubles{3.0, 4.0, 1.0, 2.0, 3.0, 4.0}));
+}
+
+TEST(Embedding, BackwardAddsTheGradientsOfRepeatedTokensInOrder) {
+  Values dtable = Values::of({0.5, 0.0, 7.0}, 3);
+  embedding_backward(Values::of({1e8, 1.0, -1e8, 2.0}, 4), std::vector<std::int32_t>{1, 1, 1, 0}, dtable);
+  EXPECT_EQ(dtable.doubles(), (Doubles{2.5, 0.0, 7.0}));  // 1 is lost in 1e8
+}
+
+TEST(Embedding, RefusesTokensOutsideOfTheVocabulary) {
+  Values out(1, 2);
+  EXPECT_THROW(embedding_forward(Values(2, 2), std::vector<std::int32_t>{2}, out), InternalError);
+  EXPECT_THROW(embedding_forward(Values(2, 2), std::vector<std::int32_t>{-1}, out), InternalError);
+}
+
+constexpr std::int64_t kRows = 5;
+constexpr std::int64_t kVocabulary = 43;
+
+double reference_loss(const Doubles& logits, const std::vector<std::int32_t>& targets) {
+  double loss = 0.0;
+  for (std::size_t row = 0; row < kRows; ++row) {
+    double sum = 0.0;
+    for (std::size_t i = 0; i < kVocabulary; ++i) sum += std::exp(logits[row * kVocabulary + i]);
+    loss += std::log(sum) - logits[row * kVocabulary + static_cast<std::size_t>(targets[row])];
+  }
+  return loss;
+}
+
+const std::vector<std::int32_t> kTargets = {3, 0, 42, 17, 3};
+
+TEST(CrossEntropy, IsTheSumOfNegativeLogProbabilities) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Values logits = Values::random(kRows, kVocabulary, "logits", dtype);
+    EXPECT_NEAR(cross_entropy_forward(logits, kTargets), reference_loss(logits.doubles(), kTargets), 1e-5);
+  }
+}
+
+TEST(CrossEntropy, OfUniformLogitsIsTheLogarithmOfTheVocabulary) {
+  EXPECT_NEAR(cross_entropy_forward(Values(kRows, kVocabulary), kTargets), kRows * std::log(43.0), 1e-6);
+}
+
+TEST(CrossEntropy, SurvivesLargeLogits) {
+  const Values logits = Values::of({1000.0, 0.0, -1000.0}, 1);
+  EXPECT_NEAR(cross_entropy_forward(logits, std::vector<std::int32_t>{0}), 0.0, 1e-6);
+  EXPECT_NEAR(cross_entropy_forward(logits, std::vector<std::int32_t>{2}), 2000.0, 1e-3);
+}
+
+TEST(CrossEntropy, BackwardIsTheScaledGradient) {
+  const Values logits = Values::random(kRows, kVocabulary, "logits");
+  const Doubles want =
+      numeric_gradient([](const Doubles& v) { return 0.125 * reference_loss(v, kTargets); }, logits.doubles());
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Values dlogits(kRows, kVocabulary, dtype);
+    cross_entropy_backward(logits, kTargets, 0.125F, dlogits);
+    EXPECT_LT(difference(dlogits.doubles(), want), dtype == DType::f32 ? 1e-7 : 0x1p-12);
+  }
+}
+
+TEST(CrossEntropy, BackwardMayWriteOverTheLogits) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Values in_place = Values::random(kRows, kVocabulary, "logits", dtype);
+    Values beside(kRows, kVocabulary, dtype);
+    cross_entropy_backward(in_place, kTargets, 0.5F, beside);
+    cross_entropy_backward(in_place, kTargets, 0.5F, in_place);
+    EXPECT_EQ(in_place.bytes(), beside.bytes());
+  }
+}
+
+}  // namespace
+}  // namespace orrery::executor
