@@ -162,6 +162,10 @@ JsonObject JsonValue::object() const {
 }
 
 void JsonValue::write(JsonWriter& out) const {
+  if (node_ < 0) {
+    out.null();
+    return;
+  }
   const JsonNode& node = tree_->node(node_);
   switch (node.kind) {
     case JsonKind::null:

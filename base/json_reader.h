@@ -63,6 +63,7 @@ enum class JsonKind { null, boolean, integer, number, string, array, object };
 /// out of bounds: the lower bound (or zero) for numbers, "" for text, an empty array or object.
 class JsonValue {
  public:
+  /// A value that is missing, which was reported already, counts as null.
   JsonKind kind() const;
   bool is_null() const { return kind() == JsonKind::null; }
   int line() const;

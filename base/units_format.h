@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Readable quantities: three significant digits and a fitting prefix, "1.54 ms", "72.3 GiB", "400 GB/s",
+// Readable quantities: at least three significant digits and a fitting prefix, "1.54 ms", "72.3 GiB", "400 GB/s",
 // "385 TFLOP/s". `fmt::format("{}", time)` works with any width: "{:>12}". Sizes are in powers of 1024, rates in
 // powers of 1000. Text that must read back exactly is `exact_text` of units_parse.h.
 #pragma once

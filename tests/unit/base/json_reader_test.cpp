@@ -186,6 +186,8 @@ TEST(JsonReader, OneMissingKeyIsOneProblem) {
                           missing.required("list").array();
                           missing.required("x").problem("expected something else");
                           EXPECT_TRUE(missing.keys().empty());
+                          JsonWriter out(JsonWriter::Layout::line);
+                          EXPECT_EQ(out.value(missing.value()).text(), "null");
                           missing.finish();
                         }),
             "a.json:1: expected the key \"fabric\", which is missing");
