@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/launch/launcher.h"
+
+#include "base/errors.h"
+#include "executor/comm/clock.h"
+#include "executor/launch/child_process.h"
+#include "executor/launch/rank_environment.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+#include <thread>
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace orrery::executor {
+namespace {
+
+constexpr int kLookEveryMilliseconds = 10;  // at the latest; a pipe that brings something or closes wakes us at once
+
+std::string text_of_exit(int status) {
+  if (WIFSIGNALED(status))
+    return fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+  return fmt::format("ended with exit status {}", WEXITSTATUS(status));
+}
+
+/// The ranks of one run, from their start to their end.
+class RankSet {
+ public:
+  RankSet(const LaunchSpec& spec, int num_threads)
+      : spec_(spec), segment_(Segment::create(spec.segment)), on_line_(spec.on_line) {
+    if (!on_line_) {
+      on_line_ = [](int rank, std::string_view line) { fmt::print(stderr, "[rank {}] {}\n", rank, line); };
+    }
+    std::vector<std::string> command = {spec.executable};
+    command.insert(command.end(), spec.arguments.begin(), spec.arguments.end());
+    for (int rank = 0; rank < segment_->num_ranks(); ++rank) {
+      RankEnvironment environment{.rank = rank,
+                                  .num_threads = num_threads,
+                                  .segment_descriptor = segment_->descriptor(),
+                                  .launcher = ::getpid()};
+      children_.emplace_back(command, environment.variables(spec.environment), segment_->descriptor());
+    }
+  }
+
+  /// Returns when no rank is left. Throws: BackendError, for the first failure.
+  void run() {
+    while (look_at_children() > 0) {
+      wait_for_news();
+      end_what_has_failed();
+    }
+    if (const auto failure = segment_->failure()) throw BackendError(failure->rank, failure->key, failure->text);
+  }
+
+  std::vector<std::string> results() const {
+    std::vector<std::string> results;
+    for (const ChildProcess& child : children_) results.push_back(child.result());
+    return results;
+  }
+
+ private:
+  /// Takes what the ranks have written and how they have ended; returns how many still run.
+  int look_at_children() {
+    int num_running = 0;
+    for (std::size_t i = 0; i < children_.size(); ++i) {
+      const int rank = static_cast<int>(i);
+      // Marked before it is reaped: else a peer could see that it is gone before anybody can say why.
+      const auto end = children_[i].poll_exit([&](int status) {
+        if (status != 0) segment_->fail(rank, text_of_exit(status));
+      });
+      children_[i].read_pipes([&](std::string_view line) { on_line_(rank, line); });
+      if (!end) ++num_running;
+    }
+    return num_running;
+  }
+
+  void wait_for_news() {
+    std::vector<pollfd> pipes;
+    for (const ChildProcess& child : children_) {
+      for (const int pipe : child.open_pipes()) pipes.push_back({.fd = pipe, .events = POLLIN, .revents = 0});
+    }
+    ::poll(pipes.data(), pipes.size(), kLookEveryMilliseconds);
+  }
+
+  /// The other ranks find out by themselves; one that does not, because it hangs, is killed when the grace is over.
+  void end_what_has_failed() {
+    if (!segment_->failure()) return;
+    if (!deadline_) deadline_ = now() + spec_.grace;
+    if (now() < *deadline_) return;
+    for (ChildProcess& child : children_) child.signal(SIGKILL);
+  }
+
+  const LaunchSpec& spec_;
+  std::shared_ptr<Segment> segment_;
+  std::function<void(int rank, std::string_view line)> on_line_;
+  std::vector<ChildProcess> children_;
+  std::optional<Instant> deadline_;
+};
+
+}  // namespace
+
+int threads_per_rank(int num_cores, int num_ranks) { return std::max(1, num_cores / num_ranks); }
+
+LaunchResult launch(const LaunchSpec& spec) {
+  LaunchResult result;
+  result.threads_per_rank = spec.threads_per_rank;
+  if (result.threads_per_rank == 0) {
+    const int num_cores = static_cast<int>(std::thread::hardware_concurrency());
+    result.threads_per_rank = threads_per_rank(num_cores, spec.segment.num_ranks);
+  }
+  RankSet ranks(spec, result.threads_per_rank);
+  ranks.run();
+  result.results = ranks.results();
+  return result;
+}
+
+}  // namespace orrery::executor

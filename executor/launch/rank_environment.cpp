@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/launch/rank_environment.h"
+
+#include "base/errors.h"
+#include "executor/launch/child_process.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <map>
+#include <string_view>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace orrery::executor {
+namespace {
+
+constexpr std::string_view kRank = "ORRERY_RANK";
+constexpr std::string_view kSegment = "ORRERY_SEGMENT_FD";
+constexpr std::string_view kLauncher = "ORRERY_LAUNCHER_PID";
+constexpr std::string_view kThreads = "OMP_NUM_THREADS";
+
+int number_in_environment(std::string_view name) {
+  const char* text = std::getenv(std::string(name).c_str());
+  const std::string_view digits = text == nullptr ? "" : text;
+  int number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (error != std::errc() || end != digits.data() + digits.size())
+    throw ConfigError(fmt::format("{}: expected a number, got '{}'", name, digits),
+                      "this program is started by `orrery execute`, not by hand");
+  return number;
+}
+
+}  // namespace
+
+std::vector<std::string> RankEnvironment::variables(
+    const std::vector<std::pair<std::string, std::string>>& changes) const {
+  std::map<std::string, std::string> values;
+  for (char** entry = ::environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::size_t equals = text.find('=');
+    if (equals != std::string_view::npos) values.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  values.erase(std::string(ChildProcess::kResultVariable));  // of a rank that is itself a launcher
+  for (const auto& [name, value] : changes) values[name] = value;
+  values[std::string(kRank)] = std::to_string(rank);
+  values[std::string(kSegment)] = std::to_string(segment_descriptor);
+  values[std::string(kLauncher)] = std::to_string(launcher);
+  values[std::string(kThreads)] = std::to_string(num_threads);
+  std::vector<std::string> lines;
+  for (const auto& [name, value] : values) lines.push_back(name + "=" + value);
+  return lines;
+}
+
+RankEnvironment RankEnvironment::of_this_process() {
+  return {.rank = number_in_environment(kRank),
+          .num_threads = number_in_environment(kThreads),
+          .segment_descriptor = number_in_environment(kSegment),
+          .result_descriptor = number_in_environment(ChildProcess::kResultVariable),
+          .launcher = number_in_environment(kLauncher)};
+}
+
+}  // namespace orrery::executor

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/launch/rank_main.h"
+
+#include "base/errors.h"
+#include "executor/launch/rank_environment.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+namespace orrery::executor {
+namespace {
+
+constexpr int kExitBug = 1;
+constexpr int kExitUser = 2;
+constexpr int kExitBackend = 4;
+
+// The kernel kills this process when the launcher ends. If the launcher has ended already, nobody waits for us.
+void end_with_launcher(int launcher) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != launcher) ::_exit(kExitBackend);
+}
+
+}  // namespace
+
+RankProcess::RankProcess(std::shared_ptr<Segment> segment, int rank, int threads, int result_descriptor)
+    : endpoint_(std::move(segment), rank), threads_(threads), result_descriptor_(result_descriptor) {}
+
+void RankProcess::send_result(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(result_descriptor_, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0)
+      throw BackendError(
+          fmt::format("cannot send a result to the launcher: {}", std::system_category().message(errno)));
+    bytes.remove_prefix(static_cast<std::size_t>(count));
+  }
+}
+
+int run_rank(const std::function<void(RankProcess&)>& body) {
+  std::unique_ptr<RankProcess> process;
+  const auto fail = [&](const std::exception& error, int status) {
+    // Every other rank stops at once, and the launcher reports the message; without a seat there is only stderr.
+    if (process) process->endpoint().segment().fail(process->rank(), error.what());
+    if (!process) fmt::print(stderr, "{}\n", error.what());
+    return status;
+  };
+  try {
+    const RankEnvironment environment = RankEnvironment::of_this_process();
+    end_with_launcher(environment.launcher);
+    process = std::make_unique<RankProcess>(Segment::open(environment.segment_descriptor), environment.rank,
+                                            environment.num_threads, environment.result_descriptor);
+    body(*process);
+    return 0;
+  } catch (const ConfigError& error) {
+    return fail(error, kExitUser);
+  } catch (const BackendError& error) {
+    return fail(error, kExitBackend);
+  } catch (const std::exception& error) {
+    return fail(error, kExitBug);
+  }
+}
+
+}  // namespace orrery::executor
