@@ -62,7 +62,7 @@ struct Plan {
   Model model;
   Cluster cluster;
   BatchShape batch;
-  LoadModel load;
+  LoadModel load;  // any but a recorded one, which no file holds
   Strategy strategy;
   /// Device of each rank; empty: rank r is on device r.
   std::vector<DeviceIndex> device_of_rank;
@@ -79,7 +79,8 @@ struct Plan {
 /// Throws: ConfigError with all problems of the file, broken strategy rules included.
 Plan read_plan(const std::filesystem::path& path);
 Plan read_plan_text(const std::string& text, const std::string& file);
-/// Deterministic text: equal plans give equal bytes.
+/// Deterministic text: equal plans give equal bytes. The cluster is written from `cluster` with every device inline.
+/// Requires: the model's source holds its content.
 std::string to_json(const Plan& plan);
 
 /// Reads strategy/1. `stages: "even"` and recompute shorthands are expanded for `model`.

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/json_reader.h"
+#include "base/json_writer.h"
+#include "program/cluster.h"
+#include "program/legality.h"
+#include "program/load_model.h"
+#include "program/model.h"
+#include "program/strategy.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+// Readers and writers of the objects that stand in a file of their own and inside plan/1 alike. Problems are reported
+// to the document of `in`; whoever opened it throws them.
+
+namespace orrery {
+
+Model read_model(const JsonObject& in, const std::string& name, const std::set<std::string>& ignored_keys);
+
+/// Problems of device files are added to `problems`, since they belong to other documents. An empty `catalog`: names of
+/// devices are refused.
+Cluster read_cluster(const JsonObject& in, const std::string& name, const std::filesystem::path& catalog,
+                     ProblemList& problems);
+void write_cluster(JsonWriter& out, const Cluster& cluster);
+
+Device read_device(const JsonObject& in);
+void write_device(JsonWriter& out, const Device& device);
+
+Strategy read_strategy(const JsonObject& in, const Model& model);
+void write_strategy(JsonWriter& out, const Strategy& strategy);
+/// Checks the derived degree "dp", if the strategy states it, against `num_devices`.
+void check_stated_dp(const JsonObject& in, const Strategy& strategy, std::int64_t num_devices);
+/// Reports violations at the keys of `in` that break the rules; where a default does, at the object itself.
+void report(const std::vector<Violation>& violations, const JsonObject& in);
+
+LoadModel read_load(const JsonValue& in);
+/// Requires: not a recorded load, which no file holds.
+void write_load(JsonWriter& out, const LoadModel& load);
+
+}  // namespace orrery

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// strategy/1, read and written (docs/formats/strategy.md).
+#include "base/files.h"
+#include "program/json_parts.h"
+#include "program/names.h"
+#include "program/plan.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace orrery {
+namespace {
+
+constexpr IntegerRange kDegree{.min = 1, .max = 1 << 20};
+constexpr IntegerRange kZeroStage{.min = 0, .max = 3};
+
+std::set<RecomputeModule> read_recompute(const JsonValue& in) {
+  if (in.kind() == JsonKind::string) {
+    in.one_of({"full"});
+    return {RecomputeModule::full};
+  }
+  std::set<RecomputeModule> modules;
+  for (const JsonValue& name : in.array()) {
+    if (!modules.insert(name.one_of<RecomputeModule>(kRecomputeModuleNames)).second) {
+      name.problem("expected each module once");
+    }
+  }
+  return modules;
+}
+
+StageLayout read_stage(const JsonObject& in) {
+  StageLayout stage;
+  stage.first_layer = in.required("first_layer").integer({.min = 0});
+  stage.num_layers = in.required("num_layers").integer({.min = 0});
+  stage.embedding = in.optional("embedding").boolean().value_or(false);
+  stage.head = in.optional("head").boolean().value_or(false);
+  const OptionalJsonValue recompute = in.optional("recompute");
+  if (recompute.present()) stage.recompute = read_recompute(recompute.value());
+  stage.num_recompute_layers = in.optional("recompute_layers").integer({.min = 1});
+  in.finish();
+  return stage;
+}
+
+// "even", or one object for each stage. `recompute` beside "even" holds for all stages.
+std::vector<StageLayout> read_stages(const JsonObject& in, const Strategy& strategy, const Model& model) {
+  const OptionalJsonValue stages = in.optional("stages");
+  const OptionalJsonValue recompute = in.optional("recompute");
+  if (stages.present() && stages.value().kind() == JsonKind::array) {
+    if (recompute.present()) recompute.value().problem("expected recompute in each stage, since stages are listed");
+    std::vector<StageLayout> layouts;
+    for (const JsonValue& stage : stages.value().array()) layouts.push_back(read_stage(stage.object()));
+    return layouts;
+  }
+  if (stages.present() && !stages.value().is_text("even")) {
+    stages.value().problem("expected \"even\" or an array of stages");
+    return {};
+  }
+  if (strategy.num_stages() > model.num_layers()) {
+    in.required("pp").problem(fmt::format("expected at most {} stages (pp * vpp), one for each layer, got {}",
+                                          model.num_layers(), strategy.num_stages()));
+    return {};
+  }
+  std::vector<StageLayout> layouts = even_stages(model.num_layers(), strategy.num_stages());
+  if (recompute.present()) {
+    const std::set<RecomputeModule> modules = read_recompute(recompute.value());
+    for (StageLayout& stage : layouts) stage.recompute = modules;
+  }
+  return layouts;
+}
+
+// The switches of Overlap by their keys.
+constexpr std::pair<const char*, bool Overlap::*> kOverlapKeys[] = {{"dp_buckets", &Overlap::dp_buckets},
+                                                                    {"tp", &Overlap::tp},
+                                                                    {"ep_batch_level", &Overlap::ep_batch_level},
+                                                                    {"delayed_wgrad", &Overlap::delayed_wgrad},
+                                                                    {"shared_expert", &Overlap::shared_expert}};
+
+Overlap read_overlap(const OptionalJsonValue& in) {
+  Overlap overlap;
+  if (!in.present()) return overlap;
+  const JsonObject object = in.value().object();
+  for (const auto& [key, member] : kOverlapKeys) overlap.*member = object.optional(key).boolean().value_or(false);
+  object.finish();
+  return overlap;
+}
+
+}  // namespace
+
+Strategy read_strategy(const JsonObject& in, const Model& model) {
+  Strategy out;
+  const auto integer = [&](const char* key, std::int64_t& value, IntegerRange range = kDegree) {
+    value = in.optional(key).integer(range).value_or(value);
+  };
+  const auto boolean = [&](const char* key, bool& value) { value = in.optional(key).boolean().value_or(value); };
+  const auto choice = [&](const char* key, auto& value, const auto& names) {
+    value = in.optional(key).template one_of<std::remove_reference_t<decltype(value)>>(names).value_or(value);
+  };
+  in.schema("strategy/1");
+  integer("tp", out.tp);
+  boolean("sp", out.sp);
+  integer("pp", out.pp);
+  integer("vpp", out.vpp, {.min = 1, .max = 1024});
+  integer("cp", out.cp);
+  choice("cp_kind", out.cp_kind, kContextParallelNames);
+  integer("ep", out.ep);
+  integer("etp", out.etp);
+  out.zero_dense = in.optional("zero_dense").integer<int>(kZeroStage).value_or(0);
+  out.zero_expert = in.optional("zero_expert").integer<int>(kZeroStage).value_or(0);
+  integer("num_optimizer_instances", out.num_optimizer_instances);
+  integer("micro_batch", out.micro_batch);
+  choice("schedule", out.schedule, kScheduleNames);
+  out.stages = read_stages(in, out, model);
+  choice("dispatcher", out.dispatcher, kDispatcherNames);
+  out.capacity_factor = in.nullable("capacity_factor").number({.min = 0.0});
+  out.overlap = read_overlap(in.optional("overlap"));
+  boolean("cuda_graphs", out.cuda_graphs);
+  boolean("offload_optimizer", out.offload_optimizer);
+  boolean("offload_activations", out.offload_activations);
+  choice("precision", out.precision, kFloatNames);
+  choice("optimizer", out.optimizer, kOptimizerNames);
+  choice("master_dtype", out.master_dtype, kFloatNames);
+  choice("moment_dtype", out.moment_dtype, kFloatNames);
+  choice("grad_dtype", out.grad_dtype, kFloatNames);
+  choice("grad_wire_dtype", out.grad_wire_dtype, kFloatNames);
+  choice("mtp", out.mtp, kMtpNames);
+  out.order = in.optional("order").string().value_or(out.order);
+  if (const OptionalJsonValue islands = in.optional("islands"); islands.present()) {
+    islands.value().problem("expected no islands: a strategy with parts of its own per node group is not lowered yet");
+  }
+  in.ignore("dp");  // check_stated_dp, once the number of devices is known
+  in.finish();
+  return out;
+}
+
+void check_stated_dp(const JsonObject& in, const Strategy& strategy, std::int64_t num_devices) {
+  const OptionalJsonValue stated = in.optional("dp");
+  if (!stated.present()) return;
+  const std::int64_t dp = num_devices / (strategy.tp * strategy.cp * strategy.pp);
+  const std::int64_t value = stated.value().integer(kDegree);
+  if (value != dp) {
+    stated.value().problem(fmt::format("expected {} (devices / (tp * cp * pp)), got {}", dp, value),
+                           "dp follows from the rest: leave it out");
+  }
+}
+
+Strategy read_strategy(const std::filesystem::path& path, const Model& model) {
+  const JsonDocument document = JsonDocument::parse_file(path.string());
+  Strategy strategy = read_strategy(document.root(), model);
+  document.throw_if_problems();
+  return strategy;
+}
+
+Strategy read_strategy(const std::filesystem::path& path, const Model& model, const BatchShape& batch,
+                       std::int64_t num_devices) {
+  return read_strategy_text(read_file(path.string()), path.string(), model, batch, num_devices);
+}
+
+Strategy read_strategy_text(const std::string& text, const std::string& file, const Model& model,
+                            const BatchShape& batch, std::int64_t num_devices) {
+  const JsonDocument document = JsonDocument::parse_text(text, file);
+  const JsonObject root = document.root();
+  Strategy strategy = read_strategy(root, model);
+  document.throw_if_problems();
+  report(violations(model, strategy, batch, num_devices), root);
+  check_stated_dp(root, strategy, num_devices);
+  document.throw_if_problems();
+  return strategy;
+}
+
+}  // namespace orrery
