@@ -29,9 +29,10 @@ RuleContext::RuleContext(const Model& the_model, const Strategy& the_strategy, c
       tokens(batch.seq * the_strategy.micro_batch),
       dtype(the_strategy.precision),
       shapes(the_shapes) {
-  // Made by ops outside the layers: received, or the embedding's and the head's own.
-  created_row_bytes_[TensorRole::x] = model.hidden * size_of(dtype);
-  created_row_bytes_[TensorRole::d_x] = model.hidden * size_of(dtype);
+  // What one block reads of another's: the residual stream and its gradients.
+  for (const TensorRole role : {TensorRole::x, TensorRole::x_mid, TensorRole::d_x, TensorRole::d_x_mid}) {
+    created_row_bytes_[role] = model.hidden * size_of(dtype);
+  }
 }
 
 OpRule RuleContext::gemm(OpCode op, Pass pass, std::int64_t n, std::int64_t k, const std::vector<RoleUse>& uses) const {
