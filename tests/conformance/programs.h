@@ -5,6 +5,7 @@
 
 #include "costmodel/cost_model.h"
 #include "program/cluster.h"
+#include "program/schedule.h"
 #include "program/step_program.h"
 
 #include <algorithm>
@@ -184,5 +185,37 @@ class ProgramBuilder {
 
   StepProgram program_;
 };
+
+/// Times of one stage, and the bytes of its messages.
+struct StageTimes {
+  Seconds forward, input_grad, weight_grad;
+  std::int64_t message_bytes = 0;
+};
+
+/// A pipeline of equal stages, one rank each: a slot is one op, or input gradient then weight gradient, with a
+/// receive before it and a send after it. A gradient leaves when both are done. Ends with the last backward.
+inline StepProgram pipeline_program(Schedule schedule, std::int64_t num_stages, std::int64_t num_micro_batches,
+                                    const StageTimes& times) {
+  ProgramBuilder builder(num_stages);
+  for (std::int64_t stage = 0; stage < num_stages; ++stage) {
+    const bool first = stage == 0, last = stage == num_stages - 1;
+    const PipelineShape shape{.num_ranks = num_stages, .chunks_per_rank = 1, .num_micro_batches = num_micro_batches};
+    for (const Slot& slot : slots_of(schedule, shape, stage)) {
+      if (slot.kind == Slot::Kind::forward) {
+        std::vector<OpIndex> inputs;
+        if (!first) inputs.push_back(builder.recv_prev(stage, times.message_bytes));
+        const OpIndex forward = builder.compute(stage, times.forward, inputs);
+        if (!last) builder.send_next(stage, times.message_bytes, {forward});
+      } else {
+        std::vector<OpIndex> inputs;
+        if (!last) inputs.push_back(builder.recv_next(stage, times.message_bytes));
+        builder.compute(stage, times.input_grad, inputs);
+        const OpIndex weight_grad = builder.compute(stage, times.weight_grad);
+        if (!first) builder.send_prev(stage, times.message_bytes, {weight_grad});
+      }
+    }
+  }
+  return builder.program();
+}
 
 }  // namespace orrery::testing

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Asks a CostModel for the time of every op of a program, but each different question only once: a step has hundreds
+// of thousands of ops and a few hundred different shapes.
+#pragma once
+
+#include "costmodel/cost_model.h"
+#include "costmodel/simulated_ranks.h"
+#include "program/load_model.h"
+#include "program/step_program.h"
+
+#include <bitset>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace orrery::costmodel {
+
+/// The group that an op on a communication queue belongs to. Requires: not a compute shape.
+Group group_of(const OpShape& shape);
+
+class OpTimer {
+ public:
+  OpTimer(const StepProgram& program, const CostModel& model, const SimulatedRanks& simulated, const LoadModel& load);
+
+  /// The questions that follow are about ops of `rank` (an index into SimulatedRanks::ranks()).
+  void enter(std::size_t rank);
+
+  Seconds compute(const Op& op);
+  /// Time of a communication; when the rank stands for others, of the slowest of them.
+  CommTime comm(const Op& op);
+  /// Payload that the rank sends to others.
+  Bytes sent(const Op& op);
+
+  /// Names of ops whose time was extrapolated, sorted.
+  std::vector<std::string> extrapolated() const;
+
+ private:
+  const RoutingMatrix& routing_of(const Op& op, std::int64_t pairs_per_rank);
+  ResolvedLoad load_of(const Op& op, const Rows& rows);
+  CommTime slowest_of(const Op& op, Group group, std::int64_t lowest);
+  CommTime ask(const OpShape& shape, const Op& op, std::span<const DeviceIndex> members);
+
+  const StepProgram& program_;
+  const CostModel& model_;
+  const SimulatedRanks& simulated_;
+  const LoadModel& load_;
+  const bool balanced_;
+
+  const SimulatedRank* rank_ = nullptr;
+  std::int64_t ep_group_ = -1;
+  /// Compute times by (shape, pass, op code), NaN while not asked; one table for each kind of device.
+  std::map<std::size_t, std::vector<double>> compute_times_;
+  std::vector<double>* table_ = nullptr;
+  /// Communication times by shape and lowest rank of the group, for those that no router decides.
+  std::map<std::pair<ShapeId, std::int64_t>, CommTime> comm_times_;
+  std::map<std::pair<Group, std::int64_t>, std::vector<std::vector<DeviceIndex>>> devices_;
+  std::map<ShapeId, Bytes> sent_;
+  /// Routings of the EP group of the rank by (layer, micro-batch, pairs per rank).
+  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, RoutingMatrix> routings_;
+  std::bitset<kNumOpCodes> extrapolated_;
+};
+
+}  // namespace orrery::costmodel

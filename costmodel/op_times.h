@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// When the ops of a timed program ran, and the trace made of it. How time passes is an interpreter's business; that
+// of the analytic one is `run_events`, an event simulation over the in-order queues of the simulated ranks.
+#pragma once
+
+#include "base/units.h"
+#include "costmodel/timed_program.h"
+#include "traces/trace.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace orrery::costmodel {
+
+struct OpTimes {
+  /// Of one simulated rank, by op of its class.
+  struct Rank {
+    std::vector<Seconds> ready, start, end;
+    std::vector<std::int32_t> last_peer;  // as in Span
+  };
+  std::vector<Rank> ranks;  // empty if only the makespan was wanted
+  Seconds makespan;
+};
+
+/// Runs one step: every queue in order, every op after its dependencies, every communication when its last participant
+/// is there, and the rate rule while compute and communication overlap. Simultaneous events are taken in the order of
+/// (rank, op), so equal programs give equal bits.
+/// Requires: verify(*timed.program) is empty; a deadlock is a CHECK that names the waiting ops.
+/// Complexity: O(n log r) for n ops on r ranks.
+OpTimes run_events(const TimedProgram& timed, bool keep_times);
+
+/// The trace of `input.num_steps` equal steps. Requires: times of all ranks unless input.steps_only.
+Trace trace_of(const TimedProgram& timed, const OpTimes& times, const RunInput& input, std::string interpreter);
+
+}  // namespace orrery::costmodel

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/check.h"
+#include "costmodel/op_times.h"
+#include "costmodel/rate_rule.h"
+
+#include <algorithm>
+#include <array>
+#include <queue>
+#include <utility>
+
+namespace orrery::costmodel {
+namespace {
+
+/// What the ops of a class wait for: their dependencies and the op before them on their queue.
+struct WaitGraph {
+  std::vector<std::uint32_t> num_waits;                    // per op
+  std::vector<std::uint32_t> successor_begin, successors;  // ops that wait for op i
+};
+
+WaitGraph wait_graph(const RankClass& rank) {
+  WaitGraph graph;
+  graph.num_waits.assign(rank.ops.size(), 0);
+  std::vector<OpIndex> previous(rank.ops.size());
+  std::array<OpIndex, kNumQueues> last;
+  constexpr OpIndex kNone = ~OpIndex{0};
+  last.fill(kNone);
+  graph.successor_begin.assign(rank.ops.size() + 1, 0);
+  for (OpIndex i = 0; i < rank.ops.size(); ++i) {
+    OpIndex& tail = last[static_cast<std::size_t>(rank.ops[i].queue)];
+    previous[i] = std::exchange(tail, i);
+    graph.num_waits[i] = static_cast<std::uint32_t>(rank.deps_of(i).size()) + (previous[i] != kNone ? 1 : 0);
+    for (OpIndex dep : rank.deps_of(i)) ++graph.successor_begin[dep + 1];
+    if (previous[i] != kNone) ++graph.successor_begin[previous[i] + 1];
+  }
+  for (std::size_t i = 0; i < rank.ops.size(); ++i) graph.successor_begin[i + 1] += graph.successor_begin[i];
+  graph.successors.resize(graph.successor_begin.back());
+  std::vector<std::uint32_t> fill(graph.successor_begin.begin(), graph.successor_begin.end() - 1);
+  for (OpIndex i = 0; i < rank.ops.size(); ++i) {
+    for (OpIndex dep : rank.deps_of(i)) graph.successors[fill[dep]++] = i;
+    if (previous[i] != kNone) graph.successors[fill[previous[i]]++] = i;
+  }
+  return graph;
+}
+
+struct Participant {
+  std::uint32_t rank = 0;
+  OpIndex op = 0;
+};
+
+/// The end of an activity, unless its rate has changed since (then `version` is old).
+struct Event {
+  double time = 0.0;
+  std::uint64_t order = 0;  // rank and op
+  std::uint32_t activity = 0, version = 0;
+
+  bool operator>(const Event& other) const { return time != other.time ? time > other.time : order > other.order; }
+};
+
+class EventRun {
+ public:
+  EventRun(const TimedProgram& timed, bool keep_times) : timed_(timed), keep_(keep_times) {
+    for (const RankClass& rank_class : timed.program->classes) graphs_.push_back(wait_graph(rank_class));
+    ranks_.resize(timed.ranks.size());
+    if (keep_) out_.ranks.resize(ranks_.size());
+    for (std::size_t r = 0; r < ranks_.size(); ++r) {
+      const TimedRank& rank = timed.ranks[r];
+      ranks_[r].graph = &graphs_[rank.view.program_class.index()];
+      ranks_[r].num_waits = ranks_[r].graph->num_waits;
+      num_left_ += ranks_[r].num_waits.size();
+      if (!keep_) continue;
+      OpTimes::Rank& times = out_.ranks[r];
+      times.ready.resize(ranks_[r].num_waits.size());
+      times.start = times.end = times.ready;
+      times.last_peer.assign(ranks_[r].num_waits.size(), -1);
+    }
+    std::uint32_t first = 0;
+    meetings_.reserve(timed.meetings.size());
+    for (const Meeting& meeting : timed.meetings) {
+      meetings_.emplace_back().first = first;
+      first += meeting.num_participants;
+    }
+    arrivals_.resize(first);
+  }
+
+  OpTimes run() {
+    for (std::uint32_t r = 0; r < ranks_.size(); ++r) {
+      const std::vector<std::uint32_t>& waits = ranks_[r].graph->num_waits;
+      for (OpIndex op = 0; op < waits.size(); ++op) {
+        if (waits[op] == 0) arrive({r, op});
+      }
+    }
+    while (!events_.empty()) {
+      const Event event = events_.top();
+      events_.pop();
+      const bool is_meeting = event.activity >= ranks_.size();
+      if (event.version !=
+          (is_meeting ? meetings_[event.activity - ranks_.size()].version : ranks_[event.activity].version)) {
+        continue;
+      }
+      now_ = seconds(event.time);
+      if (is_meeting) {
+        end_meeting(event.activity - static_cast<std::uint32_t>(ranks_.size()));
+      } else {
+        end_compute(event.activity);
+      }
+    }
+    CHECK(num_left_ == 0, num_left_, waiting_ops());
+    out_.makespan = now_;
+    return std::move(out_);
+  }
+
+ private:
+  struct Rank {
+    const WaitGraph* graph = nullptr;
+    std::vector<std::uint32_t> num_waits;
+    std::uint32_t version = 0;
+    bool computing = false;
+    OpIndex op = 0;  // that is computing
+    Progress progress;
+    std::vector<MeetingIndex> comms;  // running
+  };
+  struct RunningMeeting {
+    std::uint32_t first = 0;  // into arrivals_
+    std::uint32_t num_arrived = 0;
+    std::uint32_t version = 0;
+    Progress progress;
+  };
+
+  /// The op's queue and dependencies allow it from now on.
+  void arrive(Participant self) {
+    const TimedRank& timed_rank = timed_.ranks[self.rank];
+    if (keep_) out_.ranks[self.rank].ready[self.op] = now_;
+    const MeetingIndex index = timed_rank.meeting[self.op];
+    if (index == kNoMeeting) {
+      start_compute(self);
+      return;
+    }
+    RunningMeeting& meeting = meetings_[index];
+    arrivals_[meeting.first + meeting.num_arrived++] = self;
+    if (meeting.num_arrived == timed_.meetings[index].num_participants) start_meeting(index);
+  }
+
+  void start_compute(Participant self) {
+    Rank& rank = ranks_[self.rank];
+    const OverlapRule& rule = timed_.ranks[self.rank].overlap;
+    rank.computing = true;
+    rank.op = self.op;
+    rank.progress.start(timed_.ranks[self.rank].compute_time[self.op],
+                        compute_rate(rule, static_cast<int>(rank.comms.size())), now_);
+    push_compute(self.rank);
+    if (keep_) out_.ranks[self.rank].start[self.op] = now_;
+    update_comms(rank, rule);
+  }
+
+  void end_compute(std::uint32_t r) {
+    Rank& rank = ranks_[r];
+    rank.computing = false;
+    ++rank.version;
+    update_comms(rank, timed_.ranks[r].overlap);
+    finish({r, rank.op});
+  }
+
+  void start_meeting(MeetingIndex index) {
+    RunningMeeting& meeting = meetings_[index];
+    const std::span<const Participant> members = arrived(meeting);
+    for (const Participant& member : members) {
+      Rank& rank = ranks_[member.rank];
+      rank.comms.push_back(index);
+      update_compute(member.rank);
+      if (keep_) note_start(member, members);
+    }
+    meeting.progress.start(timed_.meetings[index].time.alone(), rate_of(meeting), now_);
+    push_meeting(index);
+  }
+
+  void end_meeting(MeetingIndex index) {
+    RunningMeeting& meeting = meetings_[index];
+    ++meeting.version;
+    for (const Participant& member : arrived(meeting)) {
+      std::erase(ranks_[member.rank].comms, index);
+      update_compute(member.rank);
+    }
+    for (const Participant& member : arrived(meeting)) finish(member);
+  }
+
+  void finish(Participant self) {
+    --num_left_;
+    if (keep_) out_.ranks[self.rank].end[self.op] = now_;
+    Rank& rank = ranks_[self.rank];
+    const WaitGraph& graph = *rank.graph;
+    for (std::uint32_t i = graph.successor_begin[self.op]; i < graph.successor_begin[self.op + 1]; ++i) {
+      const OpIndex next = graph.successors[i];
+      if (--rank.num_waits[next] == 0) arrive({self.rank, next});
+    }
+  }
+
+  void note_start(Participant self, std::span<const Participant> members) {
+    OpTimes::Rank& times = out_.ranks[self.rank];
+    times.start[self.op] = now_;
+    if (times.ready[self.op] == now_) return;  // nobody was later than this rank
+    const auto last = std::find_if(members.begin(), members.end(), [&](const Participant& other) {
+      return out_.ranks[other.rank].ready[other.op] == now_;
+    });
+    times.last_peer[self.op] = timed_.ranks[last->rank].view.rank.value();
+  }
+
+  double rate_of(const RunningMeeting& meeting) const {
+    double rate = 1.0;
+    for (const Participant& member : arrived(meeting)) {
+      rate = std::min(rate, comm_rate(timed_.ranks[member.rank].overlap, ranks_[member.rank].computing));
+    }
+    return rate;
+  }
+
+  /// Re-arms the compute op of a rank after a communication started or ended beside it.
+  void update_compute(std::uint32_t r) {
+    Rank& rank = ranks_[r];
+    if (!rank.computing) return;
+    const double rate = compute_rate(timed_.ranks[r].overlap, static_cast<int>(rank.comms.size()));
+    if (rate == rank.progress.rate()) return;
+    rank.progress.set_rate(rate, now_);
+    ++rank.version;
+    push_compute(r);
+  }
+
+  /// Re-arms the communications of a rank after a compute op started or ended beside them.
+  void update_comms(Rank& rank, const OverlapRule& rule) {
+    if (rule.comm_slowdown == 0.0) return;
+    for (MeetingIndex index : rank.comms) {
+      RunningMeeting& meeting = meetings_[index];
+      const double rate = rate_of(meeting);
+      if (rate == meeting.progress.rate()) continue;
+      meeting.progress.set_rate(rate, now_);
+      ++meeting.version;
+      push_meeting(index);
+    }
+  }
+
+  void push_compute(std::uint32_t r) {
+    const Rank& rank = ranks_[r];
+    push(rank.progress, {r, rank.op}, r, rank.version);
+  }
+  void push_meeting(MeetingIndex index) {
+    const RunningMeeting& meeting = meetings_[index];
+    push(meeting.progress, arrivals_[meeting.first], static_cast<std::uint32_t>(ranks_.size()) + index,
+         meeting.version);
+  }
+  void push(const Progress& progress, Participant by, std::uint32_t activity, std::uint32_t version) {
+    events_.push({.time = progress.end().in(unit::second),
+                  .order = std::uint64_t{by.rank} << 32 | by.op,
+                  .activity = activity,
+                  .version = version});
+  }
+
+  std::span<const Participant> arrived(const RunningMeeting& meeting) const {
+    return std::span(arrivals_).subspan(meeting.first, meeting.num_arrived);
+  }
+
+  /// The first op of each queue that cannot go on, for the message of a deadlock.
+  std::string waiting_ops() const {
+    std::string text;
+    for (std::size_t r = 0; r < ranks_.size() && text.size() < 600; ++r) {
+      const TimedRank& rank = timed_.ranks[r];
+      const std::vector<Op>& ops = timed_.class_of(rank).ops;
+      for (OpIndex op = 0; op < ops.size(); ++op) {
+        const bool arrived_alone =
+            ranks_[r].num_waits[op] == 0 && rank.meeting[op] != kNoMeeting &&
+            meetings_[rank.meeting[op]].num_arrived < timed_.meetings[rank.meeting[op]].num_participants;
+        if (arrived_alone)
+          text += "rank " + std::to_string(rank.view.rank.value()) + " " + to_string(ops[op].key) + "; ";
+      }
+    }
+    return text;
+  }
+
+  const TimedProgram& timed_;
+  const bool keep_;
+  std::vector<WaitGraph> graphs_;
+  std::vector<Rank> ranks_;
+  std::vector<RunningMeeting> meetings_;
+  std::vector<Participant> arrivals_;  // of all meetings, in order of arrival
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
+  std::size_t num_left_ = 0;
+  Seconds now_;
+  OpTimes out_;
+};
+
+}  // namespace
+
+OpTimes run_events(const TimedProgram& timed, bool keep_times) { return EventRun(timed, keep_times).run(); }
+
+}  // namespace orrery::costmodel

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/simulated_ranks.h"
+
+#include "base/check.h"
+
+#include <algorithm>
+#include <set>
+
+namespace orrery::costmodel {
+namespace {
+
+RankId rank_id(std::int64_t rank) { return RankId(static_cast<std::int32_t>(rank)); }
+
+/// How a group lies on the cluster, seen from its first member: equal for groups whose communication takes the same.
+std::vector<std::int64_t> layout_of(const Cluster& cluster, std::span<const DeviceIndex> devices) {
+  std::vector<std::int64_t> layout;
+  const Cluster::Location first = cluster.locate(devices.front());
+  for (DeviceIndex device : devices) {
+    const Cluster::Location place = cluster.locate(device);
+    layout.insert(layout.end(), {place.domain - first.domain, place.node - first.node, place.leaf - first.leaf});
+  }
+  return layout;
+}
+
+}  // namespace
+
+SimulatedRanks::SimulatedRanks(const StepProgram& program, const Cluster& cluster,
+                               std::span<const DeviceIndex> device_of_rank, const RunInput& input)
+    : program_(program), cluster_(cluster), device_of_rank_(device_of_rank) {
+  const std::int64_t world = program.mesh.world();
+  CHECK(device_of_rank.empty() || static_cast<std::int64_t>(device_of_rank.size()) == world, device_of_rank.size(),
+        world);
+  bool one_kind = true;
+  const std::size_t first_group = cluster.locate(device_of(RankId(0))).group;
+  for (std::int64_t r = 1; r < world && one_kind; ++r) {
+    one_kind = cluster.locate(device_of(rank_id(r))).group == first_group;
+  }
+  folded_ = one_kind && !input.all_ranks && is_balanced(input.load);
+  if (folded_) {
+    fold();
+    return;
+  }
+  for (std::int64_t r = 0; r < world; ++r) {
+    ranks_.push_back({.view = program.view(rank_id(r)), .device = device_of(rank_id(r))});
+  }
+}
+
+void SimulatedRanks::fold() {
+  ranks_.resize(program_.classes.size());
+  std::vector<std::int64_t> node_of(ranks_.size(), -1);
+  for (SimulatedRank& rank : ranks_) rank.represents = rank.represents_on_node = 0;
+  for (std::int64_t r = 0; r < program_.mesh.world(); ++r) {
+    const RankView view = program_.view(rank_id(r));
+    const std::size_t c = view.program_class.index();
+    SimulatedRank& rank = ranks_[c];
+    const DeviceIndex device = device_of(rank_id(r));
+    const std::int64_t node = cluster_.locate(device).node;
+    if (rank.represents == 0) {
+      rank.view = view;
+      rank.device = device;
+      node_of[c] = node;
+    }
+    ++rank.represents;
+    if (node == node_of[c]) ++rank.represents_on_node;
+  }
+}
+
+DeviceIndex SimulatedRanks::device_of(RankId rank) const {
+  return device_of_rank_.empty() ? DeviceIndex(rank.value()) : device_of_rank_[rank.index()];
+}
+
+std::uint32_t SimulatedRanks::index_of(RankId rank) const {
+  return static_cast<std::uint32_t>(folded_ ? program_.view(rank).program_class.index() : rank.index());
+}
+
+std::vector<std::uint32_t> SimulatedRanks::members(Group group, RankId rank) const {
+  std::vector<std::uint32_t> indices;
+  if (folded_ && group == Group::world) {
+    for (std::uint32_t i = 0; i < ranks_.size(); ++i) indices.push_back(i);
+  } else if (folded_) {
+    indices.push_back(index_of(rank));  // the others of its class do the same at the same time
+  } else {
+    for (RankId member : program_.mesh.members(group, rank)) indices.push_back(index_of(member));
+    std::sort(indices.begin(), indices.end());
+  }
+  return indices;
+}
+
+std::uint32_t SimulatedRanks::leader(Group group, RankId rank) const {
+  if (folded_) return group == Group::world ? 0 : index_of(rank);
+  return static_cast<std::uint32_t>(program_.mesh.group_index(group, rank));
+}
+
+std::vector<DeviceIndex> SimulatedRanks::devices_of_members(Group group, RankId rank) const {
+  std::vector<DeviceIndex> devices;
+  if (group == Group::pp_next || group == Group::pp_prev) devices.push_back(device_of(rank));
+  for (RankId member : program_.mesh.members(group, rank)) devices.push_back(device_of(member));
+  return devices;
+}
+
+std::vector<std::vector<DeviceIndex>> SimulatedRanks::devices(Group group, RankId rank) const {
+  if (!folded_ || group == Group::world) return {devices_of_members(group, rank)};
+  std::vector<std::vector<DeviceIndex>> lists;
+  std::set<std::vector<std::int64_t>> layouts;
+  const ClassId program_class = program_.view(rank).program_class;
+  for (std::int64_t r = 0; r < program_.mesh.world(); ++r) {
+    if (program_.view(rank_id(r)).program_class != program_class) continue;
+    const bool edge = group == Group::pp_next || group == Group::pp_prev;
+    if (!edge && program_.mesh.group_index(group, rank_id(r)) != r) continue;  // once for each group
+    std::vector<DeviceIndex> members = devices_of_members(group, rank_id(r));
+    if (layouts.insert(layout_of(cluster_, members)).second) lists.push_back(std::move(members));
+  }
+  return lists;
+}
+
+}  // namespace orrery::costmodel

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which ranks of a program are simulated. When nothing tells the ranks of a class apart (balanced load, one kind of
+// device), the first of them stands for all; else every rank is simulated. Not an interpreter: it only picks and
+// answers who meets whom among the picked.
+#pragma once
+
+#include "program/cluster.h"
+#include "program/step_program.h"
+#include "traces/interpreter.h"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace orrery::costmodel {
+
+struct SimulatedRank {
+  RankView view;
+  DeviceIndex device;
+  std::int64_t represents = 1;
+  std::int64_t represents_on_node = 1;
+};
+
+class SimulatedRanks {
+ public:
+  /// `device_of_rank`: empty means that rank r is on device r.
+  SimulatedRanks(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
+                 const RunInput& input);
+
+  const std::vector<SimulatedRank>& ranks() const { return ranks_; }
+  /// Whether one rank stands for its class.
+  bool folded() const { return folded_; }
+  /// Index into ranks() of `rank`, or of the rank that stands for it.
+  std::uint32_t index_of(RankId rank) const;
+  /// Indices into ranks() of the members of a group, lowest first.
+  std::vector<std::uint32_t> members(Group group, RankId rank) const;
+  /// The lowest of them.
+  std::uint32_t leader(Group group, RankId rank) const;
+  /// Devices of the members of the group of `rank`: one list, or when folded one for each way in which the groups of
+  /// the class lie on the cluster (some within a node, some across two), since the slowest of them decides.
+  /// For a pipeline edge: rank, then peer.
+  std::vector<std::vector<DeviceIndex>> devices(Group group, RankId rank) const;
+  /// Group of the cluster that `device` is in: devices of one group are alike.
+  std::size_t device_group(DeviceIndex device) const { return cluster_.locate(device).group; }
+
+ private:
+  DeviceIndex device_of(RankId rank) const;
+  std::vector<DeviceIndex> devices_of_members(Group group, RankId rank) const;
+  void fold();
+
+  const StepProgram& program_;
+  const Cluster& cluster_;
+  std::span<const DeviceIndex> device_of_rank_;
+  bool folded_ = false;
+  std::vector<SimulatedRank> ranks_;  // when folded: one for each class, in order
+};
+
+}  // namespace orrery::costmodel

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/timed_program.h"
+
+#include "base/check.h"
+#include "costmodel/op_timer.h"
+#include "costmodel/simulated_ranks.h"
+
+#include <array>
+#include <map>
+#include <utility>
+
+namespace orrery::costmodel {
+namespace {
+
+/// Builds the meetings of a program while the ranks go through their ops in order.
+class Resolver {
+ public:
+  Resolver(const StepProgram& program, const CostModel& model, const SimulatedRanks& simulated, const RunInput& input)
+      : program_(program),
+        simulated_(simulated),
+        timer_(program, model, simulated, input.load),
+        messages_(simulated.ranks().size() * 2) {
+    out_.program = &program;
+    out_.ranks.reserve(simulated.ranks().size());
+  }
+
+  TimedProgram run(const CostModel& model) {
+    for (const SimulatedRank& rank : simulated_.ranks()) {
+      out_.ranks.push_back({.view = rank.view,
+                            .device = rank.device,
+                            .represents = rank.represents,
+                            .represents_on_node = rank.represents_on_node,
+                            .compute_time = {},
+                            .meeting = {},
+                            .sent = {},
+                            .overlap = model.overlap(rank.device)});
+      resolve(out_.ranks.back());
+    }
+    out_.extrapolated = timer_.extrapolated();
+    return std::move(out_);
+  }
+
+ private:
+  void resolve(TimedRank& rank) {
+    const std::vector<Op>& ops = out_.class_of(rank).ops;
+    rank.compute_time.resize(ops.size());
+    rank.meeting.assign(ops.size(), kNoMeeting);
+    rank.sent.resize(ops.size());
+    timer_.enter(out_.ranks.size() - 1);
+    std::array<std::size_t, kNumQueues> ordinal{};
+    for (OpIndex i = 0; i < ops.size(); ++i) {
+      const Op& op = ops[i];
+      if (op.queue == Queue::compute) {
+        rank.compute_time[i] = timer_.compute(op);
+        continue;
+      }
+      const std::size_t nth = ordinal[static_cast<std::size_t>(op.queue)]++;
+      rank.sent[i] = timer_.sent(op);
+      rank.meeting[i] = std::holds_alternative<PeerShape>(program_.shapes[op.shape]) ? message(rank, op, nth)
+                                                                                     : collective(rank, op, i, nth);
+    }
+  }
+
+  /// The nth message along an edge is one meeting of the sender's nth send and the receiver's nth receive.
+  MeetingIndex message(const TimedRank& rank, const Op& op, std::size_t nth) {
+    const PeerShape& shape = std::get<PeerShape>(program_.shapes[op.shape]);
+    const auto self = static_cast<std::uint32_t>(&rank - out_.ranks.data());
+    const std::uint32_t peer = simulated_.index_of(program_.mesh.members(shape.peer, rank.view.rank).front());
+    const std::uint32_t sender = shape.send ? self : peer, receiver = shape.send ? peer : self;
+    // Towards the next stage: sent to pp_next, or received from pp_prev.
+    const bool forward = shape.send == (shape.peer == Group::pp_next);
+    std::vector<MeetingIndex>& edge = messages_[2 * std::size_t{sender} + (forward ? 1 : 0)];
+    CHECK(nth <= edge.size(), to_string(op.key));
+    if (nth == edge.size()) {
+      const auto first = static_cast<std::uint32_t>(out_.participants.size());
+      out_.participants.insert(out_.participants.end(), {sender, receiver});
+      edge.push_back(
+          add({.time = timer_.comm(op), .first_participant = first, .num_participants = 2, .message = true}));
+    }
+    return edge[nth];
+  }
+
+  MeetingIndex collective(const TimedRank& rank, const Op& op, OpIndex i, std::size_t nth) {
+    const Group group = group_of(program_.shapes[op.shape]);
+    if (group == Group::world) {
+      // The one group that spans classes: its nth op is the same communication in all of them.
+      CHECK(nth <= world_.size(), to_string(op.key));
+      if (nth == world_.size()) world_.push_back(add_collective(op, group, rank));
+      return world_[nth];
+    }
+    // Members are of one class and issue the same op; the lowest of them came first.
+    const std::uint32_t leader = simulated_.leader(group, rank.view.rank);
+    if (&out_.ranks[leader] != &rank) return out_.ranks[leader].meeting[i];
+    return add_collective(op, group, rank);
+  }
+
+  MeetingIndex add_collective(const Op& op, Group group, const TimedRank& rank) {
+    const auto [found, is_new] = groups_.try_emplace({group, program_.mesh.group_index(group, rank.view.rank)});
+    if (is_new) {
+      const std::vector<std::uint32_t> members = simulated_.members(group, rank.view.rank);
+      found->second = {static_cast<std::uint32_t>(out_.participants.size()),
+                       static_cast<std::uint32_t>(members.size())};
+      out_.participants.insert(out_.participants.end(), members.begin(), members.end());
+    }
+    return add(
+        {.time = timer_.comm(op), .first_participant = found->second.first, .num_participants = found->second.second});
+  }
+
+  MeetingIndex add(const Meeting& meeting) {
+    out_.meetings.push_back(meeting);
+    return static_cast<MeetingIndex>(out_.meetings.size() - 1);
+  }
+
+  const StepProgram& program_;
+  const SimulatedRanks& simulated_;
+  OpTimer timer_;
+  TimedProgram out_;
+  std::vector<std::vector<MeetingIndex>> messages_;  // by sender and direction
+  std::vector<MeetingIndex> world_;
+  /// Participants of each group, as a range of TimedProgram::participants.
+  std::map<std::pair<Group, std::int64_t>, std::pair<std::uint32_t, std::uint32_t>> groups_;
+};
+
+}  // namespace
+
+TimedProgram time_program(const StepProgram& program, const CostModel& model, const Cluster& cluster,
+                          std::span<const DeviceIndex> device_of_rank, const RunInput& input) {
+  const SimulatedRanks simulated(program, cluster, device_of_rank, input);
+  return Resolver(program, model, simulated, input).run(model);
+}
+
+}  // namespace orrery::costmodel
