@@ -33,7 +33,7 @@ void adamw_update(const AdamWSettings& settings, std::int64_t step, float gradie
       v[i] = s.beta2 * v[i] + (1.0F - s.beta2) * clipped * clipped;
       const float direction = m[i] * correction1 / (std::sqrt(v[i] * correction2) + s.epsilon);
       w[i] -= s.learning_rate * (direction + s.weight_decay * w[i]);
-      copy[i] = static_cast<T>(w[i]);
+      copy[i] = w[i];
     }
   });
 }

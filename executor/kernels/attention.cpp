@@ -69,7 +69,7 @@ float softmax_row(float* score, float scale, std::int64_t size, std::int64_t num
   }
   const float normalizer = 1.0F / sum;
 #pragma omp simd
-  for (std::int64_t i = 0; i < size; ++i) probability[i] = static_cast<T>(score[i] * normalizer);
+  for (std::int64_t i = 0; i < size; ++i) probability[i] = score[i] * normalizer;
   std::fill(probability + size, probability + num_keys, static_cast<T>(0.0F));
   return largest * scale + std::log(sum);
 }
@@ -87,8 +87,8 @@ void softmax_backward_row(float* score, const float* dprobability, float scale, 
   }
 #pragma omp simd
   for (std::int64_t i = 0; i < size; ++i) {
-    probability[i] = static_cast<T>(score[i]);
-    dscore[i] = static_cast<T>(scale * score[i] * (dprobability[i] - mean));
+    probability[i] = score[i];
+    dscore[i] = scale * score[i] * (dprobability[i] - mean);
   }
   std::fill(probability + size, probability + num_keys, static_cast<T>(0.0F));
   std::fill(dscore + size, dscore + num_keys, static_cast<T>(0.0F));

@@ -10,17 +10,26 @@
 
 namespace orrery::executor {
 
-struct bf16 {  // NOLINT(readability-identifier-naming): reads as a built-in type
-  std::uint16_t bits = 0;
-
+class bf16 {  // NOLINT(readability-identifier-naming): reads as a built-in type
+ public:
   bf16() = default;
-  explicit bf16(float wide) {
-    const std::uint32_t all = std::bit_cast<std::uint32_t>(wide);
-    const std::uint32_t rounded = (all + 0x7fffU + ((all >> 16) & 1U)) >> 16;
-    const std::uint32_t quiet_nan = (all >> 16) | 0x40U;  // rounding could turn a NaN into an infinity
-    bits = static_cast<std::uint16_t>((all & 0x7fffffffU) > 0x7f800000U ? quiet_nan : rounded);
+  explicit bf16(float wide) : bits_(rounded(wide)) {}
+  // Assigning to an element in place, without a temporary object, is what lets g++ 12 vectorise a loop of stores.
+  bf16& operator=(float wide) {
+    bits_ = rounded(wide);
+    return *this;
   }
-  explicit operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
+  explicit operator float() const { return std::bit_cast<float>(std::uint32_t{bits_} << 16); }
+
+ private:
+  static std::uint16_t rounded(float wide) {
+    const std::uint32_t all = std::bit_cast<std::uint32_t>(wide);
+    const std::uint32_t nearest = (all + 0x7fffU + ((all >> 16) & 1U)) >> 16;
+    const std::uint32_t quiet_nan = (all >> 16) | 0x40U;  // rounding could turn a NaN into an infinity
+    return static_cast<std::uint16_t>((all & 0x7fffffffU) > 0x7f800000U ? quiet_nan : nearest);
+  }
+
+  std::uint16_t bits_ = 0;
 };
 
 }  // namespace orrery::executor

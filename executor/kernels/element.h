@@ -5,7 +5,7 @@
 #include "executor/kernels/matrix.h"
 
 // How kernels turn the element type of a view, known at run time, into a template argument: once per call, outside of
-// every loop. Inside, static_cast<float>(element) widens and static_cast<T>(value) rounds.
+// every loop. Inside, static_cast<float>(element) widens, and element = value rounds.
 
 namespace orrery::executor {
 

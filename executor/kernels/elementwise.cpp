@@ -27,7 +27,7 @@ void add(ConstMatrix a, ConstMatrix b, Matrix out) {
           Out* sum = out.row<Out>(row);
 #pragma omp simd
           for (std::int64_t i = 0; i < out.cols; ++i) {
-            sum[i] = static_cast<Out>(static_cast<float>(left[i]) + static_cast<float>(right[i]));
+            sum[i] = static_cast<float>(left[i]) + static_cast<float>(right[i]);
           }
         }
       });
@@ -48,7 +48,7 @@ void convert(ConstMatrix a, Matrix out) {
         const A* from = a.row<A>(row);
         Out* to = out.row<Out>(row);
 #pragma omp simd
-        for (std::int64_t i = 0; i < out.cols; ++i) to[i] = static_cast<Out>(static_cast<float>(from[i]));
+        for (std::int64_t i = 0; i < out.cols; ++i) to[i] = static_cast<float>(from[i]);
       }
     });
   });

@@ -41,9 +41,9 @@ void loss_gradient_row(const In* logits, std::int32_t target, float scale, std::
   const float target_share = vector_exp(static_cast<float>(logits[target]) - largest) * factor;
 #pragma omp simd
   for (std::int64_t i = 0; i < size; ++i) {
-    dlogits[i] = static_cast<Out>(vector_exp(static_cast<float>(logits[i]) - largest) * factor);
+    dlogits[i] = vector_exp(static_cast<float>(logits[i]) - largest) * factor;
   }
-  dlogits[target] = static_cast<Out>(target_share - scale);
+  dlogits[target] = target_share - scale;
 }
 
 }  // namespace

@@ -9,9 +9,10 @@
 
 // Matrix multiplication behind a function table with three back ends:
 //   reference  the sum over k in ascending order, one product at a time: for tests
-//   eigen      always there; bf16 is widened and runs in f32 (Eigen's own bf16 is five times slower than its f32)
+//   eigen      always there, one thread; bf16 is widened to f32 (Eigen's own bf16 is five times slower than its f32)
 //   onednn     when it was found at configure time; bf16 natively where the CPU can, else widened as above
 // Sums are always f32. A model's result depends on the back end in the last bits, so a run uses one of them throughout.
+// A row of the result has the same bits in every product whose number of rows is a multiple of 16.
 
 namespace orrery::executor {
 
@@ -38,7 +39,8 @@ std::span<const Gemm* const> available_gemms();
 /// Throws: ConfigError when there is no such back end in this build.
 const Gemm& choose_gemm(std::string_view name = {});
 
-/// Threads that GEMMs started from this thread may use (other kernels use one). The launcher gives cores / ranks.
+/// Threads that oneDNN may use in GEMMs started from this thread; everything else uses one. The launcher gives cores /
+/// ranks.
 void set_num_threads(int num_threads);
 
 // The three products of a linear layer. The weight w is (num_outputs, num_inputs), as PyTorch stores it.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/kernels/gemm_backends.h"
 
+// With several threads Eigen cuts a product so that its bits change with the number of threads and of rows.
+#define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Core>
 
 namespace orrery::executor {

@@ -19,7 +19,7 @@ void fill(Matrix out, ValueAt&& value_at) {
   with_element(out.dtype, [&]<class T>(T) {
     for (std::int64_t row = 0; row < out.rows; ++row) {
       T* values = out.row<T>(row);
-      for (std::int64_t i = 0; i < out.cols; ++i) values[i] = static_cast<T>(value_at(row * out.cols + i));
+      for (std::int64_t i = 0; i < out.cols; ++i) values[i] = value_at(row * out.cols + i);
     }
   });
 }

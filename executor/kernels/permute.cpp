@@ -81,7 +81,7 @@ void combine_rows(ConstMatrix rows, std::span<const std::int64_t> slots, Matrix 
       }
       T* result = out.row<T>(token);
 #pragma omp simd
-      for (std::int64_t i = 0; i < out.cols; ++i) result[i] = static_cast<T>(sum[i]);
+      for (std::int64_t i = 0; i < out.cols; ++i) result[i] = sum[i];
     }
   });
 }

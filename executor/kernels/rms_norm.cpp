@@ -22,7 +22,7 @@ void forward_row(const T* x, const T* gamma, float epsilon, std::int64_t size, T
   const float scale = reciprocal_rms(x, size, epsilon);
 #pragma omp simd
   for (std::int64_t i = 0; i < size; ++i) {
-    y[i] = static_cast<T>(static_cast<float>(x[i]) * scale * static_cast<float>(gamma[i]));
+    y[i] = static_cast<float>(x[i]) * scale * static_cast<float>(gamma[i]);
   }
 }
 
@@ -41,7 +41,7 @@ void backward_row(const T* x, const T* gamma, float epsilon, const T* dy, std::i
     const float gradient = static_cast<float>(dy[i]);
     const float normalized = static_cast<float>(x[i]) * scale;
     dgamma[i] += gradient * normalized;
-    dx[i] = static_cast<T>(scale * (gradient * static_cast<float>(gamma[i]) - normalized * mean));
+    dx[i] = scale * (gradient * static_cast<float>(gamma[i]) - normalized * mean);
   }
 }
 

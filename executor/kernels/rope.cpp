@@ -16,8 +16,8 @@ void turn_head(const float* cosines, const float* sines, float direction, std::i
     const float x = static_cast<float>(head[i]);
     const float y = static_cast<float>(head[half + i]);
     const float sine = direction * sines[i];
-    head[i] = static_cast<T>(x * cosines[i] - y * sine);
-    head[half + i] = static_cast<T>(y * cosines[i] + x * sine);
+    head[i] = x * cosines[i] - y * sine;
+    head[half + i] = y * cosines[i] + x * sine;
   }
 }
 

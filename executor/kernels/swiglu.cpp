@@ -15,7 +15,7 @@ void forward_row(const T* gate_up, float probability, std::int64_t width, T* out
   for (std::int64_t i = 0; i < width; ++i) {
     const float gate = static_cast<float>(gate_up[i]);
     const float up = static_cast<float>(gate_up[width + i]);
-    out[i] = static_cast<T>(gate * sigmoid(gate) * up * probability);
+    out[i] = gate * sigmoid(gate) * up * probability;
   }
 }
 
@@ -31,8 +31,8 @@ float backward_row(const T* gate_up, float probability, const T* dout, std::int6
     const float slope = sigmoid(gate);
     const float silu = gate * slope;
     dprobability += gradient * silu * up;
-    dgate_up[i] = static_cast<T>(gradient * probability * up * (slope + silu * (1.0F - slope)));
-    dgate_up[width + i] = static_cast<T>(gradient * probability * silu);
+    dgate_up[i] = gradient * probability * up * (slope + silu * (1.0F - slope));
+    dgate_up[width + i] = gradient * probability * silu;
   }
   return dprobability;
 }

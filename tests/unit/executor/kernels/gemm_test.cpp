@@ -104,15 +104,18 @@ TEST_P(EachGemm, ReadsAndWritesStridedViews) {
 
 TEST_P(EachGemm, GivesARowTheSameBitsInEveryMultipleOfSixteenRows) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Values x = Values::random(256, 96, "x", dtype);
-    const Values w = Values::random(160, 96, "w", dtype);
-    Values all(256, 160, dtype);
-    linear_forward(*GetParam(), x, w, all);
-    for (std::int64_t rows = 16; rows < 256; rows += 16) {
-      Values some(rows, 160, dtype);
-      linear_forward(*GetParam(), x.view().row_block(256 - rows, rows), w, some);
-      const std::byte* same_rows = all.view().at(256 - rows, 0);
-      EXPECT_EQ(std::memcmp(same_rows, some.bytes().data(), some.bytes().size()), 0) << rows << name_of(dtype);
+    for (const auto& [num_inputs, num_outputs] : {std::pair(96, 160), std::pair(512, 8), std::pair(384, 256)}) {
+      const Values x = Values::random(256, num_inputs, "x", dtype);
+      const Values w = Values::random(num_outputs, num_inputs, "w", dtype);
+      Values all(256, num_outputs, dtype);
+      linear_forward(*GetParam(), x, w, all);
+      for (const std::int64_t rows : {16, 32, 48, 80, 112, 128, 208, 240}) {
+        Values some(rows, num_outputs, dtype);
+        linear_forward(*GetParam(), x.view().row_block(256 - rows, rows), w, some);
+        const std::byte* same_rows = all.view().at(256 - rows, 0);
+        EXPECT_EQ(std::memcmp(same_rows, some.bytes().data(), some.bytes().size()), 0)
+            << rows << " rows, " << num_inputs << " inputs, " << num_outputs << " outputs, " << name_of(dtype);
+      }
     }
   }
 }

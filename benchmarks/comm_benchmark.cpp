@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Times of the shared-memory collectives between rank processes: the best of many calls, on the slowest rank.
+//     comm_benchmark [ranks]        default 2; the program starts itself as the ranks
+// `bytes` is what a rank passes in (all-gather and reduce-scatter: the larger of the two buffers).
+#include "executor/launch/launcher.h"
+#include "executor/launch/rank_main.h"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <iostream>
+#include <limits>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace orrery::executor {
+namespace {
+
+using Call = std::function<void()>;
+
+/// Seconds per call: each batch is as long as its slowest rank, and the shortest of the batches counts.
+double best_time(Communicator& world, const Call& call, std::int64_t bytes) {
+  const int batch = bytes <= (1 << 16) ? 100 : bytes <= (1 << 20) ? 10 : 1;
+  double best = std::numeric_limits<double>::infinity();
+  const Instant end = now() + std::chrono::milliseconds(600);
+  std::int64_t go_on = 1;
+  while (go_on != 0) {
+    world.barrier("start");
+    const Instant start = now();
+    for (int i = 0; i < batch; ++i) call();
+    std::vector<double> times(static_cast<std::size_t>(world.size()));
+    const double mine = std::chrono::duration<double>(now() - start).count() / batch;
+    world.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(times)), "times");
+    best = std::min(best, *std::ranges::max_element(times));
+    go_on = now() < end ? 1 : 0;
+    world.broadcast(std::as_writable_bytes(std::span(&go_on, 1)), 0, "go on");
+  }
+  return best;
+}
+
+void measure(RankProcess& process) {
+  const auto world = process.endpoint().world();
+  const int n = world->size();
+  const int rank = world->rank();
+  for (const std::int64_t bytes : {64L, 16L << 10, 256L << 10, 4L << 20, 32L << 20}) {
+    std::vector<float> large(static_cast<std::size_t>(bytes / 4), 1.0F);
+    std::vector<float> other(large.size());
+    const std::vector<std::int64_t> even(static_cast<std::size_t>(n), bytes / n);
+    const Blocks blocks = Blocks::contiguous(even);
+    const std::span<float> shard = std::span(other).subspan(0, large.size() / static_cast<std::size_t>(n));
+    const std::span<const float> input(large);
+    const auto message = std::as_bytes(input);
+    const auto room = std::as_writable_bytes(std::span(other));
+
+    const auto ping_pong = [&] {  // between ranks 0 and 1; half of it is one message
+      if (rank == 0) world->send(message, 1, "ping");
+      if (rank == 1) world->receive(room, 0, "ping");
+      if (rank == 1) world->send(message, 0, "pong");
+      if (rank == 0) world->receive(room, 1, "pong");
+    };
+    const std::vector<std::pair<const char*, Call>> calls = {
+        {"all-reduce", [&] { world->all_reduce(std::span(other), "ar"); }},
+        {"reduce-scatter", [&] { world->reduce_scatter(input, shard, "rs"); }},
+        {"all-gather",
+         [&] { world->all_gather(std::as_bytes(shard), std::as_writable_bytes(std::span(large)), "ag"); }},
+        {"all-to-all", [&] { world->all_to_all_v(message, blocks, room, blocks, "a2a"); }},
+        {"broadcast", [&] { world->broadcast(room, 0, "bc"); }},
+        {"ping-pong / 2", ping_pong},
+    };
+    for (const auto& [name, call] : calls) {
+      const double time = best_time(*world, call, bytes) / (name == calls.back().first ? 2 : 1);
+      if (rank == 0) process.send_result(fmt::format("{:<16} {:>10} {:>12.2f}\n", name, bytes, time * 1e6));
+    }
+  }
+}
+
+int run(const std::string& own_path, int num_ranks) {
+  const LaunchResult result =
+      launch({.executable = own_path, .arguments = {"--rank"}, .environment = {}, .segment = {.num_ranks = num_ranks}});
+  std::cout << fmt::format("{} ranks\n{:<16} {:>10} {:>12}\n", num_ranks, "collective", "bytes", "us")
+            << result.results[0];
+  return 0;
+}
+
+}  // namespace
+}  // namespace orrery::executor
+
+int main(int argc, char** argv) {
+  const std::string argument = argc > 1 ? argv[1] : "2";
+  if (argument == "--rank") return orrery::executor::run_rank(orrery::executor::measure);
+  return orrery::executor::run(argv[0], std::stoi(argument));
+}
