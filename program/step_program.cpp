@@ -83,22 +83,39 @@ constexpr std::array<std::string_view, kNumTensorRoles> kRoleNames = {
     "d_logits",
 };
 
-/// Collects plain values into text that is equal exactly when they are.
-class HashText {
+/// Hashes plain values, a block at a time.
+class ValueHash {
  public:
   template <class... Values>
   void add(Values... values) {
     (add_one(static_cast<std::int64_t>(values)), ...);
   }
-  const std::string& text() const { return text_; }
+  template <class T>
+  void add_all(std::span<const T> values) {
+    flush();
+    hash_.update(values);
+  }
+  std::string hex() {
+    flush();
+    return hash_.hex();
+  }
 
  private:
-  void add_one(std::int64_t value) { text_.append(reinterpret_cast<const char*>(&value), sizeof(value)); }
-  std::string text_;
+  void add_one(std::int64_t value) {
+    block_.append(reinterpret_cast<const char*>(&value), sizeof(value));
+    if (block_.size() >= kBlock) flush();
+  }
+  void flush() {
+    hash_.update(block_);
+    block_.clear();
+  }
+  static constexpr std::size_t kBlock = 1 << 16;
+  Sha256 hash_;
+  std::string block_;
 };
 
 struct AddShape {
-  HashText& out;
+  ValueHash& out;
   void rows(const Rows& r) const { out.add(r.kind, r.count); }
   void operator()(const GemmShape& s) const { out.add(0, s.m, s.n, s.k, s.dtype, s.accumulate); }
   void operator()(const GroupedGemmShape& s) const {
@@ -120,16 +137,28 @@ struct AddShape {
   void operator()(const PeerShape& s) const { out.add(6, s.bytes, s.peer, s.send); }
 };
 
-void add_class(const RankClass& c, HashText& out) {
+/// Both halves of an op that are not its shape, in one word each.
+std::int64_t position_word(const OpKey& key) {
+  return std::int64_t{key.micro_batch} << 32 | std::int64_t{static_cast<std::uint16_t>(key.stage)} << 16 |
+         std::int64_t{static_cast<std::uint16_t>(key.layer)};
+}
+std::int64_t kind_word(const Op& op) {
+  return std::int64_t{static_cast<std::uint16_t>(op.key.bucket)} << 24 | static_cast<std::int64_t>(op.key.pass) << 16 |
+         static_cast<std::int64_t>(op.key.op) << 8 | static_cast<std::int64_t>(op.queue);
+}
+
+void add_class(const RankClass& c, ValueHash& out) {
   out.add(c.pipeline_rank, c.ops.size(), c.deps.size(), c.uses.size(), c.tensors.size());
-  for (const Op& op : c.ops) {
-    out.add(op.key.micro_batch, op.key.stage, op.key.layer, op.key.pass, op.key.op, op.key.bucket, op.queue, op.shape);
+  for (const Op& op : c.ops) out.add(position_word(op.key), kind_word(op), op.shape);
+  out.add_all(std::span<const std::uint32_t>(c.dep_begin));
+  out.add_all(std::span<const OpIndex>(c.deps));
+  out.add_all(std::span<const std::uint32_t>(c.use_begin));
+  out.add_all(std::span<const TensorUse>(c.uses));
+  for (const Tensor& t : c.tensors) {
+    out.add(static_cast<std::int64_t>(t.role) << 8 | static_cast<std::int64_t>(t.dtype),
+            position_word({.micro_batch = t.micro_batch, .layer = t.layer}),
+            static_cast<std::int64_t>(t.rows.kind) << 56 | t.rows.count, t.width);
   }
-  for (const std::uint32_t begin : c.dep_begin) out.add(begin);
-  for (const OpIndex dep : c.deps) out.add(dep);
-  for (const TensorUse& use : c.uses) out.add(use.tensor(), use.access(), use.releases());
-  for (const Tensor& t : c.tensors)
-    out.add(t.role, t.dtype, t.layer, t.micro_batch, t.rows.kind, t.rows.count, t.width);
 }
 
 }  // namespace
@@ -152,12 +181,12 @@ std::int64_t StepProgram::num_ops() const {
 }
 
 std::string hash_of(const StepProgram& program) {
-  HashText out;
+  ValueHash out;
   out.add(program.mesh.world(), program.mesh.ep(), program.mesh.pp(), program.batch.seq, program.batch.global_batch,
           program.num_micro_batches);
   for (const OpShape& shape : program.shapes) std::visit(AddShape{out}, shape);
   for (const RankClass& c : program.classes) add_class(c, out);
-  return sha256_hex(out.text());
+  return out.hex();
 }
 
 double bytes_of(const Tensor& tensor, double received) {
