@@ -52,7 +52,8 @@ GroupedQueryAttention read_grouped_query_attention(const JsonObject& in, const M
   }
   const std::optional<std::int64_t> head_dim = in.nullable("head_dim").integer(kHeadDim);
   attention.head_dim = head_dim.value_or(model.hidden / attention.num_heads);
-  if (!head_dim && model.hidden % attention.num_heads != 0) {
+  const bool hidden_was_read = model.hidden > kHidden.min;
+  if (!head_dim && hidden_was_read && model.hidden % attention.num_heads != 0) {
     heads.problem(fmt::format("expected a divisor of {} (hidden_size), since head_dim is not given, got {}",
                               model.hidden, attention.num_heads));
   }
