@@ -86,8 +86,11 @@ class LayerWriter {
       add(WeightRole::router_bias, 1, block.num_experts);
       out_.back().buffer = true;
     }
+    // The same weight of all experts lies together: a grouped product takes it as one matrix.
     for (std::int64_t expert = first_expert; expert < first_expert + num_experts; ++expert) {
       add(WeightRole::expert_fc1, 2 * block.expert_width, model_.hidden, expert);
+    }
+    for (std::int64_t expert = first_expert; expert < first_expert + num_experts; ++expert) {
       add(WeightRole::expert_fc2, model_.hidden, block.expert_width, expert);
     }
     if (block.shared_width > 0) {
