@@ -10,6 +10,18 @@
 #include <fmt/format.h>
 
 namespace orrery::executor {
+namespace {
+
+void check_inside(const Blocks& blocks, int num_ranks, std::int64_t buffer_bytes, std::string_view key) {
+  const auto n = static_cast<std::size_t>(num_ranks);
+  CHECK(blocks.counts.size() == n && blocks.offsets.size() == n, key, blocks.counts.size(), blocks.offsets.size(), n);
+  for (std::size_t i = 0; i < n; ++i)
+    CHECK(blocks.counts[i] >= 0 && blocks.offsets[i] >= 0 && blocks.offsets[i] + blocks.counts[i] <= buffer_bytes, key,
+          i, blocks.offsets[i], blocks.counts[i], buffer_bytes);
+}
+
+}  // namespace
+
 ShmCommunicator::ShmCommunicator(ShmEndpoint& endpoint, std::string_view id, std::span<const int> members)
     : endpoint_(endpoint),
       id_(id),
@@ -64,6 +76,13 @@ std::int64_t ShmCommunicator::most_steps() const {
   return most;
 }
 
+void ShmCommunicator::check_counts(const Blocks& receives) const {
+  for (std::size_t peer = 0; peer < members_.size(); ++peer) {
+    const std::int64_t sent = memory_.counts(static_cast<int>(peer), half_)[static_cast<std::size_t>(rank_)];
+    CHECK(sent == receives.counts[peer], id_, key_, rank_, peer, sent, receives.counts[peer]);
+  }
+}
+
 CommReport ShmCommunicator::barrier(std::string_view key) {
   begin(CollectiveKind::barrier, 0, key);
   meet();
@@ -107,18 +126,15 @@ CommReport ShmCommunicator::all_gather(std::span<const std::byte> input, std::sp
 
 CommReport ShmCommunicator::all_to_all_v(std::span<const std::byte> input, const Blocks& sends,
                                          std::span<std::byte> output, const Blocks& receives, std::string_view key) {
-  const auto n = static_cast<std::size_t>(size());
-  CHECK(sends.counts.size() == n && sends.offsets.size() == n, key, sends.counts.size(), n);
-  CHECK(receives.counts.size() == n && receives.offsets.size() == n, key, receives.counts.size(), n);
+  check_inside(sends, size(), ssize_of(input), key);
+  check_inside(receives, size(), ssize_of(output), key);
   // One lane of the slot for each peer.
   const std::int64_t lane = lane_bytes(memory_.slot_bytes(), size() - 1);
   const auto lane_of = [&](int from, int to) { return slot(from) + (to < from ? to : to - 1) * lane; };
 
   std::int64_t bytes_sent = 0;
   std::int64_t num_steps = 1;
-  for (std::size_t peer = 0; peer < n; ++peer) {
-    CHECK(sends.offsets[peer] + sends.counts[peer] <= ssize_of(input), key, peer, input.size());
-    CHECK(receives.offsets[peer] + receives.counts[peer] <= ssize_of(output), key, peer, output.size());
+  for (std::size_t peer = 0; peer < members_.size(); ++peer) {
     if (static_cast<int>(peer) == rank_) continue;
     bytes_sent += sends.counts[peer];
     num_steps = std::max(num_steps, steps_for(sends.counts[peer], lane));
@@ -141,10 +157,7 @@ CommReport ShmCommunicator::all_to_all_v(std::span<const std::byte> input, const
     if (step == 0) {
       report = read_posts(bytes_sent);
       num_steps = most_steps();
-      for (std::size_t peer = 0; peer < n; ++peer) {
-        const std::int64_t sent = memory_.counts(static_cast<int>(peer), half_)[static_cast<std::size_t>(rank_)];
-        CHECK(sent == receives.counts[peer], id_, key, rank_, peer, sent, receives.counts[peer]);
-      }
+      check_counts(receives);
       const auto own = static_cast<std::size_t>(rank_);
       copy_bytes(output.data() + receives.offsets[own], input.data() + sends.offsets[own], sends.counts[own]);
     }

@@ -50,7 +50,10 @@ class ShmCommunicator final : public Communicator {
   /// What the ranks said in `begin`, to be read after the first meeting of a collective.
   /// Throws: InternalError, when a rank is in another collective, or has other sizes.
   CommReport read_posts(std::int64_t bytes_sent);
+  /// What the rank that needs most steps needs.
   std::int64_t most_steps() const;
+  /// Throws: InternalError, when a rank sends another number of bytes than this one expects.
+  void check_counts(const Blocks& receives) const;
 
   /// Stages the pieces of all parts but the own, meets, and sums the own piece into `target`.
   void sum_step(SumType type, std::span<const std::byte> input, const std::vector<Piece>& parts, std::int64_t step,

@@ -5,6 +5,7 @@
 #include "executor/comm/self_communicator.h"
 #include "executor/comm/shm_communicator.h"
 #include "executor/comm/shm_transfer.h"
+#include "executor/comm/shm_wait.h"
 
 #include <algorithm>
 #include <numeric>
@@ -31,6 +32,12 @@ std::unique_ptr<Communicator> ShmEndpoint::world() {
 
 void ShmEndpoint::progress() {
   for (ShmChannel* channel : channels_) channel->progress();
+}
+
+void ShmEndpoint::wait_until(const std::function<bool()>& ready, std::string_view what, std::string_view key,
+                             int peer) {
+  set_key(key);
+  executor::wait_until(*segment_, {rank_, what, key, peer}, ready, [this] { progress(); });
 }
 
 }  // namespace orrery::executor

@@ -7,6 +7,7 @@
 #include "executor/comm/communicator.h"
 #include "executor/comm/shm_segment.h"
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -42,6 +43,11 @@ class ShmEndpoint {
 
   /// Moves what can be moved now of all pending sends and receives.
   void progress();
+
+  /// For a rank that polls several transfers and has nothing else to do: waits until `ready()` as a communication call
+  /// waits, with time-out. `what`, `key` and `peer` (a rank of the segment) say what it mainly waits for.
+  /// Throws: BackendError, when that peer is gone, does not come, or the run has been stopped.
+  void wait_until(const std::function<bool()>& ready, std::string_view what, std::string_view key, int peer);
 
  private:
   friend class ShmChannel;

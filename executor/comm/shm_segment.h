@@ -24,7 +24,8 @@ struct SegmentOptions {
   int num_ranks = 1;
   /// A collective moves at most this much per rank and step.
   std::int64_t chunk_bytes = std::int64_t{1} << 20;
-  /// Room of each directed edge between two ranks: what a sender can hand over before the receiver takes any of it.
+  /// Room of each directed edge between two ranks: what a sender can hand over before the receiver takes any of it. A
+  /// message takes 16 bytes more than its length.
   std::int64_t ring_bytes = std::int64_t{64} << 20;
   /// Address space, of which only what is used is backed by memory.
   std::int64_t total_bytes = std::int64_t{64} << 30;

@@ -12,7 +12,7 @@ namespace orrery::executor {
 namespace {
 
 constexpr auto kYieldFor = std::chrono::milliseconds(1);  // then sleep: the peer is computing, let it have the core
-constexpr auto kSleepFor = std::chrono::microseconds(50);
+constexpr auto kSleepFor = std::chrono::microseconds(20);
 constexpr auto kLookEvery = std::chrono::milliseconds(20);  // for peers that died without a word
 constexpr int kYieldsPerClock = 16;
 

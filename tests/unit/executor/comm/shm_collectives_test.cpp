@@ -274,6 +274,28 @@ TEST(ShmCommunicator, RanksThatDisagreeOnACollectiveBreakACheck) {
   EXPECT_THAT(errors[0], HasSubstr("post.bytes = 8"));
 }
 
+TEST(ShmCommunicator, AReceiverThatExpectsAnotherLengthThanTheSenderBreaksACheck) {
+  SegmentOptions options = small_segment(2);
+  options.time_out = std::chrono::milliseconds(100);
+  const auto errors = testing::errors_of_ranks(options, [](ShmEndpoint& endpoint) {
+    const std::int64_t expected = endpoint.rank() == 0 ? 8 : 9;
+    std::vector<std::byte> input(16);
+    std::vector<std::byte> output(32);
+    endpoint.world()->all_to_all_v(input, Blocks::contiguous({8, 8}), output, Blocks::contiguous({expected, 8}), "a2a");
+  });
+  EXPECT_EQ(errors[0], "");
+  EXPECT_THAT(errors[1], HasSubstr("key_ = a2a, rank_ = 1, peer = 0, sent = 8, receives.counts[peer] = 9"));
+}
+
+TEST(ShmCommunicator, BlocksOutsideTheBufferBreakACheck) {
+  const auto errors = testing::errors_of_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+    std::vector<std::byte> input(15);
+    std::vector<std::byte> output(16);
+    endpoint.world()->all_to_all_v(input, Blocks::contiguous({8, 8}), output, Blocks::contiguous({8, 8}), "a2a");
+  });
+  EXPECT_THAT(errors, ::testing::Each(HasSubstr("blocks.offsets[i] = 8, blocks.counts[i] = 8, buffer_bytes = 15")));
+}
+
 TEST(ShmCommunicator, AnIdServesOneGroupOnly) {
   const auto errors = testing::errors_of_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
     const auto first = endpoint.world();

@@ -8,9 +8,9 @@
 #include <cstring>
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 namespace orrery::executor {

@@ -115,6 +115,31 @@ TEST(ShmWait, AFailureOfOneRankEndsTheWaitsOfAllOthersAndNamesIt) {
                                   "rank 3, step/send: send: " + cause));
 }
 
+TEST(ShmWait, ARankThatPollsSeveralTransfersWaitsForAnyOfThem) {
+  testing::run_ranks(small_segment(3), [](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    std::vector<std::byte> message(10);
+    if (endpoint.rank() == 2) world->send(message, 0, "step/send");
+    if (endpoint.rank() == 0) {
+      const auto never = world->start_receive(message, 1, "step/recv_1");
+      const auto soon = world->start_receive(message, 2, "step/recv_2");
+      endpoint.wait_until([&] { return never->test() || soon->test(); }, "poll", "step/recv_1", 1);
+      EXPECT_FALSE(never->test());
+      EXPECT_TRUE(soon->test());
+    }
+    world->barrier("step/end");
+  });
+}
+
+TEST(ShmWait, PollingInVainEndsAfterTheTimeOut) {
+  const auto errors = errors_of_ranks(impatient(1), [](ShmEndpoint& endpoint) {
+    endpoint.wait_until([] { return false; }, "poll", "step/mb0/stage0/fwd/pp.recv_act", 0);
+  });
+  EXPECT_THAT(errors,
+              ElementsAre("rank 0, step/mb0/stage0/fwd/pp.recv_act: poll: rank 0 did not come within 0.2 s; its "
+                          "last op was step/mb0/stage0/fwd/pp.recv_act"));
+}
+
 TEST(ShmWait, TestingATransferNoticesThatTheRunWasStopped) {
   const auto errors = errors_of_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
     const auto world = endpoint.world();
