@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// calibration/1: what was measured on a device, as it stands in the file. It holds times and nothing that was made of
+// them, except the fits that this folder writes. Who turns points into times of other shapes is operator_curves.h and
+// collective_model.h. Format: docs/formats/calibration.md.
+#pragma once
+
+#include "base/units.h"
+#include "program/cluster.h"
+#include "program/op.h"
+#include "traces/measurements.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace orrery::costmodel {
+
+/// A value that somebody else stated, and where.
+template <class Q>
+struct Sourced {
+  Q value;
+  std::string source;
+};
+
+/// One measured op. Memory-bound ops have one byte per row, so that rows.count is their traffic; the rows of a grouped
+/// GEMM are those of all experts together.
+struct OpPoint {
+  std::string op;  // "gemm" | "grouped_gemm" | "attention" | "memory" | dotted name of a memory-bound op
+  Pass pass = Pass::fwd;
+  DType dtype = DType::bf16;
+  OpShape shape;
+  Seconds time;
+  std::optional<Seconds> spread;
+  std::optional<std::int64_t> repeats;
+  std::string source;
+};
+
+/// What was fitted to the points of one collective on one path; see collective_fit.h.
+struct CollectiveFit {
+  std::string op, path;
+  /// Start-up time of a call among n ranks: latency + latency_per_peer (n - 1). Absent: no small messages were
+  /// measured.
+  std::optional<Seconds> latency, latency_per_peer;
+  /// Bytes on the wire of one rank per second, start-up time taken off. Absent: no large messages were measured.
+  std::optional<BytesPerSecond> rate;
+  std::int64_t min_ranks = 0, max_ranks = 0;  // that were measured
+  double residual = 0.0;                      // median of |fitted / measured - 1|
+};
+
+struct Calibration {
+  struct Conditions {
+    std::optional<Watts> power_limit;
+    std::optional<Hertz> clock;
+    std::optional<std::string> input;
+    std::int64_t active_ranks = 1;
+    std::optional<std::int64_t> threads_per_rank;
+    /// Rate of one rank's port on a path ("node", "rail", "spine") while the collectives were measured.
+    std::map<std::string, BytesPerSecond> links;
+  };
+
+  /// Name of a file of the catalog, or the device itself.
+  std::variant<std::string, Device> device;
+  std::optional<std::string> driver;
+  std::string software;
+  Conditions conditions;
+  std::vector<OpPoint> points;
+  std::vector<CollectiveMeasurement> collectives;
+  std::optional<Sourced<Seconds>> launch_gap, launch_dispatch;
+  std::optional<Sourced<Watts>> idle_power, busy_power, waiting_power, power_limit;
+  std::vector<CollectiveFit> fits;  // empty: none were made yet
+};
+
+/// Throws: ConfigError with all problems of the file; also when its fits were made for other points.
+Calibration read_calibration(const std::filesystem::path& path);
+Calibration read_calibration_text(const std::string& text, const std::string& file);
+
+/// Deterministic text that reads back as the same calibration.
+std::string to_json(const Calibration& calibration);
+
+/// What an executor measured, with fits of its collectives.
+Calibration calibration_of(const Measurements& measurements);
+
+/// Hash of the collectives, which the fits in a file carry.
+std::string collectives_hash(const Calibration& calibration);
+
+}  // namespace orrery::costmodel
