@@ -166,7 +166,9 @@ Gateway read_gateway(const JsonObject& in, const Cluster& cluster) {
   for (const JsonValue& end : ends) {
     const bool known = std::any_of(cluster.groups.begin(), cluster.groups.end(),
                                    [&](const NodeGroup& group) { return end.is_text(group.name); });
-    if (!known) end.problem("expected the name of a group of this cluster");
+    if (!known) {
+      end.problem(fmt::format("expected the name of a group of this cluster, got \"{}\"", end.string()));
+    }
   }
   out.kind = in.required("kind").one_of<GatewayKind>(kGatewayKindNames);
   out.bandwidth = read_bandwidth(in, "bandwidth");

@@ -176,12 +176,13 @@ class Checker {
     }
     if (model_.dense_width == 0) refuse(RecomputeModule::mlp, "the model has no dense layers");
 
-    const std::int64_t layers = stage.num_recompute_layers.value_or(stage.num_layers);
+    if (!stage.num_recompute_layers) return;
+    const std::int64_t layers = *stage.num_recompute_layers;
     if (layers < 1 || layers > stage.num_layers) {
       add(at + "recompute_layers",
           fmt::format("expected from 1 to {} (layers of the stage), got {}", stage.num_layers, layers));
     }
-    if (stage.num_recompute_layers && stage.recompute.empty()) {
+    if (stage.recompute.empty()) {
       add(at + "recompute_layers", "expected modules to recompute beside it, got none");
     }
   }

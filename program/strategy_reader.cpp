@@ -24,7 +24,7 @@ std::set<RecomputeModule> read_recompute(const JsonValue& in) {
   std::set<RecomputeModule> modules;
   for (const JsonValue& name : in.array()) {
     if (!modules.insert(name.one_of<RecomputeModule>(kRecomputeModuleNames)).second) {
-      name.problem("expected each module once");
+      name.problem(fmt::format("expected each module once, got \"{}\" again", name.string()));
     }
   }
   return modules;

@@ -37,8 +37,8 @@ TEST(Parameters, OfAMoeLayerHoldOnlyTheAskedExperts) {
       described(layer_parameters(model, 7, 58, 2)),
       ElementsAre("layers.7.attn_norm 1x2048", "layers.7.qkv 6144x2048", "layers.7.qkv_bias 1x6144",
                   "layers.7.attn_out 2048x2048", "layers.7.moe_norm 1x2048", "layers.7.router 60x2048",
-                  "layers.7.experts.58.fc1 2816x2048", "layers.7.experts.58.fc2 2048x1408",
-                  "layers.7.experts.59.fc1 2816x2048", "layers.7.experts.59.fc2 2048x1408",
+                  "layers.7.experts.58.fc1 2816x2048", "layers.7.experts.59.fc1 2816x2048",
+                  "layers.7.experts.58.fc2 2048x1408", "layers.7.experts.59.fc2 2048x1408",
                   "layers.7.shared_fc1 11264x2048", "layers.7.shared_fc2 2048x5632", "layers.7.shared_gate 1x2048"));
 }
 

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program/plan.h"
+
+#include "base/json_reader.h"
+#include "base/sha256.h"
+#include "program/hf_config.h"
+#include "tests/unit/program/reading.h"
+
+#include <gtest/gtest.h>
+
+namespace orrery {
+namespace {
+
+using testing::edited;
+using testing::problems_of;
+using testing::repository_path;
+using testing::repository_text;
+
+Source source_of(const std::string& path) {
+  Source source;
+  source.path = path;
+  source.content = repository_text(path);
+  source.sha256 = sha256_hex(source.content);
+  return source;
+}
+
+Plan deepseek_plan() {
+  Plan plan;
+  plan.model_source = source_of("catalog/models/deepseek-v3.json");
+  plan.cluster_source = source_of("catalog/clusters/h800-2048.json");
+  plan.calibration_source = {.path = "catalog/calibration/h800.json", .sha256 = sha256_hex(""), .content = ""};
+  plan.model = read_model(repository_path(plan.model_source.path));
+  plan.cluster = read_cluster(repository_path(plan.cluster_source.path), repository_path("catalog"));
+  plan.batch = {.seq = 4096, .global_batch = 15360};
+  plan.strategy.pp = 16;
+  plan.strategy.ep = 64;
+  plan.strategy.zero_dense = plan.strategy.zero_expert = 1;
+  plan.strategy.stages = even_stages(61, 16, true, true);
+  plan.strategy.stages[3].recompute = {RecomputeModule::full};
+  plan.strategy.stages[3].num_recompute_layers = 2;
+  plan.strategy.stages[4].recompute = {RecomputeModule::moe_act, RecomputeModule::mla_up_proj};
+  plan.predictions = {{.tier = "closed", .step_time = seconds(9.5), .peak_memory = gib(70), .extrapolated = true},
+                      {.tier = "simgrid", .step_time = seconds(0.1) * 3.0, .peak_memory = gib(70.1)}};
+  plan.certificate = Certificate{.domain = {{.name = "ep", .domain = "1 2 4"}},
+                                 .tiers = {{.name = "memory", .evaluated = 120, .rejected = 100}}};
+  plan.provenance = {.version = "0.1.0", .seed = 7, .command = "orrery plan --out \"a b.json\""};
+  return plan;
+}
+
+Plan read(const std::string& text) { return read_plan_text(text, "plan.json"); }
+
+std::string problems_of_edit(const std::string& from, const std::string& to) {
+  return problems_of([&] { return read(edited(to_json(deepseek_plan()), from, to)); });
+}
+
+/// "plan.json:LINE: " of the only line of the plan's text that contains `part`.
+std::string at(const std::string& part) {
+  const std::string text = to_json(deepseek_plan());
+  const std::size_t place = text.find(part);
+  EXPECT_NE(place, std::string::npos) << part;
+  return "plan.json:" + std::to_string(1 + std::count(text.begin(), text.begin() + static_cast<long>(place), '\n')) +
+         ": ";
+}
+
+TEST(Plan, IsReadBackAsItWasWritten) {
+  const Plan plan = deepseek_plan();
+  const Plan back = read(to_json(plan));
+  EXPECT_EQ(back.strategy, plan.strategy);
+  EXPECT_EQ(back.batch, plan.batch);
+  EXPECT_EQ(back.model.name, "deepseek-v3");
+  EXPECT_EQ(back.model.layers, plan.model.layers);
+  EXPECT_EQ(back.cluster.name, "h800-2048");
+  EXPECT_EQ(back.cluster.num_devices(), 2048);
+  EXPECT_EQ(back.cluster.groups[0].device.memory, gib(79.19));
+  EXPECT_EQ(back.model_source.sha256, plan.model_source.sha256);
+  EXPECT_EQ(back.calibration_source.path, "catalog/calibration/h800.json");
+  ASSERT_EQ(back.predictions.size(), 2);
+  EXPECT_EQ(back.predictions[0].extrapolated, true);
+  EXPECT_EQ(back.predictions[1].step_time, plan.predictions[1].step_time);
+  EXPECT_EQ(back.certificate->tiers.at(0).rejected, 100);
+  EXPECT_EQ(back.provenance.seed, 7);
+  EXPECT_EQ(back.provenance.command, plan.provenance.command);
+}
+
+TEST(Plan, RoundTripsToTheSameText) {
+  for (const LoadModel& load : std::vector<LoadModel>{BalancedLoad{}, DirichletLoad{.alpha = 0.3, .seed = 9},
+                                                      ZipfLoad{.exponent = 1.25, .seed = 3}}) {
+    Plan plan = deepseek_plan();
+    plan.load = load;
+    const std::string text = to_json(plan);
+    EXPECT_EQ(to_json(read(text)), text);
+  }
+  Plan bare = deepseek_plan();
+  bare.predictions.clear();
+  bare.certificate.reset();
+  bare.model_source.ignored_keys = {"attention_sinks"};
+  for (int rank = 0; rank < 2048; ++rank) bare.device_of_rank.emplace_back(2047 - rank);
+  const std::string text = to_json(bare);
+  EXPECT_EQ(to_json(read(text)), text);
+}
+
+TEST(Plan, ReadsLoadsWithTheirParameters) {
+  Plan plan = deepseek_plan();
+  plan.load = DirichletLoad{.alpha = 0.3, .seed = 9};
+  EXPECT_EQ(std::get<DirichletLoad>(read(to_json(plan)).load).alpha, 0.3);
+  plan.load = ZipfLoad{.exponent = 1.25, .seed = 3};
+  EXPECT_EQ(std::get<ZipfLoad>(read(to_json(plan)).load).seed, 3);
+}
+
+TEST(Plan, ReadsAModelWithTheKeysThatItsUserIgnored) {
+  Plan plan = deepseek_plan();
+  plan.model_source.content = edited(plan.model_source.content, "\"ep_size\"", "\"attention_sinks\": 1, \"ep_size\"");
+  EXPECT_NE(problems_of([&] { return read(to_json(plan)); }), "");
+  plan.model_source.ignored_keys = {"attention_sinks"};
+  EXPECT_EQ(problems_of([&] { return read(to_json(plan)); }), "");
+}
+
+TEST(Plan, RunsOnTheNamedDevicesOrOnAll) {
+  Plan plan = deepseek_plan();
+  EXPECT_EQ(plan.num_ranks(), 2048);
+  EXPECT_EQ(plan.device_of(RankId(5)), DeviceIndex(5));
+  plan.device_of_rank = {DeviceIndex(3), DeviceIndex(1)};
+  EXPECT_EQ(plan.num_ranks(), 2);
+  EXPECT_EQ(plan.device_of(RankId(0)), DeviceIndex(3));
+}
+
+TEST(Plan, ReportsBrokenRulesOfItsParts) {
+  EXPECT_EQ(problems_of_edit("\"ep\": 64", "\"ep\": 48"),
+            at("\"ep\": 64") +
+                "/strategy/ep: expected etp * ep * pp to be a divisor of 2048 (number of devices), got 768\n"
+                "  hint: for ep, nearest divisors are 32 and 64\n" +
+                at("\"ep\": 64") +
+                "/strategy/ep: expected a divisor of 256 (number of experts), got 48\n"
+                "  hint: nearest divisors are 32 and 64");
+  EXPECT_EQ(problems_of_edit("\"global_batch\": 15360", "\"global_batch\": 15361"),
+            at("\"global_batch\"") +
+                "/workload/global_batch: expected a multiple of 128 (data-parallel ranks), got 15361\n"
+                "  hint: nearest multiples are 15360 and 15488");
+  EXPECT_EQ(problems_of_edit("\"schedule\": \"1f1b\"", "\"schedule\": \"zbv\""),
+            at("\"schedule\": \"1f1b\"") +
+                "/strategy/schedule: expected \"gpipe\" or \"1f1b\", got \"zbv\": the other schedules are not lowered "
+                "yet");
+}
+
+TEST(Plan, ReportsProblemsOfAllPartsAtOnce) {
+  std::string text = edited(to_json(deepseek_plan()), "\"num_experts_per_tok\": 8", "\"num_experts_per_tok\": 999");
+  text = edited(text, "\"nodes_per_leaf\": 32", "\"nodes_per_leaf\": 0");
+  text = edited(text, "\"load\": \"balanced\"", "\"load\": \"even\"");
+  text = edited(text, "\"order\": \"tp-cp-ep-dp-pp\",\n    \"device", "\"order\": \"pp\",\n    \"device");
+  EXPECT_EQ(problems_of([&] { return read(text); }),
+            at("\"num_experts_per_tok\"") +
+                "/model/content/num_experts_per_tok: expected at most 256 (n_routed_experts), got 999\n" +
+                at("\"nodes_per_leaf\"") +
+                "/cluster/content/fabric/nodes_per_leaf: expected an integer of at least 1, got 0\n" + at("\"load\"") +
+                "/workload/load: expected \"balanced\" or an object with the kind of the load\n" +
+                at("\"order\": \"tp-cp-ep-dp-pp\",\n    \"device") +
+                "/placement/order: expected \"tp-cp-ep-dp-pp\", the order of the strategy");
+}
+
+TEST(Plan, ReportsLoadsThatAreNoAssumption) {
+  EXPECT_EQ(problems_of_edit("\"load\": \"balanced\"", "\"load\": {\"kind\": \"recorded\", \"path\": \"a.trace\"}"),
+            at("\"load\"") + "/workload/load/kind: expected \"dirichlet\" or \"zipf\", got \"recorded\"");
+  EXPECT_EQ(
+      problems_of_edit("\"load\": \"balanced\"", "\"load\": {\"kind\": \"dirichlet\", \"alpha\": 0, \"seed\": 1}"),
+      at("\"load\"") + "/workload/load/alpha: expected a number from 0.001 to 1000000, got 0");
+}
+
+TEST(Plan, ReportsBadPlacements) {
+  const std::string from = "\"device_of_rank\": null", where = at(from);
+  EXPECT_EQ(problems_of_edit(from, "\"device_of_rank\": []"),
+            where + "/placement/device_of_rank: expected null or at least one device, got none");
+  EXPECT_EQ(problems_of_edit(from, "\"device_of_rank\": [0, 0]"),
+            where + "/placement/device_of_rank/1: expected a device of its own for each rank, got 0 again");
+  EXPECT_EQ(problems_of_edit(from, "\"device_of_rank\": [2048]"),
+            where + "/placement/device_of_rank/0: expected an integer from 0 to 2047, got 2048");
+}
+
+TEST(Plan, ReportsUnknownTiersAndHashes) {
+  EXPECT_EQ(problems_of_edit("\"simgrid\": {", "\"simgrit\": {"),
+            at("\"simgrid\": {") + "/predictions/simgrit: unknown key; did you mean \"simgrid\"?");
+  EXPECT_EQ(problems_of_edit(sha256_hex(""), "12AB"),
+            at(sha256_hex("")) + "/calibration/sha256: expected 64 hexadecimal digits, got \"12AB\"");
+}
+
+TEST(Plan, RefusesDevicesByNameAndSeveralGroups) {
+  Plan plan = deepseek_plan();
+  plan.cluster.groups.push_back(plan.cluster.groups[0]);
+  plan.cluster.groups[1].name = "more";
+  const std::string problems = problems_of([&] { return read(to_json(plan)); });
+  EXPECT_TRUE(
+      problems.ends_with("/cluster/content/groups: expected one group of nodes, got 2: steps over several "
+                         "groups are not lowered yet"))
+      << problems;
+}
+
+TEST(Plan, ReadsAFileAndNamesOneThatIsNotThere) {
+  const std::string path = ::testing::TempDir() + "plan_test.json";
+  write_file_atomically(path, to_json(deepseek_plan()));
+  EXPECT_EQ(read_plan(path).strategy.ep, 64);
+  EXPECT_EQ(problems_of([] { return read_plan("no/plan.json"); }),
+            "no/plan.json: expected a readable file, got: No such file or directory");
+}
+
+}  // namespace
+}  // namespace orrery

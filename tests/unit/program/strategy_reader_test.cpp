@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program/hf_config.h"
+#include "program/plan.h"
+#include "tests/unit/program/reading.h"
+
+#include <gtest/gtest.h>
+
+namespace orrery {
+namespace {
+
+using testing::edited;
+using testing::problems_of;
+using testing::repository_path;
+
+constexpr BatchShape kBatch{.seq = 4096, .global_batch = 16384};
+
+class StrategyReader : public ::testing::Test {
+ protected:
+  Strategy read(const std::string& text) const { return read_strategy_text(text, "s.json", model_, kBatch, 2048); }
+  std::string problems(const std::string& text) const {
+    return problems_of([&] { return read(text); });
+  }
+  std::string problems_of_keys(const std::string& keys) const {
+    return problems("{\n\"schema\": \"strategy/1\",\n" + keys + "\n}");
+  }
+
+  Model model_ = read_model(repository_path("catalog/models/deepseek-v3.json"));
+};
+
+TEST_F(StrategyReader, TakesThePlainChoiceOfEachDimensionByDefault) {
+  Strategy expected;
+  expected.stages = even_stages(61, 1);
+  EXPECT_EQ(read(R"({"schema": "strategy/1"})"), expected);
+}
+
+TEST_F(StrategyReader, ReadsEveryKey) {
+  const Strategy strategy = read(R"({"schema": "strategy/1", "tp": 1, "sp": false, "pp": 4, "vpp": 1, "cp": 1,
+    "cp_kind": "ulysses", "ep": 64, "etp": 1, "dp": 512, "zero_dense": 1, "zero_expert": 1, "micro_batch": 2,
+    "num_optimizer_instances": 1, "schedule": "gpipe", "stages": "even", "recompute": ["moe_act", "mla_up_proj"],
+    "dispatcher": "all_to_all", "capacity_factor": null, "overlap": {"tp": false}, "cuda_graphs": false,
+    "offload_optimizer": false, "offload_activations": false, "precision": "f32", "optimizer": "adamw",
+    "master_dtype": "f32", "moment_dtype": "f32", "grad_dtype": "f32", "grad_wire_dtype": "f32", "mtp": "off",
+    "order": "tp-cp-ep-dp-pp"})");
+  Strategy expected;
+  expected.pp = 4;
+  expected.cp_kind = ContextParallel::ulysses;
+  expected.ep = 64;
+  expected.zero_dense = expected.zero_expert = 1;
+  expected.micro_batch = 2;
+  expected.schedule = Schedule::gpipe;
+  expected.precision = DType::f32;
+  expected.stages = even_stages(61, 4);
+  for (StageLayout& stage : expected.stages) {
+    stage.recompute = {RecomputeModule::moe_act, RecomputeModule::mla_up_proj};
+  }
+  EXPECT_EQ(strategy, expected);
+}
+
+TEST_F(StrategyReader, ReadsStagesOneByOne) {
+  const Strategy strategy = read(R"({"schema": "strategy/1", "pp": 2, "stages": [
+    {"first_layer": 0, "num_layers": 20, "embedding": true, "recompute": "full", "recompute_layers": 3},
+    {"first_layer": 20, "num_layers": 41, "head": true, "recompute": ["layernorm"]}]})");
+  ASSERT_EQ(strategy.stages.size(), 2);
+  EXPECT_EQ(strategy.stages[0], (StageLayout{.first_layer = 0,
+                                             .num_layers = 20,
+                                             .embedding = true,
+                                             .head = false,
+                                             .recompute = {RecomputeModule::full},
+                                             .num_recompute_layers = 3}));
+  EXPECT_EQ(strategy.stages[1].recompute, std::set{RecomputeModule::layernorm});
+}
+
+TEST_F(StrategyReader, ReportsBrokenRulesAtTheirLines) {
+  EXPECT_EQ(problems_of_keys("\"pp\": 16,\n\"ep\": 48,\n\"micro_batch\": 7"),
+            "s.json:4: /ep: expected etp * ep * pp to be a divisor of 2048 (number of devices), got 768\n"
+            "  hint: for ep, nearest divisors are 32 and 64\n"
+            "s.json:4: /ep: expected a divisor of 256 (number of experts), got 48\n"
+            "  hint: nearest divisors are 32 and 64\n"
+            "s.json:5: /micro_batch: expected a divisor of 128 (sequences of each data-parallel rank), got 7\n"
+            "  hint: nearest divisors are 4 and 8");
+}
+
+TEST_F(StrategyReader, ReportsValuesThatCannotBeLowered) {
+  EXPECT_EQ(problems_of_keys("\"schedule\": \"zb_h1\",\n\"overlap\": {\n\"tp\": true},\n\"mtp\": \"on\""),
+            "s.json:3: /schedule: expected \"gpipe\" or \"1f1b\", got \"zb_h1\": the other schedules are not lowered "
+            "yet\n"
+            "s.json:5: /overlap/tp: expected false, got true: overlap of tensor parallelism is not lowered yet\n"
+            "s.json:6: /mtp: expected \"off\", got \"on\": multi-token prediction is not lowered yet");
+  EXPECT_EQ(problems_of_keys("\"islands\": []"),
+            "s.json:3: /islands: expected no islands: a strategy with parts of its own per node group is not lowered "
+            "yet");
+}
+
+TEST_F(StrategyReader, ReportsBrokenRulesOfAStageAtTheStage) {
+  EXPECT_EQ(problems(R"({"schema": "strategy/1", "pp": 2, "stages": [
+    {"first_layer": 0, "num_layers": 20, "embedding": true},
+    {"first_layer": 21, "num_layers": 40,
+     "recompute": ["moe", "moe_act"]}]})"),
+            "s.json:3: /stages/1/first_layer: expected 20 (layers in order, each once), got 21\n"
+            "s.json:3: /stages/1: head: expected true, since the last stage has it, got false\n"
+            "s.json:4: /stages/1/recompute: expected no moe_act: moe recomputes it already");
+}
+
+TEST_F(StrategyReader, ReportsAShorthandForAllStagesOnce) {
+  EXPECT_EQ(problems_of_keys("\"pp\": 4,\n\"recompute\": [\"full\", \"moe\"]"),
+            "s.json:4: /recompute: expected no moe: full recomputes it already");
+}
+
+TEST_F(StrategyReader, ReportsMisspeltAndDuplicateNames) {
+  EXPECT_EQ(problems_of_keys("\"recompute\": [\"mla_up\"]"),
+            "s.json:3: /recompute/0: expected \"layernorm\", \"core_attn\", \"mla_up_proj\", \"mlp\", \"moe\", "
+            "\"moe_act\", \"shared_experts\" or \"full\", got \"mla_up\"");
+  EXPECT_EQ(problems_of_keys("\"recompute\": [\"moe\", \"moe\"]"),
+            "s.json:3: /recompute/1: expected each module once, got \"moe\" again");
+  EXPECT_EQ(problems_of_keys("\"recompute\": \"some\""), "s.json:3: /recompute: expected \"full\", got \"some\"");
+  EXPECT_EQ(problems_of_keys("\"stages\": \"uneven\""), "s.json:3: /stages: expected \"even\" or an array of stages");
+}
+
+TEST_F(StrategyReader, WantsRecomputeInListedStages) {
+  EXPECT_EQ(problems_of_keys("\"recompute\": \"full\",\n\"stages\": [{\"first_layer\": 0, \"num_layers\": 61, "
+                             "\"embedding\": true, \"head\": true}]"),
+            "s.json:3: /recompute: expected recompute in each stage, since stages are listed");
+}
+
+TEST_F(StrategyReader, NeedsALayerForEachStage) {
+  EXPECT_EQ(problems_of_keys("\"pp\": 64"),
+            "s.json:3: /pp: expected at most 61 stages (pp * vpp), one for each layer, got 64");
+}
+
+TEST_F(StrategyReader, ChecksTheDerivedDegreeIfItIsStated) {
+  EXPECT_EQ(problems_of_keys("\"pp\": 16,\n\"dp\": 64"),
+            "s.json:4: /dp: expected 128 (devices / (tp * cp * pp)), got 64\n"
+            "  hint: dp follows from the rest: leave it out");
+}
+
+TEST_F(StrategyReader, SaysWhichDefaultBreaksARule) {
+  const std::string text = R"({"schema": "strategy/1", "ep": 3})";
+  EXPECT_EQ(problems_of([&] { return read_strategy_text(text, "s.json", model_, {.seq = 8, .global_batch = 7}, 12); }),
+            "s.json:1: /ep: expected a divisor of 256 (number of experts), got 3\n"
+            "  hint: nearest divisors are 2 and 4\n"
+            "s.json:1: global_batch: expected a multiple of 12 (data-parallel ranks), got 7\n"
+            "  hint: nearest multiple is 12");
+}
+
+TEST_F(StrategyReader, ReadsAFileWithAndWithoutTheRules) {
+  const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / "strategy_reader_test.json";
+  write_file_atomically(path.string(), R"({"schema": "strategy/1", "tp": 8})");
+  EXPECT_EQ(read_strategy(path, model_).tp, 8);
+  EXPECT_EQ(problems_of([&] { return read_strategy(path, model_, kBatch, 2048); }),
+            path.string() + ":1: /tp: expected 1, got 8: tensor parallelism is not lowered yet");
+  EXPECT_EQ(problems_of([&] { return read_strategy("no/strategy.json", model_); }),
+            "no/strategy.json: expected a readable file, got: No such file or directory");
+}
+
+}  // namespace
+}  // namespace orrery
