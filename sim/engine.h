@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs a TimedProgram on SimGrid: the queues and dependencies of each rank decide when an op may begin, a timer says
+// when compute ends, and flows that share links say when communication ends. No actors: SimGrid calls back once per
+// timer and flow, and everything between two dates is done here. The analytic interpreter runs the same program with
+// an event queue of its own; the two share op times and the rate rule, and nothing of how they are run.
+#pragma once
+
+#include "costmodel/op_times.h"
+#include "costmodel/timed_program.h"
+#include "program/cluster.h"
+#include "sim/fidelity.h"
+
+namespace orrery::sim {
+
+/// Runs one step. `keep_times`: else only the makespan is told.
+/// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
+/// Requires: verify(*timed.program) is empty; no other simulation of this process is under way.
+costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Cluster& cluster, Fidelity fidelity,
+                                  bool keep_times);
+
+}  // namespace orrery::sim

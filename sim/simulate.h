@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// A step on SimGrid, in this process. SimGrid's engine is a singleton that takes over signal handlers, so planner and
+// command line use sim/worker_interpreter.h, which does this in a process of its own; tests and that process call it.
+#pragma once
+
+#include "costmodel/timed_program.h"
+#include "program/cluster.h"
+#include "sim/fidelity.h"
+#include "traces/interpreter.h"
+
+namespace orrery::sim {
+
+/// The trace of `timed` when its communications compete for the links of `cluster`. One simulation at a time; any
+/// number one after the other.
+/// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
+Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
+               Fidelity fidelity = Fidelity::l1);
+
+}  // namespace orrery::sim

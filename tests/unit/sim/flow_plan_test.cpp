@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/flow_plan.h"
+
+#include "tests/unit/sim/hand_timed.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::sim {
+namespace {
+
+using costmodel::PathClass;
+using orrery::testing::HandTimed;
+using orrery::testing::over;
+using orrery::testing::small_cluster;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+const BytesPerSecond kRate = bytes_per_second(1e9);
+
+std::vector<Flow> flows_of_first(HandTimed& program, const Cluster& cluster) {
+  std::vector<Flow> flows;
+  append_flows(program.timed(), plan_flows(program.timed(), cluster, Fidelity::l1), 0, flows);
+  return flows;
+}
+
+MATCHER_P4(IsFlow, from, to, megabytes, gigabytes_per_second, "") {
+  return arg.from == from && arg.to == to && arg.size == bytes(megabytes * 1e6) &&
+         arg.cap == bytes_per_second(gigabytes_per_second * 1e9);
+}
+
+TEST(FlowPlan, ShiftsWhatLeavesEachNodeToTheNext) {
+  HandTimed program(5, {0, 1, 2, 4, 5});  // two on node 0, one on node 1, two on node 2
+  program.collective({0, 1, 2, 3, 4}, over(PathClass::rail, bytes(1e6), kRate));
+  EXPECT_THAT(flows_of_first(program, small_cluster(3, 2)),
+              ElementsAre(IsFlow(0, 1, 2, 2), IsFlow(1, 2, 1, 1), IsFlow(2, 0, 2, 2)));
+}
+
+TEST(FlowPlan, KeepsTrafficWithinNodesOnThem) {
+  HandTimed program(4);
+  program.collective({0, 1, 2, 3}, over(PathClass::node, bytes(1e6), kRate));
+  EXPECT_THAT(flows_of_first(program, small_cluster(2, 2)), ElementsAre(IsFlow(0, 0, 2, 2), IsFlow(1, 1, 2, 2)));
+}
+
+TEST(FlowPlan, LetsAFoldedGroupSendToItself) {
+  HandTimed program(1);
+  program.rank(0).represents = 64;
+  program.rank(0).represents_on_node = 8;
+  program.collective({0}, over(PathClass::spine, bytes(1e6), kRate));
+  EXPECT_THAT(flows_of_first(program, small_cluster(8, 8)), ElementsAre(IsFlow(0, 0, 8, 8)));
+}
+
+TEST(FlowPlan, SendsAMessageToItsReceiver) {
+  HandTimed program(2, {2, 0});
+  program.rank(0).represents_on_node = 2;
+  program.message(0, 1, over(PathClass::rail, bytes(1e6), kRate));
+  EXPECT_THAT(flows_of_first(program, small_cluster(2, 2)), ElementsAre(IsFlow(1, 0, 2, 2)));
+}
+
+TEST(FlowPlan, HasNoFlowForALegWithoutBytes) {
+  HandTimed program(2);
+  program.collective({0, 1}, over(PathClass::rail, Bytes::zero(), kRate));
+  EXPECT_THAT(flows_of_first(program, small_cluster(2, 1)), IsEmpty());
+}
+
+TEST(FlowPlan, GivesANodeOneLaneForEachQueueOfItsRanks) {
+  HandTimed program(3);  // ranks 0 and 1 on node 0
+  program.collective({0, 1, 2}, over(PathClass::rail, bytes(1e6), kRate));
+  program.collective({0, 1}, over(PathClass::node, bytes(1e6), kRate));
+  program.collective({0, 1}, over(PathClass::node, bytes(1e6), kRate), {}, Queue::ep);
+  const FlowPlan plan = plan_flows(program.timed(), small_cluster(2, 2), Fidelity::l1);
+  EXPECT_THAT(plan.node_of, ElementsAre(0, 0, 1));
+  ASSERT_EQ(plan.nodes.size(), 2);
+  EXPECT_EQ(plan.nodes[0].num_flows, 4);
+  EXPECT_EQ(plan.nodes[1].num_flows, 1);
+  EXPECT_THAT(plan.used, ElementsAre(true, true, false));
+}
+
+TEST(FlowPlan, LeavesEverythingInClosedFormAtL0) {
+  HandTimed program(2);
+  program.collective({0, 1}, over(PathClass::rail, bytes(1e6), kRate));
+  const FlowPlan plan = plan_flows(program.timed(), small_cluster(2, 1), Fidelity::l0);
+  EXPECT_THAT(plan.as_flows, ElementsAre(false));
+  EXPECT_THAT(plan.used, ElementsAre(false, false, false));
+}
+
+TEST(FlowPlan, LeavesSharedMemoryInClosedForm) {
+  HandTimed program(4);
+  program.collective({0, 1}, over(PathClass::node, bytes(1e6), kRate));
+  program.collective({0, 2}, over(PathClass::rail, bytes(1e6), kRate));
+  Cluster cluster = small_cluster(2, 2);
+  cluster.groups[0].scale_up.kind = ScaleUpKind::shared_memory;
+  EXPECT_THAT(plan_flows(program.timed(), cluster, Fidelity::l1).as_flows, ElementsAre(false, true));
+}
+
+TEST(FlowPlan, LeavesWhatComputeSlowsDownInClosedForm) {
+  HandTimed program(3);
+  program.rank(0).overlap.comm_slowdown = 0.1;
+  program.collective({0, 1}, over(PathClass::rail, bytes(1e6), kRate));
+  program.collective({1, 2}, over(PathClass::rail, bytes(1e6), kRate));
+  EXPECT_THAT(plan_flows(program.timed(), small_cluster(3, 1), Fidelity::l1).as_flows, ElementsAre(false, true));
+}
+
+}  // namespace
+}  // namespace orrery::sim
