@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 // Views of row-major matrices in plain memory: what every kernel takes. A view owns nothing and knows nothing of
 // programs or ranks. Rows are `stride` elements apart, so a head inside packed q, k, v rows is a view too.
@@ -22,54 +23,44 @@ concept Element = std::same_as<T, float> || std::same_as<T, bf16>;
 template <Element T>
 inline constexpr DType kDTypeOf = std::same_as<T, bf16> ? DType::bf16 : DType::f32;
 
-struct Matrix {
-  void* first = nullptr;
+template <class Void>
+struct MatrixView {
+  template <class T>
+  using Stored = std::conditional_t<std::is_const_v<Void>, const T, T>;
+
+  Void* first = nullptr;
   DType dtype = DType::f32;
   std::int64_t rows = 0;
   std::int64_t cols = 0;
   std::int64_t stride = 0;  // elements from one row to the next
 
-  std::byte* at(std::int64_t row, std::int64_t col) const {
-    return static_cast<std::byte*>(first) + (row * stride + col) * size_of(dtype);
+  Stored<std::byte>* at(std::int64_t row, std::int64_t col) const {
+    return static_cast<Stored<std::byte>*>(first) + (row * stride + col) * size_of(dtype);
   }
   /// `count` rows from row `begin`.
-  Matrix row_block(std::int64_t begin, std::int64_t count) const { return {at(begin, 0), dtype, count, cols, stride}; }
-  /// `count` columns from column `begin`, same rows.
-  Matrix col_block(std::int64_t begin, std::int64_t count) const { return {at(0, begin), dtype, rows, count, stride}; }
-  /// Row `index` as elements. Requires: T is the element type.
-  template <class T>
-  T* row(std::int64_t index) const {
-    return static_cast<T*>(first) + index * stride;
-  }
-};
-
-struct ConstMatrix {
-  const void* first = nullptr;
-  DType dtype = DType::f32;
-  std::int64_t rows = 0;
-  std::int64_t cols = 0;
-  std::int64_t stride = 0;
-
-  ConstMatrix() = default;
-  ConstMatrix(const void* first_, DType dtype_, std::int64_t rows_, std::int64_t cols_, std::int64_t stride_)
-      : first(first_), dtype(dtype_), rows(rows_), cols(cols_), stride(stride_) {}
-  ConstMatrix(const Matrix& other)  // NOLINT(google-explicit-constructor): as T* converts to const T*
-      : ConstMatrix(other.first, other.dtype, other.rows, other.cols, other.stride) {}
-
-  const std::byte* at(std::int64_t row, std::int64_t col) const {
-    return static_cast<const std::byte*>(first) + (row * stride + col) * size_of(dtype);
-  }
-  ConstMatrix row_block(std::int64_t begin, std::int64_t count) const {
+  MatrixView row_block(std::int64_t begin, std::int64_t count) const {
     return {at(begin, 0), dtype, count, cols, stride};
   }
-  ConstMatrix col_block(std::int64_t begin, std::int64_t count) const {
+  /// `count` columns from column `begin`, same rows.
+  MatrixView col_block(std::int64_t begin, std::int64_t count) const {
     return {at(0, begin), dtype, rows, count, stride};
   }
-  template <class T>
-  const T* row(std::int64_t index) const {
-    return static_cast<const T*>(first) + index * stride;
+  /// Row `index` as elements. Requires: T is the element type.
+  template <Element T>
+  Stored<T>* row(std::int64_t index) const {
+    return static_cast<Stored<T>*>(first) + index * stride;
+  }
+
+  /// A view to write to is also one to read from, as T* converts to const T*.
+  template <class Const>
+    requires(std::same_as<Const, const void> && !std::is_const_v<Void>)
+  operator MatrixView<Const>() const {  // NOLINT(google-explicit-constructor)
+    return {first, dtype, rows, cols, stride};
   }
 };
+
+using Matrix = MatrixView<void>;
+using ConstMatrix = MatrixView<const void>;
 
 /// A dense view of `rows` x `cols` elements.
 template <Element T>

@@ -18,7 +18,7 @@ Wide scaled_square(std::uint32_t exponent, std::uint32_t fraction) {
   const std::uint64_t mantissa = exponent == 0 ? fraction : fraction | 0x800000U;
   // |x| = mantissa * 2^(max(exponent, 1) - 150), so x^2 2^90 = mantissa^2 * 2^shift.
   const int shift = 2 * (static_cast<int>(exponent == 0 ? 1 : exponent) - 150) + kFractionBits;
-  const Wide square = Wide{mantissa * mantissa};
+  const Wide square = Wide{mantissa} * mantissa;
   if (shift >= 0) return square << shift;
   if (shift < -64) return 0;  // the square has 48 bits
   return (square + (Wide{1} << (-shift - 1))) >> -shift;
