@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cost model of real clusters: operator curves and collectives from a calibration, ports from the cluster.
+#pragma once
+
+#include "costmodel/calibration.h"
+#include "costmodel/collective_model.h"
+#include "costmodel/cost_model.h"
+#include "costmodel/operator_curves.h"
+
+#include <span>
+
+namespace orrery::costmodel {
+
+class CalibratedCostModel : public CostModel {
+ public:
+  /// CPU points were taken with a number of ranks busy at once: on a cluster with another number of CPU ranks
+  /// everything is extrapolated.
+  CalibratedCostModel(Cluster cluster, const Calibration& calibration);
+
+  OpTime compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, DeviceIndex device) const override;
+  CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override;
+  CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
+                    std::span<const DeviceIndex> members) const override;
+  CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override;
+  OverlapRule overlap(DeviceIndex device) const override;
+
+ private:
+  const Device& device_of(DeviceIndex device) const;
+
+  Cluster cluster_;
+  OperatorCurves curves_;
+  CollectiveModel collectives_;
+  bool other_conditions_ = false;  // than the calibration's
+};
+
+}  // namespace orrery::costmodel

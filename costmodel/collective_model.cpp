@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/collective_model.h"
+
+#include "base/check.h"
+#include "base/errors.h"
+#include "costmodel/calibration_names.h"
+#include "costmodel/collective_fit.h"
+#include "program/work.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace orrery::costmodel {
+namespace {
+
+std::string_view name_of(PathClass path) { return kPathNames[static_cast<std::size_t>(path)]; }
+
+std::string_view name_of(CollectiveKind kind) {
+  switch (kind) {
+    case CollectiveKind::all_reduce:
+      return "all_reduce";
+    case CollectiveKind::reduce_scatter:
+      return "reduce_scatter";
+    case CollectiveKind::all_gather:
+      return "all_gather";
+  }
+  CHECK(false, static_cast<int>(kind));
+}
+
+/// Fraction of a port's rate where nothing was measured: fits of SimuMax for B200 and NVLink
+/// (docs/design/collectives.md).
+double default_fraction(std::string_view op) {
+  if (op == "all_reduce") return 0.742;
+  return op == "all_to_all" ? 0.597 : 0.674;
+}
+
+double ceil_log2(std::int64_t n) { return static_cast<double>(std::bit_width(static_cast<std::uint64_t>(n - 1))); }
+
+template <class Q>
+Q needed(const std::optional<Q>& value, const NodeGroup& group, std::string_view key, std::string_view what) {
+  if (value) return *value;
+  throw ConfigError(
+      fmt::format("group \"{}\" of the cluster: {} is unknown (null): expected {}, since ranks of the "
+                  "plan communicate there",
+                  group.name, key, what));
+}
+
+Seconds network_latency(const NodeGroup& group) {
+  if (!group.nics) {
+    throw ConfigError(
+        fmt::format("group \"{}\" of the cluster: nics is null: expected a network, since ranks of the "
+                    "plan communicate between nodes",
+                    group.name));
+  }
+  return needed(group.nics->latency, group, "nics.latency", "a time");
+}
+
+BytesPerSecond nic_rate(const NodeGroup& group) {
+  network_latency(group);  // says so if there is no network
+  return needed(group.nics->each, group, "nics.each", "a bandwidth") * static_cast<double>(group.nics->per_node) /
+         static_cast<double>(group.devices_per_node);
+}
+
+Bytes whole(Bytes payload) { return bytes(std::ceil(payload.in(unit::byte))); }
+
+}  // namespace
+
+CollectiveModel::CollectiveModel(Cluster cluster, const Calibration& calibration)
+    : cluster_(std::move(cluster)), calibrated_links_(calibration.conditions.links) {
+  const std::vector<CollectiveFit> fits = calibration.fits.empty() ? fitted(calibration.collectives) : calibration.fits;
+  for (const CollectiveFit& entry : fits) fits_[{entry.op, entry.path}] = entry;
+  for (const CollectiveMeasurement& point : calibration.collectives) {
+    if (point.path == "node") tables_[point.op][point.ranks].add(point.bytes, point.time);
+  }
+}
+
+CollectiveModel::Place CollectiveModel::place_of(std::span<const DeviceIndex> members) const {
+  CHECK(members.size() >= 2, members.size());
+  Place place;
+  place.num_ranks = static_cast<std::int64_t>(members.size());
+  place.shared_memory = true;
+  std::map<std::int64_t, std::int64_t> ranks_of_domain;
+  std::set<std::int64_t> leaves;
+  std::set<std::size_t> groups;
+  for (DeviceIndex member : members) {
+    const Cluster::Location at = cluster_.locate(member);
+    place.ranks_in_domain = std::max(place.ranks_in_domain, ++ranks_of_domain[at.domain]);
+    leaves.insert(at.leaf);
+    groups.insert(at.group);
+  }
+  place.num_domains = static_cast<std::int64_t>(ranks_of_domain.size());
+  if (place.num_domains > 1) place.widest = leaves.size() > 1 ? PathClass::spine : PathClass::rail;
+  for (std::size_t index : groups) {
+    const NodeGroup& group = cluster_.groups[index];
+    place.shared_memory = place.shared_memory && group.scale_up.kind == ScaleUpKind::shared_memory;
+    const bool is_slower = place.group && place.widest != PathClass::node && nic_rate(group) < nic_rate(*place.group);
+    if (!place.group || is_slower) place.group = &group;
+  }
+  return place;
+}
+
+const CollectiveFit* CollectiveModel::fit(std::string_view op, PathClass path) const {
+  const auto found = fits_.find({std::string(op), std::string(name_of(path))});
+  return found == fits_.end() ? nullptr : &found->second;
+}
+
+BytesPerSecond CollectiveModel::port_rate(const Place& place, PathClass path) const {
+  if (path != PathClass::node) return nic_rate(*place.group);
+  return needed(place.group->scale_up.per_device, *place.group, "scale_up.per_device", "a bandwidth");
+}
+
+CollectiveModel::Alpha CollectiveModel::alpha_in_domain(std::string_view op, const Place& place) const {
+  const auto peers = static_cast<double>(place.ranks_in_domain - 1);
+  const CollectiveFit* own = fit(op, PathClass::node);
+  if (own && own->latency) {
+    const bool outside = place.ranks_in_domain < own->min_ranks || place.ranks_in_domain > own->max_ranks;
+    return {.time = *own->latency + *own->latency_per_peer * peers, .extrapolated = outside};
+  }
+  const Seconds hop = needed(place.group->scale_up.latency, *place.group, "scale_up.latency", "a time");
+  const double steps = op == "send_recv" ? 1.0 : (op == "all_reduce" ? 2.0 : 1.0) * peers;
+  return {.time = steps * hop, .extrapolated = true};
+}
+
+CollectiveModel::Alpha CollectiveModel::alpha(std::string_view op, const Place& place) const {
+  if (place.widest == PathClass::node) return alpha_in_domain(op, place);
+  const CollectiveFit* own = fit(op, place.widest);
+  if (own && own->latency) {
+    const bool outside = place.num_ranks < own->min_ranks || place.num_ranks > own->max_ranks;
+    return {.time = *own->latency + *own->latency_per_peer * static_cast<double>(place.num_ranks - 1),
+            .extrapolated = outside};
+  }
+  const Seconds hop = network_latency(*place.group);
+  const auto domains = static_cast<double>(place.num_domains);
+  Seconds time = place.ranks_in_domain > 1 ? alpha_in_domain(op, place).time : Seconds::zero();
+  if (op == "all_reduce") {
+    time += 2.0 * ceil_log2(place.num_domains) * hop;  // up and down a tree
+  } else if (op == "all_to_all") {
+    // All messages are in flight together; what grows with the group is the cost of one more peer.
+    const CollectiveFit* inside = fit(op, PathClass::node);
+    const bool known = inside && inside->latency_per_peer;
+    time = hop + (known ? *inside->latency_per_peer : hop) * static_cast<double>(place.num_ranks - 1);
+  } else if (op == "send_recv") {
+    time = hop;
+  } else {
+    time += (domains - 1.0) * hop;
+  }
+  return {.time = time, .extrapolated = true};
+}
+
+CollectiveModel::Efficiency CollectiveModel::efficiency(std::string_view op, const Place& place, PathClass path) const {
+  const auto fraction_of = [&](const CollectiveFit& entry, PathClass measured_on) {
+    BytesPerSecond link = port_rate(place, path);
+    if (const auto stated = calibrated_links_.find(std::string(name_of(measured_on)));
+        stated != calibrated_links_.end()) {
+      link = stated->second;
+    } else if (measured_on == PathClass::node && place.group->device.scale_up_bandwidth) {
+      link = *place.group->device.scale_up_bandwidth;
+    }
+    return std::min(1.0, *entry.rate / link);
+  };
+  const CollectiveFit* own = fit(op, path);
+  if (own && own->rate) {
+    const bool outside = place.num_ranks < own->min_ranks || place.num_ranks > own->max_ranks;
+    return {.fraction = fraction_of(*own, path), .extrapolated = outside};
+  }
+  // Next best: the same on the other network path, then the best that any collective reached on the path.
+  std::vector<PathClass> near = {path};
+  if (path != PathClass::node) near.push_back(path == PathClass::rail ? PathClass::spine : PathClass::rail);
+  for (PathClass other : near) {
+    if (const CollectiveFit* entry = fit(op, other); entry && entry->rate) {
+      return {.fraction = fraction_of(*entry, other), .extrapolated = true};
+    }
+  }
+  for (PathClass other : near) {
+    double best = 0.0;
+    for (const auto& [kind, entry] : fits_) {
+      if (kind.second == name_of(other) && entry.rate) best = std::max(best, fraction_of(entry, other));
+    }
+    if (best > 0.0) return {.fraction = best, .extrapolated = true};
+  }
+  return {.fraction = default_fraction(op), .extrapolated = true};
+}
+
+CommTime CollectiveModel::with_legs(std::string_view op, const Place& place, Bytes inside, Bytes outside) const {
+  const Alpha start = alpha(op, place);
+  CommTime time{.latency = start.time, .legs = {}, .num_legs = 0, .extrapolated = start.extrapolated};
+  const auto add = [&](PathClass path, Bytes payload) {
+    if (payload <= Bytes::zero()) return;
+    const BytesPerSecond rate = port_rate(place, path);
+    if (std::isinf(rate.in(unit::byte_per_second))) return;  // "unlimited" never takes time
+    const Efficiency reached = efficiency(op, place, path);
+    time.extrapolated = time.extrapolated || reached.extrapolated;
+    time.legs[static_cast<std::size_t>(time.num_legs++)] = {
+        .path = path, .bytes = whole(payload / reached.fraction), .bandwidth = rate};
+  };
+  add(PathClass::node, inside);
+  add(place.widest, outside);
+  return time;
+}
+
+bool CollectiveModel::has_table(std::string_view op) const { return tables_.find(op) != tables_.end(); }
+
+CommTime CollectiveModel::measured(std::string_view op, const Place& place, Bytes wire) const {
+  const std::map<std::int64_t, LinearCurve>& by_ranks = tables_.find(op)->second;
+  auto nearest = by_ranks.begin();
+  for (auto it = by_ranks.begin(); it != by_ranks.end(); ++it) {
+    if (std::abs(it->first - place.num_ranks) < std::abs(nearest->first - place.num_ranks)) nearest = it;
+  }
+  const LinearCurve::Value value = nearest->second.at(wire / wire_factor(op, nearest->first));
+  return {.latency = value.time,
+          .legs = {},
+          .num_legs = 0,
+          .extrapolated = !value.inside || nearest->first != place.num_ranks};
+}
+
+CommTime CollectiveModel::collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const {
+  const Place place = place_of(members);
+  const std::string_view op = name_of(shape.kind);
+  const Bytes wire = wire_bytes(shape, place.num_ranks);
+  if (place.shared_memory && place.widest == PathClass::node && has_table(op)) return measured(op, place, wire);
+  if (place.widest == PathClass::node) return with_legs(op, place, wire, {});
+  // Rings through all nodes, one for each member of a node: each enters and leaves a node through another NIC.
+  const auto in_domain = static_cast<double>(place.ranks_in_domain);
+  return with_legs(op, place, wire * ((in_domain - 1.0) / in_domain), wire / in_domain);
+}
+
+CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
+                                   std::span<const DeviceIndex> members) const {
+  CHECK(routing.group == static_cast<std::int64_t>(members.size()), routing.group, members.size());
+  const Place place = place_of(members);
+  const std::size_t n = members.size();
+  std::vector<std::int64_t> domain(n);
+  for (std::size_t i = 0; i < n; ++i) domain[i] = cluster_.locate(members[i]).domain;
+  // By member: sent and received, within the domain and beyond.
+  std::vector<std::array<Bytes, 4>> loads(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t j = 0; j < n; ++j) {
+      if (i == j) continue;
+      const double rows = routing.sent(static_cast<std::int64_t>(i), static_cast<std::int64_t>(j));
+      const Bytes payload = bytes(rows * static_cast<double>(shape.row_bytes) + static_cast<double>(shape.count_bytes));
+      const std::size_t beyond = domain[i] == domain[j] ? 0 : 2;
+      loads[i][beyond] += payload;
+      loads[j][beyond + 1] += payload;
+    }
+  }
+  Bytes inside, outside, busiest;
+  for (const std::array<Bytes, 4>& load : loads) {
+    inside = std::max({inside, load[0], load[1]});
+    outside = std::max({outside, load[2], load[3]});
+    busiest = std::max({busiest, load[0] + load[2], load[1] + load[3]});
+  }
+  constexpr std::string_view kOp = "all_to_all";
+  if (place.shared_memory && place.widest == PathClass::node && has_table(kOp)) return measured(kOp, place, busiest);
+  return with_legs(kOp, place, inside, outside);
+}
+
+CommTime CollectiveModel::peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const {
+  const DeviceIndex ends[] = {from, to};
+  const Place place = place_of(ends);
+  constexpr std::string_view kOp = "send_recv";
+  const Bytes payload = bytes(static_cast<double>(shape.bytes));
+  if (place.widest != PathClass::node) return with_legs(kOp, place, {}, payload);
+  if (place.shared_memory && has_table(kOp)) return measured(kOp, place, payload);
+  return with_legs(kOp, place, payload, {});
+}
+
+}  // namespace orrery::costmodel

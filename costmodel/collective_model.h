@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time of communication on a cluster: alpha-beta for each path class, with rings for collectives and pairwise exchange
+// for all-to-all. Bandwidths are those of the cluster's ports; what a library does not reach of them enters as more
+// bytes on the link. Within shared memory there are no ports: measured times are interpolated as they are.
+// Formulas and their sources: docs/design/collectives.md.
+#pragma once
+
+#include "costmodel/calibration.h"
+#include "costmodel/cost_model.h"
+#include "costmodel/linear_curve.h"
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace orrery::costmodel {
+
+class CollectiveModel {
+ public:
+  /// Fits the calibration's collectives if it carries no fits.
+  CollectiveModel(Cluster cluster, const Calibration& calibration);
+
+  /// Requires for all three: at least two different devices.
+  /// Throws: ConfigError if the cluster does not know a rate or a latency that is needed.
+  CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const;
+  CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
+                    std::span<const DeviceIndex> members) const;
+  CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const;
+
+ private:
+  /// Where a group lies.
+  struct Place {
+    std::int64_t num_ranks = 0, num_domains = 0;
+    std::int64_t ranks_in_domain = 0;  // of the fullest
+    PathClass widest = PathClass::node;
+    const NodeGroup* group = nullptr;  // with the slowest ports
+    bool shared_memory = false;
+  };
+  struct Alpha {
+    Seconds time;
+    bool extrapolated = false;
+  };
+  struct Efficiency {
+    double fraction = 1.0;
+    bool extrapolated = false;
+  };
+
+  Place place_of(std::span<const DeviceIndex> members) const;
+  const CollectiveFit* fit(std::string_view op, PathClass path) const;
+  Alpha alpha(std::string_view op, const Place& place) const;
+  Alpha alpha_in_domain(std::string_view op, const Place& place) const;
+  Efficiency efficiency(std::string_view op, const Place& place, PathClass path) const;
+  BytesPerSecond port_rate(const Place& place, PathClass path) const;
+  CommTime with_legs(std::string_view op, const Place& place, Bytes inside, Bytes outside) const;
+  /// From the table of shared memory; `wire`: bytes that leave the busiest rank.
+  CommTime measured(std::string_view op, const Place& place, Bytes wire) const;
+  bool has_table(std::string_view op) const;
+
+  Cluster cluster_;
+  std::map<std::pair<std::string, std::string>, CollectiveFit> fits_;
+  std::map<std::string, BytesPerSecond> calibrated_links_;
+  /// By op and ranks: time over nccl-tests' size, within a node.
+  std::map<std::string, std::map<std::int64_t, LinearCurve>, std::less<>> tables_;
+};
+
+}  // namespace orrery::costmodel

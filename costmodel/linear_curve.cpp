@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/linear_curve.h"
+
+#include "base/check.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace orrery::costmodel {
+
+LinearCurve::Value LinearCurve::at(Bytes size) const {
+  CHECK(!points_.empty());
+  const double x = size.in(unit::byte);
+  auto right = points_.lower_bound(x);
+  if (right != points_.end() && right->first == x) return {right->second, true};
+  if (right == points_.end()) {
+    const auto& [largest, time] = *points_.rbegin();
+    return {time * (x / largest), false};
+  }
+  const bool inside = right != points_.begin();
+  if (!inside && points_.size() == 1) return {right->second, false};
+  if (!inside) ++right;
+  const auto left = std::prev(right);
+  const Seconds time =
+      left->second + (right->second - left->second) * ((x - left->first) / (right->first - left->first));
+  if (inside) return {time, true};
+  return {std::clamp(time, Seconds::zero(), left->second), false};
+}
+
+}  // namespace orrery::costmodel

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time over bytes, measured at a few sizes: straight lines between the points. For memory-bound ops and for
+// collectives within shared memory, where a table is denser than any formula is right.
+#pragma once
+
+#include "base/units.h"
+
+#include <map>
+
+namespace orrery::costmodel {
+
+class LinearCurve {
+ public:
+  struct Value {
+    Seconds time;
+    bool inside = false;  // between the least and the largest size that was measured
+  };
+
+  /// A second measurement of one size replaces the first.
+  void add(Bytes size, Seconds time) { points_[size.in(unit::byte)] = time; }
+  bool empty() const { return points_.empty(); }
+  /// Below the least size the first line goes on, but never below zero and never above the first point; above the
+  /// largest one, time grows in proportion to size. Requires: not empty.
+  Value at(Bytes size) const;
+
+ private:
+  std::map<double, Seconds> points_;
+};
+
+}  // namespace orrery::costmodel

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time of a compute op from the measured points of a calibration. Matrix products and attention are interpolated as
+// time per floating-point operation, which varies slowly; memory-bound ops as time over bytes. What stands in for a
+// missing table, and when a result is extrapolated: docs/design/operators.md.
+#pragma once
+
+#include "costmodel/calibration.h"
+#include "costmodel/cost_model.h"
+#include "costmodel/linear_curve.h"
+#include "costmodel/scattered_curve.h"
+#include "program/work.h"
+
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+
+namespace orrery::costmodel {
+
+class OperatorCurves {
+ public:
+  explicit OperatorCurves(const Calibration& calibration);
+
+  /// Time of one op on `device`, with the gap that its launch leaves. Never less than the device's peak rates allow.
+  /// Throws: ConfigError if neither the calibration nor the device says how fast such an op is.
+  /// Requires: a compute op.
+  OpTime time_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const Device& device) const;
+
+ private:
+  using Kind = std::pair<Pass, DType>;
+  using AttentionKind = std::tuple<Pass, DType, bool>;  // causal
+
+  OpTime gemm(Pass pass, const GemmShape& shape, const Device& device) const;
+  OpTime grouped_gemm(Pass pass, const GroupedGemmShape& shape, const ResolvedLoad& load, const Device& device) const;
+  OpTime attention(const OpKey& key, const AttentionShape& shape, const Device& device) const;
+  OpTime memory_bound(const OpKey& key, Bytes traffic, const Device& device) const;
+
+  std::map<Kind, ScatteredCurve> gemms_;                // seconds per flop over m, n, k
+  std::map<Kind, ScatteredCurve> grouped_gemms_;        // over experts, rows of each, n, k
+  std::map<AttentionKind, ScatteredCurve> attentions_;  // over batch * heads, sequence, d_qk + d_v
+  std::map<std::pair<std::string, Pass>, LinearCurve> memory_bound_;
+  LinearCurve generic_memory_bound_;
+  Seconds launch_gap_;
+};
+
+}  // namespace orrery::costmodel

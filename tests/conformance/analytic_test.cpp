@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// The analytic interpreter on programs whose answer is known: from golden makespans, and by hand.
+#include "base/json_reader.h"
+#include "costmodel/op_times.h"
+#include "tests/conformance/programs.h"
+
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+using testing::NanosecondPerByte;
+using testing::ProgramBuilder;
+using testing::small_cluster;
+
+/// A cluster whose links take no time to start: a message of 100 kB then takes 1 us.
+Cluster cluster_without_latency(std::int64_t num_devices) {
+  Cluster cluster = small_cluster(1, num_devices);
+  cluster.groups.front().scale_up.latency = Seconds::zero();
+  return cluster;
+}
+
+OpTimes times_of(const StepProgram& program, const Cluster& cluster, OverlapRule overlap = {}) {
+  return run_events(time_program(program, NanosecondPerByte(cluster, overlap), cluster, {}, {}), true);
+}
+
+double in_us(Seconds time) { return time.in(unit::microsecond); }
+
+TEST(AnalyticConformance, ReproducesGoldenMakespansAndIdleTimes) {
+  JsonDocument golden = JsonDocument::parse_file(std::string(ORRERY_SOURCE_DIR) + "/tests/data/goldens/pipelines.json");
+  const std::vector<JsonValue> cases = golden.root().required("cases").array();
+  ASSERT_GE(cases.size(), 10);
+  for (const JsonValue& entry : cases) {
+    const JsonObject in = entry.object();
+    const std::string name = in.required("schedule").string();
+    const Schedule schedule = name == "gpipe" ? Schedule::gpipe : Schedule::one_f_one_b;
+    const auto stages = in.required("stages").integer(), micro_batches = in.required("micro_batches").integer();
+    SCOPED_TRACE(name + " p" + std::to_string(stages) + " m" + std::to_string(micro_batches));
+    const auto time = [&](const char* key) { return microseconds(in.required(key).number()); };
+    const StepProgram program = testing::pipeline_program(
+        schedule, stages, micro_batches,
+        {.forward = time("forward"),
+         .input_grad = time("input_grad"),
+         .weight_grad = time("weight_grad"),
+         .message_bytes = static_cast<std::int64_t>(in.required("message").number() * 100000)});
+    const Cluster cluster = cluster_without_latency(stages);
+    const TimedProgram timed = time_program(program, NanosecondPerByte(cluster), cluster, {}, {});
+    const OpTimes times = run_events(timed, true);
+    EXPECT_NEAR(in_us(times.makespan), in.required("makespan").number(), 1e-9);
+    const std::vector<JsonValue> idle = in.required("idle").array();
+    for (std::size_t r = 0; r < idle.size(); ++r) {
+      Seconds busy;
+      for (Seconds op : timed.ranks[r].compute_time) busy += op;
+      EXPECT_NEAR(in_us(times.makespan - busy), idle[r].number(), 1e-9);
+    }
+  }
+  golden.throw_if_problems();
+}
+
+// p = 4, period F + B + 2 C (p-1) / p: each message costs, since 1F1B keeps no slack.
+// Source of the formula: C (2 (p-1) (m/p + 1) - 2) of extra idle time for m divisible by p
+// (docs/design/closed-form.md).
+TEST(AnalyticConformance, OneFOneBPaysForEveryMessage) {
+  for (const auto& [p, m] : {std::pair<std::int64_t, std::int64_t>{4, 8}, {4, 32}, {8, 16}, {8, 64}}) {
+    const Cluster cluster = cluster_without_latency(p);
+    const auto makespan = [&](std::int64_t message_bytes) {
+      const StepProgram program = testing::pipeline_program(
+          Schedule::one_f_one_b, p, m, {microseconds(10), microseconds(10), microseconds(10), message_bytes});
+      return in_us(times_of(program, cluster).makespan);
+    };
+    const double expected = 2.0 * static_cast<double>(p - 1) * (static_cast<double>(m / p) + 1.0) - 2.0;
+    EXPECT_NEAR(makespan(100000) - makespan(0), expected, 1e-9) << "p " << p << " m " << m;
+  }
+}
+
+// Gradient exchange beside the last backward: the all-reduce of 2 * 3/4 * 400 kB takes 7 us (1 us + 6 us) while the
+// compute beside it needs 5 us of work at 1 / 1.25 of its speed: 6.25 us. Then both are done at 7 us.
+TEST(AnalyticConformance, OverlapsGradientExchangeWithCompute) {
+  ProgramBuilder builder(1, 4);
+  builder.all_reduce(0, Queue::dp, Group::dp, 400000);
+  builder.compute(0, microseconds(5));
+  const OpTimes times = times_of(builder.program(), small_cluster(1, 4), {.compute_slowdown = 0.25});
+  EXPECT_NEAR(in_us(times.ranks[0].end[1]), 6.25, 1e-9);
+  EXPECT_NEAR(in_us(times.makespan), 7.0, 1e-9);
+}
+
+TEST(AnalyticConformance, FoldedAndFullSimulationAgree) {
+  ProgramBuilder builder(2, 4, 2);
+  for (std::int64_t stage : {0, 1}) {
+    std::vector<OpIndex> inputs;
+    if (stage == 1) inputs.push_back(builder.recv_prev(stage, 500000));
+    inputs.push_back(builder.dispatch(stage, 100, 1000, inputs));
+    const OpIndex experts = builder.experts(stage, 5000, inputs);
+    if (stage == 0) builder.send_next(stage, 500000, {experts});
+    builder.all_reduce(stage, Queue::dp, Group::dp, 100000, {experts});
+    builder.compute(stage, microseconds(20));
+    builder.all_reduce(stage, Queue::world, Group::world, 8, {experts});
+  }
+  const Cluster cluster = small_cluster(4, 2);
+  const NanosecondPerByte model(cluster, {.compute_slowdown = 0.19, .comm_slowdown = 0.05});
+  const OpTimes folded = run_events(time_program(builder.program(), model, cluster, {}, {}), true);
+  const OpTimes full = run_events(time_program(builder.program(), model, cluster, {}, {.all_ranks = true}), true);
+  ASSERT_EQ(folded.ranks.size(), 2);
+  ASSERT_EQ(full.ranks.size(), 8);
+  EXPECT_EQ(folded.makespan, full.makespan);
+  EXPECT_EQ(folded.ranks[1].end, full.ranks[4].end);
+  EXPECT_EQ(folded.ranks[1].end, full.ranks[7].end);
+}
+
+}  // namespace
+}  // namespace orrery::costmodel

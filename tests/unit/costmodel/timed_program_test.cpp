@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/timed_program.h"
+
+#include "tests/conformance/programs.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::NanosecondPerByte;
+using testing::ProgramBuilder;
+using testing::small_cluster;
+
+TimedProgram timed(const ProgramBuilder& builder, const Cluster& cluster, const RunInput& input = {}) {
+  return time_program(builder.program(), NanosecondPerByte(cluster), cluster, {}, input);
+}
+
+/// Two stages of four ranks; each stage exchanges in pairs, reduces over its four, and all eight meet at the end.
+ProgramBuilder two_stages() {
+  ProgramBuilder builder(2, 4, 2);
+  for (std::int64_t stage : {0, 1}) {
+    const OpIndex dispatch = builder.dispatch(stage, 100, 1000);
+    const OpIndex experts = builder.experts(stage, 100, {dispatch});
+    builder.all_reduce(stage, Queue::dp, Group::dp, 4000, {experts});
+    builder.all_reduce(stage, Queue::world, Group::world, 8, {experts});
+  }
+  return builder;
+}
+
+TEST(TimedProgram, SimulatesOneRankOfEachClassUnderABalancedLoad) {
+  const ProgramBuilder builder = two_stages();
+  const TimedProgram program = timed(builder, small_cluster(4, 2));
+  ASSERT_EQ(program.ranks.size(), 2);
+  EXPECT_EQ(program.ranks[1].view.rank, RankId(4));
+  EXPECT_EQ(program.ranks[0].represents, 4);
+  EXPECT_EQ(program.ranks[0].represents_on_node, 2);
+}
+
+TEST(TimedProgram, SimulatesEveryRankUnderAnyOtherLoad) {
+  const ProgramBuilder builder = two_stages();
+  const TimedProgram program = timed(builder, small_cluster(1, 8), {.load = DirichletLoad{.alpha = 1.0}});
+  ASSERT_EQ(program.ranks.size(), 8);
+  double rows = 0.0;
+  for (std::size_t r : {0, 1}) rows += program.ranks[r].compute_time[1].in(unit::nanosecond);
+  EXPECT_NEAR(rows, 200.0, 1e-9);  // what two ranks send arrives at the two
+  EXPECT_NE(program.ranks[0].compute_time[1], program.ranks[1].compute_time[1]);
+}
+
+TEST(TimedProgram, SimulatesEveryRankWhenDevicesDiffer) {
+  const ProgramBuilder builder = two_stages();
+  Cluster cluster = small_cluster(1, 4);
+  cluster.groups.push_back(cluster.groups.front());
+  EXPECT_EQ(timed(builder, cluster).ranks.size(), 8);
+}
+
+TEST(TimedProgram, LetsTheMembersOfAGroupMeet) {
+  const ProgramBuilder builder = two_stages();
+  const TimedProgram program = timed(builder, small_cluster(1, 8), {.all_ranks = true});
+  ASSERT_EQ(program.ranks.size(), 8);
+  const auto met_by = [&](std::size_t rank, std::size_t op) {
+    const auto participants = program.participants_of(program.ranks[rank].meeting[op]);
+    return std::vector<std::uint32_t>(participants.begin(), participants.end());
+  };
+  EXPECT_THAT(met_by(2, 0), ElementsAre(2, 3));
+  EXPECT_THAT(met_by(3, 0), ElementsAre(2, 3));
+  EXPECT_THAT(met_by(5, 2), ElementsAre(4, 5, 6, 7));
+  EXPECT_THAT(met_by(6, 3), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+  EXPECT_EQ(program.ranks[0].meeting[3], program.ranks[7].meeting[3]);
+  EXPECT_NE(program.ranks[0].meeting[0], program.ranks[2].meeting[0]);
+  EXPECT_EQ(program.ranks[0].meeting[1], kNoMeeting);
+}
+
+TEST(TimedProgram, PairsTheNthSendWithTheNthReceiveOfAnEdge) {
+  ProgramBuilder builder(2, 1);
+  builder.send_next(0, 100);
+  builder.recv_next(0, 300);
+  builder.send_next(0, 200);
+  builder.recv_prev(1, 100);
+  builder.recv_prev(1, 200);
+  builder.send_prev(1, 300);
+  const TimedProgram program = timed(builder, small_cluster(1, 2));
+  const std::vector<MeetingIndex>&first = program.ranks[0].meeting, &second = program.ranks[1].meeting;
+  EXPECT_EQ(first[0], second[0]);
+  EXPECT_EQ(first[2], second[1]);
+  EXPECT_EQ(first[1], second[2]);
+  EXPECT_TRUE(program.meetings[first[0]].message);
+  EXPECT_THAT(program.participants_of(first[1]), ElementsAre(1, 0));  // sender, then receiver
+  EXPECT_EQ(program.ranks[0].sent[0], bytes(100));
+  EXPECT_EQ(program.ranks[1].sent[0], bytes(0));
+}
+
+TEST(TimedProgram, CountsThePayloadThatLeavesTheRank) {
+  const TimedProgram program = timed(two_stages(), small_cluster(1, 8));
+  EXPECT_EQ(program.ranks[0].sent[0], bytes(50 * 1000));        // half of the pairs stay
+  EXPECT_EQ(program.ranks[0].sent[2], bytes(2 * 0.75 * 4000));  // ring all-reduce of 4
+}
+
+TEST(TimedProgram, TakesTheSlowestOfTheGroupsThatARankStandsFor) {
+  // EP groups of two on nodes of three: ranks 0 and 1 share a node, 2 and 3 do not.
+  ProgramBuilder builder(1, 6, 2);
+  builder.dispatch(0, 100, 1000);
+  const TimedProgram program = timed(builder, small_cluster(2, 3));
+  ASSERT_EQ(program.meetings.size(), 1);
+  EXPECT_EQ(program.meetings[0].time.legs[0].path, PathClass::rail);
+}
+
+TEST(TimedProgram, FollowsThePlacementOfRanks) {
+  ProgramBuilder builder(2, 1);
+  builder.send_next(0, 1000);
+  builder.recv_prev(1, 1000);
+  const Cluster cluster = small_cluster(4, 2);
+  const std::vector<DeviceIndex> far = {DeviceIndex(0), DeviceIndex(7)};
+  const TimedProgram program = time_program(builder.program(), NanosecondPerByte(cluster), cluster, far, {});
+  EXPECT_EQ(program.meetings[0].time.legs[0].path, PathClass::spine);
+  EXPECT_EQ(program.ranks[1].device, DeviceIndex(7));
+}
+
+/// Says of every op that it was extrapolated.
+class Unmeasured : public NanosecondPerByte {
+ public:
+  using NanosecondPerByte::NanosecondPerByte;
+  OpTime compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, DeviceIndex at) const override {
+    return {.time = NanosecondPerByte::compute(key, shape, load, at).time, .extrapolated = true};
+  }
+};
+
+TEST(TimedProgram, NamesExtrapolatedOpsOnce) {
+  const Cluster cluster = small_cluster(1, 8);
+  ProgramBuilder builder = two_stages();
+  builder.compute(0, microseconds(1));
+  const TimedProgram program = time_program(builder.program(), Unmeasured(cluster), cluster, {}, {});
+  EXPECT_THAT(program.extrapolated, ElementsAre("mlp.fc1", "moe.act"));
+}
+
+}  // namespace
+}  // namespace orrery::costmodel
