@@ -37,9 +37,11 @@ GroupMemory::GroupMemory(Segment& segment, std::string_view id, int num_members)
 }
 
 std::span<std::int64_t> GroupMemory::counts(int member, int half) const {
-  return {counts_ + (member * 2 + half) * num_members_, static_cast<std::size_t>(num_members_)};
+  return {counts_ + (std::int64_t{2} * member + half) * num_members_, static_cast<std::size_t>(num_members_)};
 }
 
-std::byte* GroupMemory::slot(int member, int half) const { return slots_ + (member * 2 + half) * slot_bytes_; }
+std::byte* GroupMemory::slot(int member, int half) const {
+  return slots_ + (std::int64_t{2} * member + half) * slot_bytes_;
+}
 
 }  // namespace orrery::executor

@@ -50,8 +50,9 @@ Segment::~Segment() {
 }
 
 std::shared_ptr<Segment> Segment::create(const SegmentOptions& options) {
-  CHECK(options.num_ranks >= 1 && options.chunk_bytes >= 64 * options.num_ranks && options.ring_bytes >= 1,
-        options.num_ranks, options.chunk_bytes, options.ring_bytes);
+  CHECK(
+      options.num_ranks >= 1 && options.chunk_bytes >= std::int64_t{64} * options.num_ranks && options.ring_bytes >= 1,
+      options.num_ranks, options.chunk_bytes, options.ring_bytes);
   const int descriptor = ::memfd_create("orrery", MFD_CLOEXEC);
   const auto bytes = static_cast<std::size_t>(options.total_bytes);
   if (descriptor < 0 || ::ftruncate(descriptor, options.total_bytes) != 0) {

@@ -48,7 +48,7 @@ std::vector<std::string> RankEnvironment::variables(
   values[std::string(kLauncher)] = std::to_string(launcher);
   values[std::string(kThreads)] = std::to_string(num_threads);
   std::vector<std::string> lines;
-  for (const auto& [name, value] : values) lines.push_back(name + "=" + value);
+  for (const auto& [name, value] : values) lines.push_back(fmt::format("{}={}", name, value));
   return lines;
 }
 

@@ -66,7 +66,7 @@ void check_collectives(RankProcess& process) {
 
   // Rank i sends i + j bytes times a thousand to rank j.
   std::vector<std::int64_t> counts;
-  for (int peer = 0; peer < n; ++peer) counts.push_back((rank + peer) * 1000);
+  for (int peer = 0; peer < n; ++peer) counts.push_back(std::int64_t{1000} * (rank + peer));
   const Blocks blocks = Blocks::contiguous(counts);
   std::vector<std::byte> input(static_cast<std::size_t>(blocks.offsets.back() + blocks.counts.back()),
                                static_cast<std::byte>(rank));
@@ -149,7 +149,7 @@ const std::map<std::string, Body> kBodies = {
 
 /// Starts two ranks that print their process and then sleep; passes their lines on.
 int run_launcher(const std::string& own_path) {
-  const auto print_line = [](int, std::string_view line) { std::cout << line << std::endl; };
+  const auto print_line = [](int, std::string_view line) { std::cout << line << '\n' << std::flush; };
   launch({.executable = own_path,
           .arguments = {"print-process"},
           .environment = {},
