@@ -59,7 +59,7 @@ function(orrery_unit_tests name)
                                                   ORRERY_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
   target_link_libraries(test_${name} PRIVATE orrery_flags ${arg_DEPS} ${arg_PRIVATE_DEPS} GTest::gmock GTest::gtest_main)
   add_dependencies(orrery_tests test_${name})
-  gtest_discover_tests(test_${name} DISCOVERY_TIMEOUT 60
+  gtest_discover_tests(test_${name} DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
                        PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300 PROCESSORS ${arg_PROCESSORS})
 endfunction()
 
