@@ -54,10 +54,10 @@ std::unique_ptr<simgrid::s4u::Engine> make_engine() {
   return engine;
 }
 
-/// SimGrid's second: a thousandth of the step, as a power of two so that scaling is exact.
+/// SimGrid's second: a ten-thousandth of the step, as a power of two so that scaling is exact.
 Seconds second_for(Seconds step) {
   if (step <= Seconds::zero()) return unit::second;
-  return std::exp2(std::floor(std::log2(step.in(unit::second) * 1e-3))) * unit::second;
+  return std::exp2(std::floor(std::log2(step.in(unit::second) * 1e-4))) * unit::second;
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 // SimGrid as three things: a clock, timers, and flows that share links. Everything else that SimGrid offers (actors,
 // mailboxes, executions) is left aside: all that this costs is measured in docs/design/simgrid.md.
 // Time inside SimGrid is scaled. SimGrid ends an activity up to 1e-9 of its seconds early, and its clock is a double,
-// so a "second" is chosen as a small part of the step: both errors are then below 1e-12 of the step.
+// so a "second" is chosen as a small part of the step: both errors are then about 1e-13 of the step.
 #pragma once
 
 #include "base/units.h"
@@ -47,7 +47,7 @@ class SimGridKernel {
   using Timer = simgrid::kernel::timer::Timer*;
 
   /// Flows can use `nodes` and the path classes in `used`. `step` is about how long the simulation will last; wrong
-  /// by a factor of 1000 is fine.
+  /// by a factor of 100 is fine.
   /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
   /// Requires: no other SimGridKernel is alive.
   SimGridKernel(const Cluster& cluster, std::span<const NodeUse> nodes, const PathClasses& used, Seconds step);
