@@ -37,7 +37,7 @@ std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   std::error_code ignored;  // without a catalog there are no names
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
-    const fs::path file = entry.path();
+    const fs::path& file = entry.path();
     if (file.extension() == ".json") names.push_back(file.stem().string());
   }
   std::sort(names.begin(), names.end());

@@ -30,8 +30,9 @@ class QuantityReader {
     if (value.is_null()) return rates;
     const JsonObject peaks = value.object();
     for (const auto& [name, type] : kFloatNames) {
-      if (!peaks.has(name)) continue;
-      const auto rate = read_sourced(peaks.required(name), fmt::format("peak/{}", name),
+      const OptionalJsonValue peak = peaks.optional(name);
+      if (!peak.present()) continue;
+      const auto rate = read_sourced(peak.value(), fmt::format("peak/{}", name),
                                      [](const JsonValue& v) { return v.quantity<FlopsPerSecond>(); });
       if (rate) rates[type] = *rate;
     }

@@ -73,18 +73,18 @@ std::vector<double> apportion(const std::vector<double>& weights, std::int64_t t
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
   std::vector<double> shares(weights.size());
   std::vector<double> remainders(weights.size());
-  double rest = static_cast<double>(total);
+  std::int64_t rest = total;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const double share = weights[i] / sum * static_cast<double>(total);
     shares[i] = std::floor(share);
     remainders[i] = share - shares[i];
-    rest -= shares[i];
+    rest -= static_cast<std::int64_t>(shares[i]);
   }
   std::vector<std::size_t> order(weights.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return remainders[a] > remainders[b]; });
-  for (std::size_t i = 0; rest > 0.0; i = (i + 1) % order.size(), rest -= 1.0) shares[order[i]] += 1.0;
+  for (std::size_t i = 0; rest > 0; i = (i + 1) % order.size(), --rest) shares[order[i]] += 1.0;
   return shares;
 }
 

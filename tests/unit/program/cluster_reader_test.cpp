@@ -46,7 +46,7 @@ TEST(ClusterReader, ReadsTheH800ClusterWithItsDevices) {
 
 TEST(ClusterReader, ReadsEveryClusterOfTheCatalog) {
   for (const auto& entry : std::filesystem::directory_iterator(repository_path("catalog/clusters"))) {
-    const std::filesystem::path path = entry.path();
+    const std::filesystem::path& path = entry.path();
     if (path.string().ends_with(".source.json")) continue;
     EXPECT_GT(read_cluster(path, repository_path("catalog")).num_devices(), 0) << path;
   }
@@ -115,6 +115,11 @@ TEST(ClusterReader, ReportsProblemsOfTheDeviceFileToo) {
   EXPECT_NE(problems.find("zz.json:6: /groups/0/nodes: expected an integer from 1 to 1048576, got 0", end),
             std::string::npos)
       << problems;
+}
+
+TEST(ClusterReader, NamesAFileThatIsNotThere) {
+  EXPECT_EQ(problems_of([] { return read_cluster("no/cluster.json", ""); }),
+            "no/cluster.json: expected a readable file, got: No such file or directory");
 }
 
 TEST(ClusterReader, ReportsABareNumber) {
