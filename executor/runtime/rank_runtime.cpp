@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/runtime/rank_runtime.h"
+
+#include "base/check.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace orrery::executor {
+namespace {
+
+Seconds seconds_between(Instant from, Instant to) { return seconds(std::chrono::duration<double>(to - from).count()); }
+
+bool is_message(Queue queue) {
+  return queue == Queue::pp_send_next || queue == Queue::pp_send_prev || queue == Queue::pp_recv_next ||
+         queue == Queue::pp_recv_prev;
+}
+
+/// The function of an op that is no message: which part of the model it belongs to.
+void run_function(OpCall& call) {
+  const OpCode op = call.op.key.op;
+  if (op <= OpCode::embed_lookup || (op >= OpCode::head_norm && op <= OpCode::head_loss)) return run_ends(call);
+  if (op <= OpCode::attn_residual) return run_attention(call);
+  if (op <= OpCode::mlp_residual || (op >= OpCode::shared_fc1 && op <= OpCode::shared_gate)) return run_ffn(call);
+  if (op <= OpCode::moe_residual) return run_moe(call);
+  return run_step_end(call);
+}
+
+/// Whether the outputs of the call can only be created after the routing is known.
+bool needs_received_rows(const OpCall& call) {
+  if (!call.is_forward()) return false;
+  const bool exchanged = call.rank.program.strategy.ep > 1;
+  return call.op.key.op == (exchanged ? OpCode::moe_dispatch : OpCode::moe_permute);
+}
+
+}  // namespace
+
+struct RankRuntime::PendingSend {
+  std::unique_ptr<Transfer> transfer;
+  std::vector<TensorUse> uses;
+  Span span;
+};
+
+RankRuntime::RankRuntime(const StepProgram& program, RankId rank, ShmEndpoint& endpoint,
+                         const TrainingSettings& settings)
+    : state_(program, rank, endpoint, settings), endpoint_(endpoint) {}
+
+RankRuntime::~RankRuntime() = default;
+
+RankRuntime::Step RankRuntime::run_step() {
+  step_ = {};
+  state_.totals = {};
+  state_.routing.clear();
+  state_.weights.dense().clear_gradients();
+  state_.weights.expert().clear_gradients();
+
+  const Instant arrival = now();
+  const CommReport all_here = state_.groups.world().barrier("step/start");
+  start_ = std::max(arrival, all_here.last_arrival);
+  step_.spans.reserve(state_.rank_class.ops.size());
+  for (OpIndex op = 0; op < state_.rank_class.ops.size(); ++op) run_op(op);
+  collect_sends(/*wait=*/true);
+
+  StepRecord& record = step_.record;
+  record.step = static_cast<std::int32_t>(state_.step);
+  for (const Span& span : step_.spans) record.time = std::max(record.time, span.end);
+  record.tokens = state_.global_tokens();
+  record.loss = state_.totals.global_loss;
+  record.grad_norm = std::sqrt(state_.totals.squares);
+  record.peak_memory = bytes(static_cast<double>(state_.tensors.arena().peak_bytes() + state_.weights.bytes()));
+  step_.loads = take_loads();
+  ++state_.step;
+  return std::move(step_);
+}
+
+void RankRuntime::run_op(OpIndex index) {
+  const Op& op = state_.rank_class.ops[index];
+  OpCall call{.rank = state_, .op = op, .uses = state_.rank_class.uses_of(index), .key = to_string(op.key)};
+  endpoint_.set_key(call.key);
+  const Instant begin = now();
+  if (needs_received_rows(call)) learn_received_rows(call);
+  const std::int64_t received =
+      op.key.layer >= 0 && op.key.micro_batch >= 0 && state_.model().moe ? call.routed().received() : 0;
+  for (const TensorUse& use : call.uses) {
+    if (use.access() == Access::create) state_.tensors.create(use.tensor(), received);
+  }
+
+  Span span{.step = static_cast<std::int32_t>(state_.step),
+            .rank = state_.view.rank.value(),
+            .key = op.key,
+            .queue = op.queue,
+            .ready = seconds_between(start_, begin)};
+  const bool sends = op.queue == Queue::pp_send_next || op.queue == Queue::pp_send_prev;
+  if (sends) {
+    const Matrix message = state_.tensors.matrix(call.uses.front().tensor());
+    const std::span<const std::byte> payload(
+        message.at(0, 0), static_cast<std::size_t>(message.rows * message.cols * size_of(message.dtype)));
+    const int peer = state_.groups.of(op.queue).size() - 1;  // the sender is first in the group of an edge
+    span.start = span.ready;
+    span.bytes = bytes(static_cast<double>(payload.size()));
+    sends_.push_back(
+        {state_.groups.of(op.queue).start_send(payload, peer, call.key), {call.uses.begin(), call.uses.end()}, span});
+    collect_sends(/*wait=*/false);
+    return;
+  }
+  if (is_message(op.queue)) {
+    const Matrix message = state_.tensors.matrix(call.uses.front().tensor());
+    call.report = state_.groups.of(op.queue).receive(
+        {message.at(0, 0), static_cast<std::size_t>(message.rows * message.cols * size_of(message.dtype))}, 0,
+        call.key);
+  } else {
+    run_function(call);
+  }
+  const Instant end = now();
+  const bool waits = op.queue != Queue::compute && call.report.last_peer >= 0;
+  const Instant start = waits ? std::clamp(call.report.last_arrival, begin, end) : begin;
+  span.start = seconds_between(start_, start);
+  span.end = seconds_between(start_, end);
+  span.bytes = bytes(static_cast<double>(call.report.bytes_sent));
+  if (waits && start > begin) span.last_peer = state_.groups.rank_of(op.queue, call.report.last_peer);
+  step_.spans.push_back(span);
+  if (observer_) observer_(call);
+  release(call.uses);
+  collect_sends(/*wait=*/false);
+}
+
+void RankRuntime::collect_sends(bool wait) {
+  while (!sends_.empty()) {
+    PendingSend& send = sends_.front();
+    if (wait) {
+      send.transfer->wait();
+    } else if (!send.transfer->test()) {
+      return;
+    }
+    send.span.end = seconds_between(start_, now());
+    step_.spans.push_back(send.span);
+    release(send.uses);
+    sends_.pop_front();
+  }
+}
+
+void RankRuntime::release(std::span<const TensorUse> uses) {
+  for (const TensorUse& use : uses) {
+    if (use.releases()) state_.tensors.release(use.tensor());
+  }
+}
+
+std::vector<LoadRecord> RankRuntime::take_loads() {
+  std::vector<LoadRecord> loads;
+  for (const auto& [place, routed] : state_.routing.batches()) {
+    if (routed.send_counts.empty()) continue;  // a dense layer
+    LoadRecord record{.step = static_cast<std::int32_t>(state_.step),
+                      .layer = place.first,
+                      .micro_batch = place.second,
+                      .ep_group = state_.view.coords.edp};
+    record.routing = {.group = 1,
+                      .num_experts = static_cast<std::int64_t>(routed.send_counts.size()),
+                      .pairs = {routed.send_counts.begin(), routed.send_counts.end()}};
+    loads.push_back(std::move(record));
+  }
+  return loads;
+}
+
+std::vector<std::string> cpu_unsupported(const StepProgram& program) {
+  const Model& model = program.model;
+  std::vector<std::string> reasons;
+  if (model.is_mla()) reasons.push_back("the CPU executor has no multi-head latent attention");
+  if (const auto* gqa = std::get_if<GroupedQueryAttention>(&model.attention)) {
+    if (gqa->qkv_bias) reasons.push_back("the CPU executor has no bias on queries, keys and values");
+  }
+  if (model.moe) {
+    if (model.moe->shared_expert_gate) reasons.push_back("the CPU executor has no gate on the shared expert");
+    if (model.moe->num_groups > 1) reasons.push_back("the CPU executor has no group-limited routing");
+  }
+  const DType precision = program.strategy.precision;
+  if (precision != DType::f32 && precision != DType::bf16) {
+    reasons.push_back(fmt::format("the CPU executor computes in f32 or bf16, not in {}", name_of(precision)));
+  }
+  return reasons;
+}
+
+}  // namespace orrery::executor

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a training run needs beyond the plan: data, seeds, hyperparameters. The defaults train a small model.
+#pragma once
+
+#include "executor/kernels/adamw.h"
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace orrery::executor {
+
+struct TrainingSettings {
+  std::int64_t num_steps = 1;
+  std::uint64_t seed = 1;  // of weights and of the synthetic corpus
+  std::string corpus;      // path of a text, bytes are tokens; empty: synthetic
+  AdamWSettings adamw{.learning_rate = 3e-3F};
+  double clip_norm = 1.0;  // gradients are scaled down to this norm; 0: never
+  float router_temperature = 1.0F;
+  float bias_update_rate = 1e-3F;  // of the aux-free bias
+  float init_deviation = 0.02F;
+  std::string gemm;                                              // back end by name; empty: the best one
+  std::chrono::milliseconds time_out = std::chrono::minutes(2);  // for a peer that does not come
+};
+
+}  // namespace orrery::executor

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tensors of a program that are alive on this rank: index in, memory out.
+#pragma once
+
+#include "executor/kernels/matrix.h"
+#include "executor/runtime/arena.h"
+#include "program/step_program.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace orrery::executor {
+
+class TensorStore {
+ public:
+  explicit TensorStore(const RankClass& rank_class) : rank_class_(rank_class), places_(rank_class.tensors.size()) {}
+
+  /// Gives memory to a tensor. `received`: rows that this rank's experts get in its layer and micro-batch.
+  void create(TensorIndex tensor, std::int64_t received);
+  void release(TensorIndex tensor);
+
+  /// Requires: alive, f32 or bf16.
+  Matrix matrix(TensorIndex tensor) const;
+  /// The elements of a tensor of any type. Requires: alive; T has the size of its elements.
+  template <class T>
+  std::span<T> elements(TensorIndex tensor) const {
+    const Place& place = places_[tensor];
+    const std::int64_t count = place.bytes / static_cast<std::int64_t>(sizeof(T));
+    return {reinterpret_cast<T*>(place.first), static_cast<std::size_t>(count)};
+  }
+
+  const Arena& arena() const { return arena_; }
+
+ private:
+  struct Place {
+    std::byte* first = nullptr;
+    std::int64_t rows = 0, bytes = 0;
+  };
+  const RankClass& rank_class_;
+  std::vector<Place> places_;  // by tensor; null: not alive
+  Arena arena_;
+};
+
+}  // namespace orrery::executor

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trains a small model with its ranks as threads of this process.
+#pragma once
+
+#include "executor/runtime/rank_runtime.h"
+#include "program/lower.h"
+
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace orrery::executor::testing {
+
+/// One dense layer, then MoE layers with 8 experts of which 2 work on each token; 2 KV heads for 4 query heads.
+inline Model small_model() {
+  Model model;
+  model.name = "small";
+  model.family = "mixtral";
+  model.hidden = 32;
+  model.vocab = 64;
+  model.dense_width = 48;
+  model.attention = GroupedQueryAttention{.num_heads = 4, .num_kv_heads = 2, .head_dim = 8};
+  model.moe =
+      MoeBlock{.num_experts = 8, .top_k = 2, .expert_width = 24, .normalize_top_k = true, .aux_loss_coefficient = 0.01};
+  model.layers = {LayerKind::dense, LayerKind::moe, LayerKind::moe, LayerKind::moe};
+  return model;
+}
+
+/// The same with everything else that the executor knows: shared expert, q/k-norm, sigmoid scores, aux-free bias.
+inline Model rich_model() {
+  Model model = small_model();
+  std::get<GroupedQueryAttention>(model.attention).qk_norm = true;
+  model.moe->shared_width = 16;
+  model.moe->score = orrery::RouterScore::sigmoid;
+  model.moe->aux_free_bias = true;
+  model.moe->routed_scaling = 1.5;
+  return model;
+}
+
+inline constexpr BatchShape kBatch{.seq = 16, .global_batch = 8};
+
+inline Strategy strategy_of(const Model& model, std::int64_t pp = 1, std::int64_t ep = 1,
+                            std::int64_t micro_batch = 1) {
+  Strategy strategy;
+  strategy.pp = pp;
+  strategy.ep = ep;
+  strategy.micro_batch = micro_batch;
+  strategy.precision = DType::f32;
+  strategy.stages = even_stages(model.num_layers(), pp);
+  return strategy;
+}
+
+/// Small tests leave the choice of GEMM open, but their weights must not start so small that nothing happens.
+inline TrainingSettings settings_of(std::int64_t num_steps) {
+  TrainingSettings settings;
+  settings.num_steps = num_steps;
+  settings.init_deviation = 0.1F;
+  return settings;
+}
+
+/// Runs `body(runtime, rank)` on every rank of the program, each in its thread.
+inline void on_all_ranks(const StepProgram& program, const TrainingSettings& settings,
+                         const std::function<void(RankRuntime&, int rank)>& body) {
+  const int num_ranks = static_cast<int>(program.mesh.world());
+  const auto segment = Segment::create({.num_ranks = num_ranks});
+  std::vector<std::thread> threads;
+  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(num_ranks));
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    threads.emplace_back([&, rank] {
+      try {
+        set_num_threads(1);
+        ShmEndpoint endpoint(segment, rank);
+        RankRuntime runtime(program, RankId(rank), endpoint, settings);
+        body(runtime, rank);
+      } catch (const std::exception& error) {
+        segment->fail(rank, error.what());
+        errors[static_cast<std::size_t>(rank)] = std::current_exception();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
+  }
+}
+
+/// Loss of each step, as rank 0 saw it.
+inline std::vector<double> losses(const StepProgram& program, const TrainingSettings& settings) {
+  std::vector<double> result;
+  on_all_ranks(program, settings, [&](RankRuntime& runtime, int rank) {
+    for (std::int64_t step = 0; step < settings.num_steps; ++step) {
+      const double loss = runtime.run_step().record.loss;
+      if (rank == 0) result.push_back(loss);
+    }
+  });
+  return result;
+}
+
+}  // namespace orrery::executor::testing

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program/memory_replay.h"
+#include "program/work.h"
+#include "tests/unit/executor/runtime/thread_ranks.h"
+
+#include <map>
+#include <mutex>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::executor {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using testing::kBatch;
+using testing::losses;
+using testing::on_all_ranks;
+using testing::rich_model;
+using testing::settings_of;
+using testing::small_model;
+using testing::strategy_of;
+
+TEST(Training, TheLossFalls) {
+  TrainingSettings settings = settings_of(80);
+  settings.adamw.learning_rate = 1e-2F;
+  for (const Model& model : {small_model(), rich_model()}) {
+    const std::vector<double> curve = losses(lower(model, strategy_of(model), kBatch, 1), settings);
+    // From above log(64) = 4.16, that of a guess, towards log(4) = 1.39, that of the text.
+    EXPECT_GT(curve.front(), 4.16);
+    EXPECT_LT(curve.back(), 3.0);
+  }
+}
+
+TEST(Training, TheLossFallsInBf16) {
+  const Model model = small_model();
+  Strategy strategy = strategy_of(model);
+  strategy.precision = DType::bf16;
+  const std::vector<double> half = losses(lower(model, strategy, kBatch, 1), settings_of(20));
+  strategy.precision = DType::f32;
+  const std::vector<double> full = losses(lower(model, strategy, kBatch, 1), settings_of(20));
+  EXPECT_LT(half.back(), half.front());
+  for (std::size_t i = 0; i < half.size(); ++i) EXPECT_NEAR(half[i], full[i], 0.02 * full[i]) << i;
+}
+
+TEST(Training, EverySpanIsInOrderAndEveryOpHasOne) {
+  const Model model = small_model();
+  const StepProgram program = lower(model, strategy_of(model, 2, 2), kBatch, 4);
+  on_all_ranks(program, settings_of(1), [&](RankRuntime& runtime, int rank) {
+    const RankRuntime::Step step = runtime.run_step();
+    EXPECT_EQ(step.spans.size(), program.class_of(RankId(rank)).ops.size());
+    for (const Span& span : step.spans) {
+      EXPECT_LE(Seconds::zero(), span.ready);
+      EXPECT_LE(span.ready, span.start) << to_string(span.key);
+      EXPECT_LE(span.start, span.end) << to_string(span.key);
+    }
+  });
+}
+
+TEST(Training, BytesSentEqualTheFormulas) {
+  const Model model = rich_model();
+  Strategy strategy = strategy_of(model, 2, 2);
+  strategy.zero_dense = 1;
+  const StepProgram program = lower(model, strategy, kBatch, 8);
+  std::mutex mutex;
+  std::map<OpKey, double> sent, expected;  // by op, summed over ranks
+  on_all_ranks(program, settings_of(1), [&](RankRuntime& runtime, int rank) {
+    const RankRuntime::Step step = runtime.run_step();
+    // The routing of the rank's EP group, as its members recorded it, is put together below; here only rows that leave.
+    std::map<std::pair<std::int64_t, std::int64_t>, RoutingMatrix> rows;
+    for (const LoadRecord& load : step.loads) rows[{load.layer, load.micro_batch}] = load.routing;
+    const std::int64_t member = program.mesh.index_in_group(Group::ep, RankId(rank));
+    const std::lock_guard lock(mutex);
+    for (const Span& span : step.spans) {
+      if (span.queue == Queue::compute) continue;
+      sent[span.key] += span.bytes.in(unit::byte);
+      const RankClass& c = program.class_of(RankId(rank));
+      const auto op = std::find_if(c.ops.begin(), c.ops.end(), [&](const Op& o) { return o.key == span.key; });
+      const OpShape& shape = program.shapes[op->shape];
+      if (const auto* collective = std::get_if<CollectiveShape>(&shape)) {
+        expected[span.key] += wire_bytes(*collective, program.mesh.size(collective->group)).in(unit::byte);
+      } else if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
+        // Rows that cross between ranks are the same on the way there and back, so their sum over the group is that of
+        // the rows that leave each rank for another.
+        const RoutingMatrix& mine = rows.at({span.key.layer, span.key.micro_batch});
+        double leaving = 0.0;
+        for (std::int64_t e = 0; e < mine.num_experts; ++e) {
+          if (e / (mine.num_experts / 2) != member) leaving += mine.at(0, e);
+        }
+        expected[span.key] +=
+            leaving * static_cast<double>(exchange->row_bytes) + static_cast<double>(exchange->count_bytes);
+      } else if (const auto* peer = std::get_if<PeerShape>(&shape)) {
+        expected[span.key] += peer->send ? static_cast<double>(peer->bytes) : 0.0;
+      }
+    }
+  });
+  ASSERT_FALSE(sent.empty());
+  double sent_for_norm = 0.0, expected_for_norm = 0.0;
+  for (const auto& [key, bytes] : expected) {
+    if (key.op == OpCode::norm_reduce) {
+      // Two numbers over eight ranks: who sends more depends on the rank, the sum over all of them does not.
+      sent_for_norm += sent[key];
+      expected_for_norm += bytes;
+    } else {
+      EXPECT_EQ(sent[key], bytes) << to_string(key);
+    }
+  }
+  EXPECT_EQ(sent_for_norm, expected_for_norm);
+}
+
+TEST(Training, ArenaPeakEqualsTheReplayOfTheProgramToTheByte) {
+  for (const std::int64_t pp : {1, 2}) {
+    const Model model = rich_model();
+    const StepProgram program = lower(model, strategy_of(model, pp), kBatch, pp);
+    on_all_ranks(program, settings_of(2), [&](RankRuntime& runtime, int rank) {
+      runtime.run_step();
+      runtime.run_step();
+      const auto pairs = static_cast<double>(kBatch.seq * model.moe->top_k);
+      EXPECT_EQ(static_cast<double>(runtime.state().tensors.arena().peak_bytes()),
+                replay_memory(program.class_of(RankId(rank)), pairs).bytes.in(unit::byte));
+      EXPECT_EQ(runtime.state().tensors.arena().live_bytes(), 0);
+    });
+  }
+}
+
+TEST(Training, RecordsHowManyPairsEachExpertGot) {
+  const Model model = small_model();
+  const StepProgram program = lower(model, strategy_of(model, 1, 2), kBatch, 2);
+  on_all_ranks(program, settings_of(1), [&](RankRuntime& runtime, int) {
+    const RankRuntime::Step step = runtime.run_step();
+    EXPECT_EQ(step.loads.size(), 3U * 4U);  // MoE layers times micro-batches
+    for (const LoadRecord& load : step.loads) {
+      double sum = 0.0;
+      for (const double pairs : load.routing.pairs) sum += pairs;
+      EXPECT_EQ(sum, 16.0 * 2.0);
+    }
+  });
+}
+
+TEST(Training, AnUnknownOpOfTheModelIsRefusedInWords) {
+  Model model = small_model();
+  model.attention = MultiHeadLatentAttention{
+      .num_heads = 4, .q_lora_rank = 24, .kv_lora_rank = 16, .qk_nope_dim = 8, .qk_rope_dim = 4, .v_head_dim = 8};
+  EXPECT_THAT(cpu_unsupported(lower(model, strategy_of(model), kBatch, 1)),
+              ElementsAre("the CPU executor has no multi-head latent attention"));
+  EXPECT_THAT(cpu_unsupported(lower(small_model(), strategy_of(small_model()), kBatch, 1)), IsEmpty());
+}
+
+}  // namespace
+}  // namespace orrery::executor
