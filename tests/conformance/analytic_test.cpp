@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The analytic interpreter on programs whose answer is known: from golden makespans, and by hand.
-#include "base/json_reader.h"
 #include "costmodel/op_times.h"
+#include "tests/conformance/golden_pipelines.h"
 #include "tests/conformance/programs.h"
 
 #include <gtest/gtest.h>
@@ -27,34 +27,20 @@ OpTimes times_of(const StepProgram& program, const Cluster& cluster, OverlapRule
 double in_us(Seconds time) { return time.in(unit::microsecond); }
 
 TEST(AnalyticConformance, ReproducesGoldenMakespansAndIdleTimes) {
-  JsonDocument golden = JsonDocument::parse_file(std::string(ORRERY_SOURCE_DIR) + "/tests/data/goldens/pipelines.json");
-  const std::vector<JsonValue> cases = golden.root().required("cases").array();
-  ASSERT_GE(cases.size(), 10);
-  for (const JsonValue& entry : cases) {
-    const JsonObject in = entry.object();
-    const std::string name = in.required("schedule").string();
-    const Schedule schedule = name == "gpipe" ? Schedule::gpipe : Schedule::one_f_one_b;
-    const auto stages = in.required("stages").integer(), micro_batches = in.required("micro_batches").integer();
-    SCOPED_TRACE(name + " p" + std::to_string(stages) + " m" + std::to_string(micro_batches));
-    const auto time = [&](const char* key) { return microseconds(in.required(key).number()); };
-    const StepProgram program = testing::pipeline_program(
-        schedule, stages, micro_batches,
-        {.forward = time("forward"),
-         .input_grad = time("input_grad"),
-         .weight_grad = time("weight_grad"),
-         .message_bytes = static_cast<std::int64_t>(in.required("message").number() * 100000)});
-    const Cluster cluster = cluster_without_latency(stages);
-    const TimedProgram timed = time_program(program, NanosecondPerByte(cluster), cluster, {}, {});
+  const std::vector<testing::GoldenPipeline> pipelines = testing::golden_pipelines();
+  ASSERT_GE(pipelines.size(), 10);
+  for (const testing::GoldenPipeline& pipeline : pipelines) {
+    SCOPED_TRACE(pipeline.name);
+    const Cluster cluster = cluster_without_latency(pipeline.num_stages);
+    const TimedProgram timed = time_program(pipeline.program, NanosecondPerByte(cluster), cluster, {}, {});
     const OpTimes times = run_events(timed, true);
-    EXPECT_NEAR(in_us(times.makespan), in.required("makespan").number(), 1e-9);
-    const std::vector<JsonValue> idle = in.required("idle").array();
-    for (std::size_t r = 0; r < idle.size(); ++r) {
+    EXPECT_NEAR(in_us(times.makespan), pipeline.makespan, 1e-9);
+    for (std::size_t r = 0; r < pipeline.idle.size(); ++r) {
       Seconds busy;
       for (Seconds op : timed.ranks[r].compute_time) busy += op;
-      EXPECT_NEAR(in_us(times.makespan - busy), idle[r].number(), 1e-9);
+      EXPECT_NEAR(in_us(times.makespan - busy), pipeline.idle[r], 1e-9);
     }
   }
-  golden.throw_if_problems();
 }
 
 // p = 4, period F + B + 2 C (p-1) / p: each message costs, since 1F1B keeps no slack.

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/child_process.h"
+
+#include "base/errors.h"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace orrery::sim {
+namespace {
+
+[[noreturn]] void fail(const std::string& what, int error) {
+  throw BackendError(fmt::format("{}: {}", what, std::strerror(error)));
+}
+
+/// A file without a name that lives in memory.
+class MemoryFile {
+ public:
+  explicit MemoryFile(const char* name) : descriptor_(memfd_create(name, MFD_CLOEXEC)) {
+    if (descriptor_ < 0) fail("cannot create a file in memory", errno);
+  }
+  ~MemoryFile() { close(descriptor_); }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+
+  int descriptor() const { return descriptor_; }
+
+  /// Fills the file and goes back to its start, where the child will read.
+  void fill(const std::string& text) {
+    for (std::size_t done = 0; done < text.size();) {
+      const ssize_t written = write(descriptor_, text.data() + done, text.size() - done);
+      if (written < 0 && errno != EINTR) fail("cannot write to a file in memory", errno);
+      if (written > 0) done += static_cast<std::size_t>(written);
+    }
+    lseek(descriptor_, 0, SEEK_SET);
+  }
+
+  std::string text() const {
+    std::string text(static_cast<std::size_t>(lseek(descriptor_, 0, SEEK_END)), '\0');
+    for (std::size_t done = 0; done < text.size();) {
+      const ssize_t read = pread(descriptor_, text.data() + done, text.size() - done, static_cast<off_t>(done));
+      if (read < 0 && errno != EINTR) fail("cannot read a file in memory", errno);
+      if (read > 0) done += static_cast<std::size_t>(read);
+    }
+    return text;
+  }
+
+ private:
+  int descriptor_;
+};
+
+}  // namespace
+
+Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input) {
+  MemoryFile in("in"), out("out"), errors("errors");
+  in.fill(input);
+
+  std::vector<std::string> copies = arguments;
+  std::vector<char*> pointers;
+  for (std::string& argument : copies) pointers.push_back(argument.data());
+  pointers.push_back(nullptr);
+
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (const auto& [file, target] : {std::pair{&in, STDIN_FILENO}, {&out, STDOUT_FILENO}, {&errors, STDERR_FILENO}}) {
+    posix_spawn_file_actions_adddup2(&actions, file->descriptor(), target);
+  }
+  pid_t child = 0;
+  const int error = posix_spawn(&child, executable.c_str(), &actions, nullptr, pointers.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) fail(fmt::format("cannot start {}", executable), error);
+
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) fail("cannot wait for a child process", errno);
+  }
+  return {.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+          .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+          .output = out.text(),
+          .errors = errors.text()};
+}
+
+}  // namespace orrery::sim

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/worker.h"
+
+#include "base/check.h"
+#include "base/errors.h"
+#include "costmodel/calibrated_cost_model.h"
+#include "costmodel/calibration.h"
+#include "program/lower.h"
+#include "sim/simulate.h"
+#include "sim/worker_request.h"
+#include "traces/trace_io.h"
+
+#include <csignal>
+
+#include <sys/prctl.h>
+
+namespace orrery::sim {
+namespace {
+
+Trace answer(const WorkerRequest& request) {
+  const Plan& plan = request.plan;
+  const StepProgram program = lower(plan.model, plan.strategy, plan.batch, plan.num_ranks());
+  const std::string hash = hash_of(program);
+  CHECK(hash == request.program_hash, hash, request.program_hash);
+  const costmodel::Calibration calibration = costmodel::read_calibration(request.calibration);
+  const costmodel::CalibratedCostModel model(plan.cluster, calibration);
+  const costmodel::TimedProgram timed = time_program(program, model, plan.cluster, plan.device_of_rank, request.input);
+  return simulate(timed, plan.cluster, request.input, request.fidelity);
+}
+
+}  // namespace
+
+int worker_main(std::istream& in, std::ostream& out, std::ostream& errors) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody would read the answer
+  try {
+    write_trace(out, answer(read_request(in)));
+    return 0;
+  } catch (const ConfigError& error) {
+    errors << error.what() << '\n';
+    return 2;
+  } catch (const BackendError& error) {
+    errors << error.what() << '\n';
+    return 4;
+  } catch (const std::exception& error) {
+    errors << error.what() << '\n';
+    return 1;
+  }
+}
+
+}  // namespace orrery::sim

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// SimGrid behind the interface that planner and command line know. SimGrid's engine is a singleton that takes over
+// signal handlers, so each run is a process of its own: the same binary, started by exec, which lowers the plan again.
+#pragma once
+
+#include "program/plan.h"
+#include "sim/fidelity.h"
+#include "traces/interpreter.h"
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace orrery::sim {
+
+class WorkerInterpreter : public Interpreter {
+ public:
+  /// `plan`: model, cluster, calibration and placement with their sources; strategy and batch are taken from each
+  /// program, so one object serves a whole search. `executable` runs worker_main when called with `simulate-worker`.
+  explicit WorkerInterpreter(Plan plan, std::filesystem::path calibration, Fidelity fidelity = Fidelity::l1,
+                             std::string executable = "/proc/self/exe");
+
+  std::string_view name() const override { return "simgrid"; }
+  bool available() const override { return true; }
+  bool enabled() const override { return true; }
+  /// A program that does not come from lowering the plan's model is refused: the worker could not build it.
+  std::vector<Unsupported> unsupported(const StepProgram& program) const override;
+  /// Throws: ConfigError, BackendError, InternalError as the worker reports them; BackendError if it was killed.
+  Trace run(const StepProgram& program, const RunInput& input) const override;
+
+ private:
+  /// The plan of `program`, as far as the worker needs it.
+  Plan plan_of(const StepProgram& program) const;
+
+  Plan plan_;
+  std::filesystem::path calibration_;
+  Fidelity fidelity_;
+  std::string executable_;
+};
+
+}  // namespace orrery::sim

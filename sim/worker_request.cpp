@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/worker_request.h"
+
+#include "base/errors.h"
+#include "base/json_reader.h"
+#include "base/json_writer.h"
+#include "traces/trace_io.h"
+
+#include <memory>
+#include <utility>
+
+namespace orrery::sim {
+namespace {
+
+using SharedRecordedLoad = std::shared_ptr<const RecordedLoad>;
+
+Trace trace_of_load(const RecordedLoad& load) {
+  Trace trace;
+  trace.header.num_ranks = 1;  // a trace of none is refused
+  for (const auto& [place, routing] : load.matrices) {
+    const auto& [layer, micro_batch, ep_group] = place;
+    trace.loads.push_back({.layer = layer, .micro_batch = micro_batch, .ep_group = ep_group, .routing = routing});
+  }
+  return trace;
+}
+
+SharedRecordedLoad load_of_trace(Trace trace) {
+  RecordedLoad load;
+  for (LoadRecord& record : trace.loads) {
+    load.matrices[{record.layer, record.micro_batch, record.ep_group}] = std::move(record.routing);
+  }
+  return std::make_shared<const RecordedLoad>(std::move(load));
+}
+
+}  // namespace
+
+void write_request(std::ostream& out, const WorkerRequest& request) {
+  const auto* recorded = std::get_if<SharedRecordedLoad>(&request.input.load);
+  Plan plan = request.plan;
+  plan.load = recorded != nullptr ? LoadModel(BalancedLoad{}) : request.input.load;
+  const std::string plan_text = to_json(plan);
+
+  JsonWriter options(JsonWriter::Layout::line);
+  options.begin_object();
+  options.field("plan_bytes", plan_text.size()).field("recorded_load", recorded != nullptr);
+  options.field("calibration", request.calibration.string());
+  options.field("fidelity", name_of(kFidelityNames, request.fidelity));
+  options.field("num_steps", request.input.num_steps).field("all_ranks", request.input.all_ranks);
+  options.field("steps_only", request.input.steps_only).field("program_hash", request.program_hash);
+  options.end_object();
+  out << options.text() << '\n' << plan_text;
+  if (recorded != nullptr) write_trace(out, trace_of_load(**recorded));
+}
+
+WorkerRequest read_request(std::istream& in) {
+  std::string line;
+  std::getline(in, line);
+  const JsonDocument document = JsonDocument::parse_text(line, "request");
+  const JsonObject options = document.root();
+  WorkerRequest request;
+  const auto plan_bytes = options.required("plan_bytes").integer<std::size_t>({.min = 1});
+  const bool recorded = options.required("recorded_load").boolean();
+  request.calibration = options.required("calibration").string();
+  request.fidelity = options.required("fidelity").one_of<Fidelity>(kFidelityNames);
+  request.input.num_steps = options.required("num_steps").integer({.min = 0});
+  request.input.all_ranks = options.required("all_ranks").boolean();
+  request.input.steps_only = options.required("steps_only").boolean();
+  request.program_hash = options.required("program_hash").string();
+  options.finish();
+  document.throw_if_problems();
+
+  std::string plan_text(plan_bytes, '\0');
+  in.read(plan_text.data(), static_cast<std::streamsize>(plan_bytes));
+  plan_text.resize(static_cast<std::size_t>(in.gcount()));
+  request.plan = read_plan_text(plan_text, "plan");
+  request.input.load = recorded ? LoadModel(load_of_trace(read_trace(in, "load"))) : request.plan.load;
+  return request;
+}
+
+}  // namespace orrery::sim

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a simulation worker is asked, as text on its standard input: one line of JSON with the options, the plan/1,
+// and, for a recorded load, a trace/1 that holds nothing but the load records. Between two processes of one binary;
+// not a format for files.
+#pragma once
+
+#include "program/plan.h"
+#include "sim/fidelity.h"
+#include "traces/interpreter.h"
+
+#include <filesystem>
+#include <istream>
+#include <ostream>
+#include <string>
+
+namespace orrery::sim {
+
+struct WorkerRequest {
+  Plan plan;  // its load is that of `input`
+  std::filesystem::path calibration;
+  Fidelity fidelity = Fidelity::l1;
+  RunInput input;
+  std::string program_hash;  // of the program that the worker must get when it lowers the plan
+};
+
+void write_request(std::ostream& out, const WorkerRequest& request);
+
+/// Throws: ConfigError if the text is not a request.
+WorkerRequest read_request(std::istream& in);
+
+}  // namespace orrery::sim

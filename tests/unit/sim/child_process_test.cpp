@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/child_process.h"
+
+#include "base/errors.h"
+
+#include <csignal>
+
+#include <gtest/gtest.h>
+
+namespace orrery::sim {
+namespace {
+
+Finished shell(const std::string& script, const std::string& input = "") {
+  return run_child("/bin/sh", {"sh", "-c", script}, input);
+}
+
+TEST(ChildProcess, GetsInputAndGivesOutput) {
+  const Finished child = shell("cat; echo trouble >&2; exit 7", "text");
+  EXPECT_EQ(child.exit_code, 7);
+  EXPECT_EQ(child.signal, 0);
+  EXPECT_EQ(child.output, "text");
+  EXPECT_EQ(child.errors, "trouble\n");
+}
+
+TEST(ChildProcess, MayLeaveItsInputUnread) { EXPECT_EQ(shell("exit 0", std::string(10'000'000, 'x')).exit_code, 0); }
+
+TEST(ChildProcess, MayWriteMoreThanAPipeHolds) {
+  EXPECT_EQ(shell("cat; cat /dev/null >&2", std::string(10'000'000, 'x')).output.size(), 10'000'000);
+}
+
+TEST(ChildProcess, TellsTheSignalThatEndedIt) {
+  const Finished child = shell("kill -KILL $$");
+  EXPECT_EQ(child.exit_code, -1);
+  EXPECT_EQ(child.signal, SIGKILL);
+}
+
+TEST(ChildProcess, SaysWhyItCannotBeStarted) {
+  try {
+    run_child("/no/such/program", {"program"}, "");
+    FAIL() << "expected a BackendError";
+  } catch (const BackendError& error) {
+    EXPECT_STREQ(error.what(), "cannot start /no/such/program: No such file or directory");
+  }
+}
+
+}  // namespace
+}  // namespace orrery::sim

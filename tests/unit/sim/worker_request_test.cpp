@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/worker_request.h"
+
+#include "base/errors.h"
+#include "tests/unit/sim/worker_plan.h"
+
+#include <memory>
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+namespace orrery::sim {
+namespace {
+
+WorkerRequest request_with(const RunInput& input) {
+  return {.plan = orrery::testing::small_plan(),
+          .calibration = "calibration.json",
+          .fidelity = Fidelity::l0,
+          .input = input,
+          .program_hash = "abc"};
+}
+
+WorkerRequest sent_and_received(const WorkerRequest& request) {
+  std::stringstream text;
+  write_request(text, request);
+  return read_request(text);
+}
+
+TEST(WorkerRequest, KeepsEveryOption) {
+  const WorkerRequest received =
+      sent_and_received(request_with({.num_steps = 3, .all_ranks = true, .steps_only = true}));
+  EXPECT_EQ(received.calibration, "calibration.json");
+  EXPECT_EQ(received.fidelity, Fidelity::l0);
+  EXPECT_EQ(received.input.num_steps, 3);
+  EXPECT_TRUE(received.input.all_ranks);
+  EXPECT_TRUE(received.input.steps_only);
+  EXPECT_EQ(received.program_hash, "abc");
+}
+
+TEST(WorkerRequest, KeepsThePlanSoThatItLowersToTheSameProgram) {
+  const WorkerRequest request = request_with({});
+  const WorkerRequest received = sent_and_received(request);
+  EXPECT_EQ(received.plan.device_of_rank, request.plan.device_of_rank);
+  EXPECT_EQ(hash_of(orrery::testing::program_of(received.plan)), hash_of(orrery::testing::program_of(request.plan)));
+}
+
+TEST(WorkerRequest, KeepsAnAssumedLoad) {
+  const WorkerRequest received = sent_and_received(request_with({.load = DirichletLoad{.alpha = 0.7, .seed = 42}}));
+  const auto& load = std::get<DirichletLoad>(received.input.load);
+  EXPECT_EQ(load.alpha, 0.7);
+  EXPECT_EQ(load.seed, 42);
+}
+
+TEST(WorkerRequest, KeepsARecordedLoad) {
+  RecordedLoad load;
+  load.matrices[{1, 2, 3}] = {.group = 2, .num_experts = 4, .pairs = {1, 2, 3, 4, 5, 6, 7, 8}};
+  const WorkerRequest received =
+      sent_and_received(request_with({.load = std::make_shared<const RecordedLoad>(std::move(load))}));
+  const auto& matrices = std::get<std::shared_ptr<const RecordedLoad>>(received.input.load)->matrices;
+  ASSERT_EQ(matrices.size(), 1);
+  const RoutingMatrix& matrix = matrices.at({1, 2, 3});
+  EXPECT_EQ(matrix.group, 2);
+  EXPECT_EQ(matrix.num_experts, 4);
+  EXPECT_EQ(matrix.at(1, 3), 8);
+}
+
+TEST(WorkerRequest, RefusesWhatIsNone) {
+  std::istringstream text("{\"fidelity\": \"L7\"}\n");
+  EXPECT_THROW(read_request(text), ConfigError);
+  std::istringstream nothing;
+  EXPECT_THROW(read_request(nothing), ConfigError);
+}
+
+TEST(WorkerRequest, RefusesAPlanThatWasCutOff) {
+  std::stringstream text;
+  write_request(text, request_with({}));
+  std::istringstream half(text.str().substr(0, text.str().size() / 2));
+  EXPECT_THROW(read_request(half), ConfigError);
+}
+
+}  // namespace
+}  // namespace orrery::sim
