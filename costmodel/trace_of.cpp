@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/check.h"
+#include "costmodel/memory.h"
 #include "costmodel/op_times.h"
 
 #include <limits>
@@ -37,6 +38,7 @@ Trace trace_of(const TimedProgram& timed, const OpTimes& times, const RunInput& 
   trace.header.extrapolated = timed.extrapolated;
   for (const TimedRank& rank : timed.ranks) trace.header.represents[rank.view.rank.value()] = rank.represents;
   CHECK(input.steps_only || times.ranks.size() == timed.ranks.size(), times.ranks.size(), timed.ranks.size());
+  const Bytes peak = peak_memory(program);
   constexpr double kNotComputed = std::numeric_limits<double>::quiet_NaN();
   for (std::int64_t step = 0; step < input.num_steps; ++step) {
     const auto number = static_cast<std::int32_t>(step);
@@ -46,7 +48,7 @@ Trace trace_of(const TimedProgram& timed, const OpTimes& times, const RunInput& 
                            .tokens = static_cast<double>(program.batch.seq * program.batch.global_batch),
                            .loss = kNotComputed,
                            .grad_norm = kNotComputed,
-                           .peak_memory = {}});
+                           .peak_memory = peak});
   }
   return trace;
 }
