@@ -2,45 +2,14 @@
 #include "base/check.h"
 #include "costmodel/op_times.h"
 #include "costmodel/rate_rule.h"
+#include "program/dependents.h"
 
 #include <algorithm>
-#include <array>
 #include <queue>
 #include <utility>
 
 namespace orrery::costmodel {
 namespace {
-
-/// What the ops of a class wait for: their dependencies and the op before them on their queue.
-struct WaitGraph {
-  std::vector<std::uint32_t> num_waits;                    // per op
-  std::vector<std::uint32_t> successor_begin, successors;  // ops that wait for op i
-};
-
-WaitGraph wait_graph(const RankClass& rank) {
-  WaitGraph graph;
-  graph.num_waits.assign(rank.ops.size(), 0);
-  std::vector<OpIndex> previous(rank.ops.size());
-  std::array<OpIndex, kNumQueues> last;
-  constexpr OpIndex kNone = ~OpIndex{0};
-  last.fill(kNone);
-  graph.successor_begin.assign(rank.ops.size() + 1, 0);
-  for (OpIndex i = 0; i < rank.ops.size(); ++i) {
-    OpIndex& tail = last[static_cast<std::size_t>(rank.ops[i].queue)];
-    previous[i] = std::exchange(tail, i);
-    graph.num_waits[i] = static_cast<std::uint32_t>(rank.deps_of(i).size()) + (previous[i] != kNone ? 1 : 0);
-    for (OpIndex dep : rank.deps_of(i)) ++graph.successor_begin[dep + 1];
-    if (previous[i] != kNone) ++graph.successor_begin[previous[i] + 1];
-  }
-  for (std::size_t i = 0; i < rank.ops.size(); ++i) graph.successor_begin[i + 1] += graph.successor_begin[i];
-  graph.successors.resize(graph.successor_begin.back());
-  std::vector<std::uint32_t> fill(graph.successor_begin.begin(), graph.successor_begin.end() - 1);
-  for (OpIndex i = 0; i < rank.ops.size(); ++i) {
-    for (OpIndex dep : rank.deps_of(i)) graph.successors[fill[dep]++] = i;
-    if (previous[i] != kNone) graph.successors[fill[previous[i]]++] = i;
-  }
-  return graph;
-}
 
 struct Participant {
   std::uint32_t rank = 0;
@@ -59,13 +28,13 @@ struct Event {
 class EventRun {
  public:
   EventRun(const TimedProgram& timed, bool keep_times) : timed_(timed), keep_(keep_times) {
-    for (const RankClass& rank_class : timed.program->classes) graphs_.push_back(wait_graph(rank_class));
+    for (const RankClass& rank_class : timed.program->classes) dependents_.emplace_back(rank_class);
     ranks_.resize(timed.ranks.size());
     if (keep_) out_.ranks.resize(ranks_.size());
     for (std::size_t r = 0; r < ranks_.size(); ++r) {
       const TimedRank& rank = timed.ranks[r];
-      ranks_[r].graph = &graphs_[rank.view.program_class.index()];
-      ranks_[r].num_waits = ranks_[r].graph->num_waits;
+      ranks_[r].dependents = &dependents_[rank.view.program_class.index()];
+      ranks_[r].num_waits = ranks_[r].dependents->num_predecessors();
       num_left_ += ranks_[r].num_waits.size();
       if (!keep_) continue;
       OpTimes::Rank& times = out_.ranks[r];
@@ -84,7 +53,7 @@ class EventRun {
 
   OpTimes run() {
     for (std::uint32_t r = 0; r < ranks_.size(); ++r) {
-      const std::vector<std::uint32_t>& waits = ranks_[r].graph->num_waits;
+      const std::vector<std::uint32_t>& waits = ranks_[r].dependents->num_predecessors();
       for (OpIndex op = 0; op < waits.size(); ++op) {
         if (waits[op] == 0) arrive({r, op});
       }
@@ -111,8 +80,8 @@ class EventRun {
 
  private:
   struct Rank {
-    const WaitGraph* graph = nullptr;
-    std::vector<std::uint32_t> num_waits;
+    const Dependents* dependents = nullptr;
+    std::vector<std::uint32_t> num_waits;  // by op: predecessors that have not ended
     std::uint32_t version = 0;
     bool computing = false;
     OpIndex op = 0;  // that is computing
@@ -187,9 +156,7 @@ class EventRun {
     --num_left_;
     if (keep_) out_.ranks[self.rank].end[self.op] = now_;
     Rank& rank = ranks_[self.rank];
-    const WaitGraph& graph = *rank.graph;
-    for (std::uint32_t i = graph.successor_begin[self.op]; i < graph.successor_begin[self.op + 1]; ++i) {
-      const OpIndex next = graph.successors[i];
+    for (const OpIndex next : rank.dependents->of(self.op)) {
       if (--rank.num_waits[next] == 0) arrive({self.rank, next});
     }
   }
@@ -275,7 +242,7 @@ class EventRun {
 
   const TimedProgram& timed_;
   const bool keep_;
-  std::vector<WaitGraph> graphs_;
+  std::vector<Dependents> dependents_;  // by class
   std::vector<Rank> ranks_;
   std::vector<RunningMeeting> meetings_;
   std::vector<Participant> arrivals_;  // of all meetings, in order of arrival

@@ -3,7 +3,7 @@
 
 #include "base/check.h"
 #include "costmodel/rate_rule.h"
-#include "sim/dependents.h"
+#include "program/dependents.h"
 #include "sim/flow_plan.h"
 #include "sim/simgrid_kernel.h"
 

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/dependents.h"
+#include "program/dependents.h"
 
 #include "tests/conformance/programs.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace orrery::sim {
+namespace orrery {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 TEST(Dependents, AddTheNextOpOfTheQueue) {
-  orrery::testing::ProgramBuilder builder;
+  testing::ProgramBuilder builder;
   const OpIndex first = builder.compute(0, microseconds(1));
   const OpIndex reduce = builder.all_reduce(0, Queue::dp, Group::dp, 1, {first});
   const OpIndex second = builder.compute(0, microseconds(1));
@@ -27,7 +27,7 @@ TEST(Dependents, AddTheNextOpOfTheQueue) {
 }
 
 TEST(Dependents, CountAnOpTwiceThatIsDependencyAndPredecessor) {
-  orrery::testing::ProgramBuilder builder;
+  testing::ProgramBuilder builder;
   const OpIndex first = builder.compute(0, microseconds(1));
   const OpIndex second = builder.compute(0, microseconds(1), {first});
   const Dependents dependents(builder.program().classes[0]);
@@ -36,9 +36,9 @@ TEST(Dependents, CountAnOpTwiceThatIsDependencyAndPredecessor) {
 }
 
 TEST(Dependents, OfAnEmptyClassAreNone) {
-  const orrery::testing::ProgramBuilder builder;
+  const testing::ProgramBuilder builder;
   EXPECT_THAT(Dependents(builder.program().classes[0]).num_predecessors(), IsEmpty());
 }
 
 }  // namespace
-}  // namespace orrery::sim
+}  // namespace orrery

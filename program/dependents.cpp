@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/dependents.h"
+#include "program/dependents.h"
 
 #include <array>
 #include <optional>
 
-namespace orrery::sim {
+namespace orrery {
 namespace {
 
 /// Calls `edge(before, after)` for every dependency, the implied order of the queues included.
@@ -33,4 +33,4 @@ Dependents::Dependents(const RankClass& rank_class)
   for_each_edge(rank_class, [&](OpIndex before, OpIndex after) { dependents_[next[before]++] = after; });
 }
 
-}  // namespace orrery::sim
+}  // namespace orrery

@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-namespace orrery::sim {
+namespace orrery {
 
 class Dependents {
  public:
@@ -31,4 +31,4 @@ class Dependents {
   std::vector<std::uint32_t> num_predecessors_;
 };
 
-}  // namespace orrery::sim
+}  // namespace orrery
