@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The process of one CPU rank. Nobody starts it by hand: `launch` does, and passes its seat in the environment.
+#include "base/errors.h"
+#include "executor/launch/rank_main.h"
+#include "executor/runtime/execution.h"
+
+#include <string_view>
+
+int main(int argc, char** argv) {
+  using namespace orrery;
+  using namespace orrery::executor;
+  const std::string_view verb = argc == 3 ? argv[1] : "";
+  return run_rank([&](RankProcess& process) {
+    if (verb == "execute") {
+      execute_rank(process, read_execution_request(argv[2]));
+    } else {
+      throw ConfigError("orrery-rank: expected `execute REQUEST`", "it is started by `orrery execute`");
+    }
+  });
+}

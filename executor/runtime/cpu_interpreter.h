@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The interpreter that really trains: each rank of a plan is a process of this machine (`orrery-rank`), and the trace
+// is what they measured. See runtime/rank_runtime.h for what a rank does.
+#pragma once
+
+#include "executor/runtime/settings.h"
+#include "program/plan.h"
+#include "traces/interpreter.h"
+
+#include <filesystem>
+#include <string>
+
+namespace orrery::executor {
+
+class CpuInterpreter final : public Interpreter {
+ public:
+  /// `rank_executable`: path of orrery-rank. run() trains `settings.num_steps` steps; RunInput::num_steps, if larger,
+  /// wins.
+  CpuInterpreter(Plan plan, std::filesystem::path rank_executable, TrainingSettings settings);
+
+  std::string_view name() const override { return "cpu"; }
+  bool available() const override { return true; }
+  /// Whether orrery-rank is where it should be.
+  bool enabled() const override;
+  std::vector<Unsupported> unsupported(const StepProgram& program) const override;
+  /// Requires, beside the interface's: `program` is what the plan lowers to.
+  Trace run(const StepProgram& program, const RunInput& input) const override;
+
+ private:
+  Plan plan_;
+  std::filesystem::path rank_executable_;
+  TrainingSettings settings_;
+};
+
+/// Puts the traces of all ranks together: spans of all, the longest time and the largest memory of each step, and the
+/// routing matrices from the rows that the ranks recorded. Requires: at least one trace; `mesh` is the program's.
+Trace merge_rank_traces(std::vector<Trace> traces, const Mesh& mesh);
+
+/// Path of orrery-rank beside the running executable.
+std::filesystem::path rank_executable_beside_this();
+
+}  // namespace orrery::executor

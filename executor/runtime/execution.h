@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// One training run on CPU ranks, as the launching process asks for it and as each rank carries it out. A rank lowers
+// the plan again by itself and refuses to run if its program is not the one that was meant.
+#pragma once
+
+#include "executor/launch/rank_main.h"
+#include "executor/runtime/settings.h"
+
+#include <string>
+#include <string_view>
+
+namespace orrery::executor {
+
+struct ExecutionRequest {
+  std::string plan_path;
+  std::string program_hash;  // hash_of(StepProgram) that the ranks must lower to
+  TrainingSettings settings;
+  bool steps_only = false;  // leave spans and loads out of the traces
+};
+
+std::string to_json(const ExecutionRequest& request);
+/// Throws: ConfigError with all problems.
+ExecutionRequest read_execution_request(const std::string& path);
+
+/// What a rank's process does: trains, and sends its own trace/1 as its result.
+/// Throws: ConfigError, BackendError; InternalError when the program differs.
+void execute_rank(RankProcess& process, const ExecutionRequest& request);
+
+}  // namespace orrery::executor
