@@ -76,7 +76,7 @@ enum class FabricKind : std::uint8_t { none, rail_leaf_spine, fat_tree };
 
 struct Fabric {
   FabricKind kind = FabricKind::none;
-  std::int64_t nodes_per_leaf = 0;
+  std::int64_t nodes_per_leaf = 1;
   double oversubscription = 1.0;
   std::int64_t planes = 1;
 };

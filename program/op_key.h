@@ -35,7 +35,7 @@ enum class OpCode : std::uint8_t {
   attn_kv_norm,
   attn_kv_up,
   attn_qk_norm,  // GQA of some families
-  attn_rope,  // both
+  attn_rope,     // both
   attn_core,
   attn_out,
   attn_residual,

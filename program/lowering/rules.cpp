@@ -5,9 +5,7 @@
 
 namespace orrery::lowering {
 
-RoleUse read(TensorRole role, int layer_offset) {
-  return {role, Access::read, layer_offset};
-}
+RoleUse read(TensorRole role, int layer_offset) { return {role, Access::read, layer_offset}; }
 
 RoleUse modify(TensorRole role) { return {role, Access::modify}; }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-
 #include "program/schedules/schedules.h"
+
+#include <algorithm>
 
 namespace orrery::schedules {
 

@@ -2,10 +2,10 @@
 // The makers behind slots_of (program/schedule.h), one file each. `rank` is a pipeline rank, 0..num_ranks-1.
 #pragma once
 
+#include "program/schedule.h"
+
 #include <cstdint>
 #include <vector>
-
-#include "program/schedule.h"
 
 namespace orrery::schedules {
 
