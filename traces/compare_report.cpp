@@ -65,7 +65,7 @@ void add_summaries(Table& out, const Comparison& all) {
 
 void add_classes(Table& out, const Comparison& all) {
   out.row("");
-  out.row("{} ops of {} ranks compared", all.num_ops_compared, all.num_ranks_compared);
+  out.row("ops compared: {}, on ranks: {}", all.num_ops_compared, all.num_ranks_compared);
   if (all.classes.empty()) return;
   out.row("{:<26}{:>7}{:>13}{:>13}{:>12}{:>14}", "op", "ops", "predicted", "measured", "error", "median |err|");
   for (const OpClassComparison& c : all.classes) {
@@ -93,9 +93,9 @@ void add_paths(Table& out, const Comparison& all) {
     out.row("{:<26}{:>13}{:>13}", name, predicted, measured);
   };
   out.row("{:<26}{:>13}{:>13}", "critical path", p.interpreter, m.interpreter);
-  row("ops", p.path_work, m.path_work);
   row("peers without spans", p.path_peer_wait, m.path_peer_wait);
   row("between ops", p.path_gap, m.path_gap);
+  row("ops", p.path_work, m.path_work);
   std::map<std::string, ComparedTime> shares;
   for (const PathShare& share : p.path) shares[class_name(share.op, share.pass)].predicted = share.time;
   for (const PathShare& share : m.path) shares[class_name(share.op, share.pass)].measured = share.time;
@@ -109,7 +109,7 @@ void add_paths(Table& out, const Comparison& all) {
 void add_unmatched(Table& out, const std::string& interpreter, const UnmatchedOps& unmatched) {
   if (unmatched.count == 0) return;
   out.row("");
-  out.row("{} ops only in {}:", unmatched.count, interpreter);
+  out.row("ops only in {}: {}, such as", interpreter, unmatched.count);
   for (const std::string& name : unmatched.first) out.row("  {}", name);
 }
 
