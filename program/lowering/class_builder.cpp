@@ -3,6 +3,8 @@
 
 #include "base/check.h"
 
+#include <algorithm>
+
 namespace orrery::lowering {
 
 ClassBuilder::ClassBuilder(RankClass& out, std::int64_t first_layer, std::int64_t num_layers,
@@ -17,16 +19,20 @@ TensorIndex& ClassBuilder::bound(TensorRole role, std::int64_t layer, std::int64
 }
 
 void ClassBuilder::depend(OpIndex on) {
-  const Queue queue = out_.ops.back().queue;
-  if (out_.ops[on].queue == queue) return;  // order within a queue is implied
-  const OpIndex op = static_cast<OpIndex>(out_.ops.size() - 1);
-  // Of several dependencies on one queue, only the latest says anything.
-  for (std::uint32_t i = out_.dep_begin[op]; i < out_.deps.size(); ++i) {
-    if (out_.ops[out_.deps[i]].queue != out_.ops[on].queue) continue;
-    out_.deps[i] = std::max(out_.deps[i], on);
-    return;
+  const Queue queue = out_.ops.back().queue, other = out_.ops[on].queue;
+  if (other == queue) return;  // order within a queue is implied
+  // So is what an earlier op of this queue has waited for, and all before it on the other queue.
+  std::optional<OpIndex>& waited = waited_[static_cast<std::size_t>(queue)][static_cast<std::size_t>(other)];
+  if (waited && *waited >= on) return;
+  waited = on;
+  const std::uint32_t begin = out_.dep_begin.back();
+  const auto same_queue = std::find_if(out_.deps.begin() + begin, out_.deps.end(),
+                                       [&](OpIndex dep) { return out_.ops[dep].queue == other; });
+  if (same_queue == out_.deps.end()) {
+    out_.deps.push_back(on);
+  } else {
+    *same_queue = on;
   }
-  out_.deps.push_back(on);
 }
 
 OpIndex ClassBuilder::emit(const OpRule& rule, const Position& at, std::initializer_list<OpIndex> after) {

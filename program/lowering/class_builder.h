@@ -7,7 +7,9 @@
 #include "program/lowering/rules.h"
 #include "program/step_program.h"
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -50,6 +52,8 @@ class ClassBuilder {
 
   RankClass& out_;
   std::int64_t first_layer_, layers_per_micro_batch_;
+  /// By queue and other queue: the latest op of the other that this one has waited for.
+  std::array<std::array<std::optional<OpIndex>, kNumQueues>, kNumQueues> waited_;
   std::vector<TensorIndex> bound_;       // by (micro-batch, layer, role); kNone: no such tensor yet
   std::vector<OpIndex> last_writer_;     // by tensor
   std::vector<std::uint32_t> last_use_;  // by tensor: index into RankClass::uses
