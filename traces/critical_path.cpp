@@ -61,7 +61,7 @@ class Walk {
 
  private:
   using Name = std::pair<std::int32_t, OpKey>;
-  Name name(std::size_t i) const { return {spans_.rank()[i], spans_.key()[i]}; }
+  Name name(std::size_t i) const { return {spans_.rank()[i], shared_key(spans_.key()[i])}; }
 
   bool before(std::size_t a, std::size_t b) const {
     return std::tuple(spans_.end()[a], spans_.start()[a], a) < std::tuple(spans_.end()[b], spans_.start()[b], b);
@@ -78,7 +78,7 @@ class Walk {
   /// The span of the peer that came last to the communication `op`, if it came later and has spans here.
   std::optional<std::size_t> awaited_peer(std::size_t op) const {
     if (spans_.start()[op] <= spans_.ready()[op]) return std::nullopt;
-    const Name peer(spans_.last_peer()[op], key_at_peer(spans_.key()[op]));
+    const Name peer(spans_.last_peer()[op], shared_key(spans_.key()[op]));
     const auto found = std::lower_bound(by_name_.begin(), by_name_.end(), peer,
                                         [&](std::size_t i, const Name& searched) { return name(i) < searched; });
     if (found == by_name_.end() || name(*found) != peer) return std::nullopt;
@@ -106,16 +106,14 @@ class Walk {
 
 }  // namespace
 
-OpKey key_at_peer(OpKey key) {
-  const auto other_end = [&](OpCode op, int stages) {
+OpKey shared_key(OpKey key) {
+  const auto sent_by = [&](OpCode op, int stages) {
     key.op = op;
     key.stage = static_cast<std::int16_t>(key.stage + stages);
-    return key;
   };
-  if (key.op == OpCode::pp_send_act) return other_end(OpCode::pp_recv_act, 1);
-  if (key.op == OpCode::pp_recv_act) return other_end(OpCode::pp_send_act, -1);
-  if (key.op == OpCode::pp_send_grad) return other_end(OpCode::pp_recv_grad, -1);
-  if (key.op == OpCode::pp_recv_grad) return other_end(OpCode::pp_send_grad, 1);
+  if (key.op == OpCode::pp_recv_act) sent_by(OpCode::pp_send_act, -1);
+  if (key.op == OpCode::pp_recv_grad) sent_by(OpCode::pp_send_grad, 1);
+  if (key.op == OpCode::norm_reduce) key.stage = 0;
   return key;
 }
 

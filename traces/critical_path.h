@@ -14,8 +14,9 @@
 
 namespace orrery {
 
-/// The key under which the other end of a pipeline message knows it; a collective has one key on all ranks.
-OpKey key_at_peer(OpKey key);
+/// The key by which all members of a communication know it: a message is named after its send, and a collective of all
+/// ranks after the first stage. Other ops have one key on all ranks.
+OpKey shared_key(OpKey key);
 
 struct CriticalPath {
   /// One op on the path and the time that it held up the step; the end of one part is the start of the next.

@@ -30,6 +30,16 @@ TEST(CriticalPath, FollowsTheMessageToTheRankThatWasLate) {
   EXPECT_EQ(path.gap, Seconds::zero());
 }
 
+TEST(CriticalPath, FollowsACollectiveOfAllStages) {
+  Trace trace;
+  trace.spans.push_back(span(0, testing::kNorm0, Queue::world, 0, 4, 6, 1));
+  trace.spans.push_back(span(1, testing::kNorm1, Queue::world, 4, 4, 5));
+  trace.spans.push_back(span(1, testing::kLogits, Queue::compute, 0, 0, 4));
+  const CriticalPath path = critical_path(trace, 0);
+  EXPECT_EQ(names_of(trace, path), (std::vector<std::string>{"1 head.logits", "0 norm.reduce"}));
+  EXPECT_EQ(path.work, seconds(6));
+}
+
 TEST(CriticalPath, CountsWaitingForAPeerWithoutSpans) {
   Trace trace;
   trace.spans.push_back(span(0, testing::kQkv, Queue::compute, 0, 0, 2));
@@ -56,7 +66,7 @@ TEST(CriticalPath, EndsEvenIfOpsTakeNoTimeAndClocksDisagree) {
   Trace trace;
   // Each of the two says that it waited for the other; everything at one time.
   trace.spans.push_back(span(0, testing::kNorm0, Queue::world, 0.5, 1, 1, 1));
-  trace.spans.push_back(span(1, testing::kNorm0, Queue::world, 0.75, 1, 1, 0));
+  trace.spans.push_back(span(1, testing::kNorm1, Queue::world, 0.75, 1, 1, 0));
   for (const std::int32_t rank : {0, 1}) {
     trace.spans.push_back(span(rank, testing::kQkv, Queue::compute, 0.5, 0.5, 0.5));
     trace.spans.push_back(span(rank, testing::kLogits, Queue::compute, 0.5, 0.5, 0.5));
@@ -74,13 +84,14 @@ TEST(CriticalPath, LooksAtOneStepOnly) {
   EXPECT_TRUE(critical_path(trace, 2).parts.empty());
 }
 
-TEST(KeyAtPeer, IsThatOfTheOtherEndOfAMessage) {
-  const auto peer_of = [](const std::string& key) { return to_string(key_at_peer(parse_op_key(key).value())); };
-  EXPECT_EQ(peer_of(testing::kSend), testing::kRecv);
-  EXPECT_EQ(peer_of(testing::kRecv), testing::kSend);
-  EXPECT_EQ(peer_of("step/mb4/stage3/igrad/pp.send_grad"), "step/mb4/stage2/igrad/pp.recv_grad");
-  EXPECT_EQ(peer_of("step/mb4/stage2/igrad/pp.recv_grad"), "step/mb4/stage3/igrad/pp.send_grad");
-  EXPECT_EQ(peer_of(testing::kNorm0), testing::kNorm0);
+TEST(SharedKey, IsOneForBothEndsOfAMessage) {
+  const auto shared = [](const std::string& key) { return to_string(shared_key(parse_op_key(key).value())); };
+  EXPECT_EQ(shared(testing::kSend), testing::kSend);
+  EXPECT_EQ(shared(testing::kRecv), testing::kSend);
+  EXPECT_EQ(shared("step/mb4/stage3/igrad/pp.send_grad"), "step/mb4/stage3/igrad/pp.send_grad");
+  EXPECT_EQ(shared("step/mb4/stage2/igrad/pp.recv_grad"), "step/mb4/stage3/igrad/pp.send_grad");
+  EXPECT_EQ(shared(testing::kNorm1), testing::kNorm0);
+  EXPECT_EQ(shared(testing::kQkv), testing::kQkv);
 }
 
 }  // namespace

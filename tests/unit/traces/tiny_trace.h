@@ -31,6 +31,7 @@ inline constexpr const char* kSend = "step/mb0/stage0/fwd/pp.send_act";
 inline constexpr const char* kRecv = "step/mb0/stage1/fwd/pp.recv_act";
 inline constexpr const char* kLogits = "step/mb0/stage1/head/fwd/head.logits";
 inline constexpr const char* kNorm0 = "step/stage0/sync/norm.reduce";
+inline constexpr const char* kNorm1 = "step/stage1/sync/norm.reduce";
 
 inline Trace tiny_trace() {
   Trace trace;
@@ -49,7 +50,7 @@ inline Trace tiny_trace() {
   trace.spans.push_back(span(1, kRecv, Queue::pp_recv_prev, 0, 2, 3, 0));
   trace.spans.push_back(span(1, kLogits, Queue::compute, 3, 3, 5));
   trace.spans.push_back(span(0, kNorm0, Queue::world, 3, 5, 6, 1, 32));
-  trace.spans.push_back(span(1, kNorm0, Queue::world, 5, 5, 6, -1, 32));
+  trace.spans.push_back(span(1, kNorm1, Queue::world, 5, 5, 6, -1, 32));
   trace.steps.push_back({.step = 0,
                          .time = seconds(6),
                          .tokens = 4096,
