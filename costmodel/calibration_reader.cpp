@@ -70,16 +70,21 @@ OpPoint read_point(const JsonObject& in) {
   OpPoint point;
   const JsonValue op = in.required("op");
   point.op = op.string();
-  if (point.op != "gemm" && point.op != "grouped_gemm" && point.op != "attention" && point.op != "memory" &&
-      !op_code_of(point.op)) {
+  const bool is_known = point.op == "gemm" || point.op == "grouped_gemm" || point.op == "attention" ||
+                        point.op == "memory" || op_code_of(point.op);
+  if (!is_known) {
     op.problem(
         fmt::format("expected gemm, grouped_gemm, attention, memory or the name of an op, got \"{}\"", point.op));
   }
   point.pass = in.required("pass").one_of<Pass>(kMeasuredPasses);
   point.dtype = in.required("dtype").one_of<DType>(kFloatNames);
-  const JsonObject shape = in.required("shape").object();
-  point.shape = read_shape(point.op, point.dtype, shape);
-  shape.finish();
+  if (is_known) {
+    const JsonObject shape = in.required("shape").object();
+    point.shape = read_shape(point.op, point.dtype, shape);
+    shape.finish();
+  } else {
+    in.ignore("shape");
+  }
   point.time = in.required("time").quantity<Seconds>();
   point.spread = known(in, "spread", [](const JsonValue& v) { return v.quantity<Seconds>(Sign::not_negative); });
   point.repeats = known(in, "repeats", [](const JsonValue& v) { return v.integer(kCount); });

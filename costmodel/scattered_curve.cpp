@@ -28,7 +28,7 @@ struct Neighbour {
 void ScatteredCurve::add(std::initializer_list<double> sizes, double value) {
   CHECK(sizes.size() <= kMaxSizes && (points_.empty() || sizes.size() == num_sizes_), sizes.size(), num_sizes_);
   CHECK(value > 0.0, value);
-  Point point{.place = {}, .log_value = std::log(value)};
+  Point point{.place = {}, .value = value, .log_value = std::log(value)};
   std::size_t i = 0;
   for (double size : sizes) {
     CHECK(size > 0.0, size);
@@ -70,7 +70,7 @@ ScatteredCurve::Value ScatteredCurve::at(std::initializer_list<double> sizes) co
                     [](const Neighbour& a, const Neighbour& b) {
                       return std::pair(a.distance, a.point) < std::pair(b.distance, b.point);
                     });
-  if (neighbours.front().distance < kSame) return {std::exp(points_[neighbours.front().point].log_value), inside};
+  if (neighbours.front().distance < kSame) return {points_[neighbours.front().point].value, inside};
 
   // Franke and Little: the weight is zero from the first point that is not used; twice the last where all are used.
   const double radius =

@@ -32,7 +32,7 @@ class ScatteredCurve {
   using Place = std::array<double, kMaxSizes>;  // logarithms; unused ones are zero
   struct Point {
     Place place;
-    double log_value = 0.0;
+    double value = 0.0, log_value = 0.0;
   };
   std::size_t num_sizes_ = 0;
   std::vector<Point> points_;

@@ -118,7 +118,8 @@ def header():
         "device": "h800",
         "driver": None,
         "software": "torch linear kernels as vLLM calls them, FlashAttention-3, NCCL 2.29.2, DeepEP v1",
-        "conditions": {"power_limit": "700 W", "clock": None, "input": None, "active_ranks": 1},
+        "conditions": {"power_limit": "700 W", "clock": None, "input": None, "active_ranks": 1,
+                       "links": {"node": "200 GB/s", "rail": "50 GB/s"}},
     }
 
 

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/calibration.h"
+
+#include "base/errors.h"
+#include "base/files.h"
+#include "base/json_reader.h"
+
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+std::string repository_file(const std::string& path) { return std::string(ORRERY_SOURCE_DIR) + "/" + path; }
+
+std::string good_text() { return read_file(repository_file("tests/data/schemas/calibration/good-device.json")); }
+
+/// The message when `from` in a good file is replaced by `to`.
+std::string message_of(const std::string& from, const std::string& to) {
+  std::string text = good_text();
+  const std::size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  text.replace(at, from.size(), to);
+  try {
+    read_calibration_text(text, "c.json");
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Calibration, ReadsEveryKindOfPoint) {
+  const Calibration calibration = read_calibration_text(good_text(), "c.json");
+  EXPECT_EQ(std::get<std::string>(calibration.device), "a100");
+  EXPECT_EQ(calibration.conditions.power_limit->in(unit::watt), 400.0);
+  ASSERT_EQ(calibration.points.size(), 4);
+  EXPECT_EQ(std::get<GemmShape>(calibration.points[0].shape).n, 512);
+  const GroupedGemmShape& grouped = std::get<GroupedGemmShape>(calibration.points[1].shape);
+  EXPECT_EQ(grouped.rows.count, 8 * 512);
+  EXPECT_EQ(calibration.points[1].pass, Pass::wgrad);
+  EXPECT_EQ(std::get<AttentionShape>(calibration.points[2].shape).seq, 4096);
+  EXPECT_EQ(std::get<MemoryShape>(calibration.points[3].shape).rows.count, 100000000);
+  EXPECT_FALSE(calibration.points[3].spread);
+  EXPECT_EQ(calibration.collectives[1].path, "rail");
+  EXPECT_NEAR(calibration.launch_gap->value.in(unit::microsecond), 1.8, 1e-12);
+  EXPECT_FALSE(calibration.launch_dispatch);
+  EXPECT_EQ(calibration.idle_power->source, "a data sheet");
+}
+
+TEST(Calibration, JudgesTheCorpusOfFilesAsTheSchemaDoes) {
+  JsonDocument document = JsonDocument::parse_file(repository_file("tests/data/schemas/expectations.json"));
+  int num_files = 0;
+  for (const JsonValue& value : document.root().required("files").array()) {
+    const JsonObject entry = value.object();
+    if (entry.required("schema").string() != "calibration/1") continue;
+    ++num_files;
+    const std::string file = repository_file("tests/data/schemas/" + entry.required("file").string());
+    SCOPED_TRACE(file);
+    if (entry.required("valid").boolean()) {
+      EXPECT_NO_THROW(read_calibration(file));
+      continue;
+    }
+    try {
+      read_calibration(file);
+      FAIL() << "was accepted";
+    } catch (const ConfigError& error) {
+      // A missing key is reported at its object, a wrong shape once for each of its keys.
+      const std::string expected = entry.required("pointer").string();
+      const std::string& pointer = error.problems()[0].pointer;
+      EXPECT_TRUE(expected.starts_with(pointer) || pointer.starts_with(expected)) << expected << '\n' << error.what();
+    }
+  }
+  EXPECT_GE(num_files, 10);
+}
+
+TEST(Calibration, SaysWhatIsWrong) {
+  EXPECT_EQ(
+      message_of("\"op\": \"gemm\"", "\"op\": \"gem\""),
+      "c.json:14: /points/0/op: expected gemm, grouped_gemm, attention, memory or the name of an op, got \"gem\"");
+  EXPECT_EQ(message_of("\"software\": \"torch 2.7\"", "\"software\": \"\""),
+            "c.json:5: /software: expected the libraries that were timed, got an empty string");
+}
+
+TEST(Calibration, WritesTextThatReadsBackAsTheSame) {
+  for (const char* file : {"tests/data/schemas/calibration/good-device.json",
+                           "tests/data/schemas/calibration/good-cpu.json", "catalog/calibration/h800.json"}) {
+    SCOPED_TRACE(file);
+    const std::string text = to_json(read_calibration(repository_file(file)));
+    EXPECT_EQ(to_json(read_calibration_text(text, "again.json")), text);
+  }
+}
+
+Measurements two_measurements() {
+  return {.device = "this-machine",
+          .software = "Eigen 3.4",
+          .conditions = {.active_ranks = 2, .threads_per_rank = 1},
+          .ops = {{.op = "attn.norm",
+                   .pass = Pass::fwd,
+                   .dtype = DType::f32,
+                   .shape = MemoryShape{.rows = {.count = 512}, .read_per_row = 400, .written_per_row = 600},
+                   .time = microseconds(20),
+                   .spread = microseconds(1),
+                   .repeats = 7,
+                   .source = "orrery calibrate"}},
+          .collectives = {{.op = "all_reduce",
+                           .path = "node",
+                           .ranks = 2,
+                           .nodes = 1,
+                           .bytes = kib(1),
+                           .time = microseconds(5),
+                           .source = "orrery calibrate"}}};
+}
+
+TEST(Calibration, TakesWhatAnExecutorMeasured) {
+  const Calibration calibration = calibration_of(two_measurements());
+  EXPECT_EQ(calibration.conditions.active_ranks, 2);
+  EXPECT_EQ(std::get<MemoryShape>(calibration.points.at(0).shape).rows.count, 512 * 1000);
+  EXPECT_EQ(calibration.points[0].repeats, 7);
+  ASSERT_EQ(calibration.fits.size(), 1);
+  const std::string text = to_json(calibration);
+  EXPECT_EQ(to_json(read_calibration_text(text, "c.json")), text);
+}
+
+TEST(Calibration, RefusesFitsThatWereMadeForOtherPoints) {
+  const Calibration calibration = calibration_of(two_measurements());
+  const std::string hash = collectives_hash(calibration);
+  std::string text = to_json(calibration);
+  text.replace(text.find(hash), hash.size(), "another");
+  try {
+    read_calibration_text(text, "c.json");
+    FAIL() << "was accepted";
+  } catch (const ConfigError& error) {
+    ASSERT_EQ(error.problems().size(), 1) << error.what();
+    EXPECT_EQ(error.problems()[0].pointer, "/fits/collectives_sha256");
+    EXPECT_EQ(error.problems()[0].message, "expected " + hash + " (the hash of this file's collectives), got another");
+    EXPECT_EQ(error.problems()[0].hint, "the points were changed after the fits were made; set fits to null");
+  }
+}
+
+}  // namespace
+}  // namespace orrery::costmodel

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/operator_curves.h"
+
+#include "base/errors.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+Device gpu() {
+  Device device;
+  device.name = "a gpu";
+  device.kind = DeviceKind::cuda;
+  device.peak = {{DType::bf16, 1000.0 * unit::teraflops_per_second}};
+  device.memory_bandwidth = bytes_per_second(1e12);
+  return device;
+}
+
+OpPoint point(const std::string& op, Pass pass, const OpShape& shape, Seconds time) {
+  return {.op = op, .pass = pass, .dtype = DType::bf16, .shape = shape, .time = time, .source = "test"};
+}
+
+OpKey key(OpCode op, Pass pass) { return {.pass = pass, .op = op}; }
+
+const GemmShape kGemm{.m = 1024, .n = 1024, .k = 1024};
+const AttentionShape kAttention{
+    .batch = 1, .heads = 16, .kv_heads = 16, .seq = 4096, .d_qk = 128, .d_v = 128, .causal = true};
+
+OpTime time_of(const Calibration& calibration, OpCode op, Pass pass, const OpShape& shape,
+               const ResolvedLoad& load = {}) {
+  return OperatorCurves(calibration).time_of(key(op, pass), shape, load, gpu());
+}
+
+double in_us(const OpTime& time) { return time.time.in(unit::microsecond); }
+
+TEST(OperatorCurves, AreExactAtMeasuredPoints) {
+  Calibration calibration;
+  calibration.points = {point("gemm", Pass::fwd, kGemm, microseconds(10)),
+                        point("gemm", Pass::wgrad, kGemm, microseconds(14)),
+                        point("attention", Pass::igrad, kAttention, milliseconds(2))};
+  const OpTime forward = time_of(calibration, OpCode::mlp_fc1, Pass::fwd, kGemm);
+  EXPECT_DOUBLE_EQ(in_us(forward), 10.0);
+  EXPECT_FALSE(forward.extrapolated);
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::mlp_fc1, Pass::wgrad, kGemm)), 14.0);
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::mlp_fc1, Pass::rec, kGemm)), 10.0);
+  const OpTime attention = time_of(calibration, OpCode::attn_core, Pass::igrad, kAttention);
+  EXPECT_DOUBLE_EQ(in_us(attention), 2000.0);
+  EXPECT_FALSE(attention.extrapolated);
+}
+
+TEST(OperatorCurves, LetTheForwardStandInForAnotherPassAndSaySo) {
+  Calibration calibration;
+  calibration.points = {point("gemm", Pass::fwd, kGemm, microseconds(10))};
+  const OpTime time = time_of(calibration, OpCode::mlp_fc1, Pass::igrad, kGemm);
+  EXPECT_DOUBLE_EQ(in_us(time), 10.0);
+  EXPECT_TRUE(time.extrapolated);
+}
+
+TEST(OperatorCurves, SayWhenAShapeLiesOutsideOfThePoints) {
+  Calibration calibration;
+  calibration.points = {point("gemm", Pass::fwd, kGemm, microseconds(10))};
+  EXPECT_TRUE(
+      time_of(calibration, OpCode::mlp_fc1, Pass::fwd, GemmShape{.m = 2048, .n = 1024, .k = 1024}).extrapolated);
+}
+
+TEST(OperatorCurves, AddTheGapOfALaunchToEveryOp) {
+  Calibration calibration;
+  calibration.points = {point("gemm", Pass::fwd, kGemm, microseconds(10))};
+  calibration.launch_gap = Sourced<Seconds>{microseconds(2), "test"};
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::mlp_fc1, Pass::fwd, kGemm)), 12.0);
+}
+
+TEST(OperatorCurves, TakeMemoryBoundOpsByNameElseFromTheGenericTable) {
+  const MemoryShape generic{.rows = {.count = 1000000}, .read_per_row = 1};
+  const MemoryShape norm{.rows = {.count = 1000}, .read_per_row = 500, .written_per_row = 500};
+  Calibration calibration;
+  calibration.points = {point("memory", Pass::fwd, generic, microseconds(5))};
+  OpTime time = time_of(calibration, OpCode::attn_norm, Pass::fwd, norm);
+  EXPECT_DOUBLE_EQ(in_us(time), 5.0);
+  EXPECT_FALSE(time.extrapolated);
+  calibration.points.push_back(point("attn.norm", Pass::fwd, generic, microseconds(7)));
+  time = time_of(calibration, OpCode::attn_norm, Pass::fwd, norm);
+  EXPECT_DOUBLE_EQ(in_us(time), 7.0);
+  EXPECT_FALSE(time.extrapolated);
+  EXPECT_TRUE(time_of(calibration, OpCode::mlp_norm, Pass::fwd, norm).extrapolated);  // others are known by name
+}
+
+TEST(OperatorCurves, AddUpTheExpertsOfAGroupedGemm) {
+  const GroupedGemmShape four{.rows = {Rows::Kind::received, 4 * 512}, .num_experts = 4, .n = 1024, .k = 1024};
+  Calibration calibration;
+  calibration.points = {
+      point("grouped_gemm", Pass::fwd, four, microseconds(40)),
+      point("grouped_gemm", Pass::fwd,
+            GroupedGemmShape{.rows = {Rows::Kind::received, 4 * 128}, .num_experts = 4, .n = 1024, .k = 1024},
+            microseconds(20))};
+  const ResolvedLoad even{.rows_per_expert = {512, 512, 512, 512}, .received = 2048};
+  const OpTime balanced = time_of(calibration, OpCode::moe_fc1, Pass::fwd, four, even);
+  EXPECT_DOUBLE_EQ(in_us(balanced), 40.0);
+  EXPECT_FALSE(balanced.extrapolated);
+  // Two experts with 512 rows take 10 us each, two with 128 take 5 us, one without rows nothing.
+  const ResolvedLoad skewed{.rows_per_expert = {512, 128, 512, 128}, .received = 1280};
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::moe_fc1, Pass::fwd, four, skewed)), 30.0);
+  const ResolvedLoad idle{.rows_per_expert = {512, 0, 512, 0}, .received = 1024};
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::moe_fc1, Pass::fwd, four, idle)), 20.0);
+}
+
+TEST(OperatorCurves, LetAGemmOfOneExpertsRowsStandInForAGroupedOne) {
+  Calibration calibration;
+  calibration.points = {point("gemm", Pass::fwd, kGemm, microseconds(10))};
+  const GroupedGemmShape grouped{.rows = {Rows::Kind::received, 2048}, .num_experts = 2, .n = 1024, .k = 1024};
+  const ResolvedLoad load{.rows_per_expert = {1024, 1024}, .received = 2048};
+  const OpTime time = time_of(calibration, OpCode::moe_fc1, Pass::fwd, grouped, load);
+  EXPECT_DOUBLE_EQ(in_us(time), 20.0);
+  EXPECT_TRUE(time.extrapolated);
+}
+
+TEST(OperatorCurves, FallBackToAFractionOfThePeakRate) {
+  const OpTime gemm = time_of({}, OpCode::mlp_fc1, Pass::fwd, GemmShape{.m = 4000, .n = 4000, .k = 4850});
+  EXPECT_NEAR(in_us(gemm), 2.0 * 4000 * 4000 * 4850 / (0.485 * 1000e12) * 1e6, 1e-9);
+  EXPECT_TRUE(gemm.extrapolated);
+  EXPECT_TRUE(time_of({}, OpCode::attn_core, Pass::fwd, kAttention).extrapolated);
+  const MemoryShape norm{.rows = {.count = 1000}, .read_per_row = 666};
+  EXPECT_NEAR(in_us(time_of({}, OpCode::attn_norm, Pass::fwd, norm)), 1.0, 1e-9);
+}
+
+TEST(OperatorCurves, RefuseADeviceOfWhichNothingIsKnown) {
+  Device unknown;
+  unknown.name = "x";
+  const auto message = [&](OpCode op, const OpShape& shape) -> std::string {
+    try {
+      OperatorCurves({}).time_of(key(op, Pass::fwd), shape, {}, unknown);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message(OpCode::mlp_fc1, kGemm),
+            "not calibrated: expected a point of gemm (fwd) in the calibration, or the bf16 peak rate of device \"x\"\n"
+            "  hint: orrery calibrate measures this machine");
+  EXPECT_EQ(message(OpCode::attn_norm, MemoryShape{.rows = {.count = 1}, .read_per_row = 1}),
+            "not calibrated: expected a point of attn.norm (fwd) in the calibration, or the memory bandwidth of device "
+            "\"x\"\n  hint: orrery calibrate measures this machine");
+}
+
+TEST(OperatorCurves, NeverBeatTheHardware) {
+  Calibration calibration;  // a table that claims the impossible
+  calibration.points = {
+      point("gemm", Pass::fwd, kGemm, microseconds(0.001)),
+      point("memory", Pass::fwd, MemoryShape{.rows = {.count = 1000}, .read_per_row = 1}, microseconds(1e-6))};
+  for (const std::int64_t m : {1, 16, 1024, 65536}) {
+    const GemmShape shape{.m = m, .n = 4096, .k = 4096};
+    const Work work = work_of(key(OpCode::mlp_fc1, Pass::fwd), shape, {});
+    const Seconds time = time_of(calibration, OpCode::mlp_fc1, Pass::fwd, shape).time;
+    EXPECT_GE(time, work.flops / (1000.0 * unit::teraflops_per_second)) << m;
+    EXPECT_GE(time, (work.read + work.written) / bytes_per_second(1e12)) << m;
+  }
+  const MemoryShape traffic{.rows = {.count = 1000000}, .read_per_row = 1};
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::attn_norm, Pass::fwd, traffic)), 1.0);
+}
+
+TEST(OperatorCurves, PredictAGemmThatWasLeftOutOfTheTableWithin5PercentAtTheMedian) {
+  const Calibration full = read_calibration(std::string(ORRERY_SOURCE_DIR) + "/catalog/calibration/h800.json");
+  std::vector<double> errors;
+  for (std::size_t left_out = 0; left_out < full.points.size(); left_out += 7) {
+    if (full.points[left_out].op != "gemm") continue;
+    Calibration rest;
+    for (std::size_t i = 0; i < full.points.size(); ++i) {
+      if (i != left_out) rest.points.push_back(full.points[i]);
+    }
+    const OpTime time =
+        OperatorCurves(rest).time_of(key(OpCode::mlp_fc1, Pass::fwd), full.points[left_out].shape, {}, Device());
+    errors.push_back(std::abs(time.time / full.points[left_out].time - 1.0));
+  }
+  ASSERT_GE(errors.size(), 60);
+  std::sort(errors.begin(), errors.end());
+  EXPECT_LT(errors[errors.size() / 2], 0.05);
+  EXPECT_LT(errors[errors.size() * 9 / 10], 0.20);
+}
+
+}  // namespace
+}  // namespace orrery::costmodel
