@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// orrery estimate and orrery simulate: the two interpreters that predict, on the same plan.
+#include "cli/exit_code.h"
+#include "cli/prediction.h"
+#include "cli/step_report.h"
+#include "cli/trace_files.h"
+#include "cli/verbs.h"
+#include "costmodel/analytic_interpreter.h"
+#include "costmodel/memory.h"
+#include "sim/worker_interpreter.h"
+
+#include <functional>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+namespace orrery::cli {
+namespace {
+
+struct PredictOptions {
+  CommonOptions common;
+  std::string plan, calibration;
+  TraceOptions trace;
+  sim::Fidelity fidelity = sim::Fidelity::l1;
+};
+
+using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, const Loaded<costmodel::Calibration>&)>;
+
+int predict(const PredictOptions& options, const std::string& title, const MakeInterpreter& make) {
+  const Plan plan = read_plan(options.plan);
+  const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
+  const std::unique_ptr<Interpreter> interpreter = make(plan, calibration);
+  const StepProgram program = lower(plan);
+  const Trace trace =
+      run(*interpreter, program, {.load = plan.load, .all_ranks = options.trace.all_ranks}, options.plan);
+  write_trace_files(options.trace, trace);
+
+  Report report(title);
+  report.fact("model", "model", plan.model.name);
+  add_workload(report, plan);
+  add_strategy(report, plan);
+  add_trace(report, plan, trace);
+  const Device& device = plan.cluster.groups.front().device;
+  add_memory(report,
+             costmodel::fullest(costmodel::memory_per_stage(plan.model, plan.strategy, plan.batch, program.mesh,
+                                                            costmodel::MemoryModel::of(device))),
+             device);
+  print(report, options.common.json);
+  return kSuccess;
+}
+
+/// The options that both verbs have.
+CLI::App* add_command(CLI::App& app, const char* name, const char* description, PredictOptions& options) {
+  CLI::App* command = app.add_subcommand(name, description);
+  command->add_option("plan", options.plan, "plan/1, from orrery plan")->required();
+  command->add_option("--calibration", options.calibration, "another calibration than the plan's, name or path");
+  add_trace_options(*command, options.trace);
+  add_common_options(*command, options.common);
+  return command;
+}
+
+}  // namespace
+
+Verb add_estimate(CLI::App& app) {
+  auto options = std::make_shared<PredictOptions>();
+  CLI::App* command = add_command(app, "estimate", "predicts a step: every communication alone on its links", *options);
+  return {command, [options] {
+            return predict(*options, "Estimate", [](const Plan& plan, const auto& calibration) {
+              return std::make_unique<costmodel::AnalyticInterpreter>(cost_model_of(plan, calibration.value),
+                                                                      plan.cluster, plan.device_of_rank);
+            });
+          }};
+}
+
+Verb add_simulate(CLI::App& app) {
+  auto options = std::make_shared<PredictOptions>();
+  CLI::App* command = add_command(app, "simulate", "predicts a step with contention on the links (SimGrid)", *options);
+  command->add_option("--fidelity", options->fidelity, "L0: communication as in estimate; L1: flows between nodes")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, sim::Fidelity>{{"L0", sim::Fidelity::l0}, {"L1", sim::Fidelity::l1}}));
+  return {command, [options] {
+            return predict(*options, "Simulation", [&](const Plan& plan, const auto& calibration) {
+              return std::make_unique<sim::WorkerInterpreter>(plan, calibration.path, options->fidelity);
+            });
+          }};
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// orrery execute: trains for a few steps on CPU ranks of this machine and says what that took.
+#include "base/errors.h"
+#include "base/files.h"
+#include "cli/execution.h"
+#include "cli/exit_code.h"
+#include "cli/step_report.h"
+#include "cli/trace_files.h"
+#include "cli/verbs.h"
+#include "traces/summary.h"
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+namespace orrery::cli {
+namespace {
+
+struct ExecuteOptions {
+  CommonOptions common;
+  std::string plan;
+  TraceOptions trace;
+  executor::TrainingSettings settings{.num_steps = 10};
+};
+
+int execute(const ExecuteOptions& options) {
+  const Plan plan = read_plan(options.plan);
+  const Trace trace = execute_plan(plan, options.settings, options.plan);
+  write_trace_files(options.trace, trace);
+  print(execution_report(plan, trace), options.common.json);
+  return kSuccess;
+}
+
+}  // namespace
+
+Verb add_execute(CLI::App& app) {
+  auto options = std::make_shared<ExecuteOptions>();
+  CLI::App* command = app.add_subcommand("execute", "trains for a few steps on CPU ranks of this machine");
+  command->add_option("plan", options->plan, "plan/1, from orrery plan")->required();
+  command->add_option("--steps", options->settings.num_steps, "steps to train")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
+  command->add_option("--corpus", options->settings.corpus, "text to train on, bytes are tokens (default: synthetic)");
+  command->add_option("--seed", options->settings.seed, "of the weights and the synthetic corpus")
+      ->capture_default_str();
+  add_trace_options(*command, options->trace);
+  add_common_options(*command, options->common);
+  return {command, [options] { return execute(*options); }};
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/execution.h"
+
+#include "cli/prediction.h"
+#include "cli/step_report.h"
+#include "executor/runtime/cpu_interpreter.h"
+#include "traces/summary.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include <fmt/format.h>
+
+namespace orrery::cli {
+namespace {
+
+/// Losses shown of a long run.
+constexpr std::size_t kMostRows = 20;
+
+Table losses_of(const Trace& trace) {
+  Table table{.columns = {{"step", "step"}, {"loss", "loss"}, {"grad_norm", "gradient norm"}, {"time", "time"}},
+              .rows = {}};
+  const std::size_t every = (trace.steps.size() + kMostRows - 1) / kMostRows;
+  for (std::size_t i = 0; i < trace.steps.size(); ++i) {
+    const StepRecord& step = trace.steps[i];
+    if (i % every != 0 && i + 1 != trace.steps.size()) continue;
+    table.rows.push_back({step.step, step.loss, step.grad_norm, step.time});
+  }
+  return table;
+}
+
+}  // namespace
+
+Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings, const std::string& plan_name) {
+  const executor::CpuInterpreter interpreter(plan, executor::rank_executable_beside_this(), settings);
+  return run(interpreter, lower(plan), {.load = plan.load, .num_steps = settings.num_steps, .all_ranks = true},
+             plan_name);
+}
+
+Report execution_report(const Plan& plan, const Trace& trace) {
+  Report report("Execution");
+  report.fact("model", "model", plan.model.name);
+  add_workload(report, plan);
+  add_strategy(report, plan);
+  report.fact("threads_per_rank", "threads of a rank", trace.header.threads_per_rank);
+  add_trace(report, plan, trace);
+  add_memory(report, summarize(trace).peak_memory, plan.cluster.groups.front().device);
+  report.table("steps", "Steps", losses_of(trace));
+  const double first = trace.steps.front().loss, last = trace.steps.back().loss;
+  if (trace.steps.size() > 1 && !(last < first)) report.note("the loss did not fall");
+  return report;
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/inputs.h"
+
+#include "base/errors.h"
+#include "base/files.h"
+#include "base/json_reader.h"
+#include "base/sha256.h"
+#include "base/suggestion.h"
+#include "program/hf_config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace orrery::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Names of the catalog's files of one kind, sorted; without those that only say where another one comes from.
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code none;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, none)) {
+    const fs::path stem = entry.path().stem();
+    if (entry.path().extension() == ".json" && stem.extension() != ".source") names.push_back(stem.string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool is_path(const std::string& name) { return name.find('/') != std::string::npos || name.ends_with(".json"); }
+
+/// `kind`: "model", "cluster" or "calibration"; `folder` of the catalog.
+fs::path find_file(const InputOptions& options, const char* kind, const char* folder_name, const std::string& name) {
+  if (is_path(name)) return name;
+  const fs::path folder = options.catalog / folder_name;
+  fs::path path = folder / (name + ".json");
+  if (fs::exists(path)) return path;
+  const std::vector<std::string> names = names_in(folder);
+  const std::string nearest = nearest_word(name, names);
+  throw ConfigError(fmt::format("{}: expected a path that ends in .json, or the name of a {} of the catalog {} ({}), "
+                                "got \"{}\"",
+                                kind, kind, options.catalog.string(), fmt::join(names, ", "), name),
+                    nearest.empty() ? "" : fmt::format("did you mean \"{}\"?", nearest));
+}
+
+/// Files of the catalog are named by their place in it, so that a plan does not depend on where the catalog is.
+Source source_of(const InputOptions& options, const fs::path& path) {
+  Source source{.path = path.string(), .sha256 = "", .content = read_file(path.string()), .ignored_keys = {}};
+  source.sha256 = sha256_hex(source.content);
+  std::error_code none;
+  const fs::path catalog = fs::weakly_canonical(options.catalog, none);
+  const fs::path relative = fs::weakly_canonical(path, none).lexically_relative(catalog);
+  if (!relative.empty() && *relative.begin() != "..") source.path = (fs::path("catalog") / relative).string();
+  return source;
+}
+
+std::string device_name(const InputOptions& options, const costmodel::Calibration& calibration) {
+  if (const Device* device = std::get_if<Device>(&calibration.device)) return device->name;
+  const std::string& name = std::get<std::string>(calibration.device);
+  const JsonDocument document = JsonDocument::parse_file((options.catalog / "devices" / (name + ".json")).string());
+  const JsonValue value = document.root().required("name");
+  return value.string();
+}
+
+Loaded<costmodel::Calibration> load_calibration_file(const InputOptions& options, const fs::path& path) {
+  Source source = source_of(options, path);
+  costmodel::Calibration calibration = costmodel::read_calibration_text(source.content, path.string());
+  source.content.clear();  // a calibration is large and stays a file
+  return {std::move(calibration), std::move(source), path};
+}
+
+template <class T>
+T parse_number(std::string_view text, std::string_view whole) {
+  T x{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), x);
+  if (error != std::errc() || end != text.data() + text.size() || !(x > T{}) ||
+      !std::isfinite(static_cast<double>(x))) {
+    throw ConfigError(fmt::format("--load: expected a number above 0 instead of \"{}\" in \"{}\"", text, whole));
+  }
+  return x;
+}
+
+}  // namespace
+
+fs::path default_catalog() {
+  if (const char* folder = std::getenv("ORRERY_CATALOG"); folder != nullptr && *folder != '\0') return folder;
+  return ORRERY_SOURCE_CATALOG;
+}
+
+Loaded<Model> load_model(const InputOptions& options, const std::string& name) {
+  const fs::path path = find_file(options, "model", "models", name);
+  Source source = source_of(options, path);
+  source.ignored_keys = options.ignored_keys;
+  Model model = read_model_text(source.content, path.string(), options.ignored_keys);
+  return {std::move(model), std::move(source), path};
+}
+
+Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& name) {
+  const fs::path path = find_file(options, "cluster", "clusters", name);
+  Source source = source_of(options, path);
+  Cluster cluster = read_cluster_text(source.content, path.string(), options.catalog);
+  if (cluster.groups.size() > 1) {
+    throw ConfigError({Problem{.file = path.string(),
+                               .pointer = "/groups",
+                               .message = fmt::format("expected one group of nodes, got {}: steps over several groups "
+                                                      "are not lowered yet",
+                                                      cluster.groups.size())}});
+  }
+  return {std::move(cluster), std::move(source), path};
+}
+
+Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,
+                                                const Cluster& cluster) {
+  if (!name.empty()) return load_calibration_file(options, find_file(options, "calibration", "calibration", name));
+  const std::string& device = cluster.groups.front().device.name;
+  for (const std::string& candidate : names_in(options.catalog / "calibration")) {
+    Loaded<costmodel::Calibration> loaded =
+        load_calibration_file(options, options.catalog / "calibration" / (candidate + ".json"));
+    if (device_name(options, loaded.value) == device) return loaded;
+  }
+  throw ConfigError(fmt::format("expected a calibration of {}, which the catalog does not have", device),
+                    "pass --calibration FILE; orrery calibrate makes one of this machine");
+}
+
+Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,
+                                                const Plan& plan) {
+  if (!name.empty()) return load_calibration_file(options, find_file(options, "calibration", "calibration", name));
+  const Source& wanted = plan.calibration_source;
+  fs::path path = wanted.path;
+  if (!fs::exists(path)) path = options.catalog / "calibration" / path.filename();
+  Loaded<costmodel::Calibration> loaded = load_calibration_file(options, path);
+  if (loaded.source.sha256 == wanted.sha256) return loaded;
+  throw ConfigError(
+      {Problem{.file = path.string(),
+               .message = fmt::format("expected the file that the plan was made with, of sha256 {}..., got {}...",
+                                      wanted.sha256.substr(0, 12), loaded.source.sha256.substr(0, 12)),
+               .hint = "pass --calibration FILE to predict with another one"}});
+}
+
+LoadModel parse_load(std::string_view text) {
+  std::vector<std::string_view> parts;
+  for (std::string_view rest = text;;) {
+    const std::size_t colon = rest.find(':');
+    parts.push_back(rest.substr(0, colon));
+    if (colon == std::string_view::npos) break;
+    rest.remove_prefix(colon + 1);
+  }
+  if (text == "balanced") return BalancedLoad{};
+  if (parts.size() == 2 || parts.size() == 3) {
+    const auto seed = [&] { return parts.size() == 3 ? parse_number<std::uint64_t>(parts[2], text) : 1; };
+    if (parts[0] == "dirichlet") return DirichletLoad{parse_number<double>(parts[1], text), seed()};
+    if (parts[0] == "zipf") return ZipfLoad{parse_number<double>(parts[1], text), seed()};
+  }
+  throw ConfigError(fmt::format(
+      "--load: expected \"balanced\", \"dirichlet:ALPHA[:SEED]\" or \"zipf:EXPONENT[:SEED]\", got \"{}\"", text));
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/options.h"
+
+#include <CLI/CLI.hpp>
+
+namespace orrery::cli {
+namespace {
+
+std::string typed_command = "orrery";
+
+}  // namespace
+
+void add_common_options(CLI::App& command, CommonOptions& options) {
+  command.add_flag("--json", options.json, "the same output for machines");
+  options.inputs.catalog = default_catalog();
+  command.add_option("--catalog", options.inputs.catalog, "folder of models, devices, clusters and calibrations")
+      ->capture_default_str();
+}
+
+void add_model_options(CLI::App& command, InputOptions& options) {
+  command.add_option("--ignore-key", options.ignored_keys, "a key of config.json to ignore; may be repeated")
+      ->allow_extra_args(false);
+}
+
+void add_workload_options(CLI::App& command, WorkloadOptions& options, bool optional) {
+  command.add_option("--sequence", options.sequence, "tokens of a sequence")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+      ->required(!optional);
+  command.add_option("--global-batch", options.global_batch, "sequences of a step")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+      ->required(!optional);
+  command.add_option("--load", options.load, "of the experts: balanced, dirichlet:ALPHA[:SEED], zipf:EXPONENT[:SEED]")
+      ->capture_default_str();
+}
+
+std::string version() { return ORRERY_VERSION; }
+
+void set_command_line(int argc, const char* const* argv) {
+  typed_command = "orrery";
+  for (int i = 1; i < argc; ++i) typed_command += std::string(" ") + argv[i];
+}
+
+const std::string& command_line() { return typed_command; }
+
+}  // namespace orrery::cli

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// orrery plan: the search, from files to a ranked table and a plan/1.
+#include "base/files.h"
+#include "cli/exit_code.h"
+#include "cli/plan_search.h"
+#include "cli/verbs.h"
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include <CLI/CLI.hpp>
+
+namespace orrery::cli {
+namespace {
+
+struct PlanOptions {
+  CommonOptions common;
+  WorkloadOptions workload;
+  std::string model, cluster, calibration, strategy, out;
+  std::optional<DType> precision;
+  std::int64_t top = 5;
+  bool no_simulation = false;
+};
+
+int make_plan(const PlanOptions& options) {
+  Plan base;
+  Loaded<costmodel::Calibration> calibration;
+  {
+    Loaded<Model> model = load_model(options.common.inputs, options.model);
+    Loaded<Cluster> cluster = load_cluster(options.common.inputs, options.cluster);
+    calibration = load_calibration(options.common.inputs, options.calibration, cluster.value);
+    base = plan_without_strategy(std::move(model), std::move(cluster), calibration.source,
+                                 {.seq = options.workload.sequence, .global_batch = options.workload.global_batch},
+                                 parse_load(options.workload.load));
+  }
+  if (!options.strategy.empty()) base.strategy = read_strategy(options.strategy, base.model);
+  if (options.precision) base.strategy.precision = *options.precision;
+
+  const auto found = search_plans(base, calibration, !options.no_simulation);
+  if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
+    return report_infeasible(*infeasible, options.common.json);
+  }
+  const auto& result = std::get<planner::SearchResult>(found);
+  const Plan best = plan_of(base, result.ranked.front(), result);
+  if (!options.out.empty()) write_file_atomically(options.out, to_json(best));
+  print(plan_report(best, result, options.top), options.common.json);
+  return kSuccess;
+}
+
+}  // namespace
+
+Verb add_plan(CLI::App& app) {
+  auto options = std::make_shared<PlanOptions>();
+  CLI::App* command = app.add_subcommand("plan", "finds the fastest split of a model over a cluster");
+  command->add_option("model", options->model, "config.json, or its name in the catalog")->required();
+  command->add_option("cluster", options->cluster, "cluster/1, or its name in the catalog")->required();
+  add_workload_options(*command, options->workload);
+  command->add_option("--calibration", options->calibration,
+                      "calibration/1, or its name; else the catalog's for these devices");
+  command->add_option("--strategy", options->strategy,
+                      "strategy/1 with what is not searched; the stages that it lists are tried as well");
+  command->add_option("--precision", options->precision, "of weights and activations (default: of the strategy, bf16)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, DType>{{"f32", DType::f32}, {"bf16", DType::bf16}}));
+  command->add_option("--out", options->out, "write the best plan to this file (plan/1)");
+  command->add_option("--top", options->top, "plans in the table")->capture_default_str()->check(CLI::Range(1, 32));
+  command->add_flag("--no-simulation", options->no_simulation, "rank by the analytic interpreter alone");
+  add_model_options(*command, options->common.inputs);
+  add_common_options(*command, options->common);
+  return {command, [options] { return make_plan(*options); }};
+}
+
+}  // namespace orrery::cli

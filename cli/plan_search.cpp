@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/plan_search.h"
+
+#include "cli/exit_code.h"
+#include "cli/progress.h"
+#include "cli/step_report.h"
+#include "costmodel/analytic_interpreter.h"
+#include "planner/strategy_text.h"
+#include "program/mesh.h"
+#include "sim/worker_interpreter.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+
+#include <fmt/format.h>
+
+namespace orrery::cli {
+namespace {
+
+/// The step time that a tier predicted, or a dash.
+Value time_of(const planner::RankedPlan& plan, std::string_view tier) {
+  const auto found = std::find_if(plan.predictions.begin(), plan.predictions.end(),
+                                  [&](const Prediction& prediction) { return prediction.tier == tier; });
+  return found == plan.predictions.end() ? Value::unknown("-") : Value(found->step_time);
+}
+
+Table table_of(const planner::SearchResult& result, std::int64_t num_devices, std::int64_t num_rows) {
+  Table table;
+  table.columns = {{"rank", "#"},
+                   {"pp", "pp"},
+                   {"ep", "ep"},
+                   {"dp", "dp"},
+                   {"zero", "zero"},
+                   {"micro_batch", "mb"},
+                   {"schedule", "schedule"},
+                   {"recompute", "recompute"},
+                   {"layout", "layers"},
+                   {"peak_memory", "memory"},
+                   {"closed", "closed"},
+                   {"analytic", "analytic"},
+                   {"simgrid", "simgrid"}};
+  for (std::size_t i = 0; i < result.ranked.size() && i < static_cast<std::size_t>(num_rows); ++i) {
+    const planner::RankedPlan& plan = result.ranked[i];
+    const Strategy& s = plan.strategy;
+    table.rows.push_back({i + 1, s.pp, s.ep, Mesh(s, num_devices).dp(),
+                          fmt::format("{}/{}", s.zero_dense, s.zero_expert), s.micro_batch, name_of(s.schedule),
+                          planner::recompute_text(s), planner::layout_text(s), plan.predictions.back().peak_memory,
+                          time_of(plan, "closed"), time_of(plan, "analytic"), time_of(plan, "simgrid")});
+  }
+  return table;
+}
+
+}  // namespace
+
+std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan& base,
+                                                                      const Loaded<costmodel::Calibration>& calibration,
+                                                                      bool simulate) {
+  const planner::SearchSpace space(base.model, base.num_ranks(), base.strategy);
+  const planner::SearchProblem problem{
+      .model = base.model, .cluster = base.cluster, .batch = base.batch, .load = base.load};
+  const auto cost_model = cost_model_of(base, calibration.value);
+  const costmodel::AnalyticInterpreter analytic(cost_model, base.cluster);
+  std::optional<sim::WorkerInterpreter> simulator;
+  if (simulate) simulator.emplace(base, calibration.path);
+  ProgressLine progress;
+  return planner::search(space, problem, *cost_model, analytic, simulator ? &*simulator : nullptr, {},
+                         [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total); });
+}
+
+Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows) {
+  Report report("Plan");
+  report.fact("model", "model", best.model.name);
+  add_workload(report, best);
+  add_strategy(report, best);
+  const planner::RankedPlan& first = result.ranked.front();
+  report.fact("tier", "predicted by", first.predictions.back().tier);
+  add_step_time(report, best, first.predictions.back().step_time);
+  add_memory(report, first.predictions.back().peak_memory, best.cluster.groups.front().device);
+  add_model_notes(report, best.model);
+  note_extrapolated(report, first.extrapolated);
+  report.table("ranked", "Best plans", table_of(result, best.num_ranks(), num_rows));
+
+  Table domain{.columns = {{"name", "dimension"}, {"domain", "values searched"}}, .rows = {}};
+  for (const Certificate::Dimension& d : result.certificate.domain) domain.rows.push_back({d.name, d.domain});
+  report.table("domain", "Domain", std::move(domain));
+  Table tiers{.columns = {{"tier", "tier"}, {"evaluated", "evaluated"}, {"rejected", "rejected"}, {"claim", "claim"}},
+              .rows = {}};
+  for (const Certificate::Tier& tier : result.certificate.tiers) {
+    tiers.rows.push_back({tier.name, tier.evaluated, tier.rejected, planner::claim_of(tier)});
+  }
+  report.table("tiers", "Tiers", std::move(tiers));
+  return report;
+}
+
+int report_infeasible(const planner::Infeasible& infeasible, bool json) {
+  if (json) print(Report().fact("infeasible", "", infeasible.reason).fact("hint", "", infeasible.hint), true);
+  std::fputs(fmt::format("infeasible: {}\n", infeasible.reason).c_str(), stderr);
+  if (!infeasible.hint.empty()) std::fputs(fmt::format("  hint: {}\n", infeasible.hint).c_str(), stderr);
+  return kInfeasible;
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The search as the command line runs it, with progress on stderr, and its result as a report.
+#pragma once
+
+#include "cli/prediction.h"
+#include "cli/report.h"
+#include "planner/search.h"
+
+#include <cstdint>
+#include <variant>
+
+namespace orrery::cli {
+
+/// Searches the space of `base`, whose strategy gives what is not searched. With `simulate` the best plans are run on
+/// SimGrid, in worker processes.
+std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan& base,
+                                                                      const Loaded<costmodel::Calibration>& calibration,
+                                                                      bool simulate);
+
+/// The best plan, the `num_rows` best in a table, what was searched, and what that proves.
+Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows);
+
+/// Says on stderr why nothing is possible, in JSON on stdout if asked; returns the exit code.
+int report_infeasible(const planner::Infeasible& infeasible, bool json);
+
+}  // namespace orrery::cli

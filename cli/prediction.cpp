@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/prediction.h"
+
+#include "base/errors.h"
+#include "cli/options.h"
+#include "costmodel/calibrated_cost_model.h"
+#include "program/lower.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace orrery::cli {
+
+Plan plan_without_strategy(Loaded<Model> model, Loaded<Cluster> cluster, Source calibration, const BatchShape& batch,
+                           LoadModel load) {
+  Plan plan;
+  plan.model = std::move(model.value);
+  plan.model_source = std::move(model.source);
+  plan.cluster = std::move(cluster.value);
+  plan.cluster_source = std::move(cluster.source);
+  plan.calibration_source = std::move(calibration);
+  plan.batch = batch;
+  plan.load = std::move(load);
+  plan.provenance = {.version = version(), .seed = 1, .command = command_line()};
+  return plan;
+}
+
+Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::SearchResult& result) {
+  Plan plan = base;
+  plan.strategy = found.strategy;
+  plan.predictions = found.predictions;
+  plan.certificate = result.certificate;
+  return plan;
+}
+
+std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, const costmodel::Calibration& calibration) {
+  return std::make_shared<costmodel::CalibratedCostModel>(plan.cluster, calibration);
+}
+
+StepProgram lower(const Plan& plan) { return lower(plan.model, plan.strategy, plan.batch, plan.num_ranks()); }
+
+Trace run(const Interpreter& interpreter, const StepProgram& program, const RunInput& input,
+          const std::string& plan_name) {
+  if (!interpreter.available() || !interpreter.enabled()) {
+    throw BackendError(fmt::format("{}: cannot run here; expected its program beside this one", interpreter.name()));
+  }
+  const std::vector<Unsupported> unsupported = interpreter.unsupported(program);
+  if (!unsupported.empty()) throw BackendError(unsupported.front().reason);
+  Trace trace = interpreter.run(program, input);
+  trace.header.version = version();
+  trace.header.plan = plan_name;
+  return trace;
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the verbs that predict share: a plan put together from its inputs, the program it lowers to, the cost model and
+// the interpreters for it.
+#pragma once
+
+#include "cli/inputs.h"
+#include "costmodel/cost_model.h"
+#include "planner/search.h"
+#include "program/plan.h"
+#include "traces/interpreter.h"
+
+#include <memory>
+#include <string>
+
+namespace orrery::cli {
+
+/// Requires: the sources hold their content, as load_model and load_cluster give them.
+Plan plan_without_strategy(Loaded<Model> model, Loaded<Cluster> cluster, Source calibration, const BatchShape& batch,
+                           LoadModel load);
+
+/// `base` with the strategy and the predictions of `found`.
+Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::SearchResult& result);
+
+std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, const costmodel::Calibration& calibration);
+
+/// The program of a plan. Requires: a plan that was read, or whose strategy is legal.
+StepProgram lower(const Plan& plan);
+
+/// Runs `program` and fills in what only the caller knows of the header. Throws: BackendError if the interpreter
+/// cannot run it.
+Trace run(const Interpreter& interpreter, const StepProgram& program, const RunInput& input,
+          const std::string& plan_name);
+
+}  // namespace orrery::cli

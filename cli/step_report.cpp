@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/step_report.h"
+
+#include "base/units_format.h"
+#include "planner/strategy_text.h"
+#include "program/counts.h"
+#include "program/mesh.h"
+#include "program/names.h"
+#include "traces/summary.h"
+
+#include <algorithm>
+#include <optional>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace orrery::cli {
+namespace {
+
+/// Peak rate of all devices; nothing when it is not known for this type.
+std::optional<FlopsPerSecond> peak_rate(const Plan& plan) {
+  const Device& device = plan.cluster.groups.front().device;
+  const auto peak = device.peak.find(plan.strategy.precision);
+  if (peak == device.peak.end()) return std::nullopt;
+  return peak->second * static_cast<double>(plan.num_ranks());
+}
+
+}  // namespace
+
+void add_model(Report& report, const Model& model) {
+  const ParameterCounts counts = parameter_counts(model);
+  report.fact("model", "model", model.name)
+      .fact("parameters", "parameters", counts.total)
+      .fact("parameters_active", "active, all that a token meets", counts.active)
+      .fact("parameters_active_no_input_embedding", "active, without input embedding", counts.active_no_input_embedding)
+      .fact("parameters_active_no_embedding_no_head", "active, without embedding and head",
+            counts.active_no_embedding_no_head);
+  if (counts.buffers > 0) report.fact("router_bias_buffers", "of these, router bias buffers", counts.buffers);
+  if (counts.mtp > 0) report.fact("parameters_mtp", "MTP modules (not in these)", counts.mtp);
+  add_model_notes(report, model);
+}
+
+void add_model_notes(Report& report, const Model& model) {
+  if (model.num_mtp_modules == 0) return;
+  report.note(fmt::format("the {} multi-token-prediction module{} of {} {} left out: mtp is off", model.num_mtp_modules,
+                          model.num_mtp_modules == 1 ? "" : "s", model.name,
+                          model.num_mtp_modules == 1 ? "is" : "are"));
+}
+
+void add_workload(Report& report, const Plan& plan) {
+  report.fact("cluster", "cluster", plan.cluster.name)
+      .fact("devices", "devices", plan.num_ranks())
+      .fact("sequence", "tokens of a sequence", plan.batch.seq)
+      .fact("global_batch", "sequences of a step", plan.batch.global_batch);
+}
+
+void add_strategy(Report& report, const Plan& plan) {
+  const Strategy& s = plan.strategy;
+  const Mesh mesh(s, plan.num_ranks());
+  report.fact("pp", "pipeline (pp)", s.pp)
+      .fact("dp", "data parallel, dense (dp)", mesh.dp())
+      .fact("ep", "expert parallel (ep)", s.ep)
+      .fact("edp", "data parallel, experts (edp)", mesh.edp())
+      .fact("zero", "ZeRO, dense / experts", fmt::format("{} / {}", s.zero_dense, s.zero_expert))
+      .fact("micro_batch", "sequences of a micro-batch", s.micro_batch)
+      .fact("num_micro_batches", "micro-batches of a step", plan.batch.global_batch / (mesh.dp() * s.micro_batch))
+      .fact("schedule", "schedule", name_of(s.schedule))
+      .fact("recompute", "recompute", planner::recompute_text(s))
+      .fact("layout", "layers of the stages", planner::layout_text(s))
+      .fact("precision", "precision", name_of(kFloatNames, s.precision));
+}
+
+void add_step_time(Report& report, const Plan& plan, Seconds step_time) {
+  const double tokens = static_cast<double>(plan.batch.seq * plan.batch.global_batch);
+  const auto num_devices = static_cast<double>(plan.num_ranks());
+  report.fact("step_time", "step time", step_time)
+      .fact("tokens_per_second", "tokens/s", (tokens / step_time).in(unit::hertz))
+      .fact("tokens_per_second_per_device", "tokens/s and device", (tokens / step_time).in(unit::hertz) / num_devices);
+  const FlopsPerToken flop = training_flops_per_token(plan.model, plan.batch.seq);
+  const std::optional<FlopsPerSecond> peak = peak_rate(plan);
+  const auto mfu = [&](double flops_per_token) {
+    if (!peak) return Value::unknown("unknown: the device states no peak for this type");
+    return Value::percent(flops(flops_per_token * tokens) / step_time / *peak);
+  };
+  report.fact("mfu_causal", "MFU, causal", mfu(flop.causal))
+      .fact("mfu_noncausal", "MFU, non-causal", mfu(flop.noncausal));
+}
+
+void add_trace(Report& report, const Plan& plan, const Trace& trace) {
+  const TraceSummary summary = summarize(trace);
+  report.fact("interpreter", "interpreter", trace.header.interpreter);
+  add_step_time(report, plan, summary.step_time);
+  report.fact("utilisation", "compute queue at work", Value::percent(compute_utilisation(trace)))
+      .fact("energy", "energy of a step", summary.energy ? Value(*summary.energy) : Value::unknown("no counter"));
+  add_model_notes(report, plan.model);
+  note_extrapolated(report, trace.header.extrapolated);
+  for (const std::string& sentence : trace.header.notes) report.note(sentence);
+}
+
+void add_memory(Report& report, Bytes peak, const Device& device) {
+  report.fact("peak_memory", "memory of the fullest rank", peak)
+      .fact("device_memory", "memory of a device", device.memory ? Value(*device.memory) : Value::unknown());
+}
+
+double compute_utilisation(const Trace& trace) {
+  Seconds busy;
+  const Spans& spans = trace.spans;
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    if (spans.queue()[i] != Queue::compute) continue;
+    const auto represents = trace.header.represents.find(spans.rank()[i]);
+    const std::int64_t ranks = represents == trace.header.represents.end() ? 1 : represents->second;
+    busy += seconds(spans.end()[i] - spans.start()[i]) * static_cast<double>(ranks);
+  }
+  Seconds available;
+  for (const StepRecord& step : trace.steps) available += step.time * static_cast<double>(trace.header.num_ranks);
+  return busy / available;
+}
+
+void note_extrapolated(Report& report, const std::vector<std::string>& ops) {
+  report.fact("extrapolated", "extrapolated", !ops.empty());
+  if (ops.empty()) return;
+  report.note(fmt::format("extrapolated: outside what was measured are the times of {}", fmt::join(ops, ", ")));
+}
+
+}  // namespace orrery::cli

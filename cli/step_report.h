@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The facts about a model, a plan and a step that several verbs print, each in one place.
+#pragma once
+
+#include "cli/report.h"
+#include "program/plan.h"
+#include "traces/trace.h"
+
+#include <string>
+#include <vector>
+
+namespace orrery::cli {
+
+/// Parameters, total and active by every convention, and the note about modules that are left out.
+void add_model(Report& report, const Model& model);
+
+/// What is left out of the model: a note in every output.
+void add_model_notes(Report& report, const Model& model);
+
+/// Degrees and choices of a strategy.
+void add_strategy(Report& report, const Plan& plan);
+
+/// Sequences per step, devices, layout.
+void add_workload(Report& report, const Plan& plan);
+
+/// Step time and what follows from it: tokens per second, MFU in both conventions.
+void add_step_time(Report& report, const Plan& plan, Seconds step_time);
+
+/// What a trace says about its step: time, rates, utilisation, energy, extrapolated ops, notes.
+void add_trace(Report& report, const Plan& plan, const Trace& trace);
+
+/// Peak memory of the fullest rank beside what the device has.
+void add_memory(Report& report, Bytes peak, const Device& device);
+
+/// Mean fraction of the step in which the compute queue of a rank works, over the ranks with spans.
+double compute_utilisation(const Trace& trace);
+
+/// "extrapolated: the times of ... lie outside what was measured".
+void note_extrapolated(Report& report, const std::vector<std::string>& ops);
+
+}  // namespace orrery::cli
