@@ -105,9 +105,9 @@ class Engine : private EventHandler {
     OpIndex op;
   };
 
-  static Event event(Kind kind, std::uint32_t index) { return {static_cast<std::uint32_t>(kind), index}; }
+  static KernelEvent event(Kind kind, std::uint32_t index) { return {static_cast<std::uint32_t>(kind), index}; }
 
-  void on_event(Event event) override {
+  void on_event(KernelEvent event) override {
     switch (static_cast<Kind>(event.kind)) {
       case Kind::compute_ends: {
         Rank& rank = ranks_[event.index];
@@ -248,7 +248,7 @@ class Engine : private EventHandler {
     disturbed_.clear();
   }
 
-  void settle(Running& running, double rate, Event event) {
+  void settle(Running& running, double rate, KernelEvent event) {
     if (running.timer != nullptr) {
       if (rate == running.progress.rate()) return;
       kernel_.cancel(running.timer);

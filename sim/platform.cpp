@@ -67,7 +67,8 @@ void Lane::set_cap(double cap) {
 Platform::Platform(simgrid::s4u::Engine& engine, const Cluster& cluster, std::span<const NodeUse> nodes,
                    const PathClasses& used, Seconds second) {
   auto* zone = compat::add_star_zone(engine, "cluster");
-  for (const auto& [node, num_flows] : nodes) {
+  for (const NodeUse& use : nodes) {
+    const std::int64_t node = use.node;
     const NodePorts ports = ports_of(cluster, group_of(cluster, node), used);
     const auto add_port = [&](std::string_view name, BytesPerSecond bandwidth) {
       const double per_second = (bandwidth * second).in(unit::byte);
@@ -84,7 +85,7 @@ Platform::Platform(simgrid::s4u::Engine& engine, const Cluster& cluster, std::sp
       }
       added.destination = compat::add_host(*zone, fmt::format("node{}.{}.destination", node, name));
       compat::add_route_in(*zone, *added.destination, in);
-      for (std::int64_t i = 0; i < num_flows; ++i) {
+      for (std::int64_t i = 0; i < use.num_flows; ++i) {
         const std::string lane = fmt::format("node{}.{}.lane{}", node, name, i);
         auto* source = compat::add_host(*zone, lane);
         auto* link = compat::add_link(*zone, lane, 1.0);

@@ -62,21 +62,21 @@ Seconds second_for(Seconds step) {
 
 }  // namespace
 
-struct SimGridKernel::State {
+struct SimGridKernel::Impl {
   struct Comm {
     simgrid::s4u::CommPtr comm;
-    Event event;
+    KernelEvent event;
     Lane* lane = nullptr;
     std::vector<Lane*>* lane_home = nullptr;
   };
 
-  State(const Cluster& cluster, std::span<const NodeUse> nodes, const PathClasses& used, Seconds step)
+  Impl(const Cluster& cluster, std::span<const NodeUse> nodes, const PathClasses& used, Seconds step)
       : second(second_for(step)),
         engine(make_engine()),
         origin(simgrid::s4u::Engine::get_clock()),
         platform(*engine, cluster, nodes, used, second) {}
 
-  void fire(Event event) { handler->on_event(event); }
+  void fire(KernelEvent event) { handler->on_event(event); }
 
   void comm_ended(Comm& comm) {
     ended.push_back(&comm);
@@ -102,13 +102,13 @@ struct SimGridKernel::State {
   std::vector<Comm*> ended, free;
 
   /// The one that the static signals of SimGrid mean.
-  static State* live;
+  static Impl* live;
   static void connect_signals();
 };
 
-SimGridKernel::State* SimGridKernel::State::live = nullptr;
+SimGridKernel::Impl* SimGridKernel::Impl::live = nullptr;
 
-void SimGridKernel::State::connect_signals() {
+void SimGridKernel::Impl::connect_signals() {
   // SimGrid's signals belong to the process and outlive its engine.
   static const bool connected = [] {
     compat::on_comm_completion([](void* comm) { live->comm_ended(*static_cast<Comm*>(comm)); });
@@ -120,50 +120,50 @@ void SimGridKernel::State::connect_signals() {
 
 SimGridKernel::SimGridKernel(const Cluster& cluster, std::span<const NodeUse> nodes, const PathClasses& used,
                              Seconds step) {
-  CHECK(State::live == nullptr);
-  state_ = std::make_unique<State>(cluster, nodes, used, step);
-  State::live = state_.get();
-  State::connect_signals();
+  CHECK(Impl::live == nullptr);
+  impl_ = std::make_unique<Impl>(cluster, nodes, used, step);
+  Impl::live = impl_.get();
+  Impl::connect_signals();
 }
 
 SimGridKernel::~SimGridKernel() {
-  state_->release_ended();
-  State::live = nullptr;
+  impl_->release_ended();
+  Impl::live = nullptr;
 }
 
-Seconds SimGridKernel::now() const { return (simgrid::s4u::Engine::get_clock() - state_->origin) * state_->second; }
+Seconds SimGridKernel::now() const { return (simgrid::s4u::Engine::get_clock() - impl_->origin) * impl_->second; }
 
-SimGridKernel::Timer SimGridKernel::set_timer(Seconds date, Event event) {
+SimGridKernel::Timer SimGridKernel::set_timer(Seconds date, KernelEvent event) {
   // The sum may be rounded to just before now, where SimGrid refuses to go.
-  const double clock = std::max(state_->origin + date / state_->second, simgrid::s4u::Engine::get_clock());
-  return compat::KernelTimer::set(clock, [state = state_.get(), event] { state->fire(event); });
+  const double clock = std::max(impl_->origin + date / impl_->second, simgrid::s4u::Engine::get_clock());
+  return compat::KernelTimer::set(clock, [impl = impl_.get(), event] { impl->fire(event); });
 }
 
 void SimGridKernel::cancel(Timer timer) { timer->remove(); }
 
-void SimGridKernel::start_flow(const Flow& flow, Event event) {
+void SimGridKernel::start_flow(const Flow& flow, KernelEvent event) {
   const double size = flow.size.in(unit::byte);
   CHECK(size >= 1.0 && size == std::floor(size), size);
-  if (state_->free.empty()) state_->free.push_back(&state_->comms.emplace_back());
-  State::Comm& slot = *state_->free.back();
-  state_->free.pop_back();
+  if (impl_->free.empty()) impl_->free.push_back(&impl_->comms.emplace_back());
+  Impl::Comm& slot = *impl_->free.back();
+  impl_->free.pop_back();
   slot.event = event;
-  slot.lane_home = &state_->platform.free_lanes(flow.path, flow.from);
+  slot.lane_home = &impl_->platform.free_lanes(flow.path, flow.from);
   CHECK(!slot.lane_home->empty(), flow.path, flow.from);
   slot.lane = slot.lane_home->back();
   slot.lane_home->pop_back();
-  slot.lane->set_cap((flow.cap * state_->second).in(unit::byte));
+  slot.lane->set_cap((flow.cap * impl_->second).in(unit::byte));
   slot.comm = simgrid::s4u::Comm::sendto_init();
   slot.comm->set_payload_size(static_cast<std::uint64_t>(size));  // first: a Comm of no bytes would not start
   slot.comm->set_data(&slot);
   slot.comm->set_source(slot.lane->source());
-  slot.comm->set_destination(state_->platform.destination(flow.path, flow.to));  // starts it
+  slot.comm->set_destination(impl_->platform.destination(flow.path, flow.to));  // starts it
 }
 
 void SimGridKernel::run(EventHandler& handler) {
-  state_->handler = &handler;
-  state_->engine->run();
-  state_->handler = nullptr;
+  impl_->handler = &handler;
+  impl_->engine->run();
+  impl_->handler = nullptr;
 }
 
 }  // namespace orrery::sim

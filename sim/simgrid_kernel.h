@@ -21,7 +21,7 @@ class Timer;
 namespace orrery::sim {
 
 /// What a timer or a flow tells when it ends; the meaning belongs to who started it.
-struct Event {
+struct KernelEvent {
   std::uint32_t kind = 0;
   std::uint32_t index = 0;
 };
@@ -29,7 +29,7 @@ struct Event {
 class EventHandler {
  public:
   virtual ~EventHandler() = default;
-  virtual void on_event(Event event) = 0;
+  virtual void on_event(KernelEvent event) = 0;
 };
 
 /// Bytes on their way from one node to another (or to itself) over the ports of one path class.
@@ -59,19 +59,19 @@ class SimGridKernel {
 
   /// Tells `event` at `date`. The timer is gone once it has fired.
   /// Requires: date >= now().
-  Timer set_timer(Seconds date, Event event);
+  Timer set_timer(Seconds date, KernelEvent event);
   void cancel(Timer timer);
 
   /// Starts a flow now; tells `event` when its last byte has arrived.
   /// Requires: its node was announced with enough flows.
-  void start_flow(const Flow& flow, Event event);
+  void start_flow(const Flow& flow, KernelEvent event);
 
   /// Runs until no timer and no flow is left. Timers and flows may be started before it and by the handler.
   void run(EventHandler& handler);
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace orrery::sim

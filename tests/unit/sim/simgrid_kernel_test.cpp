@@ -27,9 +27,9 @@ const NodeUse kTwoNodes[] = {{.node = 0, .num_flows = 3}, {.node = 1, .num_flows
 /// Remembers when it was told what, in microseconds.
 class Log : public EventHandler {
  public:
-  explicit Log(SimGridKernel& kernel, std::function<void(Event)> reaction = {})
+  explicit Log(SimGridKernel& kernel, std::function<void(KernelEvent)> reaction = {})
       : kernel_(kernel), reaction_(std::move(reaction)) {}
-  void on_event(Event event) override {
+  void on_event(KernelEvent event) override {
     entries.push_back({event.index, kernel_.now().in(unit::microsecond)});
     if (reaction_) reaction_(event);
   }
@@ -42,7 +42,7 @@ class Log : public EventHandler {
 
  private:
   SimGridKernel& kernel_;
-  std::function<void(Event)> reaction_;
+  std::function<void(KernelEvent)> reaction_;
 };
 
 auto entry(std::uint32_t index, double date) { return FieldsAre(index, DoubleNear(date, 1e-9)); }
@@ -63,7 +63,7 @@ TEST(SimGridKernel, FiresTimersInTheOrderOfTheirDates) {
 
 TEST(SimGridKernel, StartsTimersAndFlowsFromItsHandler) {
   SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
-  Log log(kernel, [&](Event event) {
+  Log log(kernel, [&](KernelEvent event) {
     if (event.index == 1) kernel.start_flow(megabyte(bytes_per_second(25e9)), {0, 2});
     if (event.index == 2) kernel.set_timer(kernel.now() + microseconds(5), {0, 3});
   });
@@ -84,7 +84,7 @@ TEST(SimGridKernel, HoldsEachFlowToItsOwnCap) {
 TEST(SimGridKernel, LetsAFlowBeginWhereAnotherJustEnded) {
   SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
   std::uint32_t next = 2;
-  Log log(kernel, [&](Event) {
+  Log log(kernel, [&](KernelEvent) {
     if (next <= 4) kernel.start_flow(megabyte(bytes_per_second(25e9)), {0, next++});
   });
   kernel.start_flow(megabyte(bytes_per_second(25e9)), {0, 1});
