@@ -171,6 +171,9 @@ Calibration calibration_of(const Measurements& measurements) {
                           .repeats = measured.repeats,
                           .source = measured.source});
   }
+  if (measurements.launch > Seconds::zero()) {
+    out.launch_gap = {.value = measurements.launch, .source = "median time from the end of an op to the next"};
+  }
   out.collectives = measurements.collectives;
   out.fits = fitted(out.collectives);
   return out;

@@ -85,7 +85,7 @@ OperatorCurves::OperatorCurves(const Calibration& calibration) {
     const auto per_flop = [&](Flops work) { return point.time.in(unit::second) / work.in(unit::flop); };
     if (const auto* s = std::get_if<GemmShape>(&point.shape)) {
       const auto m = static_cast<double>(s->m), n = static_cast<double>(s->n), k = static_cast<double>(s->k);
-      gemms_[{point.pass, point.dtype}].add({m, n, k}, per_flop(products(m, n, k)));
+      gemms_[point.op][{point.pass, point.dtype}].add({m, n, k}, per_flop(products(m, n, k)));
     } else if (const auto* g = std::get_if<GroupedGemmShape>(&point.shape)) {
       const auto rows = static_cast<double>(g->rows.count), experts = static_cast<double>(g->num_experts);
       const auto n = static_cast<double>(g->n), k = static_cast<double>(g->k);
@@ -104,10 +104,15 @@ OperatorCurves::OperatorCurves(const Calibration& calibration) {
   }
 }
 
-OpTime OperatorCurves::gemm(Pass pass, const GemmShape& s, const Device& device) const {
+OpTime OperatorCurves::gemm(const OpKey& key, const GemmShape& s, const Device& device) const {
+  const Pass pass = measured_pass(key.pass);
   const auto m = static_cast<double>(s.m), n = static_cast<double>(s.n), k = static_cast<double>(s.k);
   bool exact = false;
-  if (const ScatteredCurve* curve = stand_in(gemms_, Kind{pass, s.dtype}, exact)) {
+  const auto own = gemms_.find(name_of(key.op));
+  const ScatteredCurve* curve = own == gemms_.end() ? nullptr : stand_in(own->second, Kind{pass, s.dtype}, exact);
+  const auto plain = gemms_.find("gemm");
+  if (!curve && plain != gemms_.end()) curve = stand_in(plain->second, Kind{pass, s.dtype}, exact);
+  if (curve) {
     const ScatteredCurve::Value per_flop = curve->at({m, n, k});
     return {.time = seconds(per_flop.value * products(m, n, k).in(unit::flop)),
             .extrapolated = !exact || !per_flop.inside};
@@ -124,7 +129,9 @@ OpTime OperatorCurves::grouped_gemm(Pass pass, const GroupedGemmShape& s, const 
   bool exact = false;
   const ScatteredCurve* curve = stand_in(grouped_gemms_, Kind{pass, s.dtype}, exact);
   bool exact_gemm = false;
-  const ScatteredCurve* gemm_curve = curve ? nullptr : stand_in(gemms_, Kind{pass, s.dtype}, exact_gemm);
+  const auto plain = gemms_.find("gemm");
+  const ScatteredCurve* gemm_curve =
+      curve || plain == gemms_.end() ? nullptr : stand_in(plain->second, Kind{pass, s.dtype}, exact_gemm);
   const auto peak = peak_of(device, s.dtype);
   if (!curve && !gemm_curve && !peak) {
     not_calibrated("grouped_gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
@@ -198,7 +205,7 @@ OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const Res
   const Work work = work_of(key, shape, load);
   OpTime time;
   if (const auto* gemm_shape = std::get_if<GemmShape>(&shape)) {
-    time = gemm(pass, *gemm_shape, device);
+    time = gemm(key, *gemm_shape, device);
   } else if (const auto* grouped = std::get_if<GroupedGemmShape>(&shape)) {
     time = grouped_gemm(pass, *grouped, load, device);
   } else if (const auto* attention_shape = std::get_if<AttentionShape>(&shape)) {

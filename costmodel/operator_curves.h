@@ -30,12 +30,13 @@ class OperatorCurves {
   using Kind = std::pair<Pass, DType>;
   using AttentionKind = std::tuple<Pass, DType, bool>;  // causal
 
-  OpTime gemm(Pass pass, const GemmShape& shape, const Device& device) const;
+  OpTime gemm(const OpKey& key, const GemmShape& shape, const Device& device) const;
   OpTime grouped_gemm(Pass pass, const GroupedGemmShape& shape, const ResolvedLoad& load, const Device& device) const;
   OpTime attention(const OpKey& key, const AttentionShape& shape, const Device& device) const;
   OpTime memory_bound(const OpKey& key, Bytes traffic, const Device& device) const;
 
-  std::map<Kind, ScatteredCurve> gemms_;                // seconds per flop over m, n, k
+  /// Seconds per flop over m, n, k: of "gemm", and of ops measured by name because they do more than a product.
+  std::map<std::string, std::map<Kind, ScatteredCurve>, std::less<>> gemms_;
   std::map<Kind, ScatteredCurve> grouped_gemms_;        // over experts, rows of each, n, k
   std::map<AttentionKind, ScatteredCurve> attentions_;  // over batch * heads, sequence, d_qk + d_v
   std::map<std::pair<std::string, Pass>, LinearCurve> memory_bound_;

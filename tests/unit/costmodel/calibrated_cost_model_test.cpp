@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/calibrated_cost_model.h"
+
+#include "tests/conformance/programs.h"
+
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+Cluster cluster_of(DeviceKind kind) {
+  Cluster cluster = testing::small_cluster(1, 2);
+  cluster.groups[0].device.kind = kind;
+  cluster.groups[0].device.peak = {{DType::bf16, 1.0 * unit::teraflops_per_second}};
+  return cluster;
+}
+
+Calibration with_one_gemm(std::int64_t active_ranks) {
+  Calibration calibration;
+  calibration.conditions.active_ranks = active_ranks;
+  calibration.points = {
+      {.op = "gemm", .shape = GemmShape{.m = 8, .n = 8, .k = 8}, .time = microseconds(1), .source = "test"}};
+  return calibration;
+}
+
+OpTime gemm_time(const Cluster& cluster, const Calibration& calibration) {
+  return CalibratedCostModel(cluster, calibration)
+      .compute({.op = OpCode::mlp_fc1}, GemmShape{.m = 8, .n = 8, .k = 8}, {}, DeviceIndex(1));
+}
+
+TEST(CalibratedCostModel, TakesTimesOfTheCalibration) {
+  EXPECT_EQ(gemm_time(cluster_of(DeviceKind::cuda), with_one_gemm(1)).time, microseconds(1));
+  EXPECT_FALSE(gemm_time(cluster_of(DeviceKind::cuda), with_one_gemm(1)).extrapolated);
+}
+
+TEST(CalibratedCostModel, MarksEverythingWhenAnotherNumberOfCpuRanksIsBusy) {
+  EXPECT_FALSE(gemm_time(cluster_of(DeviceKind::cpu), with_one_gemm(2)).extrapolated);
+  EXPECT_TRUE(gemm_time(cluster_of(DeviceKind::cpu), with_one_gemm(4)).extrapolated);
+}
+
+TEST(CalibratedCostModel, OverlapsByTheKindOfDevice) {
+  const OverlapRule gpu = CalibratedCostModel(cluster_of(DeviceKind::cuda), {}).overlap(DeviceIndex(0));
+  EXPECT_EQ(gpu.compute_slowdown, 0.19);
+  EXPECT_EQ(gpu.comm_slowdown, 0.0);
+  const OverlapRule cpu = CalibratedCostModel(cluster_of(DeviceKind::cpu), {}).overlap(DeviceIndex(0));
+  EXPECT_EQ(cpu.compute_slowdown, 1.0);
+  EXPECT_EQ(cpu.comm_slowdown, 1.0);
+}
+
+}  // namespace
+}  // namespace orrery::costmodel

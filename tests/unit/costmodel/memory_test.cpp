@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/memory.h"
+
+#include "base/errors.h"
+#include "costmodel/activation_memory.h"
+#include "program/hf_config.h"
+#include "program/legality.h"
+#include "program/lower.h"
+#include "program/memory_replay.h"
+
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+constexpr MemoryModel kExact{.rho = 1.0, .fragmentation = 0.0, .reserve = {}};
+
+Model model_of(const std::string& file) { return read_model(std::string(ORRERY_SOURCE_DIR) + "/" + file); }
+
+Strategy strategy_of(const Model& model, std::int64_t pp, std::int64_t ep, Schedule schedule,
+                     const std::set<RecomputeModule>& recompute) {
+  Strategy strategy;
+  strategy.pp = pp;
+  strategy.ep = ep;
+  strategy.schedule = schedule;
+  strategy.stages = even_stages(model.num_layers(), pp);
+  for (StageLayout& stage : strategy.stages) stage.recompute = recompute;
+  return strategy;
+}
+
+// The formulas and the program's own tensors know nothing of each other.
+TEST(Memory, AgreesWithTheReplayOfTheProgramToTheByte) {
+  using R = RecomputeModule;
+  const std::vector<std::set<R>> recomputes = {
+      {},       {R::full}, {R::layernorm}, {R::core_attn},      {R::mla_up_proj},
+      {R::mlp}, {R::moe},  {R::moe_act},   {R::shared_experts}, {R::layernorm, R::moe_act, R::mla_up_proj}};
+  int num_compared = 0;
+  for (const char* file :
+       {"catalog/models/deepseek-v3.json", "catalog/models/mixtral-8x7b.json", "catalog/models/qwen3-30b-a3b.json",
+        "tests/data/models/llama3-8b.json", "tests/data/models/qwen1.5-moe-a2.7b.json"}) {
+    const Model model = model_of(file);
+    const BatchShape batch{.seq = 512, .global_batch = 24};
+    for (const std::set<R>& recompute : recomputes) {
+      for (const Schedule schedule : {Schedule::gpipe, Schedule::one_f_one_b}) {
+        for (const std::int64_t ep : {1, 4}) {
+          const Strategy strategy = strategy_of(model, 4, ep, schedule, recompute);
+          if (!violations(model, strategy, batch, 16).empty()) continue;
+          ++num_compared;
+          const StepProgram program = lower(model, strategy, batch, 16);
+          const auto stages = memory_per_stage(model, strategy, batch, program.mesh, kExact);
+          const std::int64_t pairs = model.moe ? batch.seq * model.moe->top_k : 0;
+          for (std::size_t r = 0; r < stages.size(); ++r) {
+            const Bytes replayed = replay_memory(program.classes[r], static_cast<double>(pairs)).bytes;
+            EXPECT_EQ(stages[r].activations + stages[r].transients, replayed)
+                << file << " stage " << r << " ep " << ep << " schedule " << name_of(schedule) << " recompute "
+                << (recompute.empty() ? "none" : name_of(*recompute.begin()));
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(num_compared, 100);
+}
+
+// Goldens of docs/design/memory.md: MLA 201,344 and MoE 255,232 bytes per token and layer of DeepSeek-V3, to which the
+// program adds the probabilities that travel with the rows (8 x 4 bytes); MLA up-projection recompute leaves 70,272.
+TEST(ActivationMemory, GivesThePublishedBytesPerTokenOfDeepSeekV3) {
+  const Model model = model_of("catalog/models/deepseek-v3.json");
+  Strategy strategy;
+  strategy.ep = 8;
+  const double none = layer_activations(model, strategy, LayerKind::moe, {}, 1.0).saved;
+  EXPECT_EQ(none, 201344.0 + 255232.0 + 32.0);
+  const double recomputed =
+      layer_activations(model, strategy, LayerKind::moe, {RecomputeModule::mla_up_proj}, 1.0).saved;
+  EXPECT_EQ(recomputed, 70272.0 + 255232.0 + 32.0);
+  const double full = layer_activations(model, strategy, LayerKind::moe, {RecomputeModule::full}, 1.0).saved;
+  EXPECT_EQ(full, 2.0 * 7168.0);
+}
+
+TEST(ActivationMemory, GrowsWithTheRowsThatArrive) {
+  const Model model = model_of("catalog/models/deepseek-v3.json");
+  Strategy strategy;
+  strategy.ep = 8;
+  const auto saved = [&](double rho) { return layer_activations(model, strategy, LayerKind::moe, {}, rho).saved; };
+  EXPECT_EQ(saved(1.5) - saved(1.0), 0.5 * 8 * (2 * 7168 + 4 + 6 * 2048));
+}
+
+TEST(Memory, CountsStatesAsTheirFormulas) {
+  // One rank: 18 bytes for each parameter. ZeRO-1 on 8 ranks: 6 + 12 / 8 for dense ones, 6 + 12 / 2 for experts.
+  const Model model = model_of("catalog/models/mixtral-8x7b.json");
+  const double experts = 32.0 * 8 * 3 * 4096 * 14336, all = 46702792704.0;
+  Strategy strategy = strategy_of(model, 1, 1, Schedule::one_f_one_b, {});
+  const BatchShape batch{.seq = 4096, .global_batch = 8};
+  const auto one = memory_per_stage(model, strategy, batch, Mesh(strategy, 1), kExact);
+  EXPECT_EQ(one[0].states(), bytes(18.0 * all));
+  strategy.ep = 4;
+  strategy.zero_dense = strategy.zero_expert = 1;
+  const auto eight = memory_per_stage(model, strategy, batch, Mesh(strategy, 8), kExact);
+  EXPECT_EQ(eight[0].states(), bytes((6.0 + 12.0 / 8) * (all - experts) + (6.0 + 12.0 / 2) * experts / 4));
+}
+
+TEST(Memory, CountsRouterBiasesAsBuffersWithoutStates) {
+  const Model model = model_of("catalog/models/deepseek-v3.json");
+  Strategy strategy = strategy_of(model, 1, 1, Schedule::one_f_one_b, {});
+  const auto one = memory_per_stage(model, strategy, {.seq = 1, .global_batch = 1}, Mesh(strategy, 1), kExact);
+  EXPECT_EQ(one[0].weights, bytes(2.0 * 671026404352.0 + 4.0 * 14848.0));
+}
+
+TEST(Memory, KeepsAsManyMicroBatchesAsTheScheduleNeeds) {
+  const PipelineShape shape{.num_ranks = 4, .chunks_per_rank = 1, .num_micro_batches = 8};
+  EXPECT_EQ(micro_batches_in_flight(Schedule::gpipe, shape, 1), 8);
+  EXPECT_EQ(micro_batches_in_flight(Schedule::one_f_one_b, shape, 0), 4);
+  EXPECT_EQ(micro_batches_in_flight(Schedule::one_f_one_b, shape, 3), 1);
+  EXPECT_EQ(micro_batches_in_flight(Schedule::one_f_one_b, {.num_ranks = 8, .num_micro_batches = 2}, 0), 2);
+}
+
+TEST(Memory, AddsWhatAGpuTakesBesides) {
+  const Model model = model_of("tests/data/models/llama3-8b.json");
+  const Strategy strategy = strategy_of(model, 2, 1, Schedule::one_f_one_b, {});
+  const BatchShape batch{.seq = 4096, .global_batch = 16};
+  const auto exact = memory_per_stage(model, strategy, batch, Mesh(strategy, 8), kExact);
+  const auto gpu = memory_per_stage(model, strategy, batch, Mesh(strategy, 8), {});
+  EXPECT_NEAR(gpu[0].total() / (1.04 * exact[0].total() + gib(2)), 1.0, 1e-12);
+  EXPECT_EQ(exact[0].communication, bytes(4096.0 * 4096 * 2));  // one neighbour
+  EXPECT_EQ(fullest(gpu), std::max(gpu[0].total(), gpu[1].total()));
+  Device cpu;
+  cpu.kind = DeviceKind::cpu;
+  EXPECT_EQ(MemoryModel::of(cpu).fragmentation, 0.0);
+  EXPECT_EQ(MemoryModel::of(cpu).reserve, Bytes::zero());
+}
+
+TEST(Memory, SaysWhichStageDoesNotFit) {
+  Device device;
+  device.name = "d";
+  device.memory = gib(80);
+  std::vector<MemoryByCause> stages(2);
+  stages[0].weights = gib(70);
+  stages[1].activations = gib(79);
+  EXPECT_FALSE(why_it_does_not_fit(stages, device));
+  stages[1].weights = gib(12.2);
+  EXPECT_EQ(*why_it_does_not_fit(stages, device), "stage 1 needs 91.2 GiB, device has 80.0 GiB");
+  device.memory.reset();
+  try {
+    why_it_does_not_fit(stages, device);
+    FAIL() << "an unknown memory was taken for one";
+  } catch (const ConfigError& error) {
+    EXPECT_STREQ(error.what(), "device \"d\": memory is unknown (null): expected a size, to say what fits");
+  }
+}
+
+TEST(Memory, GivesThePeakOfALoweredProgram) {
+  const Model model = model_of("tests/data/models/llama3-8b.json");
+  const Strategy strategy = strategy_of(model, 2, 1, Schedule::one_f_one_b, {});
+  const BatchShape batch{.seq = 512, .global_batch = 16};
+  const StepProgram program = lower(model, strategy, batch, 8);
+  Bytes largest;
+  for (const MemoryByCause& stage : memory_per_stage(model, strategy, batch, program.mesh, kExact)) {
+    largest = std::max(largest, stage.total() - stage.communication);
+  }
+  EXPECT_EQ(peak_memory(program), largest);
+}
+
+}  // namespace
+}  // namespace orrery::costmodel
