@@ -73,11 +73,13 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   std::optional<EnergyMeter> meter;
   if (process.rank() == 0) meter.emplace();
   Joules before;
+  Seconds elapsed;
   for (std::int64_t step = 0; step < request.settings.num_steps; ++step) {
     const RankRuntime::Step done = runtime.run_step();
     out.write(done.record);
+    elapsed += done.record.time;
     if (const auto energy = meter ? meter->read() : std::nullopt) {
-      out.write(PowerSample{.rank = 0, .time = done.record.time, .power = (*energy - before) / done.record.time});
+      out.write(PowerSample{.rank = 0, .time = elapsed, .power = (*energy - before) / done.record.time});
       before = *energy;
     }
     if (request.steps_only) continue;
