@@ -13,8 +13,9 @@
 
 namespace orrery {
 
-/// Time of one op at one shape. `op` is "gemm", "grouped_gemm", "attention", "memory", or the dotted name of a
-/// memory-bound op ("attn.norm", "moe.permute", "adamw.dense", ...) when it was measured on its own.
+/// Time of one op at one shape. `op` is "gemm", "grouped_gemm", "attention", "memory", or the dotted name of an op that
+/// was measured on its own: memory-bound ones ("attn.norm", "moe.permute", "adamw.dense", ...) and the router, a GEMM
+/// with a choice behind it.
 struct OpMeasurement {
   std::string op;
   Pass pass = Pass::fwd;
@@ -50,6 +51,7 @@ struct Measurements {
   MeasurementConditions conditions;
   std::vector<OpMeasurement> ops;
   std::vector<CollectiveMeasurement> collectives;
+  Seconds launch;  // from the end of an op to the begin of the next; zero: not measured
 };
 
 }  // namespace orrery
