@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 namespace orrery::costmodel {
@@ -100,18 +101,43 @@ class Estimator {
   }
 
   Seconds exchange(const ExchangeShape& shape) {
-    const RoutingMatrix matrix = balanced_routing(strategy_.ep, model_.moe->num_experts, shape.rows.count);
-    return noted(cost_.exchange(shape, matrix, members(Group::ep)));
+    // All exchanges of a plan route the same pairs.
+    if (!routing_) routing_ = balanced_routing(strategy_.ep, model_.moe->num_experts, shape.rows.count);
+    return noted(cost_.exchange(shape, *routing_, members(Group::ep)));
   }
 
-  /// Adds the ops of a block to the forward and the backward of a stage.
-  void add(const std::vector<LayerOp>& ops, double times, StageEstimate& stage) {
+  /// What a block does for one micro-batch: compute takes the same on every stage, exchanges depend on where it is.
+  struct BlockTimes {
+    Seconds forward, backward;
+    std::vector<LayerOp> exchanges;
+  };
+
+  BlockTimes block_times(const std::vector<LayerOp>& ops) {
+    BlockTimes block;
     for (const LayerOp& op : ops) {
-      const auto* shape = std::get_if<ExchangeShape>(&op.shape);
-      const Seconds time = times * (shape ? exchange(*shape) : compute(op.op, op.pass, op.shape));
-      (op.pass == Pass::fwd ? stage.forward : stage.backward) += time;
-      if (shape) stage.exchanges += time;
+      if (std::holds_alternative<ExchangeShape>(op.shape)) {
+        block.exchanges.push_back(op);
+      } else {
+        (op.pass == Pass::fwd ? block.forward : block.backward) += compute(op.op, op.pass, op.shape);
+      }
     }
+    return block;
+  }
+
+  void add(const BlockTimes& block, double times, StageEstimate& stage) {
+    stage.forward += times * block.forward;
+    stage.backward += times * block.backward;
+    for (const LayerOp& op : block.exchanges) {
+      const Seconds time = times * exchange(std::get<ExchangeShape>(op.shape));
+      (op.pass == Pass::fwd ? stage.forward : stage.backward) += time;
+      stage.exchanges += time;
+    }
+  }
+
+  const BlockTimes& layer_times(LayerKind kind, const std::set<RecomputeModule>& recompute) {
+    const auto [found, is_new] = layer_times_.try_emplace({kind, recompute});
+    if (is_new) found->second = block_times(layer_ops(model_, strategy_, batch_, kind, recompute));
+    return found->second;
   }
 
   StageEstimate estimate(const StageLayout& layout) {
@@ -123,10 +149,10 @@ class Estimator {
     }
     for (const auto& [kind, count] : num_layers) {
       const std::set<RecomputeModule> modules = kind.second ? layout.recompute : std::set<RecomputeModule>{};
-      add(layer_ops(model_, strategy_, batch_, kind.first, modules), static_cast<double>(count), stage);
+      add(layer_times(kind.first, modules), static_cast<double>(count), stage);
     }
-    if (layout.embedding) add(embedding_ops(model_, strategy_, batch_), 1.0, stage);
-    if (layout.head) add(head_ops(model_, strategy_, batch_), 1.0, stage);
+    if (layout.embedding) add(block_times(embedding_ops(model_, strategy_, batch_)), 1.0, stage);
+    if (layout.head) add(block_times(head_ops(model_, strategy_, batch_)), 1.0, stage);
     add_step_end(layout, stage);
     return stage;
   }
@@ -182,6 +208,8 @@ class Estimator {
   const CostModel& cost_;
   std::span<const DeviceIndex> device_of_rank_;
   RankId rank_;
+  std::optional<RoutingMatrix> routing_;
+  std::map<std::pair<LayerKind, std::set<RecomputeModule>>, BlockTimes> layer_times_;
   ClosedEstimate out_;
 };
 
