@@ -44,7 +44,8 @@ std::optional<Sourced<Q>> sourced(const JsonObject& in, std::string_view key) {
 OpShape read_shape(const std::string& op, DType dtype, const JsonObject& in) {
   const auto count = [&](std::string_view key) { return in.required(key).integer(kCount); };
   // The router stands under its own name, but it has the shape of its product.
-  if (op == "gemm" || op == name_of(OpCode::moe_router)) return GemmShape{.m = count("m"), .n = count("n"), .k = count("k"), .dtype = dtype};
+  if (op == "gemm" || op == name_of(OpCode::moe_router))
+    return GemmShape{.m = count("m"), .n = count("n"), .k = count("k"), .dtype = dtype};
   if (op == "grouped_gemm") {
     const std::int64_t num_groups = count("num_groups");
     return GroupedGemmShape{.rows = {.kind = Rows::Kind::received, .count = num_groups * count("m_per_group")},

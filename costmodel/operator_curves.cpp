@@ -104,15 +104,20 @@ OperatorCurves::OperatorCurves(const Calibration& calibration) {
   }
 }
 
+const ScatteredCurve* OperatorCurves::gemm_curve(std::string_view op, const Kind& kind, bool& exact) const {
+  for (const std::string_view name : {op, std::string_view("gemm")}) {
+    const auto found = gemms_.find(name);
+    const ScatteredCurve* curve = found == gemms_.end() ? nullptr : stand_in(found->second, kind, exact);
+    if (curve) return curve;
+  }
+  return nullptr;
+}
+
 OpTime OperatorCurves::gemm(const OpKey& key, const GemmShape& s, const Device& device) const {
   const Pass pass = measured_pass(key.pass);
   const auto m = static_cast<double>(s.m), n = static_cast<double>(s.n), k = static_cast<double>(s.k);
   bool exact = false;
-  const auto own = gemms_.find(name_of(key.op));
-  const ScatteredCurve* curve = own == gemms_.end() ? nullptr : stand_in(own->second, Kind{pass, s.dtype}, exact);
-  const auto plain = gemms_.find("gemm");
-  if (!curve && plain != gemms_.end()) curve = stand_in(plain->second, Kind{pass, s.dtype}, exact);
-  if (curve) {
+  if (const ScatteredCurve* curve = gemm_curve(name_of(key.op), {pass, s.dtype}, exact)) {
     const ScatteredCurve::Value per_flop = curve->at({m, n, k});
     return {.time = seconds(per_flop.value * products(m, n, k).in(unit::flop)),
             .extrapolated = !exact || !per_flop.inside};
@@ -129,20 +134,18 @@ OpTime OperatorCurves::grouped_gemm(Pass pass, const GroupedGemmShape& s, const 
   bool exact = false;
   const ScatteredCurve* curve = stand_in(grouped_gemms_, Kind{pass, s.dtype}, exact);
   bool exact_gemm = false;
-  const auto plain = gemms_.find("gemm");
-  const ScatteredCurve* gemm_curve =
-      curve || plain == gemms_.end() ? nullptr : stand_in(plain->second, Kind{pass, s.dtype}, exact_gemm);
+  const ScatteredCurve* product = curve ? nullptr : gemm_curve("gemm", {pass, s.dtype}, exact_gemm);
   const auto peak = peak_of(device, s.dtype);
-  if (!curve && !gemm_curve && !peak) {
+  if (!curve && !product && !peak) {
     not_calibrated("grouped_gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
   }
   OpTime total{.time = {}, .extrapolated = !exact};
   const auto add_expert = [&](double rows) -> Seconds {
     const Flops work = products(rows, n, k);
     const double measured_rows = std::max(rows, 1.0);  // a table has no point below one row
-    if (!curve && !gemm_curve) return work / (grouped_fraction(pass) * *peak);
+    if (!curve && !product) return work / (grouped_fraction(pass) * *peak);
     const ScatteredCurve::Value per_flop =
-        curve ? curve->at({experts, measured_rows, n, k}) : gemm_curve->at({measured_rows, n, k});
+        curve ? curve->at({experts, measured_rows, n, k}) : product->at({measured_rows, n, k});
     total.extrapolated = total.extrapolated || !per_flop.inside;
     return seconds(per_flop.value * work.in(unit::flop));
   };

@@ -12,6 +12,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -30,6 +31,8 @@ class OperatorCurves {
   using Kind = std::pair<Pass, DType>;
   using AttentionKind = std::tuple<Pass, DType, bool>;  // causal
 
+  /// The curve of `op` by its own name, else that of all products; null: there is none.
+  const ScatteredCurve* gemm_curve(std::string_view op, const Kind& kind, bool& exact) const;
   OpTime gemm(const OpKey& key, const GemmShape& shape, const Device& device) const;
   OpTime grouped_gemm(Pass pass, const GroupedGemmShape& shape, const ResolvedLoad& load, const Device& device) const;
   OpTime attention(const OpKey& key, const AttentionShape& shape, const Device& device) const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The process of one CPU rank. Nobody starts it by hand: `launch` does, and passes its seat in the environment.
 #include "base/errors.h"
+#include "executor/calibration/calibration_task.h"
 #include "executor/launch/rank_main.h"
 #include "executor/runtime/execution.h"
 
@@ -13,8 +14,11 @@ int main(int argc, char** argv) {
   return run_rank([&](RankProcess& process) {
     if (verb == "execute") {
       execute_rank(process, read_execution_request(argv[2]));
+    } else if (verb == "calibrate") {
+      calibrate_rank(process, read_calibration_task(argv[2]));
     } else {
-      throw ConfigError("orrery-rank: expected `execute REQUEST`", "it is started by `orrery execute`");
+      throw ConfigError("orrery-rank: expected `execute REQUEST` or `calibrate TASK`",
+                        "it is started by `orrery execute` and `orrery calibrate`");
     }
   });
 }

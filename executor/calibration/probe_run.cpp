@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/calibration/probe_run.h"
+
+#include "base/check.h"
+#include "base/rng.h"
+#include "executor/runtime/rank_runtime.h"
+#include "program/lower.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <tuple>
+#include <utility>
+
+namespace orrery::executor {
+namespace {
+
+constexpr int kMaxSteps = 20;  // more would not change a median
+
+double seconds_since(Instant start) { return std::chrono::duration<double>(now() - start).count(); }
+
+/// Gives every expert of the micro-batch the same number of rows, in random order of the tokens.
+void balance(const OpCall& call) {
+  const MoeBlock& moe = *call.rank.model().moe;
+  const std::span<std::uint8_t> choices = call.elements<std::uint8_t>(TensorRole::choices);
+  const std::size_t num_tokens = choices.size() / static_cast<std::size_t>(moe.num_experts);
+  std::vector<std::int64_t> order(num_tokens);
+  std::iota(order.begin(), order.end(), 0);
+  const CounterRng rng(1, static_cast<std::uint64_t>(call.op.key.layer));
+  for (std::size_t i = num_tokens; i-- > 1;) std::swap(order[i], order[rng.below(i, i + 1)]);
+
+  const auto top_k = static_cast<std::size_t>(moe.top_k);
+  std::vector<std::int32_t> chosen(num_tokens * top_k);
+  RoutedBatch& routed = call.routed();
+  std::fill(routed.send_counts.begin(), routed.send_counts.end(), 0);
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    const std::int64_t expert = (order[i / top_k] * moe.top_k + static_cast<std::int64_t>(i % top_k)) % moe.num_experts;
+    chosen[i] = static_cast<std::int32_t>(expert);
+    ++routed.send_counts[static_cast<std::size_t>(expert)];
+  }
+  write_choices(chosen, moe.num_experts, moe.top_k, choices);
+}
+
+/// Name and nccl-tests' size of a communication among `ranks`.
+std::pair<std::string, std::int64_t> named_collective(const OpShape& shape, std::int64_t ranks) {
+  if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
+    return {"all_to_all", exchange->rows.count * exchange->row_bytes + ranks * exchange->count_bytes};
+  }
+  const CollectiveShape& collective = std::get<CollectiveShape>(shape);
+  switch (collective.kind) {
+    case CollectiveKind::all_reduce:
+      return {"all_reduce", collective.bytes};
+    case CollectiveKind::reduce_scatter:
+      return {"reduce_scatter", collective.bytes};
+    case CollectiveKind::all_gather:
+      return {"all_gather", collective.bytes};
+  }
+  CHECK(false, static_cast<int>(collective.kind));
+}
+
+class Collector {
+ public:
+  Collector(const Probe& probe, const RankState& rank) : probe_(probe), rank_(rank) {
+    for (const Op& op : rank.rank_class.ops) shapes_[op.key] = op.shape;
+  }
+
+  void add(std::span<const Span> spans) {
+    for (std::size_t i = 0; i < spans.size(); ++i) {
+      const Span& span = spans[i];
+      if (!is_measured(probe_, span.key.pass)) continue;
+      const ShapeId shape = shapes_.at(span.key);
+      if (span.queue != Queue::compute) {
+        add_collective(span, shape);
+        continue;
+      }
+      const Pass pass = span.key.pass == Pass::rec ? Pass::fwd : span.key.pass;
+      ops_[{span.key.op, pass, shape}].push_back(span.duration().in(unit::second));
+      // Behind a router the observer has replaced its choice.
+      const bool has_next = i + 1 < spans.size() && spans[i + 1].queue == Queue::compute;
+      if (has_next && span.key.op != OpCode::moe_router)
+        gaps_.push_back((spans[i + 1].ready - span.end).in(unit::second));
+    }
+  }
+
+  RankSamples samples() const {
+    RankSamples out;
+    for (const auto& [place, times] : ops_) {
+      const auto& [op, pass, shape] = place;
+      out.ops.push_back({.op = op, .pass = pass, .shape = shape, .seconds = times});
+    }
+    for (const auto& [place, times] : collectives_) {
+      const auto& [op, ranks, size] = place;
+      out.collectives.push_back({.op = op, .ranks = ranks, .bytes = size, .seconds = times});
+    }
+    out.gaps = gaps_;
+    return out;
+  }
+
+ private:
+  /// A collective takes from when its last member came to it, which all members tell each other now.
+  void add_collective(const Span& span, ShapeId shape) {
+    Communicator& group = rank_.groups.of(span.queue);
+    if (group.size() == 1) return;
+    const double ready = span.ready.in(unit::second);
+    std::vector<double> all(static_cast<std::size_t>(group.size()));
+    group.all_gather(std::as_bytes(std::span(&ready, 1)), std::as_writable_bytes(std::span(all)), "calibration");
+    const auto [op, size] = named_collective(rank_.program.shapes[shape], group.size());
+    const double last = *std::max_element(all.begin(), all.end());
+    collectives_[{op, group.size(), size}].push_back(span.end.in(unit::second)-last);
+  }
+
+  const Probe& probe_;
+  const RankState& rank_;
+  std::map<OpKey, ShapeId> shapes_;
+  std::map<std::tuple<OpCode, Pass, ShapeId>, std::vector<double>> ops_;
+  std::map<std::tuple<std::string, std::int64_t, std::int64_t>, std::vector<double>> collectives_;
+  std::vector<double> gaps_;
+};
+
+/// Whether rank 0 still has time; all ranks must agree.
+bool go_on(Communicator& world, Instant start, Seconds max_time, int done) {
+  // The next step takes about as long as those before it.
+  std::byte more{seconds_since(start) * (1.0 + 1.0 / done) < max_time.in(unit::second)};
+  world.broadcast(std::span(&more, 1), 0, "calibration");
+  return static_cast<bool>(more);
+}
+
+}  // namespace
+
+RankSamples run_probe(ShmEndpoint& endpoint, const Probe& probe, Seconds max_time, const std::string& gemm) {
+  const StepProgram program = lower(probe.model, probe.strategy, probe.batch, endpoint.size());
+  TrainingSettings settings;
+  settings.gemm = gemm;
+  const Instant start = now();
+  RankRuntime runtime(program, RankId(endpoint.rank()), endpoint, settings);
+  runtime.observe([](const OpCall& call) {
+    if (call.op.key.op == OpCode::moe_router && call.is_forward()) balance(call);
+  });
+  runtime.run_step();
+  Collector collector(probe, runtime.state());
+  int done = 1;
+  do {
+    collector.add(runtime.run_step().spans);
+    ++done;
+  } while (done <= kMaxSteps && go_on(runtime.state().groups.world(), start, max_time, done));
+  return collector.samples();
+}
+
+}  // namespace orrery::executor

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Puts together what ranks measured in different probes: all samples of one op at one shape, or of one collective at
+// one size, make one point.
+#pragma once
+
+#include "executor/calibration/rank_samples.h"
+#include "program/step_program.h"
+#include "traces/measurements.h"
+
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+namespace orrery::executor {
+
+/// The name under which an op's time stands in a calibration: "gemm", "grouped_gemm", "attention", or its own, for ops
+/// limited by memory and for the router, which is a product with a choice behind it.
+std::string point_name(OpCode op, const OpShape& shape);
+
+class SampleTable {
+ public:
+  /// Adds what one rank measured in `program`.
+  void add(const StepProgram& program, const RankSamples& samples);
+  /// Adds what one rank measured without a program.
+  void add_collectives(const RankSamples& samples);
+
+  /// Appends the medians over ranks and repeats, in a fixed order, and the time between ops.
+  void write_to(Measurements& out) const;
+
+ private:
+  std::map<std::tuple<std::string, Pass, DType, OpShape>, std::vector<double>> ops_;
+  std::map<std::tuple<std::string, std::int64_t, std::int64_t>, std::vector<double>> collectives_;
+  std::vector<double> gaps_;
+};
+
+}  // namespace orrery::executor
