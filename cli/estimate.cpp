@@ -40,11 +40,7 @@ int predict(const PredictOptions& options, const std::string& title, const MakeI
   add_workload(report, plan);
   add_strategy(report, plan);
   add_trace(report, plan, trace);
-  const Device& device = plan.cluster.groups.front().device;
-  add_memory(report,
-             costmodel::fullest(costmodel::memory_per_stage(plan.model, plan.strategy, plan.batch, program.mesh,
-                                                            costmodel::MemoryModel::of(device))),
-             device);
+  add_memory(report, costmodel::fullest(memory_of(plan)), plan.cluster.groups.front().device);
   print(report, options.common.json);
   return kSuccess;
 }

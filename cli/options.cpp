@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/options.h"
 
+#include "program/dtype.h"
+
+#include <map>
+
 #include <CLI/CLI.hpp>
 
 namespace orrery::cli {
@@ -20,6 +24,11 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
 void add_model_options(CLI::App& command, InputOptions& options) {
   command.add_option("--ignore-key", options.ignored_keys, "a key of config.json to ignore; may be repeated")
       ->allow_extra_args(false);
+}
+
+void add_precision_option(CLI::App& command, std::optional<DType>& precision, const std::string& otherwise) {
+  command.add_option("--precision", precision, "of weights and activations: f32 or bf16 (default: " + otherwise + ")")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, DType>{{"f32", DType::f32}, {"bf16", DType::bf16}}));
 }
 
 void add_workload_options(CLI::App& command, WorkloadOptions& options, bool optional) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace CLI {
@@ -30,6 +31,9 @@ void add_common_options(CLI::App& command, CommonOptions& options);
 
 /// For verbs that read a config.json: --ignore-key.
 void add_model_options(CLI::App& command, InputOptions& options);
+
+/// --precision, f32 or bf16. `otherwise` says what holds without it.
+void add_precision_option(CLI::App& command, std::optional<DType>& precision, const std::string& otherwise);
 
 /// The work of one step: --sequence, --global-batch, --load.
 struct WorkloadOptions {

@@ -36,6 +36,7 @@ int make_plan(const PlanOptions& options) {
                                  {.seq = options.workload.sequence, .global_batch = options.workload.global_batch},
                                  parse_load(options.workload.load));
   }
+  if (base.cluster.groups.front().device.kind == DeviceKind::cpu) base.strategy.precision = DType::f32;
   if (!options.strategy.empty()) base.strategy = read_strategy(options.strategy, base.model);
   if (options.precision) base.strategy.precision = *options.precision;
 
@@ -62,8 +63,7 @@ Verb add_plan(CLI::App& app) {
                       "calibration/1, or its name; else the catalog's for these devices");
   command->add_option("--strategy", options->strategy,
                       "strategy/1 with what is not searched; the stages that it lists are tried as well");
-  command->add_option("--precision", options->precision, "of weights and activations (default: of the strategy, bf16)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, DType>{{"f32", DType::f32}, {"bf16", DType::bf16}}));
+  add_precision_option(*command, options->precision, "the strategy's; without one bf16, on CPUs f32");
   command->add_option("--out", options->out, "write the best plan to this file (plan/1)");
   command->add_option("--top", options->top, "plans in the table")->capture_default_str()->check(CLI::Range(1, 32));
   command->add_flag("--no-simulation", options->no_simulation, "rank by the analytic interpreter alone");

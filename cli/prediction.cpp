@@ -38,6 +38,11 @@ std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, cons
   return std::make_shared<costmodel::CalibratedCostModel>(plan.cluster, calibration);
 }
 
+std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan) {
+  return costmodel::memory_per_stage(plan.model, plan.strategy, plan.batch, Mesh(plan.strategy, plan.num_ranks()),
+                                     costmodel::MemoryModel::of(plan.cluster.groups.front().device));
+}
+
 StepProgram lower(const Plan& plan) { return lower(plan.model, plan.strategy, plan.batch, plan.num_ranks()); }
 
 Trace run(const Interpreter& interpreter, const StepProgram& program, const RunInput& input,

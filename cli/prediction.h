@@ -5,12 +5,14 @@
 
 #include "cli/inputs.h"
 #include "costmodel/cost_model.h"
+#include "costmodel/memory.h"
 #include "planner/search.h"
 #include "program/plan.h"
 #include "traces/interpreter.h"
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace orrery::cli {
 
@@ -22,6 +24,9 @@ Plan plan_without_strategy(Loaded<Model> model, Loaded<Cluster> cluster, Source 
 Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::SearchResult& result);
 
 std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, const costmodel::Calibration& calibration);
+
+/// Memory of the ranks of every stage, on the plan's devices.
+std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan);
 
 /// The program of a plan. Requires: a plan that was read, or whose strategy is legal.
 StepProgram lower(const Plan& plan);

@@ -74,8 +74,14 @@ std::string text_of(const Table& table) {
 
 }  // namespace
 
-Value::Value(double x) : json_(x), text_(fmt::format("{:.4g}", x)) {
-  if (!std::isfinite(x)) *this = unknown();
+Value::Value(double x) : json_(x) {
+  if (!std::isfinite(x)) {
+    *this = unknown();
+  } else if (std::abs(x) >= 1000.0) {
+    text_ = with_separators(std::llround(x));
+  } else {
+    text_ = fmt::format("{:.4g}", x);
+  }
 }
 
 Value Value::count(std::int64_t x) { return {Json(x), with_separators(x)}; }
@@ -83,6 +89,11 @@ Value Value::count(std::int64_t x) { return {Json(x), with_separators(x)}; }
 Value Value::percent(double ratio) {
   if (!std::isfinite(ratio)) return unknown();
   return {Json(ratio), fmt::format("{:.1f} %", 100.0 * ratio)};
+}
+
+Value Value::error(double error) {
+  if (!std::isfinite(error)) return unknown("-");
+  return {Json(error), fmt::format("{:+.1f} %", 100.0 * error)};
 }
 
 Value Value::unknown(std::string text) { return {Json(), std::move(text)}; }
@@ -139,6 +150,7 @@ std::string Report::text() const {
       text += std::get<Section>(item).report.front().text();
     }
   }
+  if (!notes_.empty() && !text.empty()) text += '\n';
   for (const std::string& sentence : notes_) text += fmt::format("  note: {}\n", sentence);
   return text;
 }

@@ -36,6 +36,8 @@ class Value {
 
   /// A ratio, as per cent for people.
   static Value percent(double ratio);
+  /// A relative error, as per cent with its sign for people; null and a dash where there is none.
+  static Value error(double error);
   /// null, and a word for people.
   static Value unknown(std::string text = "unknown");
 

@@ -27,6 +27,11 @@ std::optional<FlopsPerSecond> peak_rate(const Plan& plan) {
 
 }  // namespace
 
+Value energy_of(const TraceSummary& summary) {
+  if (summary.energy) return *summary.energy;
+  return Value::unknown(summary.interpreter == "cpu" ? "no counter" : "not predicted");
+}
+
 void add_model(Report& report, const Model& model) {
   const ParameterCounts counts = parameter_counts(model);
   report.fact("model", "model", model.name)
@@ -91,7 +96,7 @@ void add_trace(Report& report, const Plan& plan, const Trace& trace) {
   report.fact("interpreter", "interpreter", trace.header.interpreter);
   add_step_time(report, plan, summary.step_time);
   report.fact("utilisation", "compute queue at work", Value::percent(compute_utilisation(trace)))
-      .fact("energy", "energy of a step", summary.energy ? Value(*summary.energy) : Value::unknown("no counter"));
+      .fact("energy", "energy of a step", energy_of(summary));
   add_model_notes(report, plan.model);
   note_extrapolated(report, trace.header.extrapolated);
   for (const std::string& sentence : trace.header.notes) report.note(sentence);

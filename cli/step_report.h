@@ -4,6 +4,7 @@
 
 #include "cli/report.h"
 #include "program/plan.h"
+#include "traces/summary.h"
 #include "traces/trace.h"
 
 #include <string>
@@ -31,6 +32,9 @@ void add_trace(Report& report, const Plan& plan, const Trace& trace);
 
 /// Peak memory of the fullest rank beside what the device has.
 void add_memory(Report& report, Bytes peak, const Device& device);
+
+/// Energy of a step; without one "no counter" where it could have been measured.
+Value energy_of(const TraceSummary& summary);
 
 /// Mean fraction of the step in which the compute queue of a rank works, over the ranks with spans.
 double compute_utilisation(const Trace& trace);

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The glue of calibration: the executor measures, the cost model fits, and neither knows the other. For `calibrate`
+// and `demo`.
+#pragma once
+
+#include "base/units.h"
+#include "cli/report.h"
+#include "costmodel/calibration.h"
+#include "program/plan.h"
+
+#include <cstdint>
+#include <filesystem>
+
+namespace orrery::cli {
+
+struct MachineCalibration {
+  costmodel::Calibration calibration;
+  Cluster cluster;
+};
+
+/// Measures this machine with `num_ranks` CPU ranks for about `max_time`: the shapes that plans of `model` have, then
+/// general ones. Progress goes to stderr. Throws: BackendError if ranks cannot be started or fail.
+MachineCalibration calibrate_this_machine(const Source& source, const Model& model, const BatchShape& batch,
+                                          DType precision, std::int64_t num_ranks, Seconds max_time);
+
+/// What was measured, and under which conditions.
+Report calibration_report(const MachineCalibration& machine);
+
+/// Writes calibration/1 and cluster/1. Throws: BackendError if one cannot be written.
+void write_calibration(const MachineCalibration& machine, const std::filesystem::path& calibration,
+                       const std::filesystem::path& cluster);
+
+}  // namespace orrery::cli

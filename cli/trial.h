@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan put to the test: predicted by both interpreters before it runs, then trained, then compared op by op.
+#pragma once
+
+#include "cli/inputs.h"
+#include "cli/report.h"
+#include "executor/runtime/settings.h"
+#include "program/plan.h"
+#include "traces/trace.h"
+
+#include <filesystem>
+#include <vector>
+
+namespace orrery::cli {
+
+struct Trial {
+  Plan plan;
+  Bytes predicted_memory;
+  Trace analytic, simulated, measured;
+};
+
+/// Predicts and trains `plan`, the file at `path`; leaves the three traces beside it.
+/// Throws: what the interpreters throw; BackendError if a trace cannot be written.
+Trial run_trial(const Plan& plan, const Loaded<costmodel::Calibration>& calibration, const std::filesystem::path& path,
+                const executor::TrainingSettings& settings);
+
+/// Predicted beside measured: step time, rate, utilisation, memory, energy, loss.
+Report trials_report(const std::vector<Trial>& trials);
+
+/// Error of each op class, the classes that take longest first.
+Report op_errors_report(const Trial& trial);
+
+}  // namespace orrery::cli
