@@ -5,6 +5,7 @@
 #include "tests/conformance/programs.h"
 
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <vector>
