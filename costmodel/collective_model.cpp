@@ -102,6 +102,7 @@ CollectiveModel::Place CollectiveModel::place_of(std::span<const DeviceIndex> me
     const bool is_slower = place.group && place.widest != PathClass::node && nic_rate(group) < nic_rate(*place.group);
     if (!place.group || is_slower) place.group = &group;
   }
+  CHECK(place.group != nullptr);
   return place;
 }
 
