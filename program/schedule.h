@@ -4,33 +4,53 @@
 #include "program/strategy.h"
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 // In which order a pipeline rank works on its micro-batches. A schedule is only an order of slots; what a slot
-// contains is the lowering's business. A new schedule is one file in program/schedules/, one line in schedule.cpp,
-// one test. Orders: Huang et al. (GPipe); Narayanan et al. (PipeDream-flush, 1F1B).
+// contains is the lowering's business, and how long it takes nobody's here. A new schedule is one file in
+// program/schedules/, one line in schedule.cpp, one test. What each costs: docs/design/schedules.md.
 
 namespace orrery {
 
 struct Slot {
+  /// A backward is both gradients at once; schedules without bubbles split it in two.
   enum class Kind : std::uint8_t { forward, backward, input_grad, weight_grad };
+  /// A whole backward that runs at the same time as the forward whose slot it is in.
+  struct Backward {
+    std::int64_t stage = 0;
+    std::int64_t micro_batch = 0;
+    bool operator==(const Backward&) const = default;
+  };
+
   Kind kind = Kind::forward;
   std::int64_t stage = 0;  // virtual stage
   std::int64_t micro_batch = 0;
+  /// Set only on a forward: whoever leaves it out loses a backward, and the program does not verify.
+  std::optional<Backward> beside = {};
   bool operator==(const Slot&) const = default;
 };
 
 struct PipelineShape {
   std::int64_t num_ranks = 1;          // p
-  std::int64_t chunks_per_rank = 1;    // v
-  std::int64_t num_micro_batches = 1;  // m
+  std::int64_t chunks_per_rank = 1;    // v; there are p v stages
+  std::int64_t num_micro_batches = 1;  // m; those of both directions together in DualPipe
+  /// Interleaved only: micro-batches that pass a chunk before the rank goes on to its next chunk; p when not set.
+  std::optional<std::int64_t> micro_batch_group = {};
 };
 
+/// Why `schedule` has no order for this shape: "expected 2 chunks per rank, got 1". Nothing: it has one.
+std::optional<std::string> order_problem(Schedule schedule, const PipelineShape& shape);
+
+/// Whether `slots_of` knows an order.
+inline bool has_order(Schedule schedule, const PipelineShape& shape) { return !order_problem(schedule, shape); }
+
 /// The slots of pipeline rank `rank`, in order.
-/// Requires: a schedule for which is_lowered(schedule).
+/// Requires: has_order(schedule, shape) and a rank of the shape.
 std::vector<Slot> slots_of(Schedule schedule, const PipelineShape& shape, std::int64_t rank);
 
-/// Whether `slots_of` knows this schedule.
+/// Whether `lower` can make a program of it, which takes more than an order.
 bool is_lowered(Schedule schedule);
 
 }  // namespace orrery

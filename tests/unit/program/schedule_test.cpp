@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/schedule.h"
 
+#include "base/errors.h"
+#include "base/json_reader.h"
+#include "program/names.h"
+#include "tests/unit/program/reading.h"
+#include "tests/unit/program/slot_simulator.h"
+
 #include <string>
 
 #include <gtest/gtest.h>
@@ -8,43 +14,112 @@
 namespace orrery {
 namespace {
 
-/// "F0.3 B0.1": kind, stage, micro-batch.
+using testing::orders_of;
+using testing::repository_path;
+
+std::string text_of(char kind, std::int64_t stage, std::int64_t micro_batch) {
+  return kind + std::to_string(stage) + '.' + std::to_string(micro_batch);
+}
+
+/// "F0.3", kind, stage, micro-batch; "[F0.3&B3.1]" for an overlapped pair.
+std::string text_of(const Slot& slot) {
+  const std::string text = text_of("FBIW"[static_cast<int>(slot.kind)], slot.stage, slot.micro_batch);
+  if (!slot.beside) return text;
+  return '[' + text + '&' + text_of('B', slot.beside->stage, slot.beside->micro_batch) + ']';
+}
+
 std::string text_of(const std::vector<Slot>& slots) {
   std::string out;
-  for (const Slot& slot : slots) {
-    if (!out.empty()) out += ' ';
-    out += slot.kind == Slot::Kind::forward ? 'F' : 'B';
-    out += std::to_string(slot.stage) + '.' + std::to_string(slot.micro_batch);
-  }
+  for (const Slot& slot : slots) out += (out.empty() ? "" : " ") + text_of(slot);
   return out;
 }
 
-std::string order(Schedule schedule, std::int64_t p, std::int64_t m, std::int64_t rank) {
-  return text_of(slots_of(schedule, {.num_ranks = p, .num_micro_batches = m}, rank));
+std::string order(Schedule schedule, const PipelineShape& shape, std::int64_t rank) {
+  return text_of(slots_of(schedule, shape, rank));
 }
 
-TEST(Schedule, OneForwardOneBackwardHasTheGoldenOrder) {
-  EXPECT_EQ(order(Schedule::one_f_one_b, 4, 8, 0),
-            "F0.0 F0.1 F0.2 F0.3 B0.0 F0.4 B0.1 F0.5 B0.2 F0.6 B0.3 F0.7 B0.4 B0.5 B0.6 B0.7");
-  EXPECT_EQ(order(Schedule::one_f_one_b, 4, 8, 1),
-            "F1.0 F1.1 F1.2 B1.0 F1.3 B1.1 F1.4 B1.2 F1.5 B1.3 F1.6 B1.4 F1.7 B1.5 B1.6 B1.7");
-  EXPECT_EQ(order(Schedule::one_f_one_b, 4, 8, 3),
-            "F3.0 B3.0 F3.1 B3.1 F3.2 B3.2 F3.3 B3.3 F3.4 B3.4 F3.5 B3.5 F3.6 B3.6 F3.7 B3.7");
+/// Compares with every order of a golden file, and returns how many there were.
+int expect_golden_orders(const std::string& file, const char* num_ranks_key) {
+  const JsonDocument golden = JsonDocument::parse_file(repository_path("tests/data/goldens/" + file).string());
+  const std::vector<JsonValue> entries = golden.root().required("orders").array();
+  for (const JsonValue& entry : entries) {
+    const JsonObject in = entry.object();
+    const auto schedule = in.required("schedule").one_of<Schedule>(kScheduleNames);
+    const PipelineShape shape = {.num_ranks = in.required(num_ranks_key).integer(),
+                                 .chunks_per_rank = in.optional("chunks").integer().value_or(1),
+                                 .num_micro_batches = in.required("micro_batches").integer()};
+    SCOPED_TRACE(name_of(schedule));
+    std::vector<std::string> expected, got;
+    for (const JsonValue& rank : in.required("ranks").array()) expected.push_back(rank.string());
+    for (const std::vector<Slot>& slots : orders_of(schedule, shape)) got.push_back(text_of(slots));
+    EXPECT_EQ(got, expected);
+  }
+  golden.throw_if_problems();
+  return static_cast<int>(entries.size());
+}
+
+TEST(Schedule, OrdersEqualTheGoldenOnes) {
+  EXPECT_EQ(expect_golden_orders("pipelines.json", "stages"), 2);
+  EXPECT_EQ(expect_golden_orders("pipeline_orders.json", "pipeline_ranks"), 6);
 }
 
 TEST(Schedule, OneForwardOneBackwardWithFewMicroBatchesIsAllWarmUp) {
-  EXPECT_EQ(order(Schedule::one_f_one_b, 4, 2, 0), "F0.0 F0.1 B0.0 B0.1");
+  EXPECT_EQ(order(Schedule::one_f_one_b, {.num_ranks = 4, .num_micro_batches = 2}, 0), "F0.0 F0.1 B0.0 B0.1");
 }
 
 TEST(Schedule, GPipeRunsAllForwardsFirst) {
-  EXPECT_EQ(order(Schedule::gpipe, 2, 3, 1), "F1.0 F1.1 F1.2 B1.0 B1.1 B1.2");
+  EXPECT_EQ(order(Schedule::gpipe, {.num_ranks = 2, .num_micro_batches = 3}, 1), "F1.0 F1.1 F1.2 B1.0 B1.1 B1.2");
 }
 
-TEST(Schedule, SaysWhichOrdersItKnows) {
-  EXPECT_TRUE(is_lowered(Schedule::gpipe));
-  EXPECT_TRUE(is_lowered(Schedule::one_f_one_b));
-  EXPECT_FALSE(is_lowered(Schedule::interleaved));
-  EXPECT_FALSE(is_lowered(Schedule::dualpipe));
+TEST(Schedule, InterleavedTakesGroupsOfTheGivenSizeAndThenTheTail) {
+  const PipelineShape shape = {.num_ranks = 2, .chunks_per_rank = 2, .num_micro_batches = 5, .micro_batch_group = 3};
+  EXPECT_EQ(order(Schedule::interleaved, shape, 1),
+            "F1.0 F1.1 F1.2 F3.0 B3.0 F3.1 B3.1 F3.2 B3.2 F1.3 B1.0 F1.4 B1.1 F3.3 B1.2 F3.4 B3.3 B3.4 B1.3 B1.4");
+}
+
+TEST(Schedule, ZeroBubbleWithFewMicroBatchesSkipsWhatIsNotThere) {
+  EXPECT_EQ(order(Schedule::zb_h2, {.num_ranks = 3, .num_micro_batches = 2}, 0), "F0.0 F0.1 I0.0 W0.0 I0.1 W0.1");
+  EXPECT_EQ(order(Schedule::zbv, {.num_ranks = 2, .chunks_per_rank = 2, .num_micro_batches = 1}, 1),
+            "F1.0 F2.0 I2.0 W2.0 I1.0 W1.0");
+}
+
+TEST(Schedule, RefusesShapesWithoutAnOrder) {
+  const auto problem = [](Schedule schedule, const PipelineShape& shape) {
+    EXPECT_EQ(has_order(schedule, shape), !order_problem(schedule, shape));
+    return order_problem(schedule, shape).value_or("");
+  };
+  const auto shape = [](std::int64_t p, std::int64_t v, std::int64_t m) {
+    return PipelineShape{.num_ranks = p, .chunks_per_rank = v, .num_micro_batches = m};
+  };
+  const auto grouped = [&](std::int64_t m, std::int64_t group) {
+    PipelineShape out = shape(4, 2, m);
+    out.micro_batch_group = group;
+    return out;
+  };
+  EXPECT_EQ(problem(Schedule::one_f_one_b, shape(4, 2, 8)), "expected 1 chunk per rank, got 2");
+  EXPECT_EQ(problem(Schedule::dualpipe, shape(4, 2, 8)), "expected 1 chunk per rank, got 2");
+  EXPECT_EQ(problem(Schedule::zbv, shape(4, 1, 8)), "expected 2 chunks per rank, got 1");
+  EXPECT_EQ(problem(Schedule::dualpipev, shape(4, 3, 8)), "expected 2 chunks per rank, got 3");
+  EXPECT_EQ(problem(Schedule::interleaved, shape(4, 1, 8)), "expected at least 2 chunks per rank, got 1");
+  EXPECT_EQ(problem(Schedule::interleaved, shape(4, 2, 3)), "expected at least 4 micro-batches (one per rank), got 3");
+  EXPECT_EQ(problem(Schedule::interleaved, shape(4, 2, 9)),
+            "expected 9 micro-batches in groups of 4 to leave none or at least 4 (ranks), got 1");
+  EXPECT_EQ(problem(Schedule::interleaved, grouped(9, 3)), "expected groups of 4 (ranks) to 9 (micro-batches), got 3");
+  EXPECT_EQ(problem(Schedule::interleaved, grouped(9, 10)),
+            "expected groups of 4 (ranks) to 9 (micro-batches), got 10");
+  EXPECT_EQ(problem(Schedule::interleaved, grouped(9, 5)), "");
+  EXPECT_EQ(problem(Schedule::dualpipe, shape(3, 1, 8)), "expected an even number of ranks, got 3");
+  EXPECT_EQ(problem(Schedule::dualpipe, shape(4, 1, 9)), "expected an even number of micro-batches, got 9");
+  EXPECT_EQ(problem(Schedule::dualpipe, shape(4, 1, 6)), "expected at least 8 micro-batches (2 per rank), got 6");
+  EXPECT_EQ(problem(Schedule::dualpipev, shape(3, 2, 5)), "expected at least 6 micro-batches (2 per rank), got 5");
+  EXPECT_EQ(problem(Schedule::dualpipev, shape(3, 2, 7)), "");
+  EXPECT_THROW(slots_of(Schedule::dualpipe, shape(3, 1, 8), 0), InternalError);
+}
+
+TEST(Schedule, OnlyGPipeAndOneForwardOneBackwardAreLowered) {
+  for (const auto& [name, schedule] : kScheduleNames) {
+    EXPECT_EQ(is_lowered(schedule), schedule == Schedule::gpipe || schedule == Schedule::one_f_one_b) << name;
+  }
 }
 
 }  // namespace
