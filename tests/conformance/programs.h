@@ -9,6 +9,7 @@
 #include "program/step_program.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -116,7 +117,7 @@ class ProgramBuilder {
 
   /// A compute op that takes `time` under NanosecondPerByte.
   OpIndex compute(std::int64_t stage, Seconds time, std::vector<OpIndex> deps = {}) {
-    const auto nanoseconds = static_cast<std::int64_t>(time.in(unit::nanosecond) + 0.5);
+    const std::int64_t nanoseconds = std::llround(time.in(unit::nanosecond));
     return add(stage, OpCode::mlp_fc1, Queue::compute, MemoryShape{.rows = {.count = nanoseconds}, .read_per_row = 1},
                std::move(deps));
   }

@@ -24,7 +24,7 @@ std::vector<Flow> flows_of_first(HandTimed& program, const Cluster& cluster) {
   return flows;
 }
 
-MATCHER_P4(IsFlow, from, to, megabytes, gigabytes_per_second, "") {
+MATCHER_P4(is_flow, from, to, megabytes, gigabytes_per_second, "") {
   return arg.from == from && arg.to == to && arg.size == bytes(megabytes * 1e6) &&
          arg.cap == bytes_per_second(gigabytes_per_second * 1e9);
 }
@@ -33,13 +33,13 @@ TEST(FlowPlan, ShiftsWhatLeavesEachNodeToTheNext) {
   HandTimed program(5, {0, 1, 2, 4, 5});  // two on node 0, one on node 1, two on node 2
   program.collective({0, 1, 2, 3, 4}, over(PathClass::rail, bytes(1e6), kRate));
   EXPECT_THAT(flows_of_first(program, small_cluster(3, 2)),
-              ElementsAre(IsFlow(0, 1, 2, 2), IsFlow(1, 2, 1, 1), IsFlow(2, 0, 2, 2)));
+              ElementsAre(is_flow(0, 1, 2, 2), is_flow(1, 2, 1, 1), is_flow(2, 0, 2, 2)));
 }
 
 TEST(FlowPlan, KeepsTrafficWithinNodesOnThem) {
   HandTimed program(4);
   program.collective({0, 1, 2, 3}, over(PathClass::node, bytes(1e6), kRate));
-  EXPECT_THAT(flows_of_first(program, small_cluster(2, 2)), ElementsAre(IsFlow(0, 0, 2, 2), IsFlow(1, 1, 2, 2)));
+  EXPECT_THAT(flows_of_first(program, small_cluster(2, 2)), ElementsAre(is_flow(0, 0, 2, 2), is_flow(1, 1, 2, 2)));
 }
 
 TEST(FlowPlan, LetsAFoldedGroupSendToItself) {
@@ -47,14 +47,14 @@ TEST(FlowPlan, LetsAFoldedGroupSendToItself) {
   program.rank(0).represents = 64;
   program.rank(0).represents_on_node = 8;
   program.collective({0}, over(PathClass::spine, bytes(1e6), kRate));
-  EXPECT_THAT(flows_of_first(program, small_cluster(8, 8)), ElementsAre(IsFlow(0, 0, 8, 8)));
+  EXPECT_THAT(flows_of_first(program, small_cluster(8, 8)), ElementsAre(is_flow(0, 0, 8, 8)));
 }
 
 TEST(FlowPlan, SendsAMessageToItsReceiver) {
   HandTimed program(2, {2, 0});
   program.rank(0).represents_on_node = 2;
   program.message(0, 1, over(PathClass::rail, bytes(1e6), kRate));
-  EXPECT_THAT(flows_of_first(program, small_cluster(2, 2)), ElementsAre(IsFlow(1, 0, 2, 2)));
+  EXPECT_THAT(flows_of_first(program, small_cluster(2, 2)), ElementsAre(is_flow(1, 0, 2, 2)));
 }
 
 TEST(FlowPlan, HasNoFlowForALegWithoutBytes) {
