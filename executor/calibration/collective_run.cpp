@@ -5,9 +5,9 @@
 #include "executor/kernels/permute.h"
 
 #include <algorithm>
-#include <array>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <string_view>
 #include <utility>
 
@@ -25,28 +25,46 @@ constexpr std::string_view kKey = "calibration";
 
 double seconds_between(Instant from, Instant to) { return std::chrono::duration<double>(to - from).count(); }
 
-/// One group of ranks and the memory that its collectives work on.
+/// What the collectives of a rank work on, whatever the group.
+struct Buffers {
+  explicit Buffers(int rank) : sent(kPeriod) {
+    const CounterRng rng(1, static_cast<std::uint64_t>(rank));
+    for (std::size_t i = 0; i < kPeriod; ++i) sent[i] = static_cast<float>(rng.uniform(i));
+    received = sorted = sent;
+  }
+
+  /// Makes all of them at least as long; memory is touched before it is measured.
+  void grow(std::int64_t bytes) {
+    const auto size = static_cast<std::size_t>(bytes) / sizeof(float);
+    while (sent.size() < size) sent.push_back(sent[sent.size() - kPeriod]);
+    received.resize(sent.size());
+    sorted.resize(sent.size());
+  }
+
+  static constexpr std::size_t kPeriod = 4096;  // of the random numbers
+  std::vector<float> sent, received, sorted;
+};
+
+/// Times the collectives of one group.
 class GroupTimer {
  public:
-  GroupTimer(ShmEndpoint& endpoint, Communicator& world, int size) : world_(world), size_(size) {
+  GroupTimer(ShmEndpoint& endpoint, Communicator& world, Buffers& buffers, int size)
+      : world_(world), buffers_(buffers), size_(size) {
     const int first = endpoint.rank() / size * size;
-    std::vector<int> members;
-    for (int member = first; member < first + size; ++member) members.push_back(member);
+    std::vector<int> members(static_cast<std::size_t>(size));
+    std::iota(members.begin(), members.end(), first);
     group_ = endpoint.group(fmt::format("calibration{}-{}", size, first), members);
-    buffer_.resize(static_cast<std::size_t>(kMostBytes) / sizeof(float));
-    const CounterRng rng(1, static_cast<std::uint64_t>(endpoint.rank()));
-    for (std::size_t i = 0; i < buffer_.size(); ++i) buffer_[i] = static_cast<float>(rng.uniform(i % 4096));
-    other_ = buffer_;
   }
 
   /// Measures every collective on about `bytes`; appends to `out`.
   void measure(std::int64_t bytes, std::vector<CollectiveSamples>& out) {
     // Parts of equal whole numbers of f32.
     const std::int64_t part = std::max<std::int64_t>(bytes / size_ / 4, 1) * 4, whole = part * size_;
-    repeat("all_reduce", whole, out, [&] { return group_->all_reduce(floats(buffer_, whole), kKey); });
+    buffers_.grow(whole);
+    repeat("all_reduce", whole, out, [&] { return group_->all_reduce(floats(buffers_.sent, whole), kKey); });
     repeat("reduce_scatter", whole, out, [&] { return reduce_scatter(whole, part); });
     repeat("all_gather", whole, out, [&] {
-      const std::span<std::byte> all = bytes_of(buffer_, whole);
+      const std::span<std::byte> all = bytes_of(buffers_.sent, whole);
       return group_->all_gather(
           all.subspan(static_cast<std::size_t>(part * group_->rank()), static_cast<std::size_t>(part)), all, kKey);
     });
@@ -66,7 +84,7 @@ class GroupTimer {
   /// As the runtime does it: the sum needs memory of its own, since peers still read the buffer.
   CommReport reduce_scatter(std::int64_t whole, std::int64_t part) {
     std::vector<float> sum(static_cast<std::size_t>(part) / sizeof(float));
-    const std::span<float> all = floats(buffer_, whole);
+    const std::span<float> all = floats(buffers_.sent, whole);
     const CommReport report = group_->reduce_scatter(std::span<const float>(all), std::span(sum), kKey);
     std::copy(sum.begin(), sum.end(), all.begin());
     return report;
@@ -77,19 +95,18 @@ class GroupTimer {
     const std::int64_t rows = rows_for_each * size_;
     const Blocks blocks =
         Blocks::contiguous(std::vector(static_cast<std::size_t>(size_), rows_for_each * kExchangeRow));
-    staging_.resize(buffer_.size());
-    const CommReport report = group_->all_to_all_v(bytes_of(buffer_, rows * kExchangeRow), blocks,
-                                                   bytes_of(staging_, rows * kExchangeRow), blocks, kKey);
+    const CommReport report = group_->all_to_all_v(bytes_of(buffers_.sent, rows * kExchangeRow), blocks,
+                                                   bytes_of(buffers_.received, rows * kExchangeRow), blocks, kKey);
     const std::vector<std::int64_t> counts(static_cast<std::size_t>(size_ * kLocalExperts),
                                            rows_for_each / kLocalExperts);
     constexpr std::int64_t kWidth = kExchangeRow / static_cast<std::int64_t>(sizeof(float));
-    sort_by_expert(counts, kLocalExperts, matrix_of(std::as_const(staging_).data(), rows, kWidth),
-                   matrix_of(other_.data(), rows, kWidth));
+    sort_by_expert(counts, kLocalExperts, matrix_of(std::as_const(buffers_.received).data(), rows, kWidth),
+                   matrix_of(buffers_.sorted.data(), rows, kWidth));
     return report;
   }
 
   void measure_message(std::int64_t bytes, std::vector<CollectiveSamples>& out) {
-    const std::span<std::byte> message = bytes_of(buffer_, bytes);
+    const std::span<std::byte> message = bytes_of(buffers_.sent, bytes);
     repeat("send_recv", bytes, out,
            [&] { return group_->rank() == 0 ? group_->send(message, 1, kKey) : group_->receive(message, 0, kKey); });
     // The sender only hands over; the message has arrived when the receiver has it.
@@ -116,9 +133,9 @@ class GroupTimer {
   }
 
   Communicator& world_;
+  Buffers& buffers_;
   int size_;
   std::unique_ptr<Communicator> group_;
-  std::vector<float> buffer_, other_, staging_;
 };
 
 }  // namespace
@@ -126,9 +143,10 @@ class GroupTimer {
 RankSamples time_collectives(ShmEndpoint& endpoint, Seconds max_time) {
   const Instant start = now();
   const std::unique_ptr<Communicator> world = endpoint.world();
+  Buffers buffers(endpoint.rank());
   std::vector<std::unique_ptr<GroupTimer>> groups;
   for (int size = 2; size <= endpoint.size(); ++size) {
-    if (endpoint.size() % size == 0) groups.push_back(std::make_unique<GroupTimer>(endpoint, *world, size));
+    if (endpoint.size() % size == 0) groups.push_back(std::make_unique<GroupTimer>(endpoint, *world, buffers, size));
   }
   RankSamples samples;
   for (std::int64_t bytes = kLeastBytes; bytes <= kMostBytes && !groups.empty(); bytes *= kFactor) {

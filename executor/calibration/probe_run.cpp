@@ -127,14 +127,16 @@ bool go_on(Communicator& world, Instant start, Seconds max_time, int done) {
 
 }  // namespace
 
-RankSamples run_probe(ShmEndpoint& endpoint, const Probe& probe, Seconds max_time, const std::string& gemm) {
+RankSamples run_probe(ShmEndpoint& endpoint, const Probe& probe, Seconds max_time, const std::string& gemm,
+                      const std::function<void(const OpCall&)>& observer) {
   const StepProgram program = lower(probe.model, probe.strategy, probe.batch, endpoint.size());
   TrainingSettings settings;
   settings.gemm = gemm;
   const Instant start = now();
   RankRuntime runtime(program, RankId(endpoint.rank()), endpoint, settings);
-  runtime.observe([](const OpCall& call) {
+  runtime.observe([&](const OpCall& call) {
     if (call.op.key.op == OpCode::moe_router && call.is_forward()) balance(call);
+    if (observer) observer(call);
   });
   runtime.run_step();
   Collector collector(probe, runtime.state());

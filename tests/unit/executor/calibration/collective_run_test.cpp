@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/calibration/collective_run.h"
+
+#include "tests/unit/executor/comm/thread_ranks.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::executor {
+namespace {
+
+using ::testing::Each;
+using ::testing::Gt;
+using ::testing::IsEmpty;
+using testing::run_ranks;
+
+std::vector<RankSamples> samples_of(int num_ranks, Seconds max_time) {
+  std::vector<RankSamples> samples(static_cast<std::size_t>(num_ranks));
+  run_ranks({.num_ranks = num_ranks}, [&](ShmEndpoint& endpoint) {
+    samples[static_cast<std::size_t>(endpoint.rank())] = time_collectives(endpoint, max_time);
+  });
+  return samples;
+}
+
+/// Sizes by op and ranks.
+std::map<std::tuple<std::string, std::int64_t>, std::set<std::int64_t>> sizes_of(const RankSamples& samples) {
+  std::map<std::tuple<std::string, std::int64_t>, std::set<std::int64_t>> sizes;
+  for (const CollectiveSamples& point : samples.collectives) sizes[{point.op, point.ranks}].insert(point.bytes);
+  return sizes;
+}
+
+TEST(CollectiveRun, EveryKindStartsAtTheLeastSizeEvenWithoutTime) {
+  const std::vector<RankSamples> samples = samples_of(2, seconds(0.0));
+  const auto receiver = sizes_of(samples[1]), sender = sizes_of(samples[0]);
+  for (const char* op : {"all_reduce", "reduce_scatter", "all_gather"}) {
+    EXPECT_EQ(sender.at({op, 2}), std::set<std::int64_t>{32}) << op;
+  }
+  // Only the receiver knows when a message has arrived.
+  EXPECT_EQ(receiver.at({"send_recv", 2}), std::set<std::int64_t>{32});
+  EXPECT_FALSE(sender.contains({"send_recv", 2}));
+  for (const CollectiveSamples& point : samples[1].collectives) EXPECT_THAT(point.seconds, Each(Gt(0.0))) << point.op;
+}
+
+TEST(CollectiveRun, MoreTimeGivesLargerSizes) {
+  const auto sizes = sizes_of(samples_of(2, seconds(1.0))[1]);
+  EXPECT_GE(*sizes.at({"all_reduce", 2}).rbegin(), 32 << 10);
+  // Whole rows of 1 KiB for 4 experts on each rank.
+  EXPECT_EQ(*sizes.at({"all_to_all", 2}).begin(), 8 << 10);
+}
+
+TEST(CollectiveRun, GroupSizesAreTheDivisorsOfTheRanks) {
+  for (const RankSamples& samples : samples_of(4, seconds(0.0))) {
+    std::set<std::int64_t> ranks;
+    for (const CollectiveSamples& point : samples.collectives) ranks.insert(point.ranks);
+    EXPECT_EQ(ranks, (std::set<std::int64_t>{2, 4}));
+  }
+}
+
+TEST(CollectiveRun, OneRankHasNobodyToTalkTo) {
+  EXPECT_THAT(samples_of(1, seconds(1.0)).front().collectives, IsEmpty());
+}
+
+TEST(CollectiveRun, MemoryMovesNoFasterThanMemoryCan) {
+  for (const RankSamples& samples : samples_of(2, seconds(1.0))) {
+    for (const CollectiveSamples& point : samples.collectives) {
+      const double fastest = *std::min_element(point.seconds.begin(), point.seconds.end());
+      EXPECT_LT(static_cast<double>(point.bytes) / fastest, 1e12) << point.op << " " << point.bytes;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace orrery::executor
