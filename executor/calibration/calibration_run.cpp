@@ -85,19 +85,20 @@ class Run {
     const Seconds until = request_.max_time * (1.0 - kept);
     for (std::size_t i = 0; i < request_.probes.size(); ++i) {
       const auto left = static_cast<double>(request_.probes.size() - i);
-      run_probe(request_.probes[i], std::max((until - elapsed()) / left, Seconds::zero()));
+      run_probe(request_.probes[i], asked_, std::max((until - elapsed()) / left, Seconds::zero()));
     }
     if (request_.collectives && request_.num_ranks > 1) {
-      const Seconds time = std::max(request_.max_time * kShareOfCollectives, Seconds::zero());
-      for (const RankSamples& samples : launch_task("collectives", {.max_time = time})) table_.add_collectives(samples);
+      const Seconds time = request_.max_time * kShareOfCollectives;
+      for (const RankSamples& samples : launch_task("collectives", {.max_time = time})) asked_.add_collectives(samples);
     }
     for (std::size_t i = 0; i < request_.general.size(); ++i) {
       const Flops work = flops_of(program_of(request_.general[i], request_.num_ranks));
       const Seconds remaining = request_.max_time - elapsed();
       if (seconds(least_per_flop_.value_or(0.0) * work.in(unit::flop)) > remaining) break;
-      run_probe(request_.general[i], remaining / static_cast<double>(request_.general.size() - i));
+      run_probe(request_.general[i], general_, remaining / static_cast<double>(request_.general.size() - i));
     }
-    table_.write_to(out_);
+    asked_.write_to(out_);
+    general_.write_to(out_);
     return std::move(out_);
   }
 
@@ -106,13 +107,13 @@ class Run {
     return seconds(std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count());
   }
 
-  void run_probe(const Probe& probe, Seconds max_time) {
+  void run_probe(const Probe& probe, SampleTable& table, Seconds max_time) {
     const StepProgram program = program_of(probe, request_.num_ranks);
     const Seconds before = elapsed();
     const std::string what = fmt::format("{}, pp {}, ep {}, micro-batch {}", probe.model.name, probe.strategy.pp,
                                          probe.strategy.ep, probe.strategy.micro_batch);
     for (const RankSamples& samples : launch_task(what, {.probe = probe, .max_time = max_time})) {
-      table_.add(program, samples);
+      table.add(program, samples);
     }
     const double per_flop = (elapsed() - before).in(unit::second) / flops_of(program).in(unit::flop);
     least_per_flop_ = std::min(per_flop, least_per_flop_.value_or(per_flop));
@@ -139,7 +140,7 @@ class Run {
   const CalibrationRequest& request_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   Measurements out_{.conditions = {.active_ranks = request_.num_ranks}};
-  SampleTable table_;
+  SampleTable asked_, general_;
   std::optional<double> least_per_flop_;  // seconds of a probe, for each FLOP of one of its steps
 };
 

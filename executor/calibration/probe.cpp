@@ -16,6 +16,8 @@ namespace orrery::executor {
 namespace {
 
 constexpr std::array<std::int64_t, 4> kMicroBatches = {1, 2, 4, 8};  // those that the planner tries
+/// Micro-batches of a step, if the batch has as many: the first finds caches that the optimizer has swept.
+constexpr std::int64_t kMostMicroBatches = 4;
 
 std::vector<std::int64_t> divisors(std::int64_t n) {
   std::vector<std::int64_t> found;
@@ -135,11 +137,15 @@ std::vector<Probe> model_probes(const Source& source, const Model& model, const 
   const auto add = [&](const Layout& layout) {
     const std::int64_t dp = num_ranks / layout.pp;
     if (layout.pp > model.num_layers() || num_experts % layout.ep != 0 || dp % layout.ep != 0) return;
-    if (dp * layout.micro_batch > batch.global_batch && layout.micro_batch > 1) return;
-    probes.push_back({source,
-                      model,
-                      strategy_of(model, layout, precision),
-                      {.seq = batch.seq, .global_batch = dp * layout.micro_batch}});
+    const std::int64_t num_micro_batches = batch.global_batch / (dp * layout.micro_batch);
+    if (num_micro_batches == 0 && layout.micro_batch > 1) return;
+    const std::int64_t most = layout.pp == 1 ? kMostMicroBatches : 1;
+    probes.push_back(
+        {source,
+         model,
+         strategy_of(model, layout, precision),
+         {.seq = batch.seq,
+          .global_batch = dp * layout.micro_batch * std::clamp<std::int64_t>(num_micro_batches, 1, most)}});
   };
   for (const std::int64_t ep : divisors(num_ranks)) {
     for (const std::int64_t micro_batch : kMicroBatches) add({.ep = ep, .micro_batch = micro_batch});

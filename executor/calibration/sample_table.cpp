@@ -4,6 +4,7 @@
 #include "base/median.h"
 
 #include <cmath>
+#include <set>
 
 namespace orrery::executor {
 namespace {
@@ -33,7 +34,9 @@ void SampleTable::add(const StepProgram& program, const RankSamples& samples) {
     const OpShape& shape = program.shapes.at(op.shape);
     DType dtype = program.strategy.precision;
     if (const auto* gemm = std::get_if<GemmShape>(&shape)) dtype = gemm->dtype;
-    append(ops_[{point_name(op.op, shape), op.pass, dtype, shape}], op.seconds);
+    Op& known = ops_[kind_of(point_name(op.op, shape), op.pass, dtype, shape)];
+    known.shape = shape;
+    append(known.samples, op.seconds);
   }
   append(gaps_, samples.gaps);
   add_collectives(samples);
@@ -45,21 +48,37 @@ void SampleTable::add_collectives(const RankSamples& samples) {
   }
 }
 
+/// A cost model knows an op that is limited by memory by its traffic alone.
+SampleTable::OpKind SampleTable::kind_of(const std::string& op, Pass pass, DType dtype, const OpShape& shape) {
+  const auto* memory = std::get_if<MemoryShape>(&shape);
+  if (!memory) return {op, pass, dtype, shape};
+  const std::int64_t traffic = memory->rows.count * (memory->read_per_row + memory->written_per_row);
+  return {op, pass, dtype, MemoryShape{.rows = {.count = traffic}, .read_per_row = 1}};
+}
+
 void SampleTable::write_to(Measurements& out) const {
-  for (const auto& [place, samples] : ops_) {
-    const auto& [op, pass, dtype, shape] = place;
+  std::set<OpKind> known_ops;
+  for (const OpMeasurement& point : out.ops) known_ops.insert(kind_of(point.op, point.pass, point.dtype, point.shape));
+  for (const auto& [kind, measured] : ops_) {
+    if (known_ops.contains(kind)) continue;
+    const std::vector<double>& samples = measured.samples;
     const double middle = median(samples);
-    out.ops.push_back({.op = op,
-                       .pass = pass,
-                       .dtype = dtype,
-                       .shape = shape,
+    out.ops.push_back({.op = std::get<std::string>(kind),
+                       .pass = std::get<Pass>(kind),
+                       .dtype = std::get<DType>(kind),
+                       .shape = measured.shape,
                        .time = seconds(middle),
                        .spread = seconds(median_deviation(samples, middle)),
                        .repeats = static_cast<std::int64_t>(samples.size()),
                        .source = kSource});
   }
-  for (const auto& [place, samples] : collectives_) {
-    const auto& [op, ranks, size] = place;
+  std::set<CollectiveId> known_collectives;
+  for (const CollectiveMeasurement& point : out.collectives) {
+    known_collectives.insert({point.op, point.ranks, std::llround(point.bytes.in(unit::byte))});
+  }
+  for (const auto& [kind, samples] : collectives_) {
+    if (known_collectives.contains(kind)) continue;
+    const auto& [op, ranks, size] = kind;
     out.collectives.push_back({.op = op,
                                .path = "node",
                                .ranks = ranks,
@@ -67,7 +86,7 @@ void SampleTable::write_to(Measurements& out) const {
                                .time = seconds(median(samples)),
                                .source = kSource});
   }
-  if (!gaps_.empty()) out.launch = seconds(median(gaps_));
+  if (!gaps_.empty() && out.launch == Seconds::zero()) out.launch = seconds(median(gaps_));
 }
 
 }  // namespace orrery::executor

@@ -25,12 +25,21 @@ class SampleTable {
   /// Adds what one rank measured without a program.
   void add_collectives(const RankSamples& samples);
 
-  /// Appends the medians over ranks and repeats, in a fixed order, and the time between ops.
+  /// Appends the medians over ranks and repeats, in a fixed order, and the time between ops; but nothing that `out` has
+  /// already, so that a table of what was asked for comes before one of anything else.
   void write_to(Measurements& out) const;
 
  private:
-  std::map<std::tuple<std::string, Pass, DType, OpShape>, std::vector<double>> ops_;
-  std::map<std::tuple<std::string, std::int64_t, std::int64_t>, std::vector<double>> collectives_;
+  using OpKind = std::tuple<std::string, Pass, DType, OpShape>;
+  struct Op {
+    OpShape shape;
+    std::vector<double> samples;
+  };
+  static OpKind kind_of(const std::string& op, Pass pass, DType dtype, const OpShape& shape);
+
+  std::map<OpKind, Op> ops_;
+  using CollectiveId = std::tuple<std::string, std::int64_t, std::int64_t>;  // op, ranks, bytes
+  std::map<CollectiveId, std::vector<double>> collectives_;
   std::vector<double> gaps_;
 };
 

@@ -41,6 +41,14 @@ TEST(ModelProbes, AskForNoMicroBatchThatTheBatchDoesNotHave) {
   for (const Probe& probe : probes_of(8, 4)) EXPECT_LE(probe.strategy.micro_batch, 2);
 }
 
+TEST(ModelProbes, TakeFourMicroBatchesIfThereAreAsMany) {
+  for (const Probe& probe : probes_of(32, 2)) {
+    if (probe.strategy.pp > 1) continue;
+    const std::int64_t num_micro_batches = probe.batch.global_batch / (2 * probe.strategy.micro_batch);
+    EXPECT_EQ(num_micro_batches, probe.strategy.micro_batch == 8 ? 2 : 4);
+  }
+}
+
 TEST(ModelProbes, HavePipelinesNoLongerThanTheModelAndShardsWhereStatesCanBeShared) {
   std::set<std::tuple<std::int64_t, std::int64_t, int>> layouts;  // pp, ep, ZeRO
   for (const Probe& probe : probes_of(32, 4)) {

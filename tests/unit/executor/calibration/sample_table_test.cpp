@@ -79,6 +79,45 @@ TEST(SampleTable, CollectivesAndGapsAreMediansToo) {
   EXPECT_DOUBLE_EQ(out.launch.in(unit::second), 2e-6);
 }
 
+TEST(SampleTable, OpsOfTheSameTrafficAreOnePoint) {
+  const StepProgram program = program_with({MemoryShape{.rows = {.count = 8}, .read_per_row = 8},
+                                            MemoryShape{.rows = {.count = 4}, .read_per_row = 8, .written_per_row = 8},
+                                            MemoryShape{.rows = {.count = 4}, .read_per_row = 8}});
+  SampleTable table;
+  for (const ShapeId shape : {0U, 1U, 2U}) {
+    table.add(program, {.ops = {{.op = OpCode::attn_norm, .pass = Pass::fwd, .shape = shape, .seconds = {1e-3}}}});
+  }
+  Measurements out;
+  table.write_to(out);
+  ASSERT_THAT(out.ops, SizeIs(2));
+  EXPECT_EQ(out.ops[0].repeats, 1);
+  EXPECT_EQ(out.ops[1].repeats, 2);
+}
+
+TEST(SampleTable, WhatIsThereAlreadyStays) {
+  const StepProgram program = program_with({MemoryShape{.rows = {.count = 8}, .read_per_row = 8},
+                                            MemoryShape{.rows = {.count = 16}, .read_per_row = 4},
+                                            MemoryShape{.rows = {.count = 16}, .read_per_row = 8}});
+  const auto samples_of = [](ShapeId shape, double time) {
+    return RankSamples{.ops = {{.op = OpCode::attn_norm, .pass = Pass::fwd, .shape = shape, .seconds = {time}}},
+                       .collectives = {{.op = "all_reduce", .ranks = 2, .bytes = 32, .seconds = {time}}},
+                       .gaps = {time}};
+  };
+  SampleTable asked, general;
+  asked.add(program, samples_of(0, 1e-3));
+  general.add(program, samples_of(1, 7e-3));
+  general.add(program, samples_of(2, 7e-3));
+  Measurements out;
+  asked.write_to(out);
+  general.write_to(out);
+  ASSERT_THAT(out.ops, SizeIs(2));
+  EXPECT_DOUBLE_EQ(out.ops[0].time.in(unit::second), 1e-3);
+  EXPECT_DOUBLE_EQ(out.ops[1].time.in(unit::second), 7e-3);
+  ASSERT_THAT(out.collectives, SizeIs(1));
+  EXPECT_DOUBLE_EQ(out.collectives[0].time.in(unit::second), 1e-3);
+  EXPECT_DOUBLE_EQ(out.launch.in(unit::second), 1e-3);
+}
+
 TEST(SampleTable, NothingMeasuredIsNoPoint) {
   Measurements out;
   SampleTable().write_to(out);
