@@ -6,7 +6,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(Eigen3 REQUIRED NO_MODULE)
-find_package(Boost REQUIRED CONFIG)
+find_package(Boost REQUIRED CONFIG)  # in the headers of SimGrid
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(Threads REQUIRED)
 find_package(OneDNN)  # cmake/FindOneDNN.cmake: Debian's own config needs OpenCL headers
