@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# bad_input_test.sh REPOSITORY ORRERY: what a user can get wrong. Each time one clear message with file, line and what
+# was expected, the exit code of the kind of error, and no output file, not even a part of one.
+repository=$1
+orrery=$2
+source "$(dirname "$0")/expect.sh"
+data=$repository/tests/data/schemas
+cp "$data/cluster/good-one-cpu-node.json" cluster.json
+workload=(--sequence 64 --global-batch 4)
+
+# A key.
+printf '{\n  "schema": "strategy/1",\n  "epp": 2\n}\n' >key.json
+expect_error 2 'key.json:3: /epp: unknown key; did you mean "pp"?' fit moe-tiny-cpu cluster.json key.json "${workload[@]}"
+
+# A unit.
+sed 's/"7.8 GiB"/"7.8 GBs"/' cluster.json >unit.json
+expect_error 2 'unit.json:43: /groups/0/host/memory: expected a size with its unit, such as "80 GiB" or "512 MB", got "7.8 GBs"
+  hint: known units: B, kB, MB, GB, TB, PB, KiB, MiB, GiB, TiB, b, kb, Mb, Gb, Tb' \
+  plan moe-tiny-cpu unit.json "${workload[@]}" --out plan.json
+
+# A model type, and a key that nobody knows.
+sed 's/"mixtral"/"gpt9"/' "$repository/catalog/models/moe-tiny-cpu.json" >type.json
+expect_error 2 'type.json:13: /model_type: expected a supported model type: "deepseek_v2", "deepseek_v3", "llama", "mixtral", "qwen2_moe" or "qwen3_moe", got "gpt9"' \
+  plan type.json cluster.json "${workload[@]}" --out plan.json
+sed 's/"vocab_size"/"vocabulary"/' "$repository/catalog/models/moe-tiny-cpu.json" >unknown.json
+run plan unknown.json cluster.json "${workload[@]}"
+grep -q -- '--ignore-key vocabulary' <<<"$err" || fail "hint" "--ignore-key vocabulary" "$err"
+
+# A batch that does not divide, a degree that does not, a dimension that is not lowered yet.
+printf '{\n  "schema": "strategy/1",\n  "ep": 2\n}\n' >ep2.json
+expect_error 2 'ep2.json:1: global_batch: expected a multiple of 2 (data-parallel ranks), got 3
+  hint: nearest multiples are 2 and 4' fit moe-tiny-cpu cluster.json ep2.json --sequence 64 --global-batch 3
+printf '{\n  "schema": "strategy/1",\n  "ep": 3\n}\n' >ep3.json
+run fit moe-tiny-cpu cluster.json ep3.json "${workload[@]}"
+[[ $code == 2 ]] || fail "exit code of ep 3" 2 "$code"
+grep -q 'ep3.json:3: /ep: expected a divisor of 8 (number of experts), got 3' <<<"$err" || fail "ep 3" "a divisor" "$err"
+printf '{\n  "schema": "strategy/1",\n  "tp": 2\n}\n' >tp2.json
+expect_error 2 'tp2.json:3: /tp: expected 1, got 2: tensor parallelism is not lowered yet' \
+  fit moe-tiny-cpu cluster.json tp2.json "${workload[@]}"
+
+# A cluster that is too small.
+expect_error 3 'infeasible: no strategy fits: the smallest (pp 32 ep 2 zero 1/0 micro-batch 1 1f1b recompute full stages 2x1+29x2+1) needs 211 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
+  hint: use more devices, devices with more memory, or a shorter sequence' \
+  plan deepseek-v3 h100-64 --sequence 4096 --global-batch 512 --calibration h800 --out plan.json
+run fit deepseek-v3 h100-64 ep2.json --sequence 4096 --global-batch 512
+[[ $code == 3 ]] || fail "exit code of a plan that does not fit" 3 "$code"
+
+# Names and files that are not there.
+expect_error 2 "model: expected a path that ends in .json, or the name of a model of the catalog $ORRERY_CATALOG (deepseek-v3, mixtral-8x7b, moe-tiny-cpu, qwen3-30b-a3b), got \"deepsek-v3\"
+  hint: did you mean \"deepseek-v3\"?" plan deepsek-v3 cluster.json "${workload[@]}"
+expect_error 2 'nothere.json: expected a readable file, got: No such file or directory' estimate nothere.json
+expect_error 2 'expected a calibration of NVIDIA H100 SXM 80GB, which the catalog does not have
+  hint: pass --calibration FILE; orrery calibrate makes one of this machine' \
+  plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512
+
+# Flags.
+expect_error 2 'orrery: cluster is required
+  hint: orrery --help, orrery VERB --help' plan deepseek-v3
+expect_error 2 '--load: expected a number above 0 instead of "x" in "zipf:x"' \
+  plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --calibration h800 --load zipf:x
+expect_error 2 'fit: expected PLAN or MODEL CLUSTER STRATEGY, got 2 files' fit moe-tiny-cpu cluster.json
+expect_error 2 'fit: expected --sequence and --global-batch beside MODEL CLUSTER STRATEGY' \
+  fit moe-tiny-cpu cluster.json ep2.json
+
+# A plan, for what follows; its calibration is then another one.
+cp "$data/calibration/good-cpu.json" calibration.json
+expect_line 'fits +yes' fit moe-tiny-cpu cluster.json ep2.json "${workload[@]}" --calibration calibration.json --out plan.json
+echo >>calibration.json
+run estimate plan.json
+[[ $code == 2 ]] || fail "exit code with another calibration" 2 "$code"
+pattern='^calibration.json: expected the file that the plan was made with, of sha256 [0-9a-f]{12}\.\.\., got [0-9a-f]{12}\.\.\.'
+[[ $err =~ $pattern ]] || fail "another calibration" "$pattern" "$err"
+
+# A full disk: a device, standard output, and a file that may not grow.
+expect_error 4 'orrery: cannot write /dev/full: No space left on device' \
+  fit moe-tiny-cpu cluster.json ep2.json "${workload[@]}" --calibration calibration.json --out /dev/full
+"$orrery" fit plan.json >/dev/full 2>"$errors"
+[[ $? == 4 ]] || fail "exit code with stdout on a full disk" 4 "another one"
+[[ $(<"$errors") == 'orrery: cannot write standard output: No space left on device' ]] || fail "stdout" "no space" "$(<"$errors")"
+trap '' XFSZ # the limit then fails the write, as a full disk does
+out=$(ulimit -f 1 && "$orrery" fit moe-tiny-cpu cluster.json ep2.json "${workload[@]}" --calibration calibration.json \
+  --out large.json 2>"$errors")
+[[ $? == 4 ]] || fail "exit code when the file may not grow" 4 "another one"
+[[ $(<"$errors") == 'orrery: cannot write large.json: File too large' ]] || fail "file limit" "File too large" "$(<"$errors")"
+ls large.json* 2>/dev/null && fail "after a full disk" "no large.json" "$(ls large.json*)"
+
+finish
