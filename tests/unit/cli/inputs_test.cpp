@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/inputs.h"
+
+#include "base/errors.h"
+#include "base/files.h"
+#include "base/sha256.h"
+
+#include <filesystem>
+
+#include <gtest/gtest.h>
+
+namespace orrery::cli {
+namespace {
+
+const std::string kCatalog = ORRERY_SOURCE_DIR "/catalog";
+
+InputOptions options() { return {.catalog = kCatalog, .ignored_keys = {}}; }
+
+template <class Call>
+std::string message_of(const Call& call) {
+  try {
+    call();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Inputs, NamesStandForFilesOfTheCatalog) {
+  const Loaded<Model> by_name = load_model(options(), "deepseek-v3");
+  const Loaded<Model> by_path = load_model(options(), kCatalog + "/models/deepseek-v3.json");
+  EXPECT_EQ(by_name.value.num_layers(), 61);
+  EXPECT_EQ(by_name.source.path, "catalog/models/deepseek-v3.json");
+  EXPECT_EQ(by_path.source.path, by_name.source.path);
+  EXPECT_EQ(by_name.source.content, read_file(kCatalog + "/models/deepseek-v3.json"));
+  EXPECT_EQ(by_name.source.sha256, sha256_hex(by_name.source.content));
+}
+
+TEST(Inputs, FilesElsewhereKeepTheirPath) {
+  const Loaded<Cluster> cluster =
+      load_cluster(options(), ORRERY_SOURCE_DIR "/tests/data/schemas/cluster/good-one-cpu-node.json");
+  EXPECT_EQ(cluster.source.path, ORRERY_SOURCE_DIR "/tests/data/schemas/cluster/good-one-cpu-node.json");
+  EXPECT_EQ(cluster.value.num_devices(), 2);
+}
+
+TEST(Inputs, UnknownNamesAreAnsweredWithTheKnownOnes) {
+  EXPECT_EQ(message_of([] { load_cluster(options(), "h800-204"); }),
+            "cluster: expected a path that ends in .json, or the name of a cluster of the catalog " + kCatalog +
+                " (a100-64, h100-64, h800-2048), got \"h800-204\"\n  hint: did you mean \"h800-2048\"?");
+}
+
+TEST(Inputs, ClustersOfSeveralGroupsAreRefused) {
+  std::string text = read_file(kCatalog + "/clusters/h800-2048.json");
+  const std::size_t begin = text.find('{', text.find("\"groups\"")), end = text.rfind(']', text.find("\"fabric\""));
+  std::string group = text.substr(begin, end - begin);
+  group.replace(group.find("\"h800\""), 6, "\"other\"");
+  text.insert(end, "," + group);
+  const std::string path = ::testing::TempDir() + "two-groups.json";
+  write_file_atomically(path, text);
+  EXPECT_EQ(message_of([&] { load_cluster(options(), path); }),
+            path + ": /groups: expected one group of nodes, got 2: steps over several groups are not lowered yet");
+  std::filesystem::remove(path);
+}
+
+TEST(Inputs, TheCalibrationOfTheDevicesIsFoundInTheCatalog) {
+  const Cluster cluster = load_cluster(options(), "h800-2048").value;
+  const auto calibration = load_calibration(options(), "", cluster);
+  EXPECT_EQ(calibration.source.path, "catalog/calibration/h800.json");
+  EXPECT_TRUE(calibration.source.content.empty());
+  EXPECT_EQ(calibration.path, kCatalog + "/calibration/h800.json");
+}
+
+TEST(Inputs, APlanKeepsToItsCalibration) {
+  Plan plan;
+  plan.calibration_source.path = "catalog/calibration/h800.json";
+  plan.calibration_source.sha256 = sha256_hex(read_file(kCatalog + "/calibration/h800.json"));
+  EXPECT_EQ(load_calibration(options(), "", plan).source.sha256, plan.calibration_source.sha256);
+  plan.calibration_source.sha256 = std::string(64, '0');
+  EXPECT_EQ(message_of([&] {
+              load_calibration({.catalog = kCatalog, .ignored_keys = {}}, "", plan);
+            }).substr(0, kCatalog.size() + 95),
+            kCatalog +
+                "/calibration/h800.json: expected the file that the plan was made with, of sha256 "
+                "000000000000...");
+  EXPECT_NO_THROW(load_calibration(options(), "h800", plan));
+}
+
+TEST(Inputs, LoadsAreReadFromFlags) {
+  EXPECT_TRUE(is_balanced(parse_load("balanced")));
+  EXPECT_EQ(std::get<DirichletLoad>(parse_load("dirichlet:10:7")).alpha, 10.0);
+  EXPECT_EQ(std::get<DirichletLoad>(parse_load("dirichlet:10:7")).seed, 7);
+  EXPECT_EQ(std::get<ZipfLoad>(parse_load("zipf:0.5")).exponent, 0.5);
+  EXPECT_EQ(message_of([] { parse_load("zipf:inf"); }),
+            "--load: expected a number above 0 instead of \"inf\" in \"zipf:inf\"");
+  EXPECT_EQ(message_of([] { parse_load("flat"); }),
+            "--load: expected \"balanced\", \"dirichlet:ALPHA[:SEED]\" or \"zipf:EXPONENT[:SEED]\", got \"flat\"");
+  EXPECT_EQ(
+      message_of([] { parse_load("zipf:1:2:3"); }),
+      "--load: expected \"balanced\", \"dirichlet:ALPHA[:SEED]\" or \"zipf:EXPONENT[:SEED]\", got \"zipf:1:2:3\"");
+}
+
+}  // namespace
+}  // namespace orrery::cli

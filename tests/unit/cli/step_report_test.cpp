@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/step_report.h"
+
+#include "tests/conformance/programs.h"
+#include "tests/unit/program/small_models.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+Plan small_plan() {
+  Plan plan;
+  plan.model = testing::small_moe();
+  plan.cluster = testing::small_cluster(1, 4);
+  plan.batch = {.seq = 64, .global_batch = 16};
+  plan.strategy = testing::small_strategy(plan.model);
+  return plan;
+}
+
+TEST(StepReport, GivesBothConventionsOfMfu) {
+  Plan plan = small_plan();
+  plan.cluster.groups[0].device.peak[DType::bf16] = flops_per_second(1e9);
+  Report report;
+  add_step_time(report, plan, seconds(2));
+  const std::string text = report.text();
+  EXPECT_THAT(text, HasSubstr("tokens/s             512\n"));
+  EXPECT_THAT(text, HasSubstr("tokens/s and device  128\n"));
+  EXPECT_THAT(text, HasSubstr("MFU, causal "));
+  EXPECT_THAT(text, HasSubstr("MFU, non-causal "));
+  EXPECT_THAT(text, Not(HasSubstr("unknown")));
+}
+
+TEST(StepReport, KnowsNoMfuWithoutAPeak) {
+  Report report;
+  add_step_time(report, small_plan(), seconds(2));
+  EXPECT_THAT(report.text(), HasSubstr("MFU, causal          unknown: the device states no peak for this type\n"));
+  EXPECT_THAT(report.json(), HasSubstr("\"mfu_causal\": null"));
+}
+
+TEST(StepReport, SaysWhatIsLeftOutOfTheModel) {
+  Model model = testing::small_moe();
+  Report without;
+  add_model(without, model);
+  EXPECT_THAT(without.text(), Not(HasSubstr("multi-token")));
+  model.num_mtp_modules = 1;
+  Report with;
+  add_model(with, model);
+  EXPECT_THAT(with.text(),
+              HasSubstr("note: the 1 multi-token-prediction module of small-moe is left out: mtp is off\n"));
+}
+
+TEST(StepReport, NamesOpsThatAreExtrapolated) {
+  Report report;
+  note_extrapolated(report, {"attn.core", "moe.fc1"});
+  EXPECT_EQ(report.text(),
+            "  extrapolated  yes\n"
+            "\n"
+            "  note: extrapolated: outside what was measured are the times of attn.core, moe.fc1\n");
+}
+
+TEST(StepReport, CountsWorkOfRanksThatOthersStandFor) {
+  Trace trace;
+  trace.header.num_ranks = 4;
+  trace.header.represents = {{0, 3}, {3, 1}};
+  trace.steps.push_back({.time = seconds(10)});
+  trace.spans.push_back({.rank = 0, .queue = Queue::compute, .start = seconds(0), .end = seconds(4)});
+  trace.spans.push_back({.rank = 3, .queue = Queue::compute, .start = seconds(1), .end = seconds(9)});
+  trace.spans.push_back({.rank = 3, .queue = Queue::dp, .start = seconds(9), .end = seconds(10)});
+  EXPECT_DOUBLE_EQ(compute_utilisation(trace), (3 * 4.0 + 8.0) / 40.0);
+}
+
+TEST(StepReport, TellsAMissingCounterFromAMissingPrediction) {
+  EXPECT_EQ(energy_of({.interpreter = "cpu"}).text(), "no counter");
+  EXPECT_EQ(energy_of({.interpreter = "analytic"}).text(), "not predicted");
+  EXPECT_EQ(energy_of({.interpreter = "cpu", .energy = joules(2)}).text(), "2.00 J");
+}
+
+}  // namespace
+}  // namespace orrery::cli
