@@ -24,8 +24,8 @@ std::vector<Slot> one_f_one_b(const PipelineShape& shape, std::int64_t rank);
 /// get_schedule_table.
 std::vector<Slot> interleaved(const PipelineShape& shape, std::int64_t rank);
 
-/// Why the interleaved table would deadlock or leave a chunk waiting; nothing if it does not. Megatron-LM refuses the
-/// same shapes.
+/// Why these groups are refused; nothing if they are not. The rule is Megatron-LM's: each group and the tail of m have
+/// a micro-batch for every rank. Without it some tables deadlock.
 std::optional<std::string> interleaved_problem(const PipelineShape& shape);
 
 /// 1F1B whose weight gradients lag `rank` micro-batches behind the input gradients, in the memory of 1F1B's first

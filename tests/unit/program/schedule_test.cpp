@@ -23,7 +23,7 @@ std::string text_of(char kind, std::int64_t stage, std::int64_t micro_batch) {
 
 /// "F0.3", kind, stage, micro-batch; "[F0.3&B3.1]" for an overlapped pair.
 std::string text_of(const Slot& slot) {
-  const std::string text = text_of("FBIW"[static_cast<int>(slot.kind)], slot.stage, slot.micro_batch);
+  std::string text = text_of("FBIW"[static_cast<int>(slot.kind)], slot.stage, slot.micro_batch);
   if (!slot.beside) return text;
   return '[' + text + '&' + text_of('B', slot.beside->stage, slot.beside->micro_batch) + ']';
 }

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "program/names.h"
 #include "program/schedule.h"
+#include "program/schedules/schedules.h"
 #include "tests/unit/program/reading.h"
 #include "tests/unit/program/slot_simulator.h"
 
@@ -154,6 +155,19 @@ TEST(ScheduleTimes, NoOrderDeadlocks) {
   }
 }
 
+TEST(ScheduleTimes, RefusedGroupsOfMicroBatchesCanDeadlock) {
+  const auto deadlocks = [](const PipelineShape& shape) {
+    EXPECT_FALSE(has_order(Schedule::interleaved, shape));
+    std::vector<std::vector<Slot>> orders;
+    for (std::int64_t rank = 0; rank < shape.num_ranks; ++rank) {
+      orders.push_back(schedules::interleaved(shape, rank));
+    }
+    return replay(orders, {.forward = 1, .input_grad = 1, .weight_grad = 1}).deadlock;
+  };
+  EXPECT_TRUE(deadlocks({.num_ranks = 3, .chunks_per_rank = 2, .num_micro_batches = 4, .micro_batch_group = 1}));
+  EXPECT_TRUE(deadlocks({.num_ranks = 4, .chunks_per_rank = 3, .num_micro_batches = 9, .micro_batch_group = 4}));
+}
+
 /// Compares the most activations that live at a time on each rank with `expected(shape, rank)`.
 template <class Expected>
 void expect_peaks(Schedule schedule, Expected&& expected) {
@@ -265,8 +279,8 @@ TEST(ScheduleTimes, MessagesDelayEveryRoundOfOneForwardOneBackward) {
     const auto orders = orders_of(Schedule::one_f_one_b, shape);
     const double without = replay(orders, times).makespan;
     times.message = times.forward / 10;
-    const auto num_delays = static_cast<double>(2 * (p - 1) * (shape.num_micro_batches / p + 1) - 2);
-    EXPECT_NEAR(replay(orders, times).makespan - without, num_delays * times.message, 1e-9);
+    const std::int64_t num_delays = 2 * (p - 1) * (shape.num_micro_batches / p + 1) - 2;
+    EXPECT_NEAR(replay(orders, times).makespan - without, static_cast<double>(num_delays) * times.message, 1e-9);
   });
 }
 
