@@ -2,6 +2,7 @@
 #include "executor/calibration/collective_run.h"
 
 #include "base/rng.h"
+#include "executor/calibration/agreement.h"
 #include "executor/kernels/permute.h"
 
 #include <algorithm>
@@ -117,8 +118,8 @@ class GroupTimer {
               const std::function<CommReport()>& run) {
     CollectiveSamples samples{.op = std::string(op), .ranks = size_, .bytes = bytes, .seconds = {}};
     double spent = 0.0;
-    std::byte more{1};
-    for (int i = -kWarmUps; static_cast<bool>(more); ++i) {
+    bool more = true;
+    for (int i = -kWarmUps; more; ++i) {
       world_.barrier(kKey);
       const Instant begin = now();
       const CommReport report = run();
@@ -126,8 +127,7 @@ class GroupTimer {
       if (i < 0) continue;
       samples.seconds.push_back(time);
       spent += time;
-      more = std::byte{i + 1 < kLeastRepeats || (i + 1 < kMostRepeats && spent < kTimeOfPoint)};
-      world_.broadcast(std::span(&more, 1), 0, kKey);
+      more = as_rank_0_says(world_, i + 1 < kLeastRepeats || (i + 1 < kMostRepeats && spent < kTimeOfPoint));
     }
     out.push_back(std::move(samples));
   }
@@ -154,9 +154,7 @@ RankSamples time_collectives(ShmEndpoint& endpoint, Seconds max_time) {
     for (const auto& group : groups) group->measure(bytes, samples.collectives);
     // The next size takes at most kFactor times as long as this one.
     const double next = static_cast<double>(kFactor) * seconds_between(size_start, now());
-    std::byte more{seconds_between(start, now()) + next < max_time.in(unit::second)};
-    world->broadcast(std::span(&more, 1), 0, kKey);
-    if (!static_cast<bool>(more)) break;
+    if (!as_rank_0_says(*world, seconds_between(start, now()) + next < max_time.in(unit::second))) break;
   }
   return samples;
 }

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/rng.h"
+#include "executor/calibration/agreement.h"
 #include "executor/runtime/rank_runtime.h"
 #include "program/lower.h"
 
@@ -117,14 +118,6 @@ class Collector {
   std::vector<double> gaps_;
 };
 
-/// Whether rank 0 still has time; all ranks must agree.
-bool go_on(Communicator& world, Instant start, Seconds max_time, int done) {
-  // The next step takes about as long as those before it.
-  std::byte more{seconds_since(start) * (1.0 + 1.0 / done) < max_time.in(unit::second)};
-  world.broadcast(std::span(&more, 1), 0, "calibration");
-  return static_cast<bool>(more);
-}
-
 }  // namespace
 
 RankSamples run_probe(ShmEndpoint& endpoint, const Probe& probe, Seconds max_time, const std::string& gemm,
@@ -141,10 +134,14 @@ RankSamples run_probe(ShmEndpoint& endpoint, const Probe& probe, Seconds max_tim
   runtime.run_step();
   Collector collector(probe, runtime.state());
   int done = 1;
+  bool more = true;
   do {
     collector.add(runtime.run_step().spans);
     ++done;
-  } while (done <= kMaxSteps && go_on(runtime.state().groups.world(), start, max_time, done));
+    // The next step takes about as long as those before it.
+    const bool has_time = seconds_since(start) * (1.0 + 1.0 / done) < max_time.in(unit::second);
+    more = done <= kMaxSteps && as_rank_0_says(runtime.state().groups.world(), has_time);
+  } while (more);
   return collector.samples();
 }
 
