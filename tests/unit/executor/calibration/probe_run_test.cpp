@@ -96,8 +96,8 @@ TEST(ProbeRun, CollectivesCarryTheirSize) {
       sizes[collective.op].insert(collective.bytes);
     }
   }
-  // 64 rows of 32 f32; with them a probability, and counts of the 4 experts for each of 2 ranks.
-  EXPECT_EQ(sizes["all_to_all"], (std::set<std::int64_t>{64 * 128, 64 * 132, 64 * 132 + 2 * 16}));
+  // 64 rows of 32 f32; with a probability for each row; and with 32-bit counts of the 4 experts of both ranks.
+  EXPECT_EQ(sizes["all_to_all"], (std::set<std::int64_t>{8192, 8448, 8448 + 32}));
   EXPECT_THAT(sizes["all_reduce"], SizeIs(2));  // dense gradients, and the norm
   EXPECT_EQ(*sizes["all_reduce"].begin(), 32);
 }
