@@ -8,7 +8,6 @@
 #include "cli/exit_code.h"
 #include "cli/machine.h"
 #include "cli/plan_search.h"
-#include "cli/progress.h"
 #include "cli/step_report.h"
 #include "cli/trial.h"
 #include "cli/verbs.h"

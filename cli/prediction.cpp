@@ -38,9 +38,11 @@ std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, cons
   return std::make_shared<costmodel::CalibratedCostModel>(plan.cluster, calibration);
 }
 
-std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan) {
+std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, double rho) {
+  auto parameters = costmodel::MemoryModel::of(plan.cluster.groups.front().device);
+  parameters.rho = rho;
   return costmodel::memory_per_stage(plan.model, plan.strategy, plan.batch, Mesh(plan.strategy, plan.num_ranks()),
-                                     costmodel::MemoryModel::of(plan.cluster.groups.front().device));
+                                     parameters);
 }
 
 StepProgram lower(const Plan& plan) { return lower(plan.model, plan.strategy, plan.batch, plan.num_ranks()); }

@@ -25,8 +25,9 @@ Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::
 
 std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, const costmodel::Calibration& calibration);
 
-/// Memory of the ranks of every stage, on the plan's devices.
-std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan);
+/// Memory of the ranks of every stage, on the plan's devices. `rho`: rows that arrive at the fullest rank's experts,
+/// over those that leave it.
+std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, double rho = 1.0);
 
 /// The program of a plan. Requires: a plan that was read, or whose strategy is legal.
 StepProgram lower(const Plan& plan);

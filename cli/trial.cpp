@@ -3,6 +3,7 @@
 
 #include "cli/execution.h"
 #include "cli/prediction.h"
+#include "cli/recorded_load.h"
 #include "cli/step_report.h"
 #include "costmodel/analytic_interpreter.h"
 #include "costmodel/memory.h"
@@ -13,7 +14,9 @@
 #include "traces/trace_io.h"
 
 #include <algorithm>
+#include <span>
 #include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -43,9 +46,14 @@ Report report_of(const Trial& trial, const std::string& title) {
                    {"utilisation", "compute at work"},
                    {"peak_memory", "memory of the fullest rank"},
                    {"energy", "energy of a step"}};
-  table.rows = {row("analytic", analytic, trial.analytic, trial.predicted_memory),
-                row("simulated", simulated, trial.simulated, trial.predicted_memory),
-                row("measured", measured, trial.measured, measured.peak_memory)};
+  const Bytes memory = costmodel::fullest(memory_of(trial.plan));
+  table.rows.push_back(row("analytic", analytic, trial.analytic, memory));
+  table.rows.push_back(row("simulated", simulated, trial.simulated, memory));
+  if (!trial.afterwards.steps.empty()) {
+    const Bytes of_recorded = costmodel::fullest(memory_of(trial.plan, fullest_rank(trial.measured)));
+    table.rows.push_back(row("analytic, recorded loads", summarize(trial.afterwards), trial.afterwards, of_recorded));
+  }
+  table.rows.push_back(row("measured", measured, trial.measured, measured.peak_memory));
   Report report(title);
   report.fact("strategy", "strategy", planner::short_text(trial.plan.strategy));
   const std::vector<StepRecord>& steps = trial.measured.steps;
@@ -67,10 +75,14 @@ Trial run_trial(const Plan& plan, const Loaded<costmodel::Calibration>& calibrat
                                                 plan.device_of_rank);
   const sim::WorkerInterpreter simulator(plan, calibration.path);
   Trial trial{.plan = plan,
-              .predicted_memory = costmodel::fullest(memory_of(plan)),
               .analytic = run(analytic, program, input, path.string()),
               .simulated = run(simulator, program, input, path.string()),
-              .measured = execute_plan(plan, settings, path.string())};
+              .measured = execute_plan(plan, settings, path.string()),
+              .afterwards = {}};
+  if (!trial.measured.loads.empty()) {
+    trial.afterwards =
+        run(analytic, program, {.load = recorded_load(trial.measured), .all_ranks = true}, path.string());
+  }
   const auto write = [&](const char* interpreter, const Trace& trace) {
     std::filesystem::path file = path;
     write_trace_file(file.replace_extension(fmt::format("{}.trace", interpreter)).string(), trace);

@@ -15,8 +15,8 @@ namespace orrery::cli {
 
 struct Trial {
   Plan plan;
-  Bytes predicted_memory;
   Trace analytic, simulated, measured;
+  Trace afterwards;  // analytic again, with the routing that the execution recorded; without steps if it did not
 };
 
 /// Predicts and trains `plan`, the file at `path`; leaves the three traces beside it.

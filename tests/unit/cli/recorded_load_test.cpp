@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/recorded_load.h"
+
+#include <gtest/gtest.h>
+
+namespace orrery::cli {
+namespace {
+
+/// Two ranks with one expert each; rank 0 gets `to_first` of the 8 rows that both send together.
+LoadRecord record_of(std::int32_t step, std::int64_t layer, double to_first) {
+  const double half = to_first / 2.0;
+  return {.step = step,
+          .layer = layer,
+          .micro_batch = 0,
+          .ep_group = 0,
+          .routing = {.group = 2, .num_experts = 2, .pairs = {half, 4.0 - half, half, 4.0 - half}}};
+}
+
+Trace trace_of(std::vector<LoadRecord> loads, std::int32_t num_steps) {
+  Trace trace;
+  trace.loads = std::move(loads);
+  for (std::int32_t step = 0; step < num_steps; ++step) trace.steps.push_back({.step = step});
+  return trace;
+}
+
+TEST(RecordedLoad, IsThatOfTheLastStep) {
+  const Trace trace = trace_of({record_of(0, 0, 2), record_of(1, 0, 6), record_of(1, 1, 4)}, 2);
+  const LoadModel load = recorded_load(trace);
+  const RoutingQuery query{
+      .layer = 0, .micro_batch = 0, .ep_group = 0, .group = 2, .num_experts = 2, .pairs_per_rank = 4};
+  EXPECT_EQ(routing(load, query).received(0), 6.0);
+}
+
+TEST(RecordedLoad, TheFullestRankIsThatOfTheWholeStep) {
+  // Rank 0 gets 6 and 4 of 8 rows: 10 of 16, where the mean is 8.
+  EXPECT_DOUBLE_EQ(fullest_rank(trace_of({record_of(1, 0, 6), record_of(1, 1, 4)}, 2)), 10.0 / 8.0);
+}
+
+TEST(RecordedLoad, WarmUpDoesNotCountForTheFullestRank) {
+  EXPECT_DOUBLE_EQ(fullest_rank(trace_of({record_of(0, 0, 8), record_of(1, 0, 2)}, 2)), 6.0 / 4.0);
+  EXPECT_DOUBLE_EQ(fullest_rank(trace_of({record_of(0, 0, 8)}, 1)), 2.0);
+}
+
+TEST(RecordedLoad, WithoutRecordsRanksAreTakenAsEqual) { EXPECT_EQ(fullest_rank(trace_of({}, 2)), 1.0); }
+
+}  // namespace
+}  // namespace orrery::cli
