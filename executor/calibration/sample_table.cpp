@@ -9,7 +9,7 @@
 namespace orrery::executor {
 namespace {
 
-constexpr const char* kSource = "measured by orrery calibrate";
+constexpr const char* kSource = "orrery calibrate";
 
 void append(std::vector<double>& all, const std::vector<double>& more) {
   all.insert(all.end(), more.begin(), more.end());

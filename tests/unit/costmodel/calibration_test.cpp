@@ -120,6 +120,18 @@ TEST(Calibration, TakesWhatAnExecutorMeasured) {
   EXPECT_EQ(to_json(read_calibration_text(text, "c.json")), text);
 }
 
+TEST(Calibration, KeepsTheRouterAsAProductUnderItsOwnNameAndTheTimeBetweenOps) {
+  Measurements measured = two_measurements();
+  const GemmShape shape{.m = 256, .n = 8, .k = 64, .dtype = DType::f32};
+  measured.ops = {{.op = "moe.router", .shape = shape, .time = microseconds(20), .repeats = 3, .source = "test"}};
+  measured.launch = microseconds(0.75);
+  const Calibration read = read_calibration_text(to_json(calibration_of(measured)), "c.json");
+  EXPECT_EQ(read.points.at(0).op, "moe.router");
+  EXPECT_EQ(std::get<GemmShape>(read.points[0].shape), shape);
+  ASSERT_TRUE(read.launch_gap.has_value());
+  EXPECT_EQ(read.launch_gap->value, microseconds(0.75));
+}
+
 TEST(Calibration, RefusesFitsThatWereMadeForOtherPoints) {
   const Calibration calibration = calibration_of(two_measurements());
   const std::string hash = collectives_hash(calibration);

@@ -90,6 +90,16 @@ TEST(OperatorCurves, TakeMemoryBoundOpsByNameElseFromTheGenericTable) {
   EXPECT_TRUE(time_of(calibration, OpCode::mlp_norm, Pass::fwd, norm).extrapolated);  // others are known by name
 }
 
+TEST(OperatorCurves, TakeAProductThatWasMeasuredByNameElseThatOfAllProducts) {
+  Calibration calibration;
+  calibration.points = {point("gemm", Pass::fwd, kGemm, microseconds(10)),
+                        point("moe.router", Pass::fwd, kGemm, microseconds(30))};
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::moe_router, Pass::fwd, kGemm)), 30.0);
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::mlp_fc1, Pass::fwd, kGemm)), 10.0);
+  calibration.points.pop_back();
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::moe_router, Pass::fwd, kGemm)), 10.0);
+}
+
 TEST(OperatorCurves, AddUpTheExpertsOfAGroupedGemm) {
   const GroupedGemmShape four{.rows = {Rows::Kind::received, 4 * 512}, .num_experts = 4, .n = 1024, .k = 1024};
   Calibration calibration;
