@@ -30,7 +30,11 @@ std::vector<std::int64_t> divisors(std::int64_t n) {
 struct Layout {
   std::int64_t pp = 1, ep = 1, micro_batch = 1;
   int zero = 0;
+  std::int64_t seq_divisor = 1;  // of the sequence
 };
+
+/// A short sequence gives experts as few rows as an uneven router does: products are then slower for each FLOP.
+constexpr std::int64_t kShortSequence = 8;
 
 Strategy strategy_of(const Model& model, const Layout& layout, DType precision) {
   Strategy strategy;
@@ -144,11 +148,12 @@ std::vector<Probe> model_probes(const Source& source, const Model& model, const 
         {source,
          model,
          strategy_of(model, layout, precision),
-         {.seq = batch.seq,
+         {.seq = std::max<std::int64_t>(batch.seq / layout.seq_divisor, 1),
           .global_batch = dp * layout.micro_batch * std::clamp<std::int64_t>(num_micro_batches, 1, most)}});
   };
   for (const std::int64_t ep : divisors(num_ranks)) {
     for (const std::int64_t micro_batch : kMicroBatches) add({.ep = ep, .micro_batch = micro_batch});
+    if (model.moe) add({.ep = ep, .seq_divisor = kShortSequence});
   }
   for (const std::int64_t pp : divisors(num_ranks)) {
     for (const std::int64_t ep : divisors(num_ranks / pp)) {

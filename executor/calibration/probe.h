@@ -24,7 +24,8 @@ struct Probe {
 };
 
 /// Probes of all layouts that `num_ranks` ranks can have: every EP degree with each micro-batch size of the planner
-/// that `batch` allows, ZeRO-1 and pipelines with one of them, since they only change how the step ends.
+/// that `batch` allows, and with a short sequence; ZeRO-1 and pipelines with one of them, since they only change how
+/// the step ends.
 /// Requires: a positive num_ranks.
 std::vector<Probe> model_probes(const Source& source, const Model& model, const BatchShape& batch, DType precision,
                                 std::int64_t num_ranks);

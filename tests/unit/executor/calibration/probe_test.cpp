@@ -41,6 +41,14 @@ TEST(ModelProbes, AskForNoMicroBatchThatTheBatchDoesNotHave) {
   for (const Probe& probe : probes_of(8, 4)) EXPECT_LE(probe.strategy.micro_batch, 2);
 }
 
+TEST(ModelProbes, GiveExpertsFewRowsInAShortSequence) {
+  std::set<std::int64_t> degrees;
+  for (const Probe& probe : probes_of(32, 4)) {
+    if (probe.batch.seq == 2) degrees.insert(probe.strategy.ep);
+  }
+  EXPECT_EQ(degrees, (std::set<std::int64_t>{1, 2, 4}));
+}
+
 TEST(ModelProbes, TakeFourMicroBatchesIfThereAreAsMany) {
   for (const Probe& probe : probes_of(32, 2)) {
     if (probe.strategy.pp > 1) continue;
