@@ -2,14 +2,12 @@
 #include "executor/calibration/probe_run.h"
 
 #include "base/check.h"
-#include "base/rng.h"
 #include "executor/calibration/agreement.h"
 #include "executor/runtime/rank_runtime.h"
 #include "program/lower.h"
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <tuple>
 #include <utility>
 
@@ -19,28 +17,6 @@ namespace {
 constexpr int kMaxSteps = 20;  // more would not change a median
 
 double seconds_since(Instant start) { return std::chrono::duration<double>(now() - start).count(); }
-
-/// Gives every expert of the micro-batch the same number of rows, in random order of the tokens.
-void balance(const OpCall& call) {
-  const MoeBlock& moe = *call.rank.model().moe;
-  const std::span<std::uint8_t> choices = call.elements<std::uint8_t>(TensorRole::choices);
-  const std::size_t num_tokens = choices.size() / static_cast<std::size_t>(moe.num_experts);
-  std::vector<std::int64_t> order(num_tokens);
-  std::iota(order.begin(), order.end(), 0);
-  const CounterRng rng(1, static_cast<std::uint64_t>(call.op.key.layer));
-  for (std::size_t i = num_tokens; i-- > 1;) std::swap(order[i], order[rng.below(i, i + 1)]);
-
-  const auto top_k = static_cast<std::size_t>(moe.top_k);
-  std::vector<std::int32_t> chosen(num_tokens * top_k);
-  RoutedBatch& routed = call.routed();
-  std::fill(routed.send_counts.begin(), routed.send_counts.end(), 0);
-  for (std::size_t i = 0; i < chosen.size(); ++i) {
-    const std::int64_t expert = (order[i / top_k] * moe.top_k + static_cast<std::int64_t>(i % top_k)) % moe.num_experts;
-    chosen[i] = static_cast<std::int32_t>(expert);
-    ++routed.send_counts[static_cast<std::size_t>(expert)];
-  }
-  write_choices(chosen, moe.num_experts, moe.top_k, choices);
-}
 
 /// Name and nccl-tests' size of a communication among `ranks`.
 std::pair<std::string, std::int64_t> named_collective(const OpShape& shape, std::int64_t ranks) {
@@ -76,10 +52,8 @@ class Collector {
       }
       const Pass pass = span.key.pass == Pass::rec ? Pass::fwd : span.key.pass;
       ops_[{span.key.op, pass, shape}].push_back(span.duration().in(unit::second));
-      // Behind a router the observer has replaced its choice.
       const bool has_next = i + 1 < spans.size() && spans[i + 1].queue == Queue::compute;
-      if (has_next && span.key.op != OpCode::moe_router)
-        gaps_.push_back((spans[i + 1].ready - span.end).in(unit::second));
+      if (has_next) gaps_.push_back((spans[i + 1].ready - span.end).in(unit::second));
     }
   }
 
@@ -125,12 +99,10 @@ RankSamples run_probe(ShmEndpoint& endpoint, const Probe& probe, Seconds max_tim
   const StepProgram program = lower(probe.model, probe.strategy, probe.batch, endpoint.size());
   TrainingSettings settings;
   settings.gemm = gemm;
+  settings.balanced_routing = true;
   const Instant start = now();
   RankRuntime runtime(program, RankId(endpoint.rank()), endpoint, settings);
-  runtime.observe([&](const OpCall& call) {
-    if (call.op.key.op == OpCode::moe_router && call.is_forward()) balance(call);
-    if (observer) observer(call);
-  });
+  runtime.observe(observer);
   runtime.run_step();
   Collector collector(probe, runtime.state());
   int done = 1;

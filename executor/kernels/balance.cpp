@@ -2,6 +2,7 @@
 #include "executor/kernels/balance.h"
 
 #include "base/check.h"
+#include "base/rng.h"
 
 #include <numeric>
 #include <vector>
@@ -65,6 +66,19 @@ void auxiliary_loss_backward(const RouterShape& shape, ConstMatrix scores, std::
       }
     }
   });
+}
+
+void choose_balanced(std::int64_t num_experts, std::int64_t top_k, std::uint64_t stream,
+                     std::span<std::int32_t> chosen) {
+  CHECK(top_k >= 1 && top_k <= num_experts && chosen.size() % static_cast<std::size_t>(top_k) == 0, top_k, num_experts);
+  std::vector<std::int64_t> order(chosen.size() / static_cast<std::size_t>(top_k));
+  std::iota(order.begin(), order.end(), 0);
+  const CounterRng rng(1, stream);
+  for (std::size_t i = order.size(); i-- > 1;) std::swap(order[i], order[rng.below(i, i + 1)]);
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    const std::int64_t place = order[i / static_cast<std::size_t>(top_k)] * top_k;
+    chosen[i] = static_cast<std::int32_t>((place + static_cast<std::int64_t>(i) % top_k) % num_experts);
+  }
 }
 
 void count_chosen(std::span<const std::int32_t> chosen, std::span<std::int64_t> counts) {

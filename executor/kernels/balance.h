@@ -22,6 +22,11 @@ double auxiliary_loss(const RouterShape& shape, ConstMatrix scores, std::span<co
 void auxiliary_loss_backward(const RouterShape& shape, ConstMatrix scores, std::span<const std::int32_t> chosen,
                              std::int64_t sequence, double scale, std::span<float> dscores);
 
+/// A choice that gives every expert the same number of tokens (to within one) whatever the scores: tokens in a random
+/// order, a function of `stream` alone, take experts in turn. What benchmarks call forced load balancing.
+/// chosen: (tokens, top_k).
+void choose_balanced(std::int64_t num_experts, std::int64_t top_k, std::uint64_t stream,
+                     std::span<std::int32_t> chosen);
 /// Adds the number of times each expert was chosen to counts (num_experts).
 void count_chosen(std::span<const std::int32_t> chosen, std::span<std::int64_t> counts);
 

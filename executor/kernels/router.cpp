@@ -52,7 +52,6 @@ void router_choose(const RouterShape& shape, ConstMatrix scores, std::span<const
   const auto top_k = static_cast<std::size_t>(shape.top_k);
   CHECK(top_k >= 1 && top_k <= num_experts && scores.cols == shape.num_experts, shape.top_k, shape.num_experts);
   CHECK(chosen.size() == static_cast<std::size_t>(scores.rows) * top_k, chosen.size(), scores.rows, top_k);
-  CHECK(probability.size() == chosen.size(), probability.size(), chosen.size());
   CHECK(selection_bias.empty() || selection_bias.size() == num_experts, selection_bias.size(), num_experts);
   thread_local std::vector<float> left;  // scores of the experts not chosen yet
   for (std::int64_t token = 0; token < scores.rows; ++token) {
@@ -60,14 +59,28 @@ void router_choose(const RouterShape& shape, ConstMatrix scores, std::span<const
     left.assign(score.begin(), score.end());
     for (std::size_t i = 0; i < selection_bias.size(); ++i) left[i] += selection_bias[i];
     const std::size_t first = static_cast<std::size_t>(token) * top_k;
-    float sum = 0.0F;
     for (std::size_t j = 0; j < top_k; ++j) {
       const auto best = std::max_element(left.begin(), left.end());  // the first of equals: the lowest index
       const auto expert = static_cast<std::size_t>(best - left.begin());
       *best = -std::numeric_limits<float>::infinity();
       chosen[first + j] = static_cast<std::int32_t>(expert);
-      probability[first + j] = score[expert];
-      sum += score[expert];
+    }
+  }
+  router_probabilities(shape, scores, chosen, probability);
+}
+
+void router_probabilities(const RouterShape& shape, ConstMatrix scores, std::span<const std::int32_t> chosen,
+                          std::span<float> probability) {
+  const auto top_k = static_cast<std::size_t>(shape.top_k);
+  CHECK(probability.size() == chosen.size(), probability.size(), chosen.size());
+  CHECK(chosen.size() == static_cast<std::size_t>(scores.rows) * top_k, chosen.size(), scores.rows, top_k);
+  for (std::int64_t token = 0; token < scores.rows; ++token) {
+    const std::span<const float> score = row_span<float>(scores, token);
+    const std::size_t first = static_cast<std::size_t>(token) * top_k;
+    float sum = 0.0F;
+    for (std::size_t j = 0; j < top_k; ++j) {
+      probability[first + j] = score[static_cast<std::size_t>(chosen[first + j])];
+      sum += probability[first + j];
     }
     const float factor = shape.routed_scaling_factor / (shape.normalize_top_k ? sum + kTinySum : 1.0F);
     for (std::size_t j = 0; j < top_k; ++j) probability[first + j] *= factor;

@@ -33,6 +33,9 @@ void router_scores(const Gemm& gemm, const RouterShape& shape, ConstMatrix x, Co
 void router_choose(const RouterShape& shape, ConstMatrix scores, std::span<const float> selection_bias,
                    std::span<std::int32_t> chosen, std::span<float> probability);
 
+/// The probabilities that belong to a choice: scores of the chosen experts, normalised and scaled as `shape` says.
+void router_probabilities(const RouterShape& shape, ConstMatrix scores, std::span<const std::int32_t> chosen,
+                          std::span<float> probability);
 /// dlogits (tokens, num_experts, f32, of x w^T) = the gradient through the probabilities of the chosen experts, plus
 /// `dscores` (empty, or tokens * num_experts) which comes from the auxiliary loss.
 void router_backward(const RouterShape& shape, ConstMatrix scores, std::span<const std::int32_t> chosen,

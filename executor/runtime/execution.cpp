@@ -25,7 +25,7 @@ std::string to_json(const ExecutionRequest& request) {
   out.field("learning_rate", static_cast<double>(s.adamw.learning_rate));
   out.field("weight_decay", static_cast<double>(s.adamw.weight_decay));
   out.field("clip_norm", s.clip_norm).field("router_temperature", static_cast<double>(s.router_temperature));
-  out.field("bias_update_rate", static_cast<double>(s.bias_update_rate));
+  out.field("balanced_routing", s.balanced_routing).field("bias_update_rate", static_cast<double>(s.bias_update_rate));
   out.field("init_deviation", static_cast<double>(s.init_deviation));
   out.end_object();
   return out.text();
@@ -48,6 +48,7 @@ ExecutionRequest read_execution_request(const std::string& path) {
   s.adamw.weight_decay = static_cast<float>(in.required("weight_decay").number());
   s.clip_norm = in.required("clip_norm").number();
   s.router_temperature = static_cast<float>(in.required("router_temperature").number());
+  s.balanced_routing = in.required("balanced_routing").boolean();
   s.bias_update_rate = static_cast<float>(in.required("bias_update_rate").number());
   s.init_deviation = static_cast<float>(in.required("init_deviation").number());
   in.finish();

@@ -69,6 +69,10 @@ void run_router(OpCall& call) {
     RoutedBatch& routed = call.routed();
     routed.probability.resize(chosen.size());
     router_choose(shape, scores, rank.weights.router_bias(call.layer()), chosen, routed.probability);
+    if (rank.settings.balanced_routing) {
+      choose_balanced(shape.num_experts, shape.top_k, static_cast<std::uint64_t>(call.layer()), chosen);
+      router_probabilities(shape, scores, chosen, routed.probability);
+    }
     write_choices(chosen, shape.num_experts, shape.top_k, call.elements<std::uint8_t>(R::choices));
     routed.send_counts.assign(static_cast<std::size_t>(shape.num_experts), 0);
     count_chosen(chosen, routed.send_counts);

@@ -17,6 +17,9 @@ struct TrainingSettings {
   AdamWSettings adamw{.learning_rate = 3e-3F};
   double clip_norm = 1.0;  // gradients are scaled down to this norm; 0: never
   float router_temperature = 1.0F;
+  /// Every expert gets the same number of tokens whatever the router says, as benchmarks do it: timing without the
+  /// noise of an untrained router.
+  bool balanced_routing = false;
   float bias_update_rate = 1e-3F;  // of the aux-free bias
   float init_deviation = 0.02F;
   std::string gemm;                                              // back end by name; empty: the best one

@@ -91,5 +91,21 @@ TEST(CountChosen, AddsToTheCounts) {
   EXPECT_EQ(counts, (std::vector<std::int64_t>{2, 0, 2}));
 }
 
+TEST(ChooseBalanced, GivesEveryExpertTheSameAndEveryTokenDifferentOnes) {
+  std::vector<std::int32_t> chosen(16 * 3);
+  choose_balanced(8, 3, 5, chosen);
+  std::vector<std::int64_t> counts(8);
+  count_chosen(chosen, counts);
+  EXPECT_EQ(counts, std::vector<std::int64_t>(8, 6));
+  for (std::size_t t = 0; t < 16; ++t) {
+    EXPECT_NE(chosen[3 * t], chosen[3 * t + 1]);
+    EXPECT_NE(chosen[3 * t + 1], chosen[3 * t + 2]);
+    EXPECT_NE(chosen[3 * t], chosen[3 * t + 2]);
+  }
+  std::vector<std::int32_t> other(chosen.size());
+  choose_balanced(8, 3, 6, other);
+  EXPECT_NE(other, chosen);
+}
+
 }  // namespace
 }  // namespace orrery::executor

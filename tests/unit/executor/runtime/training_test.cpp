@@ -138,6 +138,23 @@ TEST(Training, RecordsHowManyPairsEachExpertGot) {
   });
 }
 
+TEST(Training, BalancedRoutingGivesEveryExpertTheSameAndStillLearns) {
+  const Model model = small_model();
+  const StepProgram program = lower(model, strategy_of(model, 1, 2), kBatch, 2);
+  TrainingSettings settings = settings_of(40);
+  settings.balanced_routing = true;
+  settings.adamw.learning_rate = 1e-2F;
+  on_all_ranks(program, settings, [&](RankRuntime& runtime, int) {
+    const RankRuntime::Step first = runtime.run_step();
+    for (const LoadRecord& load : first.loads) {
+      EXPECT_EQ(load.routing.pairs, std::vector<double>(8, 16.0 * 2.0 / 8.0));
+    }
+    double loss = first.record.loss;
+    for (int step = 1; step < 40; ++step) loss = runtime.run_step().record.loss;
+    EXPECT_LT(loss, 0.9 * first.record.loss);
+  });
+}
+
 TEST(Training, AnUnknownOpOfTheModelIsRefusedInWords) {
   Model model = small_model();
   model.attention = MultiHeadLatentAttention{
