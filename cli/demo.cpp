@@ -11,6 +11,8 @@
 #include "cli/step_report.h"
 #include "cli/trial.h"
 #include "cli/verbs.h"
+#include "costmodel/memory.h"
+#include "program/legality.h"
 #include "sim/worker_interpreter.h"
 
 #include <cstdlib>
@@ -66,13 +68,18 @@ fs::path make_folder(const std::string& wanted) {
   return name;
 }
 
-/// The best of the plans that split the model another way; the second best where all split it alike.
-const planner::RankedPlan* other_plan(const planner::SearchResult& result) {
-  const Strategy& best = result.ranked.front().strategy;
-  for (const planner::RankedPlan& plan : result.ranked) {
-    if (plan.strategy.pp != best.pp || plan.strategy.ep != best.ep) return &plan;
+/// `best` with its experts spread otherwise, if that is legal and fits; else the next plan of the search.
+Strategy other_strategy(const Plan& best, const planner::SearchResult& result) {
+  const Device& device = best.cluster.groups.front().device;
+  for (std::int64_t ep = 1; ep <= best.num_ranks(); ++ep) {
+    Plan other = best;
+    other.strategy.ep = ep;
+    if (ep == best.strategy.ep || !violations(other.model, other.strategy, other.batch, other.num_ranks()).empty()) {
+      continue;
+    }
+    if (!costmodel::why_it_does_not_fit(memory_of(other), device)) return other.strategy;
   }
-  return result.ranked.size() > 1 ? &result.ranked[1] : nullptr;
+  return result.ranked[result.ranked.size() > 1 ? 1 : 0].strategy;
 }
 
 /// Plans, or the exception that says why nothing could be planned: the demo's own inputs are known to be possible.
@@ -96,18 +103,22 @@ void small_model(const DemoOptions& options, const fs::path& folder, DemoOutput&
   Plan base = plan_without_strategy(std::move(model), std::move(cluster), calibration.source, kSmallBatch, {});
   base.strategy.precision = DType::f32;
   const planner::SearchResult result = search(base, calibration);
-  std::vector<Trial> trials;
-  const auto try_plan = [&](const planner::RankedPlan& ranked, const char* name) {
-    const Plan plan = plan_of(base, ranked, result);
+  const Plan best = plan_of(base, result.ranked.front(), result);
+  Plan other = base;
+  other.strategy = other_strategy(best, result);
+  out.add("plan", plan_report(best, result, 5));
+  const auto try_plan = [&](const Plan& plan, const char* name, const char* title, bool balanced) {
     const fs::path path = folder / fmt::format("{}.json", name);
     write_file_atomically(path.string(), to_json(plan));
-    trials.push_back(run_trial(plan, calibration, path, {.num_steps = options.num_steps}));
+    Trial trial =
+        run_trial(title, plan, calibration, path, {.num_steps = options.num_steps, .balanced_routing = balanced});
+    out.add(name, trial_report(trial));
+    return trial;
   };
-  out.add("plan", plan_report(plan_of(base, result.ranked.front(), result), result, 5));
-  try_plan(result.ranked.front(), "best");
-  if (const planner::RankedPlan* other = other_plan(result)) try_plan(*other, "other");
-  out.add("trials", trials_report(trials));
-  out.add("ops", op_errors_report(trials.front()));
+  const Trial trial = try_plan(best, "best", "The best plan, run", true);
+  try_plan(other, "other", "Another plan, run", true);
+  try_plan(best, "best_own_router", "The best plan with the model's own router", false);
+  out.add("ops", op_errors_report(trial));
 }
 
 void large_model(const DemoOptions& options, const fs::path& folder, DemoOutput& out) {

@@ -43,6 +43,8 @@ Verb add_execute(CLI::App& app) {
   command->add_option("--corpus", options->settings.corpus, "text to train on, bytes are tokens (default: synthetic)");
   command->add_option("--seed", options->settings.seed, "of the weights and the synthetic corpus")
       ->capture_default_str();
+  command->add_flag("--balanced-routing", options->settings.balanced_routing,
+                    "every expert gets the same number of tokens, whatever the router says");
   add_trace_options(*command, options->trace);
   add_common_options(*command, options->common);
   return {command, [options] { return execute(*options); }};

@@ -25,7 +25,36 @@ namespace {
 
 constexpr std::size_t kMostClasses = 16;
 
-Report report_of(const Trial& trial, const std::string& title) {
+}  // namespace
+
+Trial run_trial(const std::string& title, const Plan& plan, const Loaded<costmodel::Calibration>& calibration,
+                const std::filesystem::path& path, const executor::TrainingSettings& settings) {
+  const StepProgram program = lower(plan);
+  const RunInput input{.load = plan.load, .all_ranks = true};
+  const costmodel::AnalyticInterpreter analytic(cost_model_of(plan, calibration.value), plan.cluster,
+                                                plan.device_of_rank);
+  const sim::WorkerInterpreter simulator(plan, calibration.path);
+  Trial trial{.title = title,
+              .plan = plan,
+              .analytic = run(analytic, program, input, path.string()),
+              .simulated = run(simulator, program, input, path.string()),
+              .measured = execute_plan(plan, settings, path.string()),
+              .afterwards = {}};
+  if (!settings.balanced_routing && !trial.measured.loads.empty()) {
+    trial.afterwards =
+        run(analytic, program, {.load = recorded_load(trial.measured), .all_ranks = true}, path.string());
+  }
+  const auto write = [&](const char* interpreter, const Trace& trace) {
+    std::filesystem::path file = path;
+    write_trace_file(file.replace_extension(fmt::format("{}.trace", interpreter)).string(), trace);
+  };
+  write("analytic", trial.analytic);
+  write("simgrid", trial.simulated);
+  write("cpu", trial.measured);
+  return trial;
+}
+
+Report trial_report(const Trial& trial) {
   const TraceSummary analytic = summarize(trial.analytic), simulated = summarize(trial.simulated);
   const TraceSummary measured = summarize(trial.measured);
   const auto row = [&](const char* name, const TraceSummary& summary, const Trace& trace, Value memory) {
@@ -54,52 +83,17 @@ Report report_of(const Trial& trial, const std::string& title) {
     table.rows.push_back(row("analytic, recorded loads", summarize(trial.afterwards), trial.afterwards, of_recorded));
   }
   table.rows.push_back(row("measured", measured, trial.measured, measured.peak_memory));
-  Report report(title);
+  Report report(trial.title);
   report.fact("strategy", "strategy", planner::short_text(trial.plan.strategy));
   const std::vector<StepRecord>& steps = trial.measured.steps;
   report.fact("first_loss", "loss of the first step", steps.front().loss)
       .fact("last_loss", fmt::format("loss of step {}", steps.size()), steps.back().loss)
       .fact("threads_per_rank", "threads of a rank", trial.measured.header.threads_per_rank);
   note_extrapolated(report, trial.analytic.header.extrapolated);
+  report.note(trial.afterwards.steps.empty() ? "every expert gets the same number of tokens, as the prediction assumes"
+                                             : "the model's own, untrained router decides");
   for (const std::string& note : trial.measured.header.notes) report.note(note);
   return std::move(report.table("step", "Predicted and measured", std::move(table)));
-}
-
-}  // namespace
-
-Trial run_trial(const Plan& plan, const Loaded<costmodel::Calibration>& calibration, const std::filesystem::path& path,
-                const executor::TrainingSettings& settings) {
-  const StepProgram program = lower(plan);
-  const RunInput input{.load = plan.load, .all_ranks = true};
-  const costmodel::AnalyticInterpreter analytic(cost_model_of(plan, calibration.value), plan.cluster,
-                                                plan.device_of_rank);
-  const sim::WorkerInterpreter simulator(plan, calibration.path);
-  Trial trial{.plan = plan,
-              .analytic = run(analytic, program, input, path.string()),
-              .simulated = run(simulator, program, input, path.string()),
-              .measured = execute_plan(plan, settings, path.string()),
-              .afterwards = {}};
-  if (!trial.measured.loads.empty()) {
-    trial.afterwards =
-        run(analytic, program, {.load = recorded_load(trial.measured), .all_ranks = true}, path.string());
-  }
-  const auto write = [&](const char* interpreter, const Trace& trace) {
-    std::filesystem::path file = path;
-    write_trace_file(file.replace_extension(fmt::format("{}.trace", interpreter)).string(), trace);
-  };
-  write("analytic", trial.analytic);
-  write("simgrid", trial.simulated);
-  write("cpu", trial.measured);
-  return trial;
-}
-
-Report trials_report(const std::vector<Trial>& trials) {
-  Report report;
-  for (std::size_t i = 0; i < trials.size(); ++i) {
-    report.section(i == 0 ? "best" : "other",
-                   report_of(trials[i], i == 0 ? "The best plan, run" : "Another plan, run"));
-  }
-  return report;
 }
 
 Report op_errors_report(const Trial& trial) {

@@ -9,23 +9,25 @@
 #include "traces/trace.h"
 
 #include <filesystem>
-#include <vector>
+#include <string>
 
 namespace orrery::cli {
 
 struct Trial {
+  std::string title;
   Plan plan;
   Trace analytic, simulated, measured;
-  Trace afterwards;  // analytic again, with the routing that the execution recorded; without steps if it did not
+  Trace afterwards;  // analytic again, with the routing that the execution recorded; no steps where it was balanced
 };
 
-/// Predicts and trains `plan`, the file at `path`; leaves the three traces beside it.
+/// Predicts and trains `plan`, the file at `path`; leaves the three traces beside it. With balanced routing the run
+/// makes the assumption of the prediction true; without, the model's own router decides.
 /// Throws: what the interpreters throw; BackendError if a trace cannot be written.
-Trial run_trial(const Plan& plan, const Loaded<costmodel::Calibration>& calibration, const std::filesystem::path& path,
-                const executor::TrainingSettings& settings);
+Trial run_trial(const std::string& title, const Plan& plan, const Loaded<costmodel::Calibration>& calibration,
+                const std::filesystem::path& path, const executor::TrainingSettings& settings);
 
 /// Predicted beside measured: step time, rate, utilisation, memory, energy, loss.
-Report trials_report(const std::vector<Trial>& trials);
+Report trial_report(const Trial& trial);
 
 /// Error of each op class, the classes that take longest first.
 Report op_errors_report(const Trial& trial);
