@@ -73,7 +73,8 @@ Verb add_simulate(CLI::App& app) {
   CLI::App* command = add_command(app, "simulate", "predicts a step with contention on the links (SimGrid)", *options);
   command->add_option("--fidelity", options->fidelity, "L0: communication as in estimate; L1: flows between nodes")
       ->transform(CLI::CheckedTransformer(
-          std::map<std::string, sim::Fidelity>{{"L0", sim::Fidelity::l0}, {"L1", sim::Fidelity::l1}}));
+          std::map<std::string, sim::Fidelity>{{"L0", sim::Fidelity::l0}, {"L1", sim::Fidelity::l1}}))
+      ->option_text("L0|L1");
   return {command, [options] {
             return predict(*options, "Simulation", [&](const Plan& plan, const auto& calibration) {
               return std::make_unique<sim::WorkerInterpreter>(plan, calibration.path, options->fidelity);

@@ -28,7 +28,8 @@ void add_model_options(CLI::App& command, InputOptions& options) {
 
 void add_precision_option(CLI::App& command, std::optional<DType>& precision, const std::string& otherwise) {
   command.add_option("--precision", precision, "of weights and activations: f32 or bf16 (default: " + otherwise + ")")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, DType>{{"f32", DType::f32}, {"bf16", DType::bf16}}));
+      ->transform(CLI::CheckedTransformer(std::map<std::string, DType>{{"f32", DType::f32}, {"bf16", DType::bf16}}))
+      ->option_text("f32|bf16");
 }
 
 void add_workload_options(CLI::App& command, WorkloadOptions& options, bool optional) {
