@@ -23,7 +23,9 @@ target_compile_options(orrery_flags INTERFACE -Wall -Wextra -Wconversion -Wshado
                                              -Wno-missing-field-initializers)
 if(ORRERY_SANITIZE)
   # -Wno-tsan: the headers of SimGrid use atomic_thread_fence, which the thread sanitizer warns of.
-  target_compile_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE} -fno-omit-frame-pointer -Wno-tsan)
+  # -Wno-maybe-uninitialized: g++ 12 raises it for what the address sanitizer adds around std::optional.
+  target_compile_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE} -fno-omit-frame-pointer -Wno-tsan
+                                                -Wno-maybe-uninitialized)
   target_link_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE})
 endif()
 
