@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/collective_fit.h"
 
+#include "base/median.h"
+
 #include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
@@ -13,12 +15,6 @@ namespace {
 
 constexpr Bytes kSmall = 64.0 * unit::kibibyte;
 constexpr Bytes kLarge = unit::mebibyte;
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2.0;
-}
 
 Seconds latency_of(const CollectiveFit& fit, std::int64_t ranks) {
   if (!fit.latency) return {};
