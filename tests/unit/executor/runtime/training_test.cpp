@@ -3,6 +3,7 @@
 #include "program/work.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 
+#include <cmath>
 #include <map>
 #include <mutex>
 
@@ -153,6 +154,56 @@ TEST(Training, BalancedRoutingGivesEveryExpertTheSameAndStillLearns) {
     for (int step = 1; step < 40; ++step) loss = runtime.run_step().record.loss;
     EXPECT_LT(loss, 0.9 * first.record.loss);
   });
+}
+
+/// Largest change of a weight of layer 0's output projection in one step.
+double largest_change(const TrainingSettings& settings) {
+  const Model model = small_model();
+  const StepProgram program = lower(model, strategy_of(model), kBatch, 1);
+  double largest = 0.0;
+  on_all_ranks(program, settings, [&](RankRuntime& runtime, int) {
+    const ConstMatrix weight = runtime.state().weights.weight(WeightRole::attn_out, 0);
+    const auto* values = static_cast<const float*>(weight.first);
+    const std::vector<float> before(values, values + weight.rows * weight.cols);
+    runtime.run_step();
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      largest = std::max(largest, static_cast<double>(std::abs(values[i] - before[i])));
+    }
+  });
+  return largest;
+}
+
+TEST(Training, ClippingReachesTheOptimizer) {
+  // AdamW hardly minds the size of a gradient until it comes near its epsilon of 1e-8.
+  TrainingSettings settings = settings_of(1);
+  settings.clip_norm = 0.0;
+  const double free = largest_change(settings);
+  settings.clip_norm = 1e-9;
+  EXPECT_GT(free, 0.9 * static_cast<double>(settings.adamw.learning_rate));
+  EXPECT_LT(largest_change(settings), 0.1 * free);
+}
+
+TEST(Training, SelectionBiasesMoveByTheirRateAgainstTheLoad) {
+  const Model model = rich_model();
+  const StepProgram program = lower(model, strategy_of(model, 1, 2), kBatch, 4);
+  const TrainingSettings settings = settings_of(1);
+  std::mutex mutex;
+  std::vector<double> counts(8);  // of layer 1, over all ranks
+  std::vector<float> bias;
+  on_all_ranks(program, settings, [&](RankRuntime& runtime, int) {
+    const RankRuntime::Step step = runtime.run_step();
+    const std::lock_guard lock(mutex);
+    for (const LoadRecord& load : step.loads) {
+      for (std::size_t e = 0; load.layer == 1 && e < 8; ++e) counts[e] += load.routing.pairs[e];
+    }
+    const std::span<float> mine = runtime.state().weights.router_bias(1);
+    bias.assign(mine.begin(), mine.end());
+  });
+  const double mean = 8.0 * 16.0 * 2.0 / 8.0;  // sequences, tokens, choices, experts
+  for (std::size_t e = 0; e < 8; ++e) {
+    const float sign = counts[e] < mean ? 1.0F : counts[e] > mean ? -1.0F : 0.0F;
+    EXPECT_EQ(bias.at(e), sign * settings.bias_update_rate) << e << ": " << counts[e];
+  }
 }
 
 TEST(Training, AnUnknownOpOfTheModelIsRefusedInWords) {
