@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 // Views of row-major matrices in plain memory: what every kernel takes. A view owns nothing and knows nothing of
 // programs or ranks. Rows are `stride` elements apart, so a head inside packed q, k, v rows is a view too.
@@ -61,6 +62,17 @@ struct MatrixView {
 
 using Matrix = MatrixView<void>;
 using ConstMatrix = MatrixView<const void>;
+
+/// The memory of a dense view.
+inline std::span<std::byte> bytes_of(const Matrix& dense) {
+  return {dense.at(0, 0), static_cast<std::size_t>(dense.rows * dense.cols * size_of(dense.dtype))};
+}
+
+/// A dense view of the shape and type of `like` on `storage`, which takes that size.
+inline Matrix scratch_like(const Matrix& like, std::vector<std::byte>& storage) {
+  storage.resize(static_cast<std::size_t>(like.rows * like.cols * size_of(like.dtype)));
+  return {storage.data(), like.dtype, like.rows, like.cols, like.cols};
+}
 
 /// A dense view of `rows` x `cols` elements.
 template <Element T>

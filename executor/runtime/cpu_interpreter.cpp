@@ -10,7 +10,11 @@
 #include "traces/trace_io.h"
 
 #include <algorithm>
+#include <map>
 #include <system_error>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -59,22 +63,33 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
 
 namespace {
 
-/// Adds the row of one rank to the matrix of its EP group.
-void add_row(std::vector<LoadRecord>& loads, const LoadRecord& row, std::int64_t member, std::int64_t group) {
-  const auto is_same = [&](const LoadRecord& other) {
-    return other.step == row.step && other.layer == row.layer && other.micro_batch == row.micro_batch &&
-           other.ep_group == row.ep_group;
-  };
-  auto found = std::find_if(loads.begin(), loads.end(), is_same);
-  if (found == loads.end()) {
-    LoadRecord record = row;
-    record.routing.group = group;
-    record.routing.pairs.assign(static_cast<std::size_t>(group * row.routing.num_experts), 0.0);
-    found = loads.insert(loads.end(), std::move(record));
+/// Puts the rows that the ranks recorded together to the matrices of their EP groups.
+class LoadMerger {
+ public:
+  explicit LoadMerger(std::int64_t group) : group_(group) {}
+
+  void add(const LoadRecord& row, std::int64_t member) {
+    LoadRecord& record = records_[{row.step, row.layer, row.micro_batch, row.ep_group}];
+    if (record.routing.pairs.empty()) {
+      record = row;
+      record.routing.group = group_;
+      record.routing.pairs.assign(static_cast<std::size_t>(group_ * row.routing.num_experts), 0.0);
+    }
+    std::copy(row.routing.pairs.begin(), row.routing.pairs.end(),
+              record.routing.pairs.begin() + static_cast<std::ptrdiff_t>(member * row.routing.num_experts));
   }
-  std::copy(row.routing.pairs.begin(), row.routing.pairs.end(),
-            found->routing.pairs.begin() + static_cast<std::ptrdiff_t>(member * row.routing.num_experts));
-}
+  std::vector<LoadRecord> take() && {
+    std::vector<LoadRecord> loads;
+    loads.reserve(records_.size());
+    for (auto& [place, record] : records_) loads.push_back(std::move(record));
+    return loads;
+  }
+
+ private:
+  using Place = std::tuple<std::int32_t, std::int64_t, std::int64_t, std::int64_t>;
+  std::int64_t group_;
+  std::map<Place, LoadRecord> records_;  // by step, layer, micro-batch and EP group
+};
 
 }  // namespace
 
@@ -84,6 +99,7 @@ Trace merge_rank_traces(std::vector<Trace> traces, const Mesh& mesh) {
   all.header = traces.front().header;
   all.steps = traces.front().steps;
   all.header.represents.clear();
+  LoadMerger loads(mesh.ep());
   for (std::size_t rank = 0; rank < traces.size(); ++rank) {
     const Trace& trace = traces[rank];
     CHECK(trace.steps.size() == all.steps.size(), rank, trace.steps.size(), all.steps.size());
@@ -95,8 +111,9 @@ Trace merge_rank_traces(std::vector<Trace> traces, const Mesh& mesh) {
     }
     all.power.insert(all.power.end(), trace.power.begin(), trace.power.end());
     const std::int64_t member = mesh.index_in_group(Group::ep, RankId(static_cast<std::int32_t>(rank)));
-    for (const LoadRecord& row : trace.loads) add_row(all.loads, row, member, mesh.ep());
+    for (const LoadRecord& row : trace.loads) loads.add(row, member);
   }
+  all.loads = std::move(loads).take();
   return all;
 }
 

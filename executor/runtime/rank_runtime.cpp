@@ -94,9 +94,7 @@ void RankRuntime::run_op(OpIndex index) {
             .ready = seconds_between(start_, begin)};
   const bool sends = op.queue == Queue::pp_send_next || op.queue == Queue::pp_send_prev;
   if (sends) {
-    const Matrix message = state_.tensors.matrix(call.uses.front().tensor());
-    const std::span<const std::byte> payload(
-        message.at(0, 0), static_cast<std::size_t>(message.rows * message.cols * size_of(message.dtype)));
+    const std::span<const std::byte> payload = bytes_of(state_.tensors.matrix(call.uses.front().tensor()));
     const int peer = state_.groups.of(op.queue).size() - 1;  // the sender is first in the group of an edge
     span.start = span.ready;
     span.bytes = bytes(static_cast<double>(payload.size()));
@@ -107,9 +105,7 @@ void RankRuntime::run_op(OpIndex index) {
   }
   if (is_message(op.queue)) {
     const Matrix message = state_.tensors.matrix(call.uses.front().tensor());
-    call.report = state_.groups.of(op.queue).receive(
-        {message.at(0, 0), static_cast<std::size_t>(message.rows * message.cols * size_of(message.dtype))}, 0,
-        call.key);
+    call.report = state_.groups.of(op.queue).receive(bytes_of(message), 0, call.key);
   } else {
     run_function(call);
   }

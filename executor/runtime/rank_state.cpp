@@ -46,9 +46,6 @@ void for_each_sequence(std::int64_t rows, std::int64_t seq, F&& f) {
   for (std::int64_t first = 0; first < rows; first += seq) f(first, seq);
 }
 
-/// out += more, through memory of the rank when the product cannot add by itself.
-void add_to(Matrix out, ConstMatrix more) { add(out, more, out); }
-
 }  // namespace
 
 void run_linear(OpCall& call, WeightRole role, TensorRole x, TensorRole y, TensorRole dx, TensorRole dy, bool adds) {
@@ -66,16 +63,13 @@ void run_linear(OpCall& call, WeightRole role, TensorRole x, TensorRole y, Tenso
     return;
   }
   const Matrix in = call.tensor(dy), out = call.tensor(dx);
-  Matrix product = out;
+  // A bf16 product cannot add by itself.
   thread_local std::vector<std::byte> scratch;
-  if (adds) {
-    scratch.resize(static_cast<std::size_t>(out.rows * out.cols * size_of(out.dtype)));
-    product = {scratch.data(), out.dtype, out.rows, out.cols, out.cols};
-  }
+  const Matrix product = adds ? scratch_like(out, scratch) : out;
   for_each_sequence(in.rows, rank.seq(), [&](std::int64_t first, std::int64_t count) {
     linear_igrad(rank.gemm, in.row_block(first, count), weight, product.row_block(first, count));
   });
-  if (adds) add_to(out, product);
+  if (adds) add(out, product, out);
 }
 
 void run_norm(OpCall& call, WeightRole role, TensorRole x, TensorRole y, TensorRole dx, TensorRole dy,
@@ -89,7 +83,7 @@ void run_norm(OpCall& call, WeightRole role, TensorRole x, TensorRole y, TensorR
   }
   rms_norm_backward(call.tensor(x), gamma, epsilon, call.tensor(dy), call.tensor(dx),
                     rank.weights.gradient_vector(role, call.layer()));
-  if (passing) add_to(call.tensor(dx), call.tensor(*passing));
+  if (passing) add(call.tensor(dx), call.tensor(*passing), call.tensor(dx));
 }
 
 void run_swiglu(OpCall& call, TensorRole gate_up, TensorRole out, TensorRole d_gate_up, TensorRole d_out) {

@@ -26,8 +26,7 @@ ConstMatrix packed_qkv(const OpCall& call, std::vector<std::byte>& scratch) {
   const Matrix qkv = call.tensor(R::qkv);
   if (!call.uses_role(R::qk)) return qkv;
   const Matrix qk = call.tensor(R::qk);
-  scratch.resize(static_cast<std::size_t>(qkv.rows * qkv.cols * size_of(qkv.dtype)));
-  const Matrix packed{scratch.data(), qkv.dtype, qkv.rows, qkv.cols, qkv.cols};
+  const Matrix packed = scratch_like(qkv, scratch);
   convert(qk, packed.col_block(0, qk.cols));
   convert(qkv.col_block(qk.cols, qkv.cols - qk.cols), packed.col_block(qk.cols, qkv.cols - qk.cols));
   return packed;
@@ -58,8 +57,7 @@ void run_qk_norm(OpCall& call) {
       continue;
     }
     const Matrix gradient = call.tensor(R::d_qkv).col_block(head * a.head_dim, a.head_dim);
-    scratch.resize(static_cast<std::size_t>(gradient.rows * gradient.cols * size_of(gradient.dtype)));
-    const Matrix dy{scratch.data(), gradient.dtype, gradient.rows, gradient.cols, gradient.cols};
+    const Matrix dy = scratch_like(gradient, scratch);
     convert(gradient, dy);
     rms_norm_backward(x, gamma, epsilon, dy, gradient, call.rank.weights.gradient_vector(role, call.layer()));
   }

@@ -90,8 +90,8 @@ void run_router(OpCall& call) {
   const Matrix d_logits = call.tensor(R::d_router_logits);
   router_backward(shape, scores, chosen, call.elements<float>(R::d_probs), d_scores, d_logits);
   const Matrix d_norm = call.tensor(R::d_norm2);
-  std::vector<std::byte> product(static_cast<std::size_t>(d_norm.rows * d_norm.cols * size_of(d_norm.dtype)));
-  const Matrix more{product.data(), d_norm.dtype, d_norm.rows, d_norm.cols, d_norm.cols};
+  thread_local std::vector<std::byte> scratch;
+  const Matrix more = scratch_like(d_norm, scratch);
   router_igrad(rank.gemm, d_logits, router_weight(call), rank.seq(), more);
   add(d_norm, more, d_norm);
 }
@@ -133,10 +133,6 @@ Blocks blocks_by_rank(std::span<const std::int64_t> counts, std::int64_t ranks, 
   return Blocks::contiguous(std::move(bytes));
 }
 
-std::span<std::byte> bytes_of(const Matrix& matrix) {
-  return {matrix.at(0, 0), static_cast<std::size_t>(matrix.rows * matrix.cols * size_of(matrix.dtype))};
-}
-
 /// Adds a further call of the same op to its report.
 void add_report(OpCall& call, const CommReport& more) {
   call.report.bytes_sent += more.bytes_sent;
@@ -153,8 +149,7 @@ void exchange(OpCall& call, Matrix at_tokens, Matrix at_experts, bool to_experts
   const Blocks outside = blocks_by_rank(routed.send_counts, ep_of(call), row);
   const Blocks inside = blocks_by_rank(routed.receive_counts, ep_of(call), row);
   thread_local std::vector<std::byte> staging;
-  staging.resize(bytes_of(at_experts).size());
-  const Matrix by_source{staging.data(), at_experts.dtype, at_experts.rows, at_experts.cols, at_experts.cols};
+  const Matrix by_source = scratch_like(at_experts, staging);
   Communicator& group = call.rank.groups.of(Queue::ep);
   if (to_experts) {
     add_report(call, group.all_to_all_v(bytes_of(at_tokens), outside, staging, inside, call.key));
