@@ -30,6 +30,8 @@ CommTime CachedCostModel::exchange(const ExchangeShape& shape, const RoutingMatr
                     [&] { return model_.exchange(shape, routing, members); });
 }
 
+CommTime CachedCostModel::copy(const CopyShape& shape, DeviceIndex device) const { return model_.copy(shape, device); }
+
 CommTime CachedCostModel::peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const {
   return remembered(peers_, std::tuple(shape, from, to), [&] { return model_.peer(shape, from, to); });
 }

@@ -24,6 +24,7 @@ class CachedCostModel : public CostModel {
   /// Requires: a balanced routing.
   CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                     std::span<const DeviceIndex> members) const override;
+  CommTime copy(const CopyShape& shape, DeviceIndex device) const override;
   CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override;
   OverlapRule overlap(DeviceIndex device) const override { return model_.overlap(device); }
 

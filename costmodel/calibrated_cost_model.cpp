@@ -43,6 +43,10 @@ CommTime CalibratedCostModel::exchange(const ExchangeShape& shape, const Routing
   return marked(collectives_.exchange(shape, routing, members), other_conditions_);
 }
 
+CommTime CalibratedCostModel::copy(const CopyShape& shape, DeviceIndex device) const {
+  return collectives_.copy(shape, device);
+}
+
 CommTime CalibratedCostModel::peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const {
   return marked(collectives_.peer(shape, from, to), other_conditions_);
 }

@@ -21,6 +21,7 @@ class CalibratedCostModel : public CostModel {
   CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override;
   CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                     std::span<const DeviceIndex> members) const override;
+  CommTime copy(const CopyShape& shape, DeviceIndex device) const override;
   CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override;
   OverlapRule overlap(DeviceIndex device) const override;
 

@@ -55,10 +55,12 @@ OpShape read_shape(const std::string& op, DType dtype, const JsonObject& in) {
                             .dtype = dtype};
   }
   if (op == "attention") {
+    const std::int64_t seq = count("seq");
     return AttentionShape{.batch = count("batch"),
                           .heads = count("heads"),
                           .kv_heads = count("kv_heads"),
-                          .seq = count("seq"),
+                          .seq = seq,
+                          .kv_seq = seq,
                           .d_qk = count("d_qk"),
                           .d_v = count("d_v"),
                           .causal = in.required("causal").boolean(),

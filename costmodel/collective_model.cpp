@@ -29,6 +29,10 @@ std::string_view name_of(CollectiveKind kind) {
       return "reduce_scatter";
     case CollectiveKind::all_gather:
       return "all_gather";
+    case CollectiveKind::all_to_all:
+      return "all_to_all";
+    case CollectiveKind::ring_shift:
+      return "send_recv";
   }
   CHECK(false, static_cast<int>(kind));
 }
@@ -226,9 +230,15 @@ CommTime CollectiveModel::collective(const CollectiveShape& shape, std::span<con
   const Bytes wire = wire_bytes(shape, place.num_ranks);
   if (place.shared_memory && place.widest == PathClass::node && has_table(op)) return measured(op, place, wire);
   if (place.widest == PathClass::node) return with_legs(op, place, wire, {});
+  const auto domain = static_cast<double>(place.ranks_in_domain), ranks = static_cast<double>(place.num_ranks);
+  if (shape.kind == CollectiveKind::ring_shift) {
+    return with_legs(op, place, place.ranks_in_domain > 1 ? wire : Bytes::zero(), wire);  // one of a domain leaves it
+  }
+  if (shape.kind == CollectiveKind::all_to_all) {
+    return with_legs(op, place, wire * ((domain - 1.0) / (ranks - 1.0)), wire * ((ranks - domain) / (ranks - 1.0)));
+  }
   // Rings through all nodes, one for each member of a node: each enters and leaves a node through another NIC.
-  const auto in_domain = static_cast<double>(place.ranks_in_domain);
-  return with_legs(op, place, wire * ((in_domain - 1.0) / in_domain), wire / in_domain);
+  return with_legs(op, place, wire * ((domain - 1.0) / domain), wire / domain);
 }
 
 CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
@@ -258,7 +268,21 @@ CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatr
   }
   constexpr std::string_view kOp = "all_to_all";
   if (place.shared_memory && place.widest == PathClass::node && has_table(kOp)) return measured(kOp, place, busiest);
+  if (shape.two_level && place.num_domains > 1) {
+    // One copy crosses the network for each domain that a token needs; inside, one for each rank.
+    const auto top_k = static_cast<double>(shape.top_k), domains = static_cast<double>(place.num_domains);
+    const double to_domains = expected_distinct(routing.num_experts, shape.top_k, place.num_domains) / top_k;
+    const double to_ranks = expected_distinct(routing.num_experts, shape.top_k, place.num_ranks) / top_k;
+    const Bytes all = inside + outside;
+    return with_legs(kOp, place, all * to_ranks, all * (to_domains * (domains - 1.0) / domains));
+  }
   return with_legs(kOp, place, inside, outside);
+}
+
+CommTime CollectiveModel::copy(const CopyShape& shape, DeviceIndex device) const {
+  const NodeGroup& group = cluster_.groups[cluster_.locate(device).group];
+  const BytesPerSecond rate = needed(group.host.pcie, group, "host.pcie", "a bandwidth, since the plan offloads");
+  return {.latency = bytes(static_cast<double>(shape.bytes)) / rate, .legs = {}, .num_legs = 0, .extrapolated = true};
 }
 
 CommTime CollectiveModel::peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const {

@@ -29,6 +29,8 @@ class CollectiveModel {
   CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const;
   CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                     std::span<const DeviceIndex> members) const;
+  /// At the rate of the host's port: nothing was measured.
+  CommTime copy(const CopyShape& shape, DeviceIndex device) const;
   CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const;
 
  private:

@@ -58,11 +58,13 @@ class CostModel {
   /// Time of a compute op. Requires: the op is on Queue::compute.
   virtual OpTime compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
                          DeviceIndex device) const = 0;
-  /// Time of a collective over `members` (devices in group order).
+  /// Time of a collective over `members` (devices in group order). Requires: its rows are resolved into its bytes.
   virtual CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const = 0;
   /// Time of an all-to-all under `routing` (its group is members.size()); the slowest member decides each leg.
   virtual CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                             std::span<const DeviceIndex> members) const = 0;
+  /// Time of a copy between `device` and its host. Requires: the rows of the shape are resolved into its bytes.
+  virtual CommTime copy(const CopyShape& shape, DeviceIndex device) const = 0;
   virtual CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const = 0;
   virtual OverlapRule overlap(DeviceIndex device) const = 0;
 };

@@ -166,6 +166,7 @@ class Block {
                          .heads = heads,
                          .kv_heads = kv_heads,
                          .seq = seq_,
+                         .kv_seq = seq_,
                          .d_qk = d_qk,
                          .d_v = d_v,
                          .dtype = strategy_.precision});

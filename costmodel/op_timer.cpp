@@ -4,6 +4,7 @@
 #include "base/check.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -17,6 +18,7 @@ struct GroupOfShape {
   Group operator()(const CollectiveShape& s) const { return s.group; }
   Group operator()(const ExchangeShape& s) const { return s.group; }
   Group operator()(const PeerShape& s) const { return s.peer; }
+  Group operator()(const CopyShape&) const { return Group::self; }
   template <class ComputeShape>
   Group operator()(const ComputeShape&) const {
     CHECK(false, "a compute shape has no group");
@@ -26,7 +28,26 @@ struct GroupOfShape {
 const Rows* rows_of(const OpShape& shape) {
   if (const auto* grouped = std::get_if<GroupedGemmShape>(&shape)) return &grouped->rows;
   if (const auto* memory = std::get_if<MemoryShape>(&shape)) return &memory->rows;
+  if (const auto* collective = std::get_if<CollectiveShape>(&shape)) return &collective->rows;
+  if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) return &exchange->rows;
+  if (const auto* copy = std::get_if<CopyShape>(&shape)) return &copy->rows;
   return nullptr;
+}
+
+/// Whether the size of what an op works on is the router's decision.
+bool is_routed(const OpShape& shape) {
+  const Rows* rows = rows_of(shape);
+  return rows != nullptr && rows->kind != Rows::Kind::fixed;
+}
+
+/// A shape whose rows are resolved into its bytes.
+template <class Shape>
+Shape with_rows(const Shape& shape, const ResolvedLoad& load) {
+  Shape resolved = shape;
+  resolved.bytes += std::llround(std::ceil(resolve(shape.rows, load) * static_cast<double>(shape.row_bytes)));
+  resolved.rows = {};
+  resolved.row_bytes = 0;
+  return resolved;
 }
 
 }  // namespace
@@ -49,17 +70,17 @@ void OpTimer::enter(std::size_t rank) {
   ep_group_ = ep_group;
 }
 
-const RoutingMatrix& OpTimer::routing_of(const Op& op, std::int64_t pairs_per_rank) {
+const RoutingMatrix& OpTimer::routing_of(const Op& op, std::int64_t pairs_per_rank, std::int64_t etp) {
   CHECK(program_.model.moe.has_value(), to_string(op.key));
   // A balanced router does the same everywhere, so that one entry serves all layers and micro-batches.
-  const std::tuple<std::int64_t, std::int64_t, std::int64_t> where{balanced_ ? 0 : op.key.layer,
-                                                                   balanced_ ? 0 : op.key.micro_batch, pairs_per_rank};
+  const std::array<std::int64_t, 4> where{balanced_ ? 0 : op.key.layer, balanced_ ? 0 : op.key.micro_batch,
+                                          balanced_ ? 0 : etp, pairs_per_rank};
   const auto [found, is_new] = routings_.try_emplace(where);
   if (is_new) {
     const Coords& at = rank_->view.coords;
     found->second = routing(load_, {.layer = op.key.layer,
                                     .micro_batch = op.key.micro_batch,
-                                    .ep_group = at.edp * program_.strategy.etp + at.etp,
+                                    .ep_group = at.edp * program_.strategy.etp + etp,
                                     .group = program_.mesh.ep(),
                                     .num_experts = program_.model.moe->num_experts,
                                     .pairs_per_rank = pairs_per_rank});
@@ -68,11 +89,32 @@ const RoutingMatrix& OpTimer::routing_of(const Op& op, std::int64_t pairs_per_ra
 }
 
 ResolvedLoad OpTimer::load_of(const Op& op, const Rows& rows) {
-  if (rows.kind != Rows::Kind::received) return {};
+  if (rows.kind == Rows::Kind::fixed || rows.kind == Rows::Kind::routed) return {};
+  const Coords& at = rank_->view.coords;
+  const std::int64_t etp = program_.strategy.etp;
   ResolvedLoad load;
-  load.rows_per_expert = routing_of(op, rows.count).per_local_expert(rank_->view.coords.ep);
-  load.received = std::accumulate(load.rows_per_expert.begin(), load.rows_per_expert.end(), 0.0);
+  if (balanced_ && rows.kind == Rows::Kind::distinct) {
+    load.distinct = static_cast<double>(rows.count);
+  } else if (rows.kind == Rows::Kind::gathered) {
+    const std::int64_t pairs = rows.count / etp;
+    for (std::int64_t peer = 0; peer < etp; ++peer) {
+      const std::vector<double> rows_of_peer = routing_of(op, pairs, peer).per_local_expert(at.ep);
+      load.rows_per_expert.resize(rows_of_peer.size());
+      for (std::size_t i = 0; i < rows_of_peer.size(); ++i) load.rows_per_expert[i] += rows_of_peer[i];
+    }
+    load.gathered = std::accumulate(load.rows_per_expert.begin(), load.rows_per_expert.end(), 0.0);
+  } else {
+    const std::int64_t pairs = rows.kind == Rows::Kind::distinct ? pairs_per_rank() : rows.count;
+    load.rows_per_expert = routing_of(op, pairs, at.etp).per_local_expert(at.ep);
+    load.received = std::accumulate(load.rows_per_expert.begin(), load.rows_per_expert.end(), 0.0);
+    load.distinct = static_cast<double>(rows.count) * load.received / static_cast<double>(pairs);
+  }
   return load;
+}
+
+std::int64_t OpTimer::pairs_per_rank() const {
+  const Strategy& s = program_.strategy;
+  return program_.batch.seq * s.micro_batch / s.cp / (s.sp ? s.tp : 1) * program_.model.moe->top_k;
 }
 
 Seconds OpTimer::compute(const Op& op) {
@@ -83,7 +125,7 @@ Seconds OpTimer::compute(const Op& op) {
     if (time.extrapolated) extrapolated_.set(static_cast<std::size_t>(op.key.op));
     return time.time;
   };
-  if (!balanced_ && rows && rows->kind == Rows::Kind::received) return ask_model();
+  if (!balanced_ && is_routed(shape)) return ask_model();
   double& known = (*table_)[(std::size_t{op.shape} * kNumPasses + static_cast<std::size_t>(op.key.pass)) * kNumOpCodes +
                             static_cast<std::size_t>(op.key.op)];
   if (std::isnan(known)) known = ask_model().in(unit::second);
@@ -91,10 +133,15 @@ Seconds OpTimer::compute(const Op& op) {
 }
 
 CommTime OpTimer::ask(const OpShape& shape, const Op& op, std::span<const DeviceIndex> members) {
+  if (const auto* copy = std::get_if<CopyShape>(&shape)) {
+    return model_.copy(with_rows(*copy, load_of(op, copy->rows)), members.front());
+  }
   if (members.size() < 2) return {};
-  if (const auto* collective = std::get_if<CollectiveShape>(&shape)) return model_.collective(*collective, members);
+  if (const auto* collective = std::get_if<CollectiveShape>(&shape)) {
+    return model_.collective(with_rows(*collective, load_of(op, collective->rows)), members);
+  }
   if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
-    return model_.exchange(*exchange, routing_of(op, exchange->rows.count), members);
+    return model_.exchange(*exchange, routing_of(op, exchange->rows.count, rank_->view.coords.etp), members);
   }
   const PeerShape& peer = std::get<PeerShape>(shape);
   return peer.send ? model_.peer(peer, members[0], members[1]) : model_.peer(peer, members[1], members[0]);
@@ -106,7 +153,7 @@ CommTime OpTimer::comm(const Op& op) {
   const bool edge = group == Group::pp_next || group == Group::pp_prev;
   const RankId self = rank_->view.rank;
   const std::int64_t lowest = edge ? self.value() : program_.mesh.group_index(group, self);
-  const bool routed = !balanced_ && std::holds_alternative<ExchangeShape>(shape);
+  const bool routed = !balanced_ && is_routed(shape);
   auto [known, is_new] = comm_times_.try_emplace({op.shape, lowest});
   if (is_new || routed) known->second = slowest_of(op, group, lowest);
   if (known->second.extrapolated) extrapolated_.set(static_cast<std::size_t>(op.key.op));
@@ -127,18 +174,18 @@ CommTime OpTimer::slowest_of(const Op& op, Group group, std::int64_t lowest) {
 
 Bytes OpTimer::sent(const Op& op) {
   const OpShape& shape = program_.shapes[op.shape];
-  const bool routed = !balanced_ && std::holds_alternative<ExchangeShape>(shape);
+  const bool routed = !balanced_ && is_routed(shape);
   if (!routed) {
     if (const auto found = sent_.find(op.shape); found != sent_.end()) return found->second;
   }
   Bytes payload;
   if (const auto* collective = std::get_if<CollectiveShape>(&shape)) {
-    payload = wire_bytes(*collective, program_.mesh.size(collective->group));
+    payload = wire_bytes(with_rows(*collective, load_of(op, collective->rows)), program_.mesh.size(collective->group));
   } else if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
-    payload = wire_bytes(*exchange, routing_of(op, exchange->rows.count),
+    payload = wire_bytes(*exchange, routing_of(op, exchange->rows.count, rank_->view.coords.etp),
                          program_.mesh.index_in_group(exchange->group, rank_->view.rank));
-  } else if (const PeerShape& peer = std::get<PeerShape>(shape); peer.send) {
-    payload = bytes(static_cast<double>(peer.bytes));
+  } else if (const auto* peer = std::get_if<PeerShape>(&shape); peer != nullptr && peer->send) {
+    payload = bytes(static_cast<double>(peer->bytes));
   }
   if (!routed) sent_.emplace(op.shape, payload);
   return payload;

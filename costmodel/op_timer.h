@@ -8,12 +8,12 @@
 #include "program/load_model.h"
 #include "program/step_program.h"
 
+#include <array>
 #include <bitset>
 #include <cstdint>
 #include <map>
 #include <span>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -39,7 +39,10 @@ class OpTimer {
   std::vector<std::string> extrapolated() const;
 
  private:
-  const RoutingMatrix& routing_of(const Op& op, std::int64_t pairs_per_rank);
+  /// Routing of the EP group to which the rank at position `etp` of this rank's ETP group belongs.
+  const RoutingMatrix& routing_of(const Op& op, std::int64_t pairs_per_rank, std::int64_t etp);
+  /// (token, choice) pairs that leave each rank in one micro-batch.
+  std::int64_t pairs_per_rank() const;
   ResolvedLoad load_of(const Op& op, const Rows& rows);
   CommTime slowest_of(const Op& op, Group group, std::int64_t lowest);
   CommTime ask(const OpShape& shape, const Op& op, std::span<const DeviceIndex> members);
@@ -59,8 +62,8 @@ class OpTimer {
   std::map<std::pair<ShapeId, std::int64_t>, CommTime> comm_times_;
   std::map<std::pair<Group, std::int64_t>, std::vector<std::vector<DeviceIndex>>> devices_;
   std::map<ShapeId, Bytes> sent_;
-  /// Routings of the EP group of the rank by (layer, micro-batch, pairs per rank).
-  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, RoutingMatrix> routings_;
+  /// Routings by layer, micro-batch, position in the ETP group of the rank, and pairs per rank.
+  std::map<std::array<std::int64_t, 4>, RoutingMatrix> routings_;
   std::bitset<kNumOpCodes> extrapolated_;
 };
 

@@ -12,6 +12,17 @@
 namespace orrery::costmodel {
 namespace {
 
+/// Directed pipeline edges that leave a rank: activations and gradients to the next one and to the previous one.
+constexpr std::size_t kNumEdges = 4;
+
+std::size_t edge_of(Queue queue) {
+  if (queue == Queue::pp_send_next || queue == Queue::pp_recv_prev) return 0;
+  if (queue == Queue::pp_send_prev || queue == Queue::pp_recv_next) return 1;
+  if (queue == Queue::pp_send_prev_act || queue == Queue::pp_recv_next_act) return 2;
+  CHECK(queue == Queue::pp_send_next_grad || queue == Queue::pp_recv_prev_grad, static_cast<int>(queue));
+  return 3;
+}
+
 /// Builds the meetings of a program while the ranks go through their ops in order.
 class Resolver {
  public:
@@ -19,7 +30,7 @@ class Resolver {
       : program_(program),
         simulated_(simulated),
         timer_(program, model, simulated, input.load),
-        messages_(simulated.ranks().size() * 2) {
+        messages_(simulated.ranks().size() * kNumEdges) {
     out_.program = &program;
     out_.ranks.reserve(simulated.ranks().size());
   }
@@ -67,9 +78,7 @@ class Resolver {
     const auto self = static_cast<std::uint32_t>(&rank - out_.ranks.data());
     const std::uint32_t peer = simulated_.index_of(program_.mesh.members(shape.peer, rank.view.rank).front());
     const std::uint32_t sender = shape.send ? self : peer, receiver = shape.send ? peer : self;
-    // Towards the next stage: sent to pp_next, or received from pp_prev.
-    const bool forward = shape.send == (shape.peer == Group::pp_next);
-    std::vector<MeetingIndex>& edge = messages_[2 * std::size_t{sender} + (forward ? 1 : 0)];
+    std::vector<MeetingIndex>& edge = messages_[kNumEdges * std::size_t{sender} + edge_of(op.queue)];
     CHECK(nth <= edge.size(), to_string(op.key));
     if (nth == edge.size()) {
       const auto first = static_cast<std::uint32_t>(out_.participants.size());

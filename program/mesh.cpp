@@ -3,6 +3,9 @@
 
 #include "base/check.h"
 
+#include <algorithm>
+#include <optional>
+
 namespace orrery {
 
 Mesh::Mesh(const Strategy& strategy, std::int64_t world)
@@ -13,9 +16,12 @@ Mesh::Mesh(const Strategy& strategy, std::int64_t world)
       etp_(strategy.etp),
       ep_(strategy.ep),
       dp_(world / (strategy.tp * strategy.cp * strategy.pp)),
-      edp_(world / (strategy.etp * strategy.ep * strategy.pp)) {
+      edp_(world / (strategy.etp * strategy.ep * strategy.pp)),
+      instances_(strategy.num_optimizer_instances),
+      bidirectional_(strategy.schedule == Schedule::dualpipe) {
   CHECK(tp_ * cp_ * dp_ * pp_ == world, world, tp_, cp_, pp_);
   CHECK(etp_ * ep_ * edp_ * pp_ == world, world, etp_, ep_, pp_);
+  CHECK(instances_ >= 1 && (!bidirectional_ || pp_ % 2 == 0), instances_, pp_);
 }
 
 Coords Mesh::coords(RankId rank) const {
@@ -33,70 +39,123 @@ Coords Mesh::coords(RankId rank) const {
   };
 }
 
-namespace {
+/// Members of a group: an arithmetic progression of ranks, as all groups of the default order are one, and, where
+/// two pipeline ranks hold the same stages, a second one `mirror` ranks further.
+struct Mesh::Members {
+  std::int64_t first = 0, stride = 1, half_size = 1;
+  std::int64_t mirror = 0;  // 0: there is no second half
 
-/// A group as an arithmetic progression of ranks: all groups of the default order are one.
-struct Progression {
-  std::int64_t first, stride, size;
+  std::int64_t size() const { return mirror == 0 ? half_size : 2 * half_size; }
+  std::int64_t at(std::int64_t i) const {
+    return i < half_size ? first + i * stride : first + mirror + (i - half_size) * stride;
+  }
+  std::int64_t index_of(std::int64_t rank) const {
+    const bool second = mirror != 0 && rank >= first + mirror;
+    return second ? half_size + (rank - first - mirror) / stride : (rank - first) / stride;
+  }
 };
 
-}  // namespace
-
-static Progression progression(const Mesh& mesh, Group group, RankId rank, std::int64_t tp, std::int64_t cp,
-                               std::int64_t etp) {
-  const Coords at = mesh.coords(rank);
-  const std::int64_t stage_size = mesh.ranks_per_stage();
+Mesh::Members Mesh::members_of(Group group, RankId rank) const {
+  const Coords at = coords(rank);
+  const std::int64_t stage_size = ranks_per_stage();
   const std::int64_t stage_first = at.pp * stage_size;
   const std::int64_t r = rank.value();
+  // The lower of the two pipeline ranks with this one's stages, and how far the other is.
+  const std::int64_t lower = bidirectional_ ? std::min(at.pp, pp_ - 1 - at.pp) : at.pp;
+  const std::int64_t lower_first = lower * stage_size;
+  const std::int64_t mirror = bidirectional_ ? (pp_ - 1 - 2 * lower) * stage_size : 0;
   switch (group) {
     case Group::self:
-      return {r, 1, 1};
+      return {.first = r};
     case Group::tp:
-      return {r - at.tp, 1, tp};
+      return {.first = r - at.tp, .half_size = tp_};
     case Group::cp:
-      return {r - at.cp * tp, tp, cp};
+      return {.first = r - at.cp * tp_, .stride = tp_, .half_size = cp_};
     // Dense gradients are summed over cp as well as dp.
     case Group::dp:
-      return {stage_first + at.tp, tp, cp * mesh.dp()};
+      return {.first = lower_first + at.tp, .stride = tp_, .half_size = cp_ * dp_, .mirror = mirror};
     case Group::etp:
-      return {r - at.etp, 1, etp};
+      return {.first = r - at.etp, .half_size = etp_};
     case Group::ep:
-      return {r - at.ep * etp, etp, mesh.ep()};
+      return {.first = r - at.ep * etp_, .stride = etp_, .half_size = ep_};
     case Group::edp:
-      return {r - at.edp * etp * mesh.ep(), etp * mesh.ep(), mesh.edp()};
+      return {.first = lower_first + at.etp + at.ep * etp_, .stride = etp_ * ep_, .half_size = edp_, .mirror = mirror};
+    case Group::embedding:
+      return {.first = r % stage_size, .stride = (pp_ - 1) * stage_size, .half_size = pp_ > 1 ? 2 : 1};
     case Group::stage:
-      return {stage_first, 1, stage_size};
+      return {.first = stage_first, .half_size = stage_size};
     case Group::world:
-      return {0, 1, mesh.world()};
+      return {.first = 0, .half_size = world_};
     case Group::pp_next:
-      return {(r + stage_size) % mesh.world(), 1, 1};
+      return {.first = (r + stage_size) % world_};
     case Group::pp_prev:
-      return {(r + mesh.world() - stage_size) % mesh.world(), 1, 1};
+      return {.first = (r + world_ - stage_size) % world_};
+    case Group::dp_shard:
+    case Group::dp_replica:
+    case Group::edp_shard:
+    case Group::edp_replica:
+      break;
   }
   CHECK(false, static_cast<int>(group));
 }
 
+namespace {
+
+/// The group whose instances hybrid sharding makes, and whether the instance or its replicas are meant.
+struct Sharded {
+  Group whole = Group::dp;
+  bool replica = false;
+};
+
+std::optional<Sharded> sharded(Group group) {
+  if (group == Group::dp_shard || group == Group::dp_replica) return Sharded{Group::dp, group == Group::dp_replica};
+  if (group == Group::edp_shard || group == Group::edp_replica) return Sharded{Group::edp, group == Group::edp_replica};
+  return std::nullopt;
+}
+
+}  // namespace
+
 std::int64_t Mesh::size(Group group) const {
   if (group == Group::pp_next || group == Group::pp_prev) return 2;
-  return progression(*this, group, RankId(0), tp_, cp_, etp_).size;
+  if (const auto part = sharded(group)) return part->replica ? instances_ : size(part->whole) / instances_;
+  return members_of(group, RankId(0)).size();
 }
 
 std::vector<RankId> Mesh::members(Group group, RankId rank) const {
-  const Progression p = progression(*this, group, rank, tp_, cp_, etp_);
   std::vector<RankId> members;
-  members.reserve(static_cast<std::size_t>(p.size));
-  for (std::int64_t i = 0; i < p.size; ++i) members.emplace_back(static_cast<std::int32_t>(p.first + i * p.stride));
+  if (const auto part = sharded(group)) {
+    const Members whole = members_of(part->whole, rank);
+    const std::int64_t shard = whole.size() / instances_, index = whole.index_of(rank.value());
+    const std::int64_t first = part->replica ? index % shard : index / shard * shard,
+                       stride = part->replica ? shard : 1;
+    for (std::int64_t i = 0; i < size(group); ++i) {
+      members.emplace_back(static_cast<std::int32_t>(whole.at(first + i * stride)));
+    }
+    return members;
+  }
+  const Members all = members_of(group, rank);
+  members.reserve(static_cast<std::size_t>(all.size()));
+  for (std::int64_t i = 0; i < all.size(); ++i) members.emplace_back(static_cast<std::int32_t>(all.at(i)));
   return members;
 }
 
 std::int64_t Mesh::group_index(Group group, RankId rank) const {
-  // The lowest member names a group: two groups of one kind never share a rank.
-  return progression(*this, group, rank, tp_, cp_, etp_).first;
+  // The first member names a group: two groups of one kind never share a rank.
+  if (const auto part = sharded(group)) {
+    const Members whole = members_of(part->whole, rank);
+    const std::int64_t shard = whole.size() / instances_, index = whole.index_of(rank.value());
+    return whole.at(part->replica ? index % shard : index / shard * shard);
+  }
+  return members_of(group, rank).first;
 }
 
 std::int64_t Mesh::index_in_group(Group group, RankId rank) const {
-  const Progression p = progression(*this, group, rank, tp_, cp_, etp_);
-  return (rank.value() - p.first) / p.stride;
+  if (const auto part = sharded(group)) {
+    const Members whole = members_of(part->whole, rank);
+    const std::int64_t shard = whole.size() / instances_, index = whole.index_of(rank.value());
+    return part->replica ? index / shard : index % shard;
+  }
+  return members_of(group, rank).index_of(rank.value());
 }
 
 }  // namespace orrery

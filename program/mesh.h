@@ -39,7 +39,8 @@ class Mesh {
   Coords coords(RankId rank) const;
   /// Number of ranks in `group`; 2 for pipeline edges, 1 for self.
   std::int64_t size(Group group) const;
-  /// Members of the group of that kind in which `rank` is, in group order. For dense gradients `dp` includes cp.
+  /// Members of the group of that kind in which `rank` is, in group order. For dense gradients `dp` includes cp. Where
+  /// two pipeline ranks hold the same stages (DualPipe), dp and edp span both.
   /// For pp_next / pp_prev: the one peer (around the ring: rank p-1's next is rank 0).
   std::vector<RankId> members(Group group, RankId rank) const;
   /// Which of the groups of that kind `rank` belongs to: equal exactly for ranks that share a group.
@@ -48,7 +49,13 @@ class Mesh {
   std::int64_t index_in_group(Group group, RankId rank) const;
 
  private:
+  struct Members;
+  /// Of every group that is no part of another. Complexity: constant.
+  Members members_of(Group group, RankId rank) const;
+
   std::int64_t world_, tp_, cp_, pp_, etp_, ep_, dp_, edp_;
+  std::int64_t instances_;  // that shard optimizer states, of hybrid sharding
+  bool bidirectional_;      // DualPipe: pipeline ranks r and p - 1 - r hold the same stages
 };
 
 }  // namespace orrery

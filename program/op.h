@@ -14,29 +14,68 @@ namespace orrery {
 
 /// In-order queues of a rank, as a GPU has streams: ops of one queue run one after the other, in the order of the
 /// program; ops of different queues run at the same time unless a dependency says otherwise. One queue per
-/// communicator: each directed pipeline edge is a communicator of its own, else 1F1B would deadlock.
+/// communicator: each directed pipeline edge is a communicator of its own, else 1F1B would deadlock. Activations and
+/// gradients that travel the same way, as in V-shaped and bidirectional schedules, have a queue each: their orders are
+/// independent. The four without suffix carry activations to the next rank and gradients to the previous one.
 enum class Queue : std::uint8_t {
   compute,
+  copy,  // between device and host
+  tp,
+  cp,
   ep,
+  etp,
   dp,
   edp,
+  embedding,
   world,
   pp_send_next,
   pp_recv_prev,
   pp_send_prev,
   pp_recv_next,
+  pp_send_prev_act,
+  pp_recv_next_act,
+  pp_send_next_grad,
+  pp_recv_prev_grad,
 };
-inline constexpr int kNumQueues = static_cast<int>(Queue::pp_recv_next) + 1;
+inline constexpr int kNumQueues = static_cast<int>(Queue::pp_recv_prev_grad) + 1;
+
+/// Whether the queue carries messages between pipeline ranks, and whether it sends them.
+constexpr bool is_pipeline(Queue queue) { return queue >= Queue::pp_send_next; }
+constexpr bool is_send(Queue queue) {
+  return queue == Queue::pp_send_next || queue == Queue::pp_send_prev || queue == Queue::pp_send_prev_act ||
+         queue == Queue::pp_send_next_grad;
+}
 
 /// The sets of ranks that communicate; as slots, never rank numbers. Members follow from the mesh (program/mesh.h).
-enum class Group : std::uint8_t { self, tp, cp, dp, ep, etp, edp, stage, world, pp_next, pp_prev };
+/// `dp_shard` and `dp_replica` split `dp` for hybrid sharding: states are sharded within the first and repeated over
+/// the second; likewise for experts. `embedding`: the first and the last pipeline rank, which share a matrix.
+enum class Group : std::uint8_t {
+  self,
+  tp,
+  cp,
+  dp,
+  dp_shard,
+  dp_replica,
+  ep,
+  etp,
+  edp,
+  edp_shard,
+  edp_replica,
+  embedding,
+  stage,
+  world,
+  pp_next,
+  pp_prev
+};
 
 /// Number of rows of a tensor or matrix.
 /// `fixed`: count. `routed`: count (token, choice) pairs leave this rank for the experts of its EP group.
 /// `received`: this rank's experts get as many pairs as the router sends; `count` is the number that each rank of
 /// the group routes, so that a balanced router gives every rank exactly `count` rows.
+/// `gathered`: what all ranks of this rank's ETP group receive together; `distinct`: tokens that arrive at this rank
+/// when each is sent once however many of its experts are here. Their `count` is the one of a balanced router, too.
 struct Rows {
-  enum class Kind : std::uint8_t { fixed, routed, received };
+  enum class Kind : std::uint8_t { fixed, routed, received, gathered, distinct };
   Kind kind = Kind::fixed;
   std::int64_t count = 0;
   auto operator<=>(const Rows&) const = default;
@@ -59,11 +98,14 @@ struct GroupedGemmShape {
   auto operator<=>(const GroupedGemmShape&) const = default;
 };
 
-/// Softmax attention over `batch` sequences of length `seq`; a window of 0 means none.
+/// Softmax attention of `seq` queries over `kv_seq` keys of each of `batch` sequences. `causal`: half of the pairs
+/// count, which also holds for the blocks of context parallelism in zigzag order. `window`: keys that a query sees, 0
+/// for all. `chunked`: the window is a block of the sequence and does not slide.
 struct AttentionShape {
-  std::int64_t batch = 0, heads = 0, kv_heads = 0, seq = 0, d_qk = 0, d_v = 0;
+  std::int64_t batch = 0, heads = 0, kv_heads = 0, seq = 0, kv_seq = 0, d_qk = 0, d_v = 0;
   bool causal = true;
   std::int64_t window = 0;
+  bool chunked = false;
   DType dtype = DType::bf16;
   auto operator<=>(const AttentionShape&) const = default;
 };
@@ -75,13 +117,17 @@ struct MemoryShape {
   auto operator<=>(const MemoryShape&) const = default;
 };
 
-enum class CollectiveKind : std::uint8_t { all_reduce, reduce_scatter, all_gather };
+enum class CollectiveKind : std::uint8_t { all_reduce, reduce_scatter, all_gather, all_to_all, ring_shift };
 
-/// A collective over `group` on a buffer of `bytes`: the whole (gathered) buffer, as nccl-tests counts it.
+/// A collective over `group` on a buffer of `bytes`: the whole (gathered) buffer, as nccl-tests counts it; of an
+/// all-to-all, what each rank holds; of a ring shift, what each rank sends to the next. To these come `rows` of
+/// `row_bytes` where the router decides how many there are.
 struct CollectiveShape {
   CollectiveKind kind = CollectiveKind::all_reduce;
   Group group = Group::world;
   std::int64_t bytes = 0;
+  Rows rows = {};
+  std::int64_t row_bytes = 0;
   auto operator<=>(const CollectiveShape&) const = default;
 };
 
@@ -94,6 +140,10 @@ struct ExchangeShape {
   std::int64_t count_bytes = 0;
   Group group = Group::ep;
   bool to_experts = true;
+  /// Each token goes once to every node that has one of its experts, and from there inside the node (DeepEP). `rows`
+  /// are pairs all the same; `top_k` of them are one token.
+  bool two_level = false;
+  std::int64_t top_k = 1;
   auto operator<=>(const ExchangeShape&) const = default;
 };
 
@@ -105,8 +155,17 @@ struct PeerShape {
   auto operator<=>(const PeerShape&) const = default;
 };
 
-using OpShape =
-    std::variant<GemmShape, GroupedGemmShape, AttentionShape, MemoryShape, CollectiveShape, ExchangeShape, PeerShape>;
+/// A copy between device and host: `bytes`, and `rows` of `row_bytes` where the router decides how many there are.
+struct CopyShape {
+  std::int64_t bytes = 0;
+  Rows rows = {};
+  std::int64_t row_bytes = 0;
+  bool to_host = true;
+  auto operator<=>(const CopyShape&) const = default;
+};
+
+using OpShape = std::variant<GemmShape, GroupedGemmShape, AttentionShape, MemoryShape, CollectiveShape, ExchangeShape,
+                             PeerShape, CopyShape>;
 
 using ShapeId = std::uint32_t;
 

@@ -11,12 +11,30 @@ namespace orrery {
 namespace {
 
 constexpr std::array<std::string_view, kNumQueues> kQueueNames = {
-    "compute", "ep", "dp", "edp", "world", "send_next", "recv_prev", "send_prev", "recv_next",
+    "compute",
+    "copy",
+    "tp",
+    "cp",
+    "ep",
+    "etp",
+    "dp",
+    "edp",
+    "embedding",
+    "world",
+    "send_next",
+    "recv_prev",
+    "send_prev",
+    "recv_next",
+    "send_prev_act",
+    "recv_next_act",
+    "send_next_grad",
+    "recv_prev_grad",
 };
 
 std::string_view name_of(Group group) {
-  constexpr std::array<std::string_view, 11> kNames = {"self", "tp",    "cp",    "dp",      "ep",     "etp",
-                                                       "edp",  "stage", "world", "pp_next", "pp_prev"};
+  constexpr std::array<std::string_view, 16> kNames = {
+      "self", "tp",        "cp",          "dp",        "dp_shard", "dp_replica", "ep",      "etp",
+      "edp",  "edp_shard", "edp_replica", "embedding", "stage",    "world",      "pp_next", "pp_prev"};
   return kNames.at(static_cast<std::size_t>(group));
 }
 
@@ -28,8 +46,17 @@ std::string text_of(const Rows& rows) {
       return fmt::format("routed({})", rows.count);
     case Rows::Kind::received:
       return fmt::format("received({})", rows.count);
+    case Rows::Kind::gathered:
+      return fmt::format("gathered({})", rows.count);
+    case Rows::Kind::distinct:
+      return fmt::format("distinct({})", rows.count);
   }
   return "?";
+}
+
+/// What comes to a number of bytes: " and gathered(64) rows of 128 B".
+std::string text_of(const Rows& rows, std::int64_t row_bytes) {
+  return row_bytes == 0 ? "" : fmt::format(" and {} rows of {} B", text_of(rows), row_bytes);
 }
 
 struct TextOfShape {
@@ -41,22 +68,29 @@ struct TextOfShape {
                        orrery::name_of(s.dtype));
   }
   std::string operator()(const AttentionShape& s) const {
-    return fmt::format("attention {}x{} heads {}/{} dims {}/{} {}", s.batch, s.seq, s.heads, s.kv_heads, s.d_qk, s.d_v,
-                       orrery::name_of(s.dtype));
+    const std::string keys = s.kv_seq == s.seq ? "" : fmt::format(" keys {}", s.kv_seq);
+    const std::string window = s.window == 0 ? "" : fmt::format(" {} {}", s.chunked ? "chunk" : "window", s.window);
+    return fmt::format("attention {}x{}{} heads {}/{} dims {}/{}{} {}", s.batch, s.seq, keys, s.heads, s.kv_heads,
+                       s.d_qk, s.d_v, window, orrery::name_of(s.dtype));
   }
   std::string operator()(const MemoryShape& s) const {
     return fmt::format("memory {} rows, {} B in, {} B out", text_of(s.rows), s.read_per_row, s.written_per_row);
   }
   std::string operator()(const CollectiveShape& s) const {
-    constexpr std::array<std::string_view, 3> kKinds = {"all_reduce", "reduce_scatter", "all_gather"};
-    return fmt::format("{} over {} of {} B", kKinds.at(static_cast<std::size_t>(s.kind)), name_of(s.group), s.bytes);
+    constexpr std::array<std::string_view, 5> kKinds = {"all_reduce", "reduce_scatter", "all_gather", "all_to_all",
+                                                        "ring_shift"};
+    return fmt::format("{} over {} of {} B{}", kKinds.at(static_cast<std::size_t>(s.kind)), name_of(s.group), s.bytes,
+                       text_of(s.rows, s.row_bytes));
   }
   std::string operator()(const ExchangeShape& s) const {
-    return fmt::format("exchange {} experts over {}, {} rows of {} B, {} B of counts", s.to_experts ? "to" : "from",
-                       name_of(s.group), text_of(s.rows), s.row_bytes, s.count_bytes);
+    return fmt::format("exchange {} experts over {}, {} rows of {} B, {} B of counts{}", s.to_experts ? "to" : "from",
+                       name_of(s.group), text_of(s.rows), s.row_bytes, s.count_bytes, s.two_level ? ", two-level" : "");
   }
   std::string operator()(const PeerShape& s) const {
     return fmt::format("{} {} of {} B", s.send ? "send to" : "receive from", name_of(s.peer), s.bytes);
+  }
+  std::string operator()(const CopyShape& s) const {
+    return fmt::format("copy {} host of {} B{}", s.to_host ? "to" : "from", s.bytes, text_of(s.rows, s.row_bytes));
   }
 };
 

@@ -123,18 +123,25 @@ struct AddShape {
     out.add(1, s.num_experts, s.n, s.k, s.dtype, s.accumulate);
   }
   void operator()(const AttentionShape& s) const {
-    out.add(2, s.batch, s.heads, s.kv_heads, s.seq, s.d_qk, s.d_v, s.causal, s.window, s.dtype);
+    out.add(2, s.batch, s.heads, s.kv_heads, s.seq, s.kv_seq, s.d_qk, s.d_v, s.causal, s.window, s.chunked, s.dtype);
   }
   void operator()(const MemoryShape& s) const {
     rows(s.rows);
     out.add(3, s.read_per_row, s.written_per_row, s.flops_per_row);
   }
-  void operator()(const CollectiveShape& s) const { out.add(4, s.kind, s.group, s.bytes); }
+  void operator()(const CollectiveShape& s) const {
+    rows(s.rows);
+    out.add(4, s.kind, s.group, s.bytes, s.row_bytes);
+  }
   void operator()(const ExchangeShape& s) const {
     rows(s.rows);
-    out.add(5, s.row_bytes, s.count_bytes, s.group, s.to_experts);
+    out.add(5, s.row_bytes, s.count_bytes, s.group, s.to_experts, s.two_level, s.top_k);
   }
   void operator()(const PeerShape& s) const { out.add(6, s.bytes, s.peer, s.send); }
+  void operator()(const CopyShape& s) const {
+    rows(s.rows);
+    out.add(7, s.bytes, s.row_bytes, s.to_host);
+  }
 };
 
 /// Both halves of an op that are not its shape, in one word each.

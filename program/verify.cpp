@@ -88,21 +88,13 @@ void check_lifetimes(const RankClass& c, Problems& problems) {
 
 /// Queue that a message on `queue` arrives on (or comes from) at the other pipeline rank.
 std::optional<Queue> opposite(Queue queue) {
-  switch (queue) {
-    case Queue::pp_send_next:
-      return Queue::pp_recv_prev;
-    case Queue::pp_recv_prev:
-      return Queue::pp_send_next;
-    case Queue::pp_send_prev:
-      return Queue::pp_recv_next;
-    case Queue::pp_recv_next:
-      return Queue::pp_send_prev;
-    case Queue::compute:
-    case Queue::ep:
-    case Queue::dp:
-    case Queue::edp:
-    case Queue::world:
-      return std::nullopt;
+  constexpr std::pair<Queue, Queue> kEnds[] = {{Queue::pp_send_next, Queue::pp_recv_prev},
+                                               {Queue::pp_send_prev, Queue::pp_recv_next},
+                                               {Queue::pp_send_prev_act, Queue::pp_recv_next_act},
+                                               {Queue::pp_send_next_grad, Queue::pp_recv_prev_grad}};
+  for (const auto& [sends, receives] : kEnds) {
+    if (queue == sends) return receives;
+    if (queue == receives) return sends;
   }
   return std::nullopt;
 }

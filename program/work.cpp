@@ -3,6 +3,8 @@
 
 #include "base/check.h"
 
+#include <algorithm>
+
 namespace orrery {
 namespace {
 
@@ -44,12 +46,15 @@ struct WorkOfShape {
     const auto batch = static_cast<double>(s.batch), heads = static_cast<double>(s.heads);
     const auto kv_heads = static_cast<double>(s.kv_heads), seq = static_cast<double>(s.seq);
     const auto d_qk = static_cast<double>(s.d_qk), d_v = static_cast<double>(s.d_v);
-    const auto window = static_cast<double>(s.window);
-    // Pairs of query and key that count. A causal window of w leaves w seq - w^2 / 2 of them.
-    double pairs = s.causal ? seq * seq / 2.0 : seq * seq;
-    if (s.window > 0 && s.window < s.seq) pairs = window * seq - (s.causal ? window * window / 2.0 : 0.0);
+    const auto kv_seq = static_cast<double>(s.kv_seq), window = static_cast<double>(s.window);
+    // Pairs of query and key that count. A causal window of w leaves w (keys - w / 2) for all keys' queries.
+    double pairs = s.causal ? seq * kv_seq / 2.0 : seq * kv_seq;
+    if (s.window > 0 && s.window < s.kv_seq) {
+      const double first = s.causal ? window / 2.0 : 0.0;  // missing of the queries that see less than a window
+      pairs = seq * window * (s.chunked ? 0.5 : 1.0 - first / kv_seq);
+    }
     const double forward = 2.0 * batch * heads * pairs * (d_qk + d_v);
-    const double q = batch * seq * heads * d_qk * size, kv = batch * seq * kv_heads * (d_qk + d_v) * size;
+    const double q = batch * seq * heads * d_qk * size, kv = batch * kv_seq * kv_heads * (d_qk + d_v) * size;
     const double out = batch * seq * heads * d_v * size, lse = batch * seq * heads * 4.0;
     if (key.pass == Pass::igrad) {
       return {flops(2.5 * forward), bytes(q + kv + 2.0 * out + lse), bytes(q + kv)};
@@ -64,12 +69,33 @@ struct WorkOfShape {
   Work operator()(const CollectiveShape&) const { return {}; }
   Work operator()(const ExchangeShape&) const { return {}; }
   Work operator()(const PeerShape&) const { return {}; }
+  Work operator()(const CopyShape&) const { return {}; }
 };
 
 }  // namespace
 
+double expected_distinct(std::int64_t num_experts, std::int64_t top_k, std::int64_t num_groups) {
+  const std::int64_t elsewhere = num_experts - num_experts / num_groups;
+  double none_here = 1.0;  // that no expert of one group is chosen
+  for (std::int64_t i = 0; i < top_k; ++i) {
+    none_here *= static_cast<double>(std::max<std::int64_t>(elsewhere - i, 0)) / static_cast<double>(num_experts - i);
+  }
+  return static_cast<double>(num_groups) * (1.0 - none_here);
+}
+
 double resolve(const Rows& rows, const ResolvedLoad& load) {
-  return rows.kind == Rows::Kind::received ? load.received : static_cast<double>(rows.count);
+  switch (rows.kind) {
+    case Rows::Kind::fixed:
+    case Rows::Kind::routed:
+      break;
+    case Rows::Kind::received:
+      return load.received;
+    case Rows::Kind::gathered:
+      return load.gathered;
+    case Rows::Kind::distinct:
+      return load.distinct;
+  }
+  return static_cast<double>(rows.count);
 }
 
 Work work_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load) {
@@ -78,8 +104,18 @@ Work work_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load) {
 
 Bytes wire_bytes(const CollectiveShape& shape, std::int64_t size) {
   const auto n = static_cast<double>(size);
-  const double rounds = shape.kind == CollectiveKind::all_reduce ? 2.0 : 1.0;
-  return bytes(rounds * (n - 1.0) / n * static_cast<double>(shape.bytes));
+  const auto size_in_bytes = static_cast<double>(shape.bytes);
+  switch (shape.kind) {
+    case CollectiveKind::all_reduce:
+      return bytes(2.0 * (n - 1.0) / n * size_in_bytes);
+    case CollectiveKind::reduce_scatter:
+    case CollectiveKind::all_gather:
+    case CollectiveKind::all_to_all:
+      return bytes((n - 1.0) / n * size_in_bytes);
+    case CollectiveKind::ring_shift:
+      return n > 1.0 ? bytes(size_in_bytes) : Bytes::zero();
+  }
+  CHECK(false, static_cast<int>(shape.kind));
 }
 
 Bytes wire_bytes(const ExchangeShape& shape, const RoutingMatrix& routing, std::int64_t member) {

@@ -17,6 +17,8 @@ struct ResolvedLoad {
   std::vector<double> rows_per_expert;
   /// Rows that arrive at this rank: the sum of rows_per_expert.
   double received = 0.0;
+  double gathered = 0.0;  // the same, summed over the ranks of its ETP group
+  double distinct = 0.0;  // tokens that arrive at this rank, each once
 };
 
 /// Work of one op. FLOPs count a multiply and an add as 2; memory traffic reads each operand once and writes each
@@ -31,11 +33,17 @@ struct Work {
 /// the forward, hence 2.5 times its FLOPs (Dao, FlashAttention-2, section 3.1). Causal attention counts half.
 Work work_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load);
 
+/// Expected number of distinct groups, of `num_groups` equal ones, that hold one of the `top_k` experts of a token
+/// under a uniform router: G (1 - C(E - E/G, k) / C(E, k)). Source: DeepEP, get_expected_topk.
+/// Requires: num_groups divides num_experts.
+double expected_distinct(std::int64_t num_experts, std::int64_t top_k, std::int64_t num_groups);
+
 /// Rows of `rows` on a rank whose experts receive `load`.
 double resolve(const Rows& rows, const ResolvedLoad& load);
 
 /// Payload bytes that one rank of a group of `size` sends to other ranks in a collective: ring volume.
-/// all-reduce 2 (n-1)/n S, reduce-scatter and all-gather (n-1)/n S.
+/// all-reduce 2 (n-1)/n S, reduce-scatter, all-gather and all-to-all (n-1)/n S, ring shift S. Rows that the router
+/// decides are not counted: resolve them first.
 Bytes wire_bytes(const CollectiveShape& shape, std::int64_t size);
 
 /// Payload bytes that rank `member` of the EP group sends in an exchange under `routing`: rows for other ranks plus

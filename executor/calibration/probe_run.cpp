@@ -31,6 +31,9 @@ std::pair<std::string, std::int64_t> named_collective(const OpShape& shape, std:
       return {"reduce_scatter", collective.bytes};
     case CollectiveKind::all_gather:
       return {"all_gather", collective.bytes};
+    case CollectiveKind::all_to_all:
+    case CollectiveKind::ring_shift:
+      break;  // no probe has context parallelism
   }
   CHECK(false, static_cast<int>(collective.kind));
 }

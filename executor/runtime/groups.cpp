@@ -51,7 +51,16 @@ GroupSpec spec_of(Queue queue, const Mesh& mesh, RankId rank) {
     case Queue::pp_recv_next:
       return edge("grad", Group::pp_next, false);
     case Queue::compute:
-      break;
+    case Queue::copy:
+    case Queue::tp:
+    case Queue::cp:
+    case Queue::etp:
+    case Queue::embedding:
+    case Queue::pp_send_prev_act:
+    case Queue::pp_recv_next_act:
+    case Queue::pp_send_next_grad:
+    case Queue::pp_recv_prev_grad:
+      break;  // cpu_unsupported() names them before a rank starts
   }
   CHECK(false, static_cast<int>(queue));
 }

@@ -13,11 +13,6 @@ namespace {
 
 Seconds seconds_between(Instant from, Instant to) { return seconds(std::chrono::duration<double>(to - from).count()); }
 
-bool is_message(Queue queue) {
-  return queue == Queue::pp_send_next || queue == Queue::pp_send_prev || queue == Queue::pp_recv_next ||
-         queue == Queue::pp_recv_prev;
-}
-
 /// The function of an op that is no message: which part of the model it belongs to.
 void run_function(OpCall& call) {
   const OpCode op = call.op.key.op;
@@ -92,8 +87,7 @@ void RankRuntime::run_op(OpIndex index) {
             .key = op.key,
             .queue = op.queue,
             .ready = seconds_between(start_, begin)};
-  const bool sends = op.queue == Queue::pp_send_next || op.queue == Queue::pp_send_prev;
-  if (sends) {
+  if (is_send(op.queue)) {
     const std::span<const std::byte> payload = bytes_of(state_.tensors.matrix(call.uses.front().tensor()));
     const int peer = state_.groups.of(op.queue).size() - 1;  // the sender is first in the group of an edge
     span.start = span.ready;
@@ -103,7 +97,7 @@ void RankRuntime::run_op(OpIndex index) {
     collect_sends(/*wait=*/false);
     return;
   }
-  if (is_message(op.queue)) {
+  if (is_pipeline(op.queue)) {
     const Matrix message = state_.tensors.matrix(call.uses.front().tensor());
     call.report = state_.groups.of(op.queue).receive(bytes_of(message), 0, call.key);
   } else {

@@ -15,6 +15,7 @@ BlockRules gqa_rules(const RuleContext& c, const GroupedQueryAttention& a) {
                             .heads = a.num_heads,
                             .kv_heads = a.num_kv_heads,
                             .seq = c.seq,
+                            .kv_seq = c.seq,
                             .d_qk = a.head_dim,
                             .d_v = a.head_dim,
                             .dtype = c.dtype};

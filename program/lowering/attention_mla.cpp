@@ -22,6 +22,7 @@ BlockRules mla_rules(const RuleContext& c, const MultiHeadLatentAttention& a) {
                             .heads = n,
                             .kv_heads = n,
                             .seq = c.seq,
+                            .kv_seq = c.seq,
                             .d_qk = d_qk,
                             .d_v = a.v_head_dim,
                             .dtype = t};

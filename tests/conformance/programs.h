@@ -61,6 +61,9 @@ class NanosecondPerByte : public costmodel::CostModel {
     for (std::int64_t i = 0; i < routing.group; ++i) largest = std::max(largest, wire_bytes(shape, routing, i));
     return over_widest_path(largest, members);
   }
+  costmodel::CommTime copy(const CopyShape& shape, DeviceIndex /*device*/) const override {
+    return {.latency = seconds(static_cast<double>(shape.bytes)), .legs = {}, .num_legs = 0};
+  }
   costmodel::CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override {
     const DeviceIndex ends[] = {from, to};
     return over_widest_path(bytes(static_cast<double>(shape.bytes)), ends);

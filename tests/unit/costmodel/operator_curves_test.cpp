@@ -29,7 +29,7 @@ OpKey key(OpCode op, Pass pass) { return {.pass = pass, .op = op}; }
 
 const GemmShape kGemm{.m = 1024, .n = 1024, .k = 1024};
 const AttentionShape kAttention{
-    .batch = 1, .heads = 16, .kv_heads = 16, .seq = 4096, .d_qk = 128, .d_v = 128, .causal = true};
+    .batch = 1, .heads = 16, .kv_heads = 16, .seq = 4096, .kv_seq = 4096, .d_qk = 128, .d_v = 128, .causal = true};
 
 OpTime time_of(const Calibration& calibration, OpCode op, Pass pass, const OpShape& shape,
                const ResolvedLoad& load = {}) {

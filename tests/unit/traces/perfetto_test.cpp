@@ -30,8 +30,8 @@ TEST(Perfetto, DrawsRanksAsProcessesAndQueuesAsThreads) {
   trace.power.push_back({.rank = 0, .time = seconds(2), .power = watts(350)});
   EXPECT_EQ(perfetto_text(trace), R"({"displayTimeUnit":"ms","traceEvents":[
 {"name":"process_name","ph":"M","pid":0,"tid":0,"args":{"name":"rank 0, one of 8 equal ranks"}},
-{"name":"thread_name","ph":"M","pid":0,"tid":5,"args":{"name":"pp_send_next"}},
-{"name":"pp.send_act fwd","ph":"X","pid":0,"tid":5,"ts":1e+06,"dur":2e+06,"args":{"key":"step/mb0/stage0/fwd/pp.send_act","step":0,"ready":5e+05,"wait":5e+05,"bytes":4096,"last_peer":4}},
+{"name":"thread_name","ph":"M","pid":0,"tid":10,"args":{"name":"pp_send_next"}},
+{"name":"pp.send_act fwd","ph":"X","pid":0,"tid":10,"ts":1e+06,"dur":2e+06,"args":{"key":"step/mb0/stage0/fwd/pp.send_act","step":0,"ready":5e+05,"wait":5e+05,"bytes":4096,"last_peer":4}},
 {"name":"power","ph":"C","pid":0,"ts":2e+06,"args":{"watts":350}}
 ]}
 )");

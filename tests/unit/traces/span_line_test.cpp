@@ -55,7 +55,7 @@ TEST(SpanLine, OfAnyOtherFormIsLeftToTheStrictReader) {
   EXPECT_FALSE(with("0.0,3," + key + ",\"ep\",0,1,2,-1,5"));
   EXPECT_FALSE(with("0,3000000000," + key + ",\"ep\",0,1,2,-1,5"));
   EXPECT_FALSE(with("0,3,\"step/what\",\"ep\",0,1,2,-1,5"));
-  EXPECT_FALSE(with("0,3," + key + ",\"copy\",0,1,2,-1,5"));
+  EXPECT_FALSE(with("0,3," + key + ",\"disk\",0,1,2,-1,5"));
   EXPECT_FALSE(with("0,3," + key + ",ep,0,1,2,-1,5"));
   EXPECT_FALSE(with("0,3," + key + ",\"ep\",0,1,2,-1"));
   EXPECT_FALSE(with("0,3," + key + ",\"ep\",0,1,2,-1,5,6"));

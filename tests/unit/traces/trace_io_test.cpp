@@ -173,9 +173,10 @@ TEST(TraceReading, NamesEveryWrongSpan) {
   EXPECT_EQ(problem("0,1"),
             "t.jsonl:2: /span: expected 9 fields: step, rank, key, queue, ready, start, end, last "
             "peer, bytes; got 2");
-  EXPECT_EQ(problem("0,1," + key + ",\"copy\",0,1,2,0,0"),
-            "t.jsonl:2: /span/3: expected \"compute\", \"ep\", \"dp\", \"edp\", \"world\", \"pp_send_next\", "
-            "\"pp_recv_prev\", \"pp_send_prev\" or \"pp_recv_next\", got \"copy\"");
+  EXPECT_EQ(problem("0,1," + key + ",\"disk\",0,1,2,0,0"),
+            "t.jsonl:2: /span/3: expected \"compute\", \"copy\", \"tp\", \"cp\", \"ep\", \"etp\", \"dp\", \"edp\", "
+            "\"embedding\", \"world\", \"pp_send_next\", \"pp_recv_prev\", \"pp_send_prev\", \"pp_recv_next\", "
+            "\"pp_send_prev_act\", \"pp_recv_next_act\", \"pp_send_next_grad\" or \"pp_recv_prev_grad\", got \"disk\"");
 }
 
 TEST(TraceReading, RefusesASecondSpanOfOneName) {
