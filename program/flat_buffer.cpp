@@ -7,11 +7,18 @@ namespace orrery {
 
 FlatBuffer flat_buffer(const Model& model, const StageLayout& stage, const Strategy& strategy, const Mesh& mesh,
                        FlatBufferKind kind) {
+  return flat_buffer(model, std::vector<StageLayout>{stage}, strategy, mesh, kind);
+}
+
+FlatBuffer flat_buffer(const Model& model, const std::vector<StageLayout>& stages, const Strategy& strategy,
+                       const Mesh& mesh, FlatBufferKind kind) {
   FlatBuffer buffer;
   buffer.ranks = mesh.size(kind == FlatBufferKind::dense ? Group::dp : Group::edp);
-  for (const Parameter& parameter : stage_parameters(model, stage, strategy.ep, 0)) {
-    const bool is_expert = kind == FlatBufferKind::expert;
-    if (!parameter.buffer && parameter.is_expert() == is_expert) buffer.elements += parameter.size();
+  for (const StageLayout& stage : stages) {
+    for (const Parameter& parameter : stage_parameters(model, stage, strategy.ep, 0)) {
+      const bool is_expert = kind == FlatBufferKind::expert;
+      if (!parameter.buffer && parameter.is_expert() == is_expert) buffer.elements += parameter.size();
+    }
   }
   buffer.padded = (buffer.elements + buffer.ranks - 1) / buffer.ranks * buffer.ranks;
   return buffer;

@@ -10,6 +10,7 @@
 #include "program/strategy.h"
 
 #include <cstdint>
+#include <vector>
 
 namespace orrery {
 
@@ -26,6 +27,10 @@ struct FlatBuffer {
 /// The buffer of one rank of the pipeline rank that holds `stage`.
 FlatBuffer flat_buffer(const Model& model, const StageLayout& stage, const Strategy& strategy, const Mesh& mesh,
                        FlatBufferKind kind);
+
+/// The same of a pipeline rank that holds several virtual stages.
+FlatBuffer flat_buffer(const Model& model, const std::vector<StageLayout>& stages, const Strategy& strategy,
+                       const Mesh& mesh, FlatBufferKind kind);
 
 /// Whether the optimizer keeps a master copy: not when the weights already have its type.
 constexpr bool has_master(const Strategy& strategy) { return strategy.precision != strategy.master_dtype; }

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "program/not_lowered.h"
+#include "program/schedule.h"
 
 #include <algorithm>
 #include <array>
@@ -43,7 +44,7 @@ class Checker {
     product_divides({{{"etp", s_.etp}, {"ep", s_.ep}, {"pp", s_.pp}}}, "etp * ep * pp");
     experts();
     tensor_parallel();
-    if (attention_fits) batch();
+    if (attention_fits && batch()) schedule();
     stages();
     for (std::size_t i = 0; i < s_.stages.size(); ++i) recompute(i);
     return std::move(out_);
@@ -109,15 +110,23 @@ class Checker {
     if (s_.sp && s_.tp == 1) add("sp", "expected false, since tp is 1, got true");
   }
 
-  void batch() {
+  /// Whether the batch splits into micro-batches.
+  bool batch() {
     const std::int64_t dp = num_devices_ / (s_.tp * s_.cp * s_.pp);
     if (batch_.global_batch % dp != 0) {
       add("global_batch",
           fmt::format("expected a multiple of {} (data-parallel ranks), got {}", dp, batch_.global_batch),
           nearest_multiples(dp, batch_.global_batch));
-    } else {
-      divides("micro_batch", s_.micro_batch, batch_.global_batch / dp, "sequences of each data-parallel rank");
+      return false;
     }
+    divides("micro_batch", s_.micro_batch, batch_.global_batch / dp, "sequences of each data-parallel rank");
+    return batch_.global_batch / dp % s_.micro_batch == 0;
+  }
+
+  void schedule() {
+    const std::int64_t pipelines = num_devices_ / (s_.tp * s_.cp * s_.pp);
+    const auto problem = schedule_problem(s_, batch_.global_batch / (pipelines * s_.micro_batch));
+    if (problem) add("schedule", *problem, fmt::format("\"{}\" has no other order", name_of(s_.schedule)));
   }
 
   void stages() {

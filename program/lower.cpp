@@ -14,6 +14,35 @@ ModelRules::ModelRules(const RuleContext& context)
   if (context.model.moe) moe_ffn = moe_ffn_rules(context);
 }
 
+ClassContext::ClassContext(const RuleContext& the_rules_context, const ModelRules& the_rules, const Mesh& the_mesh,
+                           std::int64_t rank, std::int64_t micro_batches)
+    : rules_context(the_rules_context),
+      rules(the_rules),
+      mesh(the_mesh),
+      pipeline_rank(rank),
+      num_micro_batches(micro_batches) {
+  const Strategy& strategy = rules_context.strategy;
+  const std::vector<std::int64_t> held = stages_of(strategy, rank);
+  for (std::size_t chunk = 0; chunk < held.size(); ++chunk) {
+    const StageLayout& layout = strategy.stages[static_cast<std::size_t>(held[chunk])];
+    stages.push_back({rules_context, rules, layout, held[chunk], neighbours_of(strategy, rank, chunk)});
+  }
+}
+
+std::vector<std::int64_t> ClassContext::layers() const {
+  std::vector<std::int64_t> out;
+  for (const StageContext& stage : stages) {
+    for (std::int64_t layer = stage.first_layer(); layer <= stage.end_layer(); ++layer) out.push_back(layer);
+  }
+  return out;
+}
+
+std::vector<StageLayout> ClassContext::layouts() const {
+  std::vector<StageLayout> out;
+  for (const StageContext& stage : stages) out.push_back(stage.layout);
+  return out;
+}
+
 }  // namespace lowering
 
 StepProgram lower(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices) {
@@ -24,13 +53,12 @@ StepProgram lower(const Model& model, const Strategy& strategy, const BatchShape
   lowering::ShapeTable shapes;
   const lowering::RuleContext rules_context(program.model, program.strategy, batch, shapes);
   const lowering::ModelRules rules(rules_context);
-  for (std::int64_t stage = 0; stage < strategy.pp; ++stage) {
-    const StageLayout& layout = strategy.stages[static_cast<std::size_t>(stage)];
+  for (std::int64_t rank = 0; rank < strategy.pp; ++rank) {
     RankClass& rank_class = program.classes.emplace_back();
-    rank_class.pipeline_rank = stage;
-    rank_class.stages = {stage};
-    lowering::ClassBuilder builder(rank_class, layout.first_layer, layout.num_layers, program.num_micro_batches);
-    const lowering::StageContext context{rules_context, rules, program.mesh, layout, stage, program.num_micro_batches};
+    rank_class.pipeline_rank = rank;
+    rank_class.stages = stages_of(strategy, rank);
+    const lowering::ClassContext context(rules_context, rules, program.mesh, rank, program.num_micro_batches);
+    lowering::ClassBuilder builder(rank_class, context.layers(), program.num_micro_batches);
     lowering::emit_slots(context, builder);
     lowering::emit_step_end(context, builder);
     builder.finish();

@@ -2,7 +2,6 @@
 #include "program/not_lowered.h"
 
 #include "program/names.h"
-#include "program/schedule.h"
 
 #include <fmt/format.h>
 
@@ -36,15 +35,6 @@ class Collector {
   std::vector<Violation> out_;
 };
 
-void check_schedule(Collector& out, Schedule schedule) {
-  if (is_lowered(schedule)) return;
-  std::string lowered;
-  for (const auto& [name, value] : kScheduleNames) {
-    if (is_lowered(value)) lowered += fmt::format("{}\"{}\"", lowered.empty() ? "" : " or ", name);
-  }
-  out.add("schedule", lowered, fmt::format("\"{}\"", name_of(schedule)), "the other schedules are");
-}
-
 void check_zero(Collector& out, const char* key, int stage) {
   if (stage > 1) out.add(key, "0 or 1", fmt::format("{}", stage), "sharded gradients and weights are");
 }
@@ -57,11 +47,9 @@ std::vector<Violation> not_lowered(const Model& model, const Strategy& s) {
   out.expect("tp", kOne, s.tp, "tensor parallelism is");
   out.expect("cp", kOne, s.cp, "context parallelism is");
   out.expect("etp", kOne, s.etp, "tensor parallelism of experts is");
-  out.expect("vpp", kOne, s.vpp, "virtual stages are");
   out.expect("num_optimizer_instances", kOne, s.num_optimizer_instances, "hybrid sharding is");
   check_zero(out, "zero_dense", s.zero_dense);
   check_zero(out, "zero_expert", s.zero_expert);
-  check_schedule(out, s.schedule);
   out.expect_name("dispatcher", kDispatcherNames, Dispatcher::all_to_all, s.dispatcher, "other dispatchers are");
   if (s.capacity_factor) {
     out.add("capacity_factor", "null", fmt::format("{}", *s.capacity_factor), "dropping tokens is");
@@ -69,7 +57,6 @@ std::vector<Violation> not_lowered(const Model& model, const Strategy& s) {
   out.expect("overlap/dp_buckets", false, s.overlap.dp_buckets, "overlap of gradient buckets is");
   out.expect("overlap/tp", false, s.overlap.tp, "overlap of tensor parallelism is");
   out.expect("overlap/ep_batch_level", false, s.overlap.ep_batch_level, "overlap of micro-batches is");
-  out.expect("overlap/delayed_wgrad", false, s.overlap.delayed_wgrad, "delaying weight gradients is");
   out.expect("overlap/shared_expert", false, s.overlap.shared_expert, "overlap of the shared expert is");
   out.expect("cuda_graphs", false, s.cuda_graphs, "CUDA graphs are");
   out.expect("offload_optimizer", false, s.offload_optimizer, "offload is");

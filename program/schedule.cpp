@@ -72,6 +72,45 @@ std::vector<Slot> slots_of(Schedule schedule, const PipelineShape& shape, std::i
   return maker_of(schedule)(shape, rank);
 }
 
-bool is_lowered(Schedule schedule) { return schedule == Schedule::gpipe || schedule == Schedule::one_f_one_b; }
+namespace {
+
+PipelineShape shape_of(const Strategy& strategy, std::int64_t num_micro_batches) {
+  return {.num_ranks = strategy.pp, .chunks_per_rank = strategy.vpp, .num_micro_batches = num_micro_batches};
+}
+
+/// Whether the second stage of each rank belongs to a way back, from the last rank to the first.
+bool comes_back(Schedule schedule) { return is_v_shaped(schedule) || schedule == Schedule::dualpipe; }
+
+}  // namespace
+
+std::optional<std::string> schedule_problem(const Strategy& strategy, std::int64_t num_micro_batches) {
+  return order_problem(strategy.schedule, shape_of(strategy, num_micro_batches));
+}
+
+std::vector<Slot> slots_of(const Strategy& strategy, std::int64_t num_micro_batches, std::int64_t rank) {
+  return slots_of(strategy.schedule, shape_of(strategy, num_micro_batches), rank);
+}
+
+std::vector<std::int64_t> stages_of(const Strategy& strategy, std::int64_t rank) {
+  CHECK(rank >= 0 && rank < strategy.pp, rank, strategy.pp);
+  if (comes_back(strategy.schedule)) return {rank, strategy.num_stages() - 1 - rank};
+  std::vector<std::int64_t> stages;
+  for (std::int64_t chunk = 0; chunk < strategy.vpp; ++chunk) stages.push_back(chunk * strategy.pp + rank);
+  return stages;
+}
+
+StageNeighbours neighbours_of(const Strategy& strategy, std::int64_t rank, std::size_t chunk) {
+  const std::int64_t stage = stages_of(strategy, rank).at(chunk);
+  const bool is_way_back = chunk == 1 && comes_back(strategy.schedule);
+  StageNeighbours out = {.before = is_way_back ? Neighbour::next_rank : Neighbour::previous_rank,
+                         .behind = is_way_back ? Neighbour::previous_rank : Neighbour::next_rank};
+  // At the turn of a V, and everywhere on a single rank.
+  const bool turns = is_v_shaped(strategy.schedule) && rank == strategy.pp - 1;
+  if (strategy.pp == 1) out = {Neighbour::same_rank, Neighbour::same_rank};
+  if (turns) (is_way_back ? out.before : out.behind) = Neighbour::same_rank;
+  if (stage == 0) out.before = Neighbour::none;
+  if (stage == strategy.num_stages() - 1) out.behind = Neighbour::none;
+  return out;
+}
 
 }  // namespace orrery

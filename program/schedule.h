@@ -50,7 +50,30 @@ inline bool has_order(Schedule schedule, const PipelineShape& shape) { return !o
 /// Requires: has_order(schedule, shape) and a rank of the shape.
 std::vector<Slot> slots_of(Schedule schedule, const PipelineShape& shape, std::int64_t rank);
 
-/// Whether `lower` can make a program of it, which takes more than an order.
-bool is_lowered(Schedule schedule);
+/// Why the schedule of `strategy` has no order for its ranks and stages and `num_micro_batches` of a pipeline.
+std::optional<std::string> schedule_problem(const Strategy& strategy, std::int64_t num_micro_batches);
+
+/// The slots of pipeline rank `rank` under `strategy`.
+/// Requires: !schedule_problem(strategy, num_micro_batches).
+std::vector<Slot> slots_of(const Strategy& strategy, std::int64_t num_micro_batches, std::int64_t rank);
+
+/// The virtual stages that pipeline rank `rank` holds, in chunk order; each is an index into Strategy::stages.
+/// Interleaved: rank, p + rank, ...; V shapes: rank and 2p - 1 - rank. In DualPipe two ranks hold each stage: rank
+/// runs stage rank for one half of the micro-batches and p - 1 - rank for the other.
+std::vector<std::int64_t> stages_of(const Strategy& strategy, std::int64_t rank);
+
+/// Where a neighbouring stage runs, seen from the rank of a stage. Ranks form a ring: the one after the last is the
+/// first.
+enum class Neighbour : std::uint8_t { none, same_rank, next_rank, previous_rank };
+
+/// Around one stage of a rank: what makes its input and what takes its output.
+struct StageNeighbours {
+  Neighbour before = Neighbour::none;  // none: the first stage
+  Neighbour behind = Neighbour::none;  // none: the last stage
+  bool operator==(const StageNeighbours&) const = default;
+};
+
+/// The neighbours of chunk `chunk` of rank `rank`: of stages_of(strategy, rank)[chunk].
+StageNeighbours neighbours_of(const Strategy& strategy, std::int64_t rank, std::size_t chunk);
 
 }  // namespace orrery

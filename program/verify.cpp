@@ -159,7 +159,8 @@ class DryRun {
 
   bool step_message(std::size_t rank, Queue queue, OpIndex op, Queue other_queue) {
     const std::size_t num_ranks = states_.size();
-    const bool to_next = queue == Queue::pp_send_next || queue == Queue::pp_recv_next;
+    const bool to_next = queue == Queue::pp_send_next || queue == Queue::pp_recv_next ||
+                         queue == Queue::pp_send_next_grad || queue == Queue::pp_recv_next_act;
     const std::size_t other = (rank + (to_next ? 1 : num_ranks - 1)) % num_ranks;
     const std::optional<OpIndex> other_op = head(other, other_queue);
     if (!other_op) return false;

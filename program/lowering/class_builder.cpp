@@ -7,15 +7,21 @@
 
 namespace orrery::lowering {
 
-ClassBuilder::ClassBuilder(RankClass& out, std::int64_t first_layer, std::int64_t num_layers,
-                           std::int64_t num_micro_batches)
-    : out_(out), first_layer_(first_layer), layers_per_micro_batch_(num_layers + 1) {
-  bound_.assign(static_cast<std::size_t>(num_micro_batches * layers_per_micro_batch_ * kNumTensorRoles), kNone);
+ClassBuilder::ClassBuilder(RankClass& out, const std::vector<std::int64_t>& layers, std::int64_t num_micro_batches)
+    : out_(out) {
+  for (const std::int64_t layer : layers) {
+    const auto index = static_cast<std::size_t>(layer);
+    if (index >= row_of_layer_.size()) row_of_layer_.resize(index + 1, -1);
+    if (row_of_layer_[index] == -1) row_of_layer_[index] = rows_per_micro_batch_++;
+  }
+  bound_.assign(static_cast<std::size_t>(num_micro_batches * rows_per_micro_batch_ * kNumTensorRoles), kNone);
 }
 
 TensorIndex& ClassBuilder::bound(TensorRole role, std::int64_t layer, std::int64_t micro_batch) {
-  const std::int64_t row = micro_batch * layers_per_micro_batch_ + (layer - first_layer_);
-  return bound_[static_cast<std::size_t>(row * kNumTensorRoles + static_cast<std::int64_t>(role))];
+  const std::int64_t row = row_of_layer_.at(static_cast<std::size_t>(layer));
+  CHECK(row >= 0, layer, name_of(role));
+  const std::int64_t index = (micro_batch * rows_per_micro_batch_ + row) * kNumTensorRoles;
+  return bound_[static_cast<std::size_t>(index + static_cast<std::int64_t>(role))];
 }
 
 void ClassBuilder::depend(OpIndex on) {
@@ -35,16 +41,17 @@ void ClassBuilder::depend(OpIndex on) {
   }
 }
 
-OpIndex ClassBuilder::emit(const OpRule& rule, const Position& at, std::initializer_list<OpIndex> after) {
+OpIndex ClassBuilder::emit(const OpRule& rule, const Position& at, std::span<const OpIndex> after) {
   return add(rule, at, rule.pass, nullptr, after);
 }
 
-OpIndex ClassBuilder::emit_again(const OpRule& rule, const Position& at, const std::set<TensorRole>& kept) {
-  return add(rule, at, Pass::rec, &kept, {});
+OpIndex ClassBuilder::emit_again(const OpRule& rule, const Position& at, const std::set<TensorRole>& kept,
+                                 std::span<const OpIndex> after) {
+  return add(rule, at, Pass::rec, &kept, after);
 }
 
 OpIndex ClassBuilder::add(const OpRule& rule, const Position& at, Pass pass, const std::set<TensorRole>* kept,
-                          std::initializer_list<OpIndex> after) {
+                          std::span<const OpIndex> after) {
   const OpIndex op = next();
   out_.ops.push_back({.key = {.micro_batch = static_cast<std::int32_t>(at.micro_batch),
                               .stage = static_cast<std::int16_t>(at.stage),

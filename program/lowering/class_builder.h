@@ -11,14 +11,16 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <span>
 #include <vector>
 
 namespace orrery::lowering {
 
 class ClassBuilder {
  public:
-  /// For stages with `num_layers` layers from `first_layer` on, and micro-batches 0 .. num_micro_batches - 1.
-  ClassBuilder(RankClass& out, std::int64_t first_layer, std::int64_t num_layers, std::int64_t num_micro_batches);
+  /// For tensors at `layers`, global ones in any order, and micro-batches 0 .. num_micro_batches - 1. A stage needs
+  /// its own layers and the one behind, where its output is; stages side by side share that one.
+  ClassBuilder(RankClass& out, const std::vector<std::int64_t>& layers, std::int64_t num_micro_batches);
 
   /// Where the next rules apply: `layer` says which tensors are meant (the head's are those of the layer behind the
   /// last), `key_layer` what the key says.
@@ -30,10 +32,11 @@ class ClassBuilder {
   };
 
   /// Adds the op of `rule` and returns its index. `after`: further ops that it waits for, whatever their queue.
-  OpIndex emit(const OpRule& rule, const Position& at, std::initializer_list<OpIndex> after = {});
+  OpIndex emit(const OpRule& rule, const Position& at, std::span<const OpIndex> after = {});
   /// The same as a recomputation: tensors of `kept` roles were not dropped, so what this op creates for them is
   /// scratch that nobody reads.
-  OpIndex emit_again(const OpRule& rule, const Position& at, const std::set<TensorRole>& kept);
+  OpIndex emit_again(const OpRule& rule, const Position& at, const std::set<TensorRole>& kept,
+                     std::span<const OpIndex> after = {});
 
   /// Index that the next op will get.
   OpIndex next() const { return static_cast<OpIndex>(out_.ops.size()); }
@@ -45,13 +48,14 @@ class ClassBuilder {
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
   OpIndex add(const OpRule& rule, const Position& at, Pass pass, const std::set<TensorRole>* kept,
-              std::initializer_list<OpIndex> after);
+              std::span<const OpIndex> after);
   /// Index of the tensor that a role stands for now.
   TensorIndex& bound(TensorRole role, std::int64_t layer, std::int64_t micro_batch);
   void depend(OpIndex on);
 
   RankClass& out_;
-  std::int64_t first_layer_, layers_per_micro_batch_;
+  std::vector<std::int64_t> row_of_layer_;  // by global layer; -1: not of this class
+  std::int64_t rows_per_micro_batch_ = 0;
   /// By queue and other queue: the latest op of the other that this one has waited for.
   std::array<std::array<std::optional<OpIndex>, kNumQueues>, kNumQueues> waited_;
   std::vector<TensorIndex> bound_;       // by (micro-batch, layer, role); kNone: no such tensor yet

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/check.h"
-#include "program/lowering/stage_program.h"
+#include "program/lowering/slot_stream.h"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
 
 namespace orrery::lowering {
 namespace {
@@ -8,134 +12,88 @@ namespace {
 /// Emits the slots of one pipeline rank, one after the other.
 class SlotEmitter {
  public:
-  SlotEmitter(const StageContext& context, ClassBuilder& builder) : c_(context), builder_(builder) {
-    const RuleContext& rules = c_.rules_context;
-    message_bytes_ = rules.tokens * rules.model.hidden * size_of(rules.dtype);
-    for (std::int64_t layer = first_layer(); layer < end_layer(); ++layer) {
-      recompute_.push_back(recompute_rules(c_, rules.model.kind(layer), layer));
-    }
+  SlotEmitter(const ClassContext& context, ClassBuilder& builder)
+      : c_(context), builder_(builder), messages_(context.rules_context) {
+    for (const StageContext& stage : c_.stages) streams_.emplace_back(stage, messages_);
   }
 
   void emit(const Slot& slot) {
-    switch (slot.kind) {
-      case Slot::Kind::forward:
-        forward(slot.micro_batch);
-        break;
-      case Slot::Kind::backward:
-        backward(slot.micro_batch);
-        break;
-      case Slot::Kind::input_grad:
-      case Slot::Kind::weight_grad:
-        CHECK(false, "split backward slots are not lowered");
+    const SlotStream& stream = streams_of(slot.stage).of(slot.kind);
+    if (slot.beside) {
+      emit_beside(stream, slot.micro_batch, streams_of(slot.beside->stage).of(Slot::Kind::backward),
+                  slot.beside->micro_batch);
+    } else {
+      receive(stream, slot.micro_batch);
+      for (const StreamItem& item : stream.body) compute(item, slot.micro_batch);
+      send(stream, slot.micro_batch, stream.send_waits_for_body);
     }
     end_before_last_ = end_of_last_;
     end_of_last_ = last_compute_;
   }
 
  private:
-  std::int64_t first_layer() const { return c_.layout.first_layer; }
-  std::int64_t end_layer() const { return c_.layout.first_layer + c_.layout.num_layers; }
-  LayerKind kind(std::int64_t layer) const { return c_.rules_context.model.kind(layer); }
-
-  ClassBuilder::Position at_layer(std::int64_t layer, std::int64_t micro_batch) const {
-    return {c_.stage, layer, micro_batch, static_cast<std::int16_t>(layer)};
-  }
-  ClassBuilder::Position at_end(std::int16_t key_layer, std::int64_t micro_batch) const {
-    return {c_.stage, key_layer == OpKey::kEmbed ? first_layer() : end_layer(), micro_batch, key_layer};
+  const StageStreams& streams_of(std::int64_t stage) const {
+    const auto found = std::find_if(c_.stages.begin(), c_.stages.end(),
+                                    [stage](const StageContext& held) { return held.stage == stage; });
+    CHECK(found != c_.stages.end(), stage, c_.pipeline_rank);
+    return streams_[static_cast<std::size_t>(found - c_.stages.begin())];
   }
 
-  void emit_all(const std::vector<OpRule>& rules, const ClassBuilder::Position& at) {
-    for (const OpRule& rule : rules) remember(builder_.emit(rule, at), rule.queue);
-  }
-  void emit_again(const std::vector<const OpRule*>& rules, const std::set<TensorRole>& kept,
-                  const ClassBuilder::Position& at) {
-    for (const OpRule* rule : rules) remember(builder_.emit_again(*rule, at, kept), rule->queue);
-  }
-  void remember(OpIndex op, Queue queue) {
-    if (queue == Queue::compute) last_compute_ = op;
+  /// A pair starts when both its messages are there, and both leave when it is done: so DeepSeek's DualPipe runs it.
+  void emit_beside(const SlotStream& forward, std::int64_t forward_micro_batch, const SlotStream& backward,
+                   std::int64_t backward_micro_batch) {
+    std::vector<OpIndex> inputs;
+    if (const auto op = receive(forward, forward_micro_batch)) inputs.push_back(*op);
+    if (const auto op = receive(backward, backward_micro_batch)) inputs.push_back(*op);
+    for (const ZippedItem& zipped : zip(forward.body, backward.body)) {
+      compute(*zipped.item, zipped.second ? backward_micro_batch : forward_micro_batch, inputs);
+      inputs.clear();
+    }
+    send(forward, forward_micro_batch, true);
+    send(backward, backward_micro_batch, true);
   }
 
-  /// A message that creates or uses the tensor of `role` at the boundary `layer`.
-  OpRule message(OpCode op, Pass pass, Queue queue, Group peer, TensorRole role) const {
-    const bool send = op == OpCode::pp_send_act || op == OpCode::pp_send_grad;
-    const RuleContext& rules = c_.rules_context;
-    const RoleUse use = send ? read(role) : create(role, rules.token_rows(), rules.model.hidden, rules.dtype);
-    return rules.with_shape(op, pass, queue, PeerShape{.bytes = message_bytes_, .peer = peer, .send = send}, {use});
-  }
-  ClassBuilder::Position at_boundary(std::int64_t layer, std::int64_t micro_batch) const {
-    return {c_.stage, layer, micro_batch, OpKey::kNoLayer};
-  }
-  /// A receive is posted while the slot before its own runs, so at most one message waits in memory.
-  void receive(const OpRule& rule, const ClassBuilder::Position& at) {
-    if (end_before_last_) {
-      builder_.emit(rule, at, {*end_before_last_});
-    } else {
-      builder_.emit(rule, at);
-    }
+  /// A receive is posted while the slot before its own runs, so at most one message of a kind waits in memory.
+  std::optional<OpIndex> receive(const SlotStream& stream, std::int64_t micro_batch) {
+    if (!stream.receive) return std::nullopt;
+    std::vector<OpIndex> after;
+    if (end_before_last_) after.push_back(*end_before_last_);
+    return emit(*stream.receive, micro_batch, after);
   }
 
-  void forward(std::int64_t micro_batch) {
-    if (c_.layout.embedding) {
-      emit_all(c_.rules.embedding.fwd, at_end(OpKey::kEmbed, micro_batch));
-    } else {
-      receive(message(OpCode::pp_recv_act, Pass::fwd, Queue::pp_recv_prev, Group::pp_prev, TensorRole::x),
-              at_boundary(first_layer(), micro_batch));
-    }
-    for (std::int64_t layer = first_layer(); layer < end_layer(); ++layer) {
-      emit_all(c_.rules.attention.fwd, at_layer(layer, micro_batch));
-      emit_all(c_.rules.ffn(kind(layer)).fwd, at_layer(layer, micro_batch));
-    }
-    if (c_.layout.head) {
-      emit_all(c_.rules.head.fwd, at_end(OpKey::kHead, micro_batch));
-    } else {
-      builder_.emit(message(OpCode::pp_send_act, Pass::fwd, Queue::pp_send_next, Group::pp_next, TensorRole::x),
-                    at_boundary(end_layer(), micro_batch));
-    }
+  void compute(const StreamItem& item, std::int64_t micro_batch, const std::vector<OpIndex>& after = {}) {
+    const OpIndex op = emit(item, micro_batch, after);
+    if (item.rule->queue == Queue::compute) last_compute_ = op;
   }
 
-  /// Per layer from the last: input gradients, then weight gradients.
-  void backward(std::int64_t micro_batch) {
-    if (c_.layout.head) {
-      emit_all(c_.rules.head.igrad, at_end(OpKey::kHead, micro_batch));
-      emit_all(c_.rules.head.wgrad, at_end(OpKey::kHead, micro_batch));
-    } else {
-      receive(message(OpCode::pp_recv_grad, Pass::igrad, Queue::pp_recv_next, Group::pp_next, TensorRole::d_x),
-              at_boundary(end_layer(), micro_batch));
-    }
-    for (std::int64_t layer = end_layer() - 1; layer >= first_layer(); --layer) {
-      const ClassBuilder::Position at = at_layer(layer, micro_batch);
-      const RecomputeRules& again = recompute_[static_cast<std::size_t>(layer - first_layer())];
-      const BlockRules &ffn = c_.rules.ffn(kind(layer)), &attention = c_.rules.attention;
-      emit_again(again.before_ffn, again.kept, at);
-      emit_all(ffn.igrad, at);
-      emit_again(again.before_attention, again.kept, at);
-      emit_all(attention.igrad, at);
-      emit_all(ffn.wgrad, at);
-      emit_all(attention.wgrad, at);
-    }
-    if (c_.layout.embedding) {
-      emit_all(c_.rules.embedding.wgrad, at_end(OpKey::kEmbed, micro_batch));
-    } else {
-      // The gradient leaves when the whole backward of the stage is done; only schedules with split backward send it
-      // before the weight gradients.
-      builder_.emit(message(OpCode::pp_send_grad, Pass::igrad, Queue::pp_send_prev, Group::pp_prev, TensorRole::d_x),
-                    at_boundary(first_layer(), micro_batch), {*last_compute_});
-    }
+  void send(const SlotStream& stream, std::int64_t micro_batch, bool after_body) {
+    if (!stream.send) return;
+    std::vector<OpIndex> after;
+    if (after_body) after.push_back(*last_compute_);
+    emit(*stream.send, micro_batch, after);
   }
 
-  const StageContext& c_;
+  OpIndex emit(const StreamItem& item, std::int64_t micro_batch, const std::vector<OpIndex>& after) {
+    ClassBuilder::Position at = item.at;
+    at.micro_batch = micro_batch;
+    return item.kept == nullptr ? builder_.emit(*item.rule, at, after)
+                                : builder_.emit_again(*item.rule, at, *item.kept, after);
+  }
+
+  const ClassContext& c_;
   ClassBuilder& builder_;
-  std::int64_t message_bytes_ = 0;
-  std::vector<RecomputeRules> recompute_;  // by layer of the stage
+  const MessageRules messages_;
+  std::vector<StageStreams> streams_;  // by chunk
   std::optional<OpIndex> last_compute_, end_of_last_, end_before_last_;
 };
 
 }  // namespace
 
-void emit_slots(const StageContext& context, ClassBuilder& builder) {
+void emit_slots(const ClassContext& context, ClassBuilder& builder) {
   SlotEmitter emitter(context, builder);
-  const PipelineShape shape{.num_ranks = context.mesh.pp(), .num_micro_batches = context.num_micro_batches};
-  for (const Slot& slot : slots_of(context.rules_context.strategy.schedule, shape, context.stage)) emitter.emit(slot);
+  for (const Slot& slot : slots_of(context.rules_context.strategy, context.num_micro_batches, context.pipeline_rank)) {
+    emitter.emit(slot);
+  }
 }
 
 }  // namespace orrery::lowering

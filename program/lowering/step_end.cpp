@@ -10,13 +10,13 @@ constexpr std::int64_t kNormBytes = 32;
 
 class StepEndEmitter {
  public:
-  StepEndEmitter(const StageContext& context, ClassBuilder& builder)
+  StepEndEmitter(const ClassContext& context, ClassBuilder& builder)
       : c_(context),
         rules_(context.rules_context),
         s_(context.rules_context.strategy),
         builder_(builder),
-        dense_(flat_buffer(rules_.model, c_.layout, s_, c_.mesh, FlatBufferKind::dense)),
-        expert_(flat_buffer(rules_.model, c_.layout, s_, c_.mesh, FlatBufferKind::expert)) {}
+        dense_(flat_buffer(rules_.model, c_.layouts(), s_, c_.mesh, FlatBufferKind::dense)),
+        expert_(flat_buffer(rules_.model, c_.layouts(), s_, c_.mesh, FlatBufferKind::expert)) {}
 
   void emit() {
     const OpIndex backward_end = builder_.next() - 1;
@@ -49,7 +49,8 @@ class StepEndEmitter {
 
  private:
   OpIndex add(OpCode op, Pass pass, Queue queue, const OpShape& shape, std::initializer_list<OpIndex> after) {
-    return builder_.emit(rules_.with_shape(op, pass, queue, shape, {}), {.stage = c_.stage}, after);
+    return builder_.emit(rules_.with_shape(op, pass, queue, shape, {}), {.stage = c_.stages.front().stage},
+                         std::vector<OpIndex>(after));
   }
 
   OpIndex collective(OpCode op, Pass pass, Queue queue, Group group, CollectiveKind kind, std::int64_t bytes,
@@ -68,8 +69,10 @@ class StepEndEmitter {
 
   std::int64_t num_bias_values() const {
     std::int64_t layers = 0;
-    for (std::int64_t i = 0; i < c_.layout.num_layers; ++i) {
-      if (rules_.model.kind(c_.layout.first_layer + i) == LayerKind::moe) ++layers;
+    for (const StageContext& stage : c_.stages) {
+      for (std::int64_t layer = stage.first_layer(); layer < stage.end_layer(); ++layer) {
+        if (rules_.model.kind(layer) == LayerKind::moe) ++layers;
+      }
     }
     return layers * rules_.model.moe->num_experts;
   }
@@ -99,7 +102,7 @@ class StepEndEmitter {
                after);
   }
 
-  const StageContext& c_;
+  const ClassContext& c_;
   const RuleContext& rules_;
   const Strategy& s_;
   ClassBuilder& builder_;
@@ -108,6 +111,6 @@ class StepEndEmitter {
 
 }  // namespace
 
-void emit_step_end(const StageContext& context, ClassBuilder& builder) { StepEndEmitter(context, builder).emit(); }
+void emit_step_end(const ClassContext& context, ClassBuilder& builder) { StepEndEmitter(context, builder).emit(); }
 
 }  // namespace orrery::lowering

@@ -14,6 +14,7 @@ using ::testing::IsEmpty;
 using testing::small_mla;
 using testing::small_moe;
 using testing::small_strategy;
+using testing::staged_strategy;
 
 constexpr BatchShape kBatch{.seq = 32, .global_batch = 16};
 
@@ -182,6 +183,34 @@ TEST(Legality, SequenceParallelNeedsTensorParallel) {
   Strategy strategy = small_strategy(model);
   strategy.sp = true;
   EXPECT_THAT(violations_of(model, strategy), ElementsAre("sp: expected false, since tp is 1, got true"));
+}
+
+TEST(Legality, SchedulesHaveTheirShapes) {
+  const Model model = small_moe(8);
+  const auto broken = [&](Schedule schedule, std::int64_t pp, std::int64_t vpp, std::int64_t num_devices = 4) {
+    return violations_of(model, staged_strategy(model, schedule, pp, vpp), num_devices, {.seq = 8, .global_batch = 6});
+  };
+  EXPECT_THAT(broken(Schedule::zbv, 4, 2), IsEmpty());
+  EXPECT_THAT(broken(Schedule::interleaved, 4, 2, 4),
+              ElementsAre("schedule: expected 6 micro-batches in groups of 4 to leave none or at least 4 (ranks), got "
+                          "2 (\"interleaved\" has no other order)"));
+  EXPECT_THAT(broken(Schedule::one_f_one_b, 4, 2),
+              ElementsAre("schedule: expected 1 chunk per rank, got 2 (\"1f1b\" has no other order)"));
+  EXPECT_THAT(broken(Schedule::dualpipev, 2, 1),
+              ElementsAre("schedule: expected 2 chunks per rank, got 1 (\"dualpipev\" has no other order)"));
+  EXPECT_THAT(broken(Schedule::dualpipe, 4, 1),
+              ElementsAre("schedule: expected at least 8 micro-batches (2 per rank), got 6 (\"dualpipe\" has no other "
+                          "order)"));
+}
+
+TEST(Legality, ABatchThatDoesNotSplitHidesTheShapeOfTheSchedule) {
+  const Model model = small_moe(4);
+  Strategy strategy = staged_strategy(model, Schedule::dualpipe, 2, 1);
+  strategy.micro_batch = 5;
+  EXPECT_THAT(
+      violations_of(model, strategy, 2),
+      ElementsAre("micro_batch: expected a divisor of 16 (sequences of each data-parallel rank), got 5 (nearest "
+                  "divisors are 4 and 8)"));
 }
 
 TEST(Legality, TensorParallelDividesTheHeads) {

@@ -2,11 +2,16 @@
 #include "program/lower.h"
 
 #include "program/counts.h"
+#include "program/legality.h"
+#include "program/names.h"
+#include "program/schedule.h"
 #include "program/verify.h"
 #include "program/work.h"
 #include "tests/unit/program/small_models.h"
 
 #include <map>
+#include <set>
+#include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,9 +20,11 @@ namespace orrery {
 namespace {
 
 using ::testing::IsEmpty;
+using testing::least_vpp;
 using testing::small_mla;
 using testing::small_moe;
 using testing::small_strategy;
+using testing::staged_strategy;
 
 constexpr BatchShape kBatch{.seq = 32, .global_batch = 16};
 
@@ -68,6 +75,161 @@ TEST(Lower, EveryLegalCombinationIsSound) {
       }
     }
   }
+}
+
+TEST(Lower, EveryScheduleIsSound) {
+  using Key = std::pair<std::int64_t, std::int64_t>;  // ranks, stages on each
+  for (const auto& [name, schedule] : kScheduleNames) {
+    int num_tried = 0;
+    for (const Model& model : {small_moe(8), [] {
+                                 Model mla = small_mla();
+                                 mla.layers.resize(8, LayerKind::moe);
+                                 return mla;
+                               }()}) {
+      for (const auto& [pp, vpp] : {Key{1, 1}, {2, 1}, {4, 1}, {1, 2}, {2, 2}, {3, 2}, {4, 2}, {1, 3}, {2, 3}}) {
+        for (const std::int64_t ep : {1, 2}) {
+          for (const std::set<RecomputeModule>& recompute :
+               {std::set<RecomputeModule>{}, {RecomputeModule::moe, RecomputeModule::layernorm}}) {
+            Strategy strategy = staged_strategy(model, schedule, pp, vpp, ep);
+            for (StageLayout& stage : strategy.stages) stage.recompute = recompute;
+            const BatchShape batch{.seq = 8, .global_batch = 16 * ep};
+            if (!violations(model, strategy, batch, pp * ep).empty()) continue;
+            EXPECT_THAT(verify(lower(model, strategy, batch, pp * ep)), IsEmpty()) << name << ' ' << pp << ' ' << vpp;
+            ++num_tried;
+          }
+        }
+      }
+    }
+    EXPECT_GE(num_tried, 16) << name;
+  }
+}
+
+/// Ops of a rank by pass and name, counted.
+std::map<std::pair<Pass, OpCode>, int> census(const StepProgram& program) {
+  std::map<std::pair<Pass, OpCode>, int> counts;
+  for (const RankClass& c : program.classes) {
+    for (const Op& op : c.ops) {
+      if (op.key.micro_batch >= 0 && !is_pipeline(op.queue)) ++counts[{op.key.pass, op.key.op}];
+    }
+  }
+  return counts;
+}
+
+TEST(Lower, EveryScheduleHasTheSameOpsInAnotherOrder) {
+  const Model model = small_moe(8);
+  const BatchShape batch{.seq = 8, .global_batch = 16};
+  const auto expected = census(lower(model, small_strategy(model, 4), batch, 4));
+  for (const auto& [name, schedule] : kScheduleNames) {
+    EXPECT_EQ(census(lower(model, staged_strategy(model, schedule, 4, least_vpp(schedule)), batch, 4)), expected)
+        << name;
+  }
+}
+
+TEST(Lower, StagesSideBySideOnARankPassTheirBoundaryWithoutMessages) {
+  const Model model = small_moe(8);
+  const BatchShape batch{.seq = 8, .global_batch = 8};
+  const StepProgram folded = lower(model, staged_strategy(model, Schedule::zbv, 2, 2), batch, 2);
+  // Four stages, three boundaries, of which the one at the turn is inside rank 1.
+  EXPECT_EQ(count(folded.classes[0], OpCode::pp_send_act, Pass::fwd), 8);
+  EXPECT_EQ(count(folded.classes[1], OpCode::pp_send_act, Pass::fwd), 8);
+  EXPECT_EQ(folded.classes[1].stages, std::vector<std::int64_t>({1, 2}));
+  const StepProgram alone = lower(model, staged_strategy(model, Schedule::interleaved, 1, 4), batch, 1);
+  EXPECT_FALSE(has_op(alone.classes[0], OpCode::pp_send_act));
+}
+
+TEST(Lower, MessagesOfTheWayBackHaveTheirOwnQueues) {
+  const Model model = small_moe(8);
+  const BatchShape batch{.seq = 8, .global_batch = 8};
+  const auto queues = [&](Schedule schedule, std::int64_t vpp, std::size_t rank) {
+    std::set<Queue> out;
+    for (const Op& op : lower(model, staged_strategy(model, schedule, 4, vpp), batch, 4).classes[rank].ops) {
+      if (is_pipeline(op.queue)) out.insert(op.queue);
+    }
+    return out;
+  };
+  using Q = Queue;
+  EXPECT_EQ(queues(Schedule::interleaved, 2, 0),
+            (std::set{Q::pp_send_next, Q::pp_recv_prev, Q::pp_send_prev, Q::pp_recv_next}));
+  EXPECT_EQ(queues(Schedule::zbv, 2, 0),
+            (std::set{Q::pp_send_next, Q::pp_recv_next, Q::pp_recv_next_act, Q::pp_send_next_grad}));
+  EXPECT_EQ(queues(Schedule::dualpipe, 1, 3),
+            (std::set{Q::pp_recv_prev, Q::pp_send_prev, Q::pp_send_prev_act, Q::pp_recv_prev_grad}));
+}
+
+TEST(Lower, AWholeBackwardRunsTheWeightGradientBehindTheInputGradientOfAMatrix) {
+  const Model model = small_moe(2);
+  const auto order = [&](bool delayed) {
+    Strategy strategy = small_strategy(model);
+    strategy.overlap.delayed_wgrad = delayed;
+    std::string out;
+    for (const Op& op : lower(model, strategy, {.seq = 8, .global_batch = 1}, 1).classes[0].ops) {
+      const bool backward = op.key.pass == Pass::igrad || op.key.pass == Pass::wgrad;
+      if (op.key.layer != 0 || !backward || op.key.micro_batch < 0) continue;
+      out += std::string(op.key.pass == Pass::igrad ? "I:" : "W:") + std::string(name_of(op.key.op)) + ' ';
+    }
+    return out;
+  };
+  EXPECT_EQ(order(false),
+            "I:mlp.fc2 W:mlp.fc2 I:mlp.act I:mlp.fc1 W:mlp.fc1 I:mlp.norm I:attn.out W:attn.out I:attn.core "
+            "I:attn.rope I:attn.qkv W:attn.qkv I:attn.norm ");
+  EXPECT_EQ(order(true),
+            "I:mlp.fc2 I:mlp.act I:mlp.fc1 I:mlp.norm I:attn.out I:attn.core I:attn.rope I:attn.qkv I:attn.norm "
+            "W:mlp.fc2 W:mlp.fc1 W:attn.out W:attn.qkv ");
+}
+
+TEST(Lower, ASplitBackwardSendsItsGradientBeforeTheWeightGradients) {
+  const Model model = small_moe(4);
+  const RankClass c =
+      lower(model, staged_strategy(model, Schedule::zb_h1, 2, 1), {.seq = 8, .global_batch = 4}, 2).classes[1];
+  const OpIndex send = find(c, OpCode::pp_send_grad, Pass::igrad, 0);
+  ASSERT_EQ(c.deps_of(send).size(), 1u);
+  EXPECT_EQ(to_string(c.ops[c.deps_of(send)[0]].key), "step/mb0/stage1/layer2/igrad/attn.norm");
+  EXPECT_LT(send, find(c, OpCode::head_logits, Pass::wgrad, 0));
+}
+
+/// Letters of an overlapped pair: f and b compute of forward and backward, F and B their exchanges; runs once.
+std::string pair_order(const RankClass& c, int forward, int backward) {
+  std::string out;
+  for (const Op& op : c.ops) {
+    if (is_pipeline(op.queue)) continue;
+    char letter = 0;
+    if (op.key.micro_batch == forward && op.key.pass == Pass::fwd) letter = 'f';
+    if (op.key.micro_batch == backward && op.key.pass != Pass::fwd) letter = 'b';
+    if (letter == 0) continue;
+    if (op.queue == Queue::ep) letter = letter == 'f' ? 'F' : 'B';
+    if (out.empty() || out.back() != letter) out += letter;
+  }
+  return out;
+}
+
+TEST(Lower, APairAlternatesAtItsExchanges) {
+  Model model = small_moe(4);
+  model.layers.assign(4, LayerKind::moe);
+  const Strategy strategy = staged_strategy(model, Schedule::dualpipe, 4, 1, 2);
+  const StepProgram program = lower(model, strategy, {.seq = 8, .global_batch = 32}, 8);
+  ASSERT_EQ(program.num_micro_batches, 16);
+  const std::vector<Slot> slots = slots_of(strategy, 16, 1);
+  const auto pair = std::find_if(slots.begin(), slots.end(), [](const Slot& slot) { return slot.beside.has_value(); });
+  ASSERT_NE(pair, slots.end());
+  EXPECT_EQ(
+      pair_order(program.classes[1], static_cast<int>(pair->micro_batch), static_cast<int>(pair->beside->micro_batch)),
+      "fFbBfFbBfb");
+}
+
+TEST(Lower, APairStartsWithBothMessagesAndSendsAtItsEnd) {
+  const Model model = small_moe(4);
+  const Strategy strategy = staged_strategy(model, Schedule::dualpipe, 4, 1);
+  const RankClass c = lower(model, strategy, {.seq = 8, .global_batch = 16}, 4).classes[1];
+  const std::vector<Slot> slots = slots_of(strategy, 16, 1);
+  const auto pair = std::find_if(slots.begin(), slots.end(), [](const Slot& slot) { return slot.beside.has_value(); });
+  ASSERT_NE(pair, slots.end());
+  const OpIndex send_act = find(c, OpCode::pp_send_act, Pass::fwd, static_cast<int>(pair->micro_batch));
+  const OpIndex send_grad = find(c, OpCode::pp_send_grad, Pass::igrad, static_cast<int>(pair->beside->micro_batch));
+  EXPECT_EQ(send_grad, send_act + 1);
+  EXPECT_EQ(c.deps_of(send_act).back(), send_act - 1);
+  EXPECT_EQ(c.deps_of(send_grad).back(), send_act - 1);
+  const OpIndex receive_act = find(c, OpCode::pp_recv_act, Pass::fwd, static_cast<int>(pair->micro_batch));
+  EXPECT_THAT(c.deps_of(receive_act + 2), ::testing::ElementsAre(receive_act, receive_act + 1));
 }
 
 TEST(Lower, EveryRecomputeModuleIsSound) {
@@ -155,9 +317,15 @@ TEST(Lower, TheGradientMessageWaitsForTheWholeBackward) {
   const RankClass c = lower(model, small_strategy(model, 2), {.seq = 32, .global_batch = 4}, 2).classes[1];
   const OpIndex send = find(c, OpCode::pp_send_grad, Pass::igrad, 0);
   ASSERT_EQ(c.deps_of(send).size(), 1u);
-  const Op& last = c.ops[c.deps_of(send)[0]];
-  EXPECT_EQ(last.key.pass, Pass::wgrad);
   EXPECT_EQ(c.deps_of(send)[0], send - 1);
+  // Also where the last op is not the one that makes the gradient.
+  Strategy delayed = small_strategy(model, 2);
+  delayed.overlap.delayed_wgrad = true;
+  const RankClass other = lower(model, delayed, {.seq = 32, .global_batch = 4}, 2).classes[1];
+  const OpIndex late = find(other, OpCode::pp_send_grad, Pass::igrad, 0);
+  ASSERT_EQ(other.deps_of(late).size(), 1u);
+  EXPECT_EQ(other.ops[other.deps_of(late)[0]].key.pass, Pass::wgrad);
+  EXPECT_EQ(other.deps_of(late)[0], late - 1);
 }
 
 TEST(Lower, AReceiveIsPostedOneSlotAhead) {

@@ -138,8 +138,8 @@ TEST(Plan, ReportsBrokenRulesOfItsParts) {
                 "  hint: nearest multiples are 15360 and 15488");
   EXPECT_EQ(problems_of_edit("\"schedule\": \"1f1b\"", "\"schedule\": \"zbv\""),
             at("\"schedule\": \"1f1b\"") +
-                "/strategy/schedule: expected \"gpipe\" or \"1f1b\", got \"zbv\": the other schedules are not lowered "
-                "yet");
+                "/strategy/schedule: expected 2 chunks per rank, got 1\n"
+                "  hint: \"zbv\" has no other order");
 }
 
 TEST(Plan, ReportsProblemsOfAllPartsAtOnce) {

@@ -7,6 +7,7 @@
 #include "tests/unit/program/reading.h"
 #include "tests/unit/program/slot_simulator.h"
 
+#include <set>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -116,10 +117,73 @@ TEST(Schedule, RefusesShapesWithoutAnOrder) {
   EXPECT_THROW(slots_of(Schedule::dualpipe, shape(3, 1, 8), 0), InternalError);
 }
 
-TEST(Schedule, OnlyGPipeAndOneForwardOneBackwardAreLowered) {
+Strategy strategy_of(Schedule schedule, std::int64_t pp, std::int64_t vpp = 1) {
+  Strategy strategy;
+  strategy.schedule = schedule;
+  strategy.pp = pp;
+  strategy.vpp = vpp;
+  return strategy;
+}
+
+TEST(Schedule, StagesOfARankAreThoseOfItsSlots) {
+  EXPECT_EQ(stages_of(strategy_of(Schedule::one_f_one_b, 4), 2), std::vector<std::int64_t>({2}));
+  EXPECT_EQ(stages_of(strategy_of(Schedule::interleaved, 4, 3), 1), std::vector<std::int64_t>({1, 5, 9}));
+  EXPECT_EQ(stages_of(strategy_of(Schedule::zbv, 4, 2), 1), std::vector<std::int64_t>({1, 6}));
+  EXPECT_EQ(stages_of(strategy_of(Schedule::dualpipe, 4), 3), std::vector<std::int64_t>({3, 0}));
   for (const auto& [name, schedule] : kScheduleNames) {
-    EXPECT_EQ(is_lowered(schedule), schedule == Schedule::gpipe || schedule == Schedule::one_f_one_b) << name;
+    const bool two_chunks =
+        schedule == Schedule::interleaved || schedule == Schedule::zbv || schedule == Schedule::dualpipev;
+    const Strategy strategy = strategy_of(schedule, 4, two_chunks ? 2 : 1);
+    for (std::int64_t rank = 0; rank < 4; ++rank) {
+      std::set<std::int64_t> from_slots;
+      for (const Slot& slot : slots_of(strategy, 8, rank)) from_slots.insert(slot.stage);
+      const std::vector<std::int64_t> held = stages_of(strategy, rank);
+      EXPECT_EQ(from_slots, std::set<std::int64_t>(held.begin(), held.end())) << name << ' ' << rank;
+    }
   }
+}
+
+TEST(Schedule, NeighboursAreWhereTheNextStageIs) {
+  const auto around = [](const Strategy& strategy, std::int64_t rank, std::size_t chunk) {
+    const StageNeighbours n = neighbours_of(strategy, rank, chunk);
+    constexpr const char* kNames[] = {"none", "same", "next", "previous"};
+    return std::string(kNames[static_cast<int>(n.before)]) + " " + kNames[static_cast<int>(n.behind)];
+  };
+  const Strategy plain = strategy_of(Schedule::zb_h1, 3);
+  EXPECT_EQ(around(plain, 0, 0), "none next");
+  EXPECT_EQ(around(plain, 1, 0), "previous next");
+  EXPECT_EQ(around(plain, 2, 0), "previous none");
+  EXPECT_EQ(around(strategy_of(Schedule::gpipe, 1), 0, 0), "none none");
+
+  const Strategy ring = strategy_of(Schedule::interleaved, 2, 2);  // stages 0 2 on rank 0, 1 3 on rank 1
+  EXPECT_EQ(around(ring, 0, 0), "none next");
+  EXPECT_EQ(around(ring, 1, 0), "previous next");
+  EXPECT_EQ(around(ring, 0, 1), "previous next");
+  EXPECT_EQ(around(ring, 1, 1), "previous none");
+  const Strategy one_rank = strategy_of(Schedule::interleaved, 1, 3);
+  EXPECT_EQ(around(one_rank, 0, 0), "none same");
+  EXPECT_EQ(around(one_rank, 0, 1), "same same");
+  EXPECT_EQ(around(one_rank, 0, 2), "same none");
+
+  const Strategy folded = strategy_of(Schedule::dualpipev, 2, 2);  // stages 0 3 on rank 0, 1 2 on rank 1
+  EXPECT_EQ(around(folded, 0, 0), "none next");
+  EXPECT_EQ(around(folded, 1, 0), "previous same");
+  EXPECT_EQ(around(folded, 1, 1), "same previous");
+  EXPECT_EQ(around(folded, 0, 1), "next none");
+  EXPECT_EQ(around(strategy_of(Schedule::zbv, 1, 2), 0, 1), "same none");
+
+  const Strategy both_ways = strategy_of(Schedule::dualpipe, 4);
+  EXPECT_EQ(around(both_ways, 0, 0), "none next");
+  EXPECT_EQ(around(both_ways, 0, 1), "next none");
+  EXPECT_EQ(around(both_ways, 1, 1), "next previous");
+  EXPECT_EQ(around(both_ways, 3, 1), "none previous");
+}
+
+TEST(Schedule, SaysWhichShapeOfAStrategyHasNoOrder) {
+  EXPECT_EQ(schedule_problem(strategy_of(Schedule::zbv, 4, 2), 8), std::nullopt);
+  EXPECT_EQ(schedule_problem(strategy_of(Schedule::zbv, 4), 8), "expected 2 chunks per rank, got 1");
+  EXPECT_EQ(schedule_problem(strategy_of(Schedule::dualpipe, 4), 6),
+            "expected at least 8 micro-batches (2 per rank), got 6");
 }
 
 }  // namespace

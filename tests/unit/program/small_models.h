@@ -41,4 +41,19 @@ inline Strategy small_strategy(const Model& model, std::int64_t pp = 1, std::int
   return strategy;
 }
 
+/// The same under a schedule with `vpp` stages on each rank.
+inline Strategy staged_strategy(const Model& model, Schedule schedule, std::int64_t pp, std::int64_t vpp,
+                                std::int64_t ep = 1) {
+  Strategy strategy = small_strategy(model, pp, ep);
+  strategy.schedule = schedule;
+  strategy.vpp = vpp;
+  strategy.stages = even_stages(model.num_layers(), strategy.num_stages());
+  return strategy;
+}
+
+/// Stages on each rank that a schedule is tried with: as few as it allows.
+inline std::int64_t least_vpp(Schedule schedule) {
+  return schedule == Schedule::interleaved || schedule == Schedule::zbv || schedule == Schedule::dualpipev ? 2 : 1;
+}
+
 }  // namespace orrery::testing

@@ -81,9 +81,8 @@ TEST_F(StrategyReader, ReportsBrokenRulesAtTheirLines) {
 }
 
 TEST_F(StrategyReader, ReportsValuesThatCannotBeLowered) {
-  EXPECT_EQ(problems_of_keys("\"schedule\": \"zb_h1\",\n\"overlap\": {\n\"tp\": true},\n\"mtp\": \"on\""),
-            "s.json:3: /schedule: expected \"gpipe\" or \"1f1b\", got \"zb_h1\": the other schedules are not lowered "
-            "yet\n"
+  EXPECT_EQ(problems_of_keys("\"cuda_graphs\": true,\n\"overlap\": {\n\"tp\": true},\n\"mtp\": \"on\""),
+            "s.json:3: /cuda_graphs: expected false, got true: CUDA graphs are not lowered yet\n"
             "s.json:5: /overlap/tp: expected false, got true: overlap of tensor parallelism is not lowered yet\n"
             "s.json:6: /mtp: expected \"off\", got \"on\": multi-token prediction is not lowered yet");
   EXPECT_EQ(problems_of_keys("\"islands\": []"),
