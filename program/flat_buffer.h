@@ -19,7 +19,7 @@ enum class FlatBufferKind : std::uint8_t { dense, expert };
 struct FlatBuffer {
   std::int64_t elements = 0;  // of the parameters
   std::int64_t padded = 0;    // with padding, a multiple of `ranks`
-  std::int64_t ranks = 1;     // of the data-parallel group that shares it
+  std::int64_t ranks = 1;     // of the data-parallel group that shares it; with hybrid sharding, of one instance
 
   std::int64_t shard() const { return padded / ranks; }
 };
@@ -33,6 +33,6 @@ FlatBuffer flat_buffer(const Model& model, const std::vector<StageLayout>& stage
                        const Mesh& mesh, FlatBufferKind kind);
 
 /// Whether the optimizer keeps a master copy: not when the weights already have its type.
-constexpr bool has_master(const Strategy& strategy) { return strategy.precision != strategy.master_dtype; }
+constexpr bool has_master(const Strategy& strategy) { return compute_dtype(strategy) != strategy.master_dtype; }
 
 }  // namespace orrery

@@ -9,9 +9,20 @@ namespace orrery {
 namespace lowering {
 
 ModelRules::ModelRules(const RuleContext& context)
-    : attention(attention_rules(context)), embedding(embedding_rules(context)), head(head_rules(context)) {
-  if (context.model.dense_width > 0) dense_ffn = dense_ffn_rules(context);
-  if (context.model.moe) moe_ffn = moe_ffn_rules(context);
+    : model_(context.model), embedding_(embedding_rules(context)), head_(head_rules(context, false)) {
+  for (std::int64_t layer = 0; layer < model_.num_layers(); ++layer) {
+    if (!attention_.contains(model_.span(layer))) attention_[model_.span(layer)] = attention_rules(context, layer);
+  }
+  if (model_.dense_width > 0) dense_ffn_ = dense_ffn_rules(context);
+  if (model_.moe) moe_ffn_ = moe_ffn_rules(context);
+  if (num_mtp_modules(model_, context.strategy) == 0) return;
+  adding_head_ = head_rules(context, true);
+  mtp_ = mtp_rules(context, false);
+  adding_mtp_ = mtp_rules(context, true);
+}
+
+std::int64_t num_mtp_modules(const Model& model, const Strategy& strategy) {
+  return strategy.mtp == Mtp::on ? model.num_mtp_modules : 0;
 }
 
 ClassContext::ClassContext(const RuleContext& the_rules_context, const ModelRules& the_rules, const Mesh& the_mesh,
@@ -25,7 +36,17 @@ ClassContext::ClassContext(const RuleContext& the_rules_context, const ModelRule
   const std::vector<std::int64_t> held = stages_of(strategy, rank);
   for (std::size_t chunk = 0; chunk < held.size(); ++chunk) {
     const StageLayout& layout = strategy.stages[static_cast<std::size_t>(held[chunk])];
-    stages.push_back({rules_context, rules, layout, held[chunk], neighbours_of(strategy, rank, chunk)});
+    const StageNeighbours neighbours = neighbours_of(strategy, rank, chunk);
+    bool mtp_before = false;
+    for (std::int64_t s = 0; s < held[chunk]; ++s) {
+      mtp_before = mtp_before || strategy.stages[static_cast<std::size_t>(s)].num_mtp > 0;
+    }
+    stages.push_back({rules_context,
+                      rules,
+                      layout,
+                      held[chunk],
+                      {.neighbour = neighbours.before, .with_mtp = mtp_before},
+                      {.neighbour = neighbours.behind, .with_mtp = mtp_before || layout.num_mtp > 0}});
   }
 }
 
@@ -33,6 +54,11 @@ std::vector<std::int64_t> ClassContext::layers() const {
   std::vector<std::int64_t> out;
   for (const StageContext& stage : stages) {
     for (std::int64_t layer = stage.first_layer(); layer <= stage.end_layer(); ++layer) out.push_back(layer);
+    if (stage.end_layer() != stage.num_layers()) continue;
+    const std::int64_t mtp = num_mtp_modules(rules_context.model, rules_context.strategy);
+    for (std::int64_t at = mtp_position(stage.num_layers(), 0); at < mtp_position(stage.num_layers(), mtp); ++at) {
+      out.push_back(at);
+    }
   }
   return out;
 }

@@ -52,6 +52,14 @@ struct MoeBlock {
   double aux_loss_coefficient = 0.0;
 };
 
+/// What a query of a layer sees: all keys before it, or a window of them; `chunked`: the window does not slide, it is
+/// the block of the sequence in which the query lies (Llama 4).
+struct AttentionSpan {
+  std::int64_t window = 0;  // keys; 0: all
+  bool chunked = false;
+  auto operator<=>(const AttentionSpan&) const = default;
+};
+
 enum class LayerKind : std::uint8_t { dense, moe };
 
 struct Model {
@@ -63,6 +71,7 @@ struct Model {
   Attention attention;
   std::optional<MoeBlock> moe;       // present iff a layer is LayerKind::moe
   std::vector<LayerKind> layers;     // one entry per layer, in order; its size is L
+  std::vector<AttentionSpan> spans;  // one entry per layer, or none: every layer sees everything
   std::int64_t num_mtp_modules = 0;  // multi-token-prediction modules behind the last layer
   bool tied_embeddings = false;      // the head reuses the embedding matrix
   double norm_eps = 1e-6;
@@ -71,6 +80,11 @@ struct Model {
 
   std::int64_t num_layers() const { return static_cast<std::int64_t>(layers.size()); }
   LayerKind kind(std::int64_t layer) const { return layers.at(static_cast<std::size_t>(layer)); }
+  /// Behind the last layer come those of multi-token prediction, which are like it.
+  AttentionSpan span(std::int64_t layer) const {
+    if (spans.empty()) return {};
+    return layer < num_layers() ? spans[static_cast<std::size_t>(layer)] : spans.back();
+  }
   bool is_mla() const { return std::holds_alternative<MultiHeadLatentAttention>(attention); }
 };
 

@@ -37,6 +37,9 @@ inline constexpr Named<RecomputeModule> kRecomputeModuleNames[] = {{"layernorm",
                                                                    {"shared_experts", RecomputeModule::shared_experts},
                                                                    {"full", RecomputeModule::full}};
 
+inline constexpr Named<Fp8Recipe> kFp8RecipeNames[] = {
+    {"tensorwise", Fp8Recipe::tensorwise}, {"blockwise", Fp8Recipe::blockwise}, {"mxfp8", Fp8Recipe::mxfp8}};
+
 /// The types that weights, states and messages can have.
 inline constexpr Named<DType> kFloatNames[] = {{"f32", DType::f32}, {"bf16", DType::bf16}, {"fp8", DType::fp8}};
 

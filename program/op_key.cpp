@@ -15,14 +15,21 @@ namespace {
 constexpr std::array<std::string_view, 6> kPassNames = {"fwd", "rec", "igrad", "wgrad", "sync", "update"};
 
 constexpr std::array<std::string_view, kNumOpCodes> kOpNames = {
-    "embed.lookup", "attn.norm",    "attn.qkv",        "attn.q_down",  "attn.q_norm",  "attn.q_up",   "attn.kv_down",
-    "attn.kv_norm", "attn.kv_up",   "attn.qk_norm",    "attn.rope",    "attn.core",    "attn.out",    "attn.residual",
-    "mlp.norm",     "mlp.fc1",      "mlp.act",         "mlp.fc2",      "mlp.residual", "moe.norm",    "moe.router",
-    "moe.permute",  "moe.dispatch", "moe.fc1",         "moe.act",      "moe.fc2",      "moe.combine", "moe.unpermute",
-    "shared.fc1",   "shared.act",   "shared.fc2",      "shared.gate",  "moe.residual", "head.norm",   "head.logits",
-    "head.loss",    "pp.send_act",  "pp.recv_act",     "pp.send_grad", "pp.recv_grad", "dp.grad_rs",  "dp.grad_ar",
-    "edp.grad_rs",  "edp.grad_ar",  "moe.bias_counts", "norm.local",   "norm.reduce",  "adamw.dense", "adamw.expert",
-    "moe.bias",     "dp.param_ag",  "edp.param_ag",
+    "embed.lookup",  "attn.norm",      "attn.qkv",        "attn.q_down",   "attn.q_norm",  "attn.q_up",
+    "attn.kv_down",  "attn.kv_norm",   "attn.kv_up",      "attn.qk_norm",  "attn.rope",    "attn.core",
+    "attn.out",      "attn.residual",  "mlp.norm",        "mlp.fc1",       "mlp.act",      "mlp.fc2",
+    "mlp.residual",  "moe.norm",       "moe.router",      "moe.permute",   "moe.dispatch", "moe.fc1",
+    "moe.act",       "moe.fc2",        "moe.combine",     "moe.unpermute", "shared.fc1",   "shared.act",
+    "shared.fc2",    "shared.gate",    "moe.residual",    "head.norm",     "head.logits",  "head.loss",
+    "pp.send_act",   "pp.recv_act",    "pp.send_grad",    "pp.recv_grad",  "dp.grad_rs",   "dp.grad_ar",
+    "edp.grad_rs",   "edp.grad_ar",    "moe.bias_counts", "norm.local",    "norm.reduce",  "adamw.dense",
+    "adamw.expert",  "moe.bias",       "dp.param_ag",     "edp.param_ag",  "tp.embed",     "tp.attn_in",
+    "tp.q_latent",   "tp.kv_latent",   "tp.k_rope",       "tp.attn_out",   "tp.mlp_in",    "tp.mlp_out",
+    "tp.shared_in",  "tp.shared_out",  "tp.head_in",      "tp.loss_max",   "tp.loss_sum",  "tp.grad_ar",
+    "cp.kv",         "cp.dkv",         "cp.in",           "cp.out",        "etp.gather",   "etp.scatter",
+    "attn.quant",    "head.max",       "mtp.embed",       "mtp.norm",      "mtp.proj",     "embed.grad_ar",
+    "dp.replica_ar", "edp.replica_ar", "dp.grad_cast",    "edp.grad_cast", "muon.dense",   "muon.expert",
+    "opt.load",      "opt.store",      "act.load",        "act.store",
 };
 
 /// The parts of a key's text between slashes, read from the front.

@@ -77,8 +77,46 @@ enum class OpCode : std::uint8_t {
   moe_bias,  // update of the aux-free bias
   dp_param_ag,
   edp_param_ag,
+  // Collectives of tensor parallelism, named after the place: forward, backward and again for weight gradients.
+  tp_embed,
+  tp_attn_in,
+  tp_q_latent,  // MLA
+  tp_kv_latent,
+  tp_k_rope,
+  tp_attn_out,
+  tp_mlp_in,
+  tp_mlp_out,
+  tp_shared_in,
+  tp_shared_out,
+  tp_head_in,
+  tp_loss_max,
+  tp_loss_sum,
+  tp_grad_ar,  // gradients of weights that all TP ranks hold
+  // Context parallelism: keys and values (ring, all-gather), their gradients, and the exchange of heads (Ulysses).
+  cp_kv,
+  cp_dkv,
+  cp_in,
+  cp_out,
+  etp_gather,  // rows of the experts' TP group, and their way back
+  etp_scatter,
+  attn_quant,  // fp8 operand of the output projection
+  head_max,    // of this rank's part of the vocabulary
+  mtp_embed,   // multi-token prediction: embedding of the next tokens ...
+  mtp_norm,    // ... its norm and that of the hidden states, side by side
+  mtp_proj,
+  embed_grad_ar,  // gradients of a matrix that the first and the last stage hold
+  dp_replica_ar,  // hybrid sharding: gradient shards over the optimizer instances
+  edp_replica_ar,
+  dp_grad_cast,  // gradients to the type in which they travel
+  edp_grad_cast,
+  muon_dense,  // orthogonalisation of momentum matrices
+  muon_expert,
+  opt_load,  // optimizer states from the host, and back
+  opt_store,
+  act_load,  // saved activations from the host, and there
+  act_store,
 };
-inline constexpr int kNumOpCodes = static_cast<int>(OpCode::edp_param_ag) + 1;
+inline constexpr int kNumOpCodes = static_cast<int>(OpCode::act_store) + 1;
 
 struct OpKey {
   static constexpr std::int16_t kNoLayer = -1;

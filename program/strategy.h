@@ -22,6 +22,8 @@ enum class ContextParallel : std::uint8_t { ring, all_gather, ulysses };
 enum class Dispatcher : std::uint8_t { all_to_all, all_gather, two_level };
 enum class OptimizerKind : std::uint8_t { adamw, muon };
 enum class Mtp : std::uint8_t { off, on };
+/// How fp8 operands are scaled: one factor for a tensor, one for 1 x 128 elements (DeepSeek-V3), one for 1 x 32 (MX).
+enum class Fp8Recipe : std::uint8_t { tensorwise, blockwise, mxfp8 };
 
 /// Parts of a layer whose activations can be dropped after the forward and recomputed before the backward
 /// (names of Megatron's --recompute-modules). `full` is the whole layer and excludes the others.
@@ -42,6 +44,7 @@ struct StageLayout {
   std::int64_t num_layers = 0;
   bool embedding = false;
   bool head = false;
+  std::int64_t num_mtp = 0;  // multi-token-prediction modules behind the layers, on the last stages only
   std::set<RecomputeModule> recompute = {};
   /// Number of layers, from the first of the stage, that recompute; all of them when absent.
   std::optional<std::int64_t> num_recompute_layers = {};
@@ -83,7 +86,8 @@ struct Strategy {
   bool cuda_graphs = false;
   bool offload_optimizer = false;
   bool offload_activations = false;
-  DType precision = DType::bf16;  // of weights, activations and their messages
+  DType precision = DType::bf16;  // of weights, activations and their messages; fp8: of operands of linear layers
+  Fp8Recipe fp8_recipe = Fp8Recipe::blockwise;
   OptimizerKind optimizer = OptimizerKind::adamw;
   DType master_dtype = DType::f32;
   DType moment_dtype = DType::f32;
@@ -102,6 +106,16 @@ struct Strategy {
 /// Requires: num_layers >= num_stages >= 1.
 std::vector<StageLayout> even_stages(std::int64_t num_layers, std::int64_t num_stages, bool fewer_first = false,
                                      bool fewer_last = false);
+
+/// Type of weights, of the residual stream and of messages: fp8 is only that of operands.
+constexpr DType compute_dtype(const Strategy& s) { return s.precision == DType::fp8 ? DType::bf16 : s.precision; }
+
+/// Bytes of a row of `width` fp8 elements with its scales.
+/// Source: DeepSeek-V3 (arXiv 2412.19437), section 3.3.2: a f32 for 128 elements; OCP MX: a byte for 32.
+constexpr std::int64_t fp8_row(std::int64_t width, Fp8Recipe recipe) {
+  if (recipe == Fp8Recipe::blockwise) return width + 4 * ((width + 127) / 128);
+  return recipe == Fp8Recipe::mxfp8 ? width + (width + 31) / 32 : width;
+}
 
 std::string_view name_of(Schedule);
 std::string_view name_of(RecomputeModule);

@@ -36,6 +36,7 @@ StageLayout read_stage(const JsonObject& in) {
   stage.num_layers = in.required("num_layers").integer({.min = 0});
   stage.embedding = in.optional("embedding").boolean().value_or(false);
   stage.head = in.optional("head").boolean().value_or(false);
+  stage.num_mtp = in.optional("mtp").integer({.min = 0, .max = 16}).value_or(0);
   const OptionalJsonValue recompute = in.optional("recompute");
   if (recompute.present()) stage.recompute = read_recompute(recompute.value());
   stage.num_recompute_layers = in.optional("recompute_layers").integer({.min = 1});
@@ -119,6 +120,7 @@ Strategy read_strategy(const JsonObject& in, const Model& model) {
   boolean("offload_optimizer", out.offload_optimizer);
   boolean("offload_activations", out.offload_activations);
   choice("precision", out.precision, kFloatNames);
+  choice("fp8_recipe", out.fp8_recipe, kFp8RecipeNames);
   choice("optimizer", out.optimizer, kOptimizerNames);
   choice("master_dtype", out.master_dtype, kFloatNames);
   choice("moment_dtype", out.moment_dtype, kFloatNames);

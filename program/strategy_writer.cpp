@@ -8,6 +8,7 @@ namespace {
 void write_stage(JsonWriter& out, const StageLayout& stage) {
   out.begin_object().field("first_layer", stage.first_layer).field("num_layers", stage.num_layers);
   out.field("embedding", stage.embedding).field("head", stage.head);
+  if (stage.num_mtp > 0) out.field("mtp", stage.num_mtp);
   out.key("recompute");
   if (stage.recompute == std::set<RecomputeModule>{RecomputeModule::full}) {
     out.value("full");
@@ -43,6 +44,7 @@ void write_strategy(JsonWriter& out, const Strategy& strategy) {
   out.field("cuda_graphs", strategy.cuda_graphs).field("offload_optimizer", strategy.offload_optimizer);
   out.field("offload_activations", strategy.offload_activations);
   out.field("precision", name_of(kFloatNames, strategy.precision));
+  out.field("fp8_recipe", name_of(kFp8RecipeNames, strategy.fp8_recipe));
   out.field("optimizer", name_of(kOptimizerNames, strategy.optimizer));
   out.field("master_dtype", name_of(kFloatNames, strategy.master_dtype));
   out.field("moment_dtype", name_of(kFloatNames, strategy.moment_dtype));

@@ -1,22 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "program/lowering/rules.h"
+#include "program/lowering/moe_block.h"
+#include "program/lowering/tensor_parallel.h"
+
+#include <cmath>
 
 namespace orrery::lowering {
-namespace {
 
 using R = TensorRole;
 
-/// Sizes of an MoE block, and the rules of its three parts.
+MoeRows::MoeRows(const RuleContext& c) {
+  const MoeBlock& moe = *c.model.moe;
+  const Strategy& s = c.strategy;
+  experts = moe.num_experts;
+  local_experts = experts / s.ep;
+  top_k = moe.top_k;
+  expert_width = moe.expert_width / s.etp;
+  tokens = c.local_rows();
+  pairs = tokens.count * top_k;
+  sent = {Rows::Kind::routed, pairs};
+  received = {Rows::Kind::received, pairs};
+  computed = s.etp == 1 ? received : Rows{Rows::Kind::gathered, pairs * s.etp};
+  if (!s.capacity_factor) return;
+  // Every expert has room for as many tokens of each rank, and the room that is left over is padded.
+  // Source: Megatron-LM, get_capacity, with --moe-pad-expert-input-to-capacity.
+  const auto capacity = static_cast<std::int64_t>(
+      std::ceil(static_cast<double>(pairs) / static_cast<double>(experts) * *s.capacity_factor));
+  pairs = capacity * experts;
+  sent = received = {Rows::Kind::fixed, pairs};
+  computed = {Rows::Kind::fixed, pairs * s.etp};
+}
+
+namespace {
+
+std::unique_ptr<Dispatch> dispatch_of(const RuleContext& context, const MoeRows& rows) {
+  // Nothing travels within one rank, whoever would carry it.
+  if (context.strategy.ep == 1) return all_to_all_dispatch(context, rows);
+  switch (context.strategy.dispatcher) {
+    case Dispatcher::all_to_all:
+      return all_to_all_dispatch(context, rows);
+    case Dispatcher::all_gather:
+      return all_gather_dispatch(context, rows);
+    case Dispatcher::two_level:
+      return two_level_dispatch(context, rows);
+  }
+  return nullptr;
+}
+
+/// Sizes of an MoE block, and the rules of its parts.
 class MoeRules {
  public:
   explicit MoeRules(const RuleContext& context)
       : c_(context),
+        tp_(context),
         moe_(*context.model.moe),
-        rows_(context.token_rows()),
-        pairs_(context.tokens * moe_.top_k),
-        sent_{Rows::Kind::routed, pairs_},
-        received_{Rows::Kind::received, pairs_},
-        has_exchange_(context.strategy.ep > 1) {}
+        rows_(context),
+        dispatch_(dispatch_of(context, rows_)),
+        local_(context.local_rows()) {}
 
   BlockRules all() {
     forward();
@@ -26,171 +65,171 @@ class MoeRules {
   }
 
  private:
+  bool has_shared() const { return moe_.shared_width > 0; }
+  bool has_etp() const { return c_.strategy.etp > 1; }
+  /// The experts' input where they compute: of the whole ETP group, if there is one.
+  R in() const { return has_etp() ? R::gathered_in : R::expert_in; }
+  R probs() const { return has_etp() ? R::gathered_probs : R::expert_probs; }
+  R d_out() const { return has_etp() ? R::d_expert_full : R::d_expert_out; }
+
   OpRule grouped(OpCode op, Pass pass, std::int64_t n, std::int64_t k, const std::vector<RoleUse>& uses) const {
-    const GroupedGemmShape shape{.rows = received_,
-                                 .num_experts = moe_.num_experts / c_.strategy.ep,
+    const GroupedGemmShape shape{.rows = rows_.computed,
+                                 .num_experts = rows_.local_experts,
                                  .n = n,
                                  .k = k,
-                                 .dtype = t_,
+                                 .dtype = c_.operand,
                                  .accumulate = c_.strategy.grad_dtype};
     return c_.with_shape(op, pass, Queue::compute, shape, uses);
   }
-
-  /// Rows go to the experts with `extra` bytes beside each, or come back.
-  OpRule exchange(OpCode op, Pass pass, bool to_experts, std::int64_t extra, bool with_counts,
-                  const std::vector<RoleUse>& uses) const {
-    const ExchangeShape shape{.rows = {Rows::Kind::routed, pairs_},
-                              .row_bytes = h_ * size_of(t_) + extra,
-                              .count_bytes = with_counts ? 4 * moe_.num_experts / c_.strategy.ep : 0,
-                              .to_experts = to_experts};
-    return c_.with_shape(op, pass, Queue::ep, shape, uses);
-  }
-
-  /// One row is copied for each (token, choice) pair.
-  MemoryShape copy_of_pairs(std::int64_t rows_read_per_pair) const {
-    return {.rows = {Rows::Kind::fixed, pairs_},
-            .read_per_row = rows_read_per_pair * h_ * size_of(t_),
-            .written_per_row = h_ * size_of(t_)};
-  }
-  /// The top_k rows of a token are summed into one.
-  MemoryShape sum_of_pairs() const {
-    return {.rows = rows_,
-            .read_per_row = moe_.top_k * h_ * size_of(t_),
-            .written_per_row = h_ * size_of(t_),
-            .flops_per_row = moe_.top_k * h_};
+  OpRule over_etp(OpCode op, Pass pass, CollectiveKind kind, std::int64_t row, const std::vector<RoleUse>& uses) const {
+    CollectiveShape shape{.kind = kind, .group = Group::etp};
+    if (rows_.computed.kind == Rows::Kind::fixed) {
+      shape.bytes = rows_.computed.count * row;
+    } else {
+      shape.rows = rows_.computed;
+      shape.row_bytes = row;
+    }
+    return c_.with_shape(op, pass, Queue::etp, shape, uses);
   }
 
   void forward() {
     auto& fwd = rules_.fwd;
-    fwd.push_back(c_.memory(OpCode::moe_norm, Pass::fwd, 5 * h_, {read(R::x_mid), create(R::norm2, rows_, h_, t_)}));
-    if (shared_ > 0) shared_forward();
-    fwd.push_back(c_.gemm(OpCode::moe_router, Pass::fwd, experts_, h_, DType::f32,
-                          {read(R::norm2), create(R::scores, rows_, experts_, DType::f32),
-                           create(R::choices, rows_, experts_, DType::u8)}));
-    if (has_exchange_) {
-      fwd.push_back(c_.memory(OpCode::moe_permute, Pass::fwd, copy_of_pairs(1),
-                              {read(R::norm2), read(R::scores), read(R::choices), create(R::send_rows, sent_, h_, t_),
-                               create(R::send_probs, sent_, 1, DType::f32)}));
-      fwd.push_back(exchange(OpCode::moe_dispatch, Pass::fwd, true, 4, true,
-                             {read(R::send_rows), read(R::send_probs), create(R::expert_in, received_, h_, t_),
-                              create(R::expert_probs, received_, 1, DType::f32)}));
-    } else {
+    // The router multiplies in f32, so that its input stays as it is; rows become operands on their way.
+    fwd.push_back(c_.memory(OpCode::moe_norm, Pass::fwd, 5 * h_, {read(R::x_mid), create(R::norm2, local_, h_, t_)}));
+    if (has_shared() && !c_.strategy.overlap.shared_expert) shared_forward();
+    fwd.push_back(c_.gemm(OpCode::moe_router, Pass::fwd, local_.count, experts_, h_, DType::f32,
+                          {read(R::norm2), create(R::scores, local_, experts_, DType::f32),
+                           create(R::choices, local_, experts_, DType::u8)}));
+    dispatch_->there(fwd);
+    // Enqueued behind the dispatch, the shared experts run while rows travel.
+    if (has_shared() && c_.strategy.overlap.shared_expert) shared_forward();
+    if (has_etp()) {
       fwd.push_back(
-          c_.memory(OpCode::moe_permute, Pass::fwd, copy_of_pairs(1),
-                    {read(R::norm2), read(R::scores), read(R::choices), create(R::expert_in, received_, h_, t_),
-                     create(R::expert_probs, received_, 1, DType::f32)}));
+          over_etp(OpCode::etp_gather, Pass::fwd, CollectiveKind::all_gather, row_there(c_) + 4,
+                   {read(R::expert_in), read(R::expert_probs), c_.create_operand(R::gathered_in, rows_.computed, h_),
+                    create(R::gathered_probs, rows_.computed, 1, DType::f32)}));
     }
-    fwd.push_back(grouped(OpCode::moe_fc1, Pass::fwd, 2 * fe_, h_,
-                          {read(R::expert_in), create(R::expert_fc1, received_, 2 * fe_, t_)}));
-    fwd.push_back(c_.memory(OpCode::moe_act, Pass::fwd, 6 * fe_,
-                            {read(R::expert_fc1), read(R::expert_probs), create(R::expert_act, received_, fe_, t_)}));
     fwd.push_back(
-        grouped(OpCode::moe_fc2, Pass::fwd, h_, fe_, {read(R::expert_act), create(R::expert_out, received_, h_, t_)}));
-    if (has_exchange_) {
-      fwd.push_back(exchange(OpCode::moe_combine, Pass::fwd, false, 0, false,
-                             {read(R::expert_out), create(R::combined_rows, sent_, h_, t_)}));
+        grouped(OpCode::moe_fc1, Pass::fwd, f1_, h_, {read(in()), create(R::expert_fc1, rows_.computed, f1_, t_)}));
+    fwd.push_back(
+        c_.memory(OpCode::moe_act, Pass::fwd, 6 * fe_,
+                  {read(R::expert_fc1), read(probs()), c_.create_operand(R::expert_act, rows_.computed, fe_)}));
+    const R out = has_etp() ? R::expert_part : R::expert_out;
+    fwd.push_back(
+        grouped(OpCode::moe_fc2, Pass::fwd, h_, fe_, {read(R::expert_act), create(out, rows_.computed, h_, t_)}));
+    if (has_etp()) {
+      fwd.push_back(over_etp(OpCode::etp_scatter, Pass::fwd, CollectiveKind::reduce_scatter, row_back(c_),
+                             {read(R::expert_part), create(R::expert_out, rows_.received, h_, t_)}));
     }
-    fwd.push_back(c_.memory(
-        OpCode::moe_unpermute, Pass::fwd, sum_of_pairs(),
-        {read(has_exchange_ ? R::combined_rows : R::expert_out), read(R::choices), create(R::moe_out, rows_, h_, t_)}));
-    if (shared_ > 0) {
-      fwd.push_back(c_.memory(OpCode::moe_residual, Pass::fwd, 2 * h_,
-                              {read(R::x_mid), read(R::moe_out), read(R::shared_out), create(R::x, rows_, h_, t_, 1)}));
-    } else {
-      fwd.push_back(c_.memory(OpCode::moe_residual, Pass::fwd, h_,
-                              {read(R::x_mid), read(R::moe_out), create(R::x, rows_, h_, t_, 1)}));
-    }
+    dispatch_->back(fwd);
+    std::vector<RoleUse> summands = {read(R::x_mid), read(R::moe_out)};
+    if (has_shared()) summands.push_back(read(R::shared_out));
+    summands.push_back(create(R::x, local_, h_, t_, 1));
+    fwd.push_back(c_.memory(OpCode::moe_residual, Pass::fwd, has_shared() ? 2 * h_ : h_, summands));
   }
 
   void shared_forward() {
     auto& fwd = rules_.fwd;
-    fwd.push_back(c_.gemm(OpCode::shared_fc1, Pass::fwd, 2 * shared_, h_,
-                          {read(R::norm2), create(R::shared_fc1, rows_, 2 * shared_, t_)}));
+    tp_.forward(shared_fc1_, fwd);
     fwd.push_back(c_.memory(OpCode::shared_act, Pass::fwd, 5 * shared_,
-                            {read(R::shared_fc1), create(R::shared_act, rows_, shared_, t_)}));
-    fwd.push_back(c_.gemm(OpCode::shared_fc2, Pass::fwd, h_, shared_,
-                          {read(R::shared_act), create(R::shared_out, rows_, h_, t_)}));
-    if (moe_.shared_expert_gate) {
-      fwd.push_back(c_.memory(OpCode::shared_gate, Pass::fwd, 3 * h_,
-                              {read(R::norm2), modify(R::shared_out), create(R::shared_gate, rows_, 1, DType::f32)}));
-    }
+                            {read(R::shared_fc1), c_.create_operand(R::shared_act, c_.token_rows(), shared_)}));
+    tp_.forward(shared_fc2_, fwd);
+    if (!moe_.shared_expert_gate) return;
+    fwd.push_back(c_.memory(OpCode::shared_gate, Pass::fwd, 3 * h_,
+                            {read(R::norm2), modify(R::shared_out), create(R::shared_gate, local_, 1, DType::f32)}));
   }
 
   void input_gradients() {
     auto& igrad = rules_.igrad;
-    if (has_exchange_) {
-      igrad.push_back(c_.memory(OpCode::moe_unpermute, Pass::igrad, copy_of_pairs(1),
-                                {read(R::d_x, 1), read(R::choices), create(R::d_combined_rows, sent_, h_, t_)}));
-      igrad.push_back(exchange(OpCode::moe_combine, Pass::igrad, true, 0, false,
-                               {read(R::d_combined_rows), create(R::d_expert_out, received_, h_, t_)}));
-    } else {
-      igrad.push_back(c_.memory(OpCode::moe_unpermute, Pass::igrad, copy_of_pairs(1),
-                                {read(R::d_x, 1), read(R::choices), create(R::d_expert_out, received_, h_, t_)}));
+    dispatch_->gradient_there(igrad);
+    if (has_etp()) {
+      igrad.push_back(over_etp(OpCode::etp_scatter, Pass::igrad, CollectiveKind::all_gather, row_there(c_),
+                               {read(R::d_expert_out), c_.create_operand(R::d_expert_full, rows_.computed, h_)}));
     }
     igrad.push_back(grouped(OpCode::moe_fc2, Pass::igrad, h_, fe_,
-                            {read(R::d_expert_out), create(R::d_expert_act, received_, fe_, t_)}));
-    igrad.push_back(c_.memory(
-        OpCode::moe_act, Pass::igrad, 12 * fe_,
-        {read(R::expert_fc1), read(R::expert_probs), read(R::d_expert_act),
-         create(R::d_expert_fc1, received_, 2 * fe_, t_), create(R::d_expert_probs, received_, 1, DType::f32)}));
-    igrad.push_back(grouped(OpCode::moe_fc1, Pass::igrad, 2 * fe_, h_,
-                            {read(R::d_expert_fc1), create(R::d_expert_in, received_, h_, t_)}));
-    if (has_exchange_) {
-      igrad.push_back(exchange(OpCode::moe_dispatch, Pass::igrad, false, 4, false,
-                               {read(R::d_expert_in), read(R::d_expert_probs), create(R::d_send_rows, sent_, h_, t_),
-                                create(R::d_send_probs, sent_, 1, DType::f32)}));
+                            {read(d_out()), create(R::d_expert_act, rows_.computed, fe_, t_)}));
+    const R d_probs = has_etp() ? R::d_gathered_probs : R::d_expert_probs;
+    igrad.push_back(
+        c_.memory(OpCode::moe_act, Pass::igrad, 12 * fe_,
+                  {read(R::expert_fc1), read(probs()), read(R::d_expert_act),
+                   create(R::d_expert_fc1, rows_.computed, f1_, t_), create(d_probs, rows_.computed, 1, DType::f32)}));
+    const R d_in = has_etp() ? R::d_gathered_in : R::d_expert_in;
+    igrad.push_back(
+        grouped(OpCode::moe_fc1, Pass::igrad, f1_, h_, {read(R::d_expert_fc1), create(d_in, rows_.computed, h_, t_)}));
+    if (has_etp()) {
+      igrad.push_back(
+          over_etp(OpCode::etp_gather, Pass::igrad, CollectiveKind::reduce_scatter, row_back(c_) + 4,
+                   {read(R::d_gathered_in), read(R::d_gathered_probs), create(R::d_expert_in, rows_.received, h_, t_),
+                    create(R::d_expert_probs, rows_.received, 1, DType::f32)}));
     }
-    igrad.push_back(c_.memory(OpCode::moe_permute, Pass::igrad, sum_of_pairs(),
-                              {read(has_exchange_ ? R::d_send_rows : R::d_expert_in),
-                               read(has_exchange_ ? R::d_send_probs : R::d_expert_probs), read(R::choices),
-                               create(R::d_norm2, rows_, h_, t_), create(R::d_probs, rows_, moe_.top_k, DType::f32)}));
-    igrad.push_back(c_.gemm(OpCode::moe_router, Pass::igrad, experts_, h_, DType::f32,
+    dispatch_->gradient_back(igrad);
+    igrad.push_back(c_.gemm(OpCode::moe_router, Pass::igrad, local_.count, experts_, h_, DType::f32,
                             {read(R::scores), read(R::choices), read(R::d_probs), modify(R::d_norm2),
-                             create(R::d_router_logits, rows_, experts_, DType::f32)}));
-    if (shared_ > 0) shared_input_gradients();
+                             create(R::d_router_logits, local_, experts_, DType::f32)}));
+    if (has_shared()) shared_input_gradients();
     igrad.push_back(c_.memory(OpCode::moe_norm, Pass::igrad, 10 * h_,
-                              {read(R::x_mid), read(R::d_norm2), read(R::d_x, 1), create(R::d_x_mid, rows_, h_, t_)}));
+                              {read(R::x_mid), read(R::d_norm2), read(R::d_x, 1), create(R::d_x_mid, local_, h_, t_)}));
   }
-
-  /// Gradient of the shared experts' output: the layer's, or its gated copy.
-  RoleUse d_shared_out() const { return moe_.shared_expert_gate ? read(R::d_shared_out) : read(R::d_x, 1); }
 
   void shared_input_gradients() {
     auto& igrad = rules_.igrad;
     if (moe_.shared_expert_gate) {
       igrad.push_back(c_.memory(OpCode::shared_gate, Pass::igrad, 6 * h_,
                                 {read(R::d_x, 1), read(R::shared_gate), read(R::shared_out), modify(R::d_norm2),
-                                 create(R::d_shared_out, rows_, h_, t_)}));
+                                 create(R::d_shared_out, local_, h_, t_)}));
     }
-    igrad.push_back(c_.gemm(OpCode::shared_fc2, Pass::igrad, h_, shared_,
-                            {d_shared_out(), create(R::d_shared_act, rows_, shared_, t_)}));
-    igrad.push_back(
-        c_.memory(OpCode::shared_act, Pass::igrad, 10 * shared_,
-                  {read(R::shared_fc1), read(R::d_shared_act), create(R::d_shared_fc1, rows_, 2 * shared_, t_)}));
-    igrad.push_back(
-        c_.gemm(OpCode::shared_fc1, Pass::igrad, 2 * shared_, h_, {read(R::d_shared_fc1), modify(R::d_norm2)}));
+    tp_.input_gradient(shared_fc2_, igrad);
+    igrad.push_back(c_.memory(
+        OpCode::shared_act, Pass::igrad, 10 * shared_,
+        {read(R::shared_fc1), read(R::d_shared_act), create(R::d_shared_fc1, c_.token_rows(), shared_f1_, t_)}));
+    tp_.input_gradient(shared_fc1_, igrad);
   }
 
   void weight_gradients() {
     auto& wgrad = rules_.wgrad;
-    wgrad.push_back(grouped(OpCode::moe_fc2, Pass::wgrad, h_, fe_, {read(R::expert_act), read(R::d_expert_out)}));
-    wgrad.push_back(grouped(OpCode::moe_fc1, Pass::wgrad, 2 * fe_, h_, {read(R::expert_in), read(R::d_expert_fc1)}));
-    wgrad.push_back(
-        c_.gemm(OpCode::moe_router, Pass::wgrad, experts_, h_, DType::f32, {read(R::norm2), read(R::d_router_logits)}));
-    if (shared_ == 0) return;
-    wgrad.push_back(c_.gemm(OpCode::shared_fc2, Pass::wgrad, h_, shared_, {read(R::shared_act), d_shared_out()}));
-    wgrad.push_back(c_.gemm(OpCode::shared_fc1, Pass::wgrad, 2 * shared_, h_, {read(R::norm2), read(R::d_shared_fc1)}));
+    wgrad.push_back(grouped(OpCode::moe_fc2, Pass::wgrad, h_, fe_, {read(R::expert_act), read(d_out())}));
+    wgrad.push_back(grouped(OpCode::moe_fc1, Pass::wgrad, f1_, h_, {read(in()), read(R::d_expert_fc1)}));
+    wgrad.push_back(c_.gemm(OpCode::moe_router, Pass::wgrad, local_.count, experts_, h_, DType::f32,
+                            {read(R::norm2), read(R::d_router_logits)}));
+    if (!has_shared()) return;
+    tp_.weight_gradient(shared_fc2_, wgrad);
+    tp_.weight_gradient(shared_fc1_, wgrad);
   }
 
   const RuleContext& c_;
+  const TensorParallel tp_;
   const MoeBlock& moe_;
-  const Rows rows_;
-  const std::int64_t pairs_;
-  const Rows sent_, received_;
-  const bool has_exchange_;
+  const MoeRows rows_;
+  const std::unique_ptr<Dispatch> dispatch_;
+  const Rows local_;
   const DType t_ = c_.dtype;
-  const std::int64_t h_ = c_.model.hidden, experts_ = moe_.num_experts;
-  const std::int64_t fe_ = moe_.expert_width, shared_ = moe_.shared_width;
+  const std::int64_t h_ = c_.model.hidden, experts_ = rows_.experts;
+  const std::int64_t fe_ = rows_.expert_width, f1_ = c_.fc1_width(fe_);
+  const std::int64_t shared_ = moe_.shared_width / c_.tp, shared_f1_ = c_.fc1_width(shared_);
+  const ColumnParallel shared_fc1_{.gather = OpCode::tp_shared_in,
+                                   .gemm = OpCode::shared_fc1,
+                                   .in = R::norm2,
+                                   .in_full = R::shared_full,
+                                   .out = R::shared_fc1,
+                                   .d_out = R::d_shared_fc1,
+                                   .d_part = R::d_shared_part,
+                                   .d_in = R::d_norm2,
+                                   .n = shared_f1_,
+                                   .k = h_,
+                                   .adds_to_d_in = true,
+                                   .operand_in = false};
+  /// The gradient of the shared experts' output is the layer's, or its gated copy.
+  const RowParallel shared_fc2_{.gemm = OpCode::shared_fc2,
+                                .scatter = OpCode::tp_shared_out,
+                                .in = R::shared_act,
+                                .part = R::shared_part,
+                                .out = R::shared_out,
+                                .d_out = moe_.shared_expert_gate ? R::d_shared_out : R::d_x,
+                                .d_full = R::d_shared_full,
+                                .d_in = R::d_shared_act,
+                                .d_out_offset = moe_.shared_expert_gate ? 0 : 1,
+                                .n = h_,
+                                .k = shared_};
   BlockRules rules_;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/lowering/stage_program.h"
 
+#include <algorithm>
 #include <initializer_list>
 
 namespace orrery::lowering {
@@ -25,15 +26,12 @@ void add_module(const BlockRules& block, std::vector<const OpRule*>& out) {
 
 }  // namespace
 
-// What each module drops and runs again: Megatron-LM, --recompute-modules; a recomputed module runs its forward as a
-// whole, outputs that nobody needs included, as an activation checkpoint does.
-RecomputeRules recompute_rules(const StageContext& c, LayerKind kind, std::int64_t layer) {
+// What each module drops and runs again, its collectives included: Megatron-LM, --recompute-modules; a recomputed
+// module runs its forward as a whole, outputs that nobody needs included, as an activation checkpoint does.
+RecomputeRules recompute_rules(const std::set<RecomputeModule>& modules, LayerKind kind, const BlockRules& attention,
+                               const BlockRules& ffn) {
   RecomputeRules out;
-  const std::int64_t within = layer - c.layout.first_layer;
-  if (c.layout.num_recompute_layers && within >= *c.layout.num_recompute_layers) return out;
-  const auto has = [&](RecomputeModule module) { return c.layout.recompute.contains(module); };
-  const BlockRules &attention = c.rules.attention, &ffn = c.rules.ffn(kind);
-
+  const auto has = [&](RecomputeModule module) { return modules.contains(module); };
   if (has(RecomputeModule::full)) {
     add_all(attention, out.before_ffn);
     add_module(ffn, out.before_ffn);
@@ -45,16 +43,22 @@ RecomputeRules recompute_rules(const StageContext& c, LayerKind kind, std::int64
   } else {
     if (has(RecomputeModule::layernorm)) add_ops(ffn, {OpCode::mlp_norm, OpCode::moe_norm}, out.before_ffn);
     if (has(RecomputeModule::shared_experts)) {
-      add_ops(ffn, {OpCode::shared_fc1, OpCode::shared_act, OpCode::shared_fc2, OpCode::shared_gate}, out.before_ffn);
+      add_ops(ffn,
+              {OpCode::tp_shared_in, OpCode::shared_fc1, OpCode::shared_act, OpCode::shared_fc2, OpCode::tp_shared_out,
+               OpCode::shared_gate},
+              out.before_ffn);
     }
     if (has(RecomputeModule::moe_act)) add_ops(ffn, {OpCode::moe_act}, out.before_ffn);
   }
   if (has(RecomputeModule::layernorm)) add_ops(attention, {OpCode::attn_norm}, out.before_attention);
   if (has(RecomputeModule::mla_up_proj)) {
-    add_ops(attention, {OpCode::attn_q_up, OpCode::attn_kv_up, OpCode::attn_rope}, out.before_attention);
+    add_ops(attention,
+            {OpCode::tp_q_latent, OpCode::attn_q_up, OpCode::tp_kv_latent, OpCode::attn_kv_up, OpCode::tp_k_rope,
+             OpCode::attn_rope},
+            out.before_attention);
   }
   if (has(RecomputeModule::core_attn)) {
-    add_ops(attention, {OpCode::attn_core}, out.before_attention);
+    add_ops(attention, {OpCode::cp_kv, OpCode::cp_in, OpCode::attn_core, OpCode::cp_out}, out.before_attention);
     out.kept.insert(TensorRole::attn_out);  // saved as the input of the output projection
   }
   return out;

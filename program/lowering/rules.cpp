@@ -3,14 +3,23 @@
 
 #include "base/check.h"
 
+#include <algorithm>
+
 namespace orrery::lowering {
 
-RoleUse read(TensorRole role, int layer_offset) { return {role, Access::read, layer_offset}; }
+RoleUse read(TensorRole role, int layer_offset) { return {.role = role, .layer_offset = layer_offset}; }
 
-RoleUse modify(TensorRole role) { return {role, Access::modify}; }
+RoleUse modify(TensorRole role, int layer_offset) {
+  return {.role = role, .access = Access::modify, .layer_offset = layer_offset};
+}
 
 RoleUse create(TensorRole role, Rows rows, std::int64_t width, DType dtype, int layer_offset) {
-  return {role, Access::create, layer_offset, rows, width, dtype};
+  return {.role = role,
+          .access = Access::create,
+          .layer_offset = layer_offset,
+          .rows = rows,
+          .width = width,
+          .dtype = dtype};
 }
 
 ShapeId ShapeTable::id_of(const OpShape& shape) {
@@ -24,33 +33,48 @@ RuleContext::RuleContext(const Model& the_model, const Strategy& the_strategy, c
     : model(the_model),
       strategy(the_strategy),
       seq(batch.seq),
-      tokens(batch.seq * the_strategy.micro_batch),
-      dtype(the_strategy.precision),
+      tp(the_strategy.tp),
+      tokens(batch.seq / the_strategy.cp * the_strategy.micro_batch),
+      local_tokens(the_strategy.sp ? tokens / tp : tokens),
+      dtype(compute_dtype(the_strategy)),
+      operand(the_strategy.precision),
       shapes(the_shapes) {
   // What one block reads of another's: the residual stream and its gradients.
   for (const TensorRole role : {TensorRole::x, TensorRole::x_mid, TensorRole::d_x, TensorRole::d_x_mid}) {
-    created_row_bytes_[role] = model.hidden * size_of(dtype);
+    created_[role] = {.rows = local_rows(), .row_bytes = model.hidden * size_of(dtype)};
   }
 }
 
-OpRule RuleContext::gemm(OpCode op, Pass pass, std::int64_t n, std::int64_t k, const std::vector<RoleUse>& uses) const {
-  return gemm(op, pass, n, k, dtype, uses);
+std::int64_t RuleContext::operand_row(std::int64_t width) const {
+  return operand == DType::fp8 ? fp8_row(width, strategy.fp8_recipe) : width * size_of(operand);
 }
 
-OpRule RuleContext::gemm(OpCode op, Pass pass, std::int64_t n, std::int64_t k, DType type,
+RoleUse RuleContext::create_operand(TensorRole role, Rows rows, std::int64_t width, int layer_offset) const {
+  return create(role, rows, operand_row(width) / size_of(operand), operand, layer_offset);
+}
+
+OpRule RuleContext::gemm(OpCode op, Pass pass, std::int64_t m, std::int64_t n, std::int64_t k,
                          const std::vector<RoleUse>& uses) const {
-  const GemmShape shape{.m = tokens, .n = n, .k = k, .dtype = type, .accumulate = strategy.grad_dtype};
+  return gemm(op, pass, m, n, k, operand, uses);
+}
+
+OpRule RuleContext::gemm(OpCode op, Pass pass, std::int64_t m, std::int64_t n, std::int64_t k, DType type,
+                         const std::vector<RoleUse>& uses) const {
+  const GemmShape shape{.m = m, .n = n, .k = k, .dtype = type, .accumulate = strategy.grad_dtype};
   return with_shape(op, pass, Queue::compute, shape, uses);
 }
 
 OpRule RuleContext::memory(OpCode op, Pass pass, std::int64_t flops_per_row, const std::vector<RoleUse>& uses) const {
-  OpRule rule = remember({op, pass, Queue::compute, 0, uses});
-  MemoryShape shape{.rows = token_rows(), .flops_per_row = flops_per_row};
+  OpRule rule = remember({.op = op, .pass = pass, .queue = Queue::compute, .shape = 0, .uses = uses});
+  const auto leads = [](Access access) { return [access](const RoleUse& use) { return use.access == access; }; };
+  auto leading = std::find_if(uses.begin(), uses.end(), leads(Access::create));
+  if (leading == uses.end()) leading = std::find_if(uses.begin(), uses.end(), leads(Access::modify));
+  CHECK(leading != uses.end(), name_of(op));
+  MemoryShape shape{.rows = created(leading->role).rows, .flops_per_row = flops_per_row};
   for (const RoleUse& use : uses) {
-    const std::int64_t bytes = row_bytes(use);
+    const std::int64_t bytes = created(use.role).row_bytes;
     if (use.access != Access::create) shape.read_per_row += bytes;
     if (use.access != Access::read) shape.written_per_row += bytes;
-    if (use.access == Access::create) shape.rows = use.rows;
   }
   rule.shape = shapes.id_of(shape);
   return rule;
@@ -62,25 +86,28 @@ OpRule RuleContext::memory(OpCode op, Pass pass, const MemoryShape& shape, const
 
 OpRule RuleContext::with_shape(OpCode op, Pass pass, Queue queue, const OpShape& shape,
                                const std::vector<RoleUse>& uses) const {
-  return remember({op, pass, queue, shapes.id_of(shape), uses});
+  return remember({.op = op, .pass = pass, .queue = queue, .shape = shapes.id_of(shape), .uses = uses, .follows = op});
 }
 
-std::int64_t RuleContext::row_bytes(const RoleUse& use) const {
-  const auto found = created_row_bytes_.find(use.role);
-  CHECK(found != created_row_bytes_.end(), name_of(use.role));
+const RuleContext::Created& RuleContext::created(TensorRole role) const {
+  const auto found = created_.find(role);
+  CHECK(found != created_.end(), name_of(role));
   return found->second;
 }
 
 OpRule RuleContext::remember(OpRule rule) const {
   for (const RoleUse& use : rule.uses) {
-    if (use.access == Access::create) created_row_bytes_[use.role] = use.width * size_of(use.dtype);
+    if (use.access != Access::create) continue;
+    created_[use.role] = {.rows = use.rows, .row_bytes = use.width * size_of(use.dtype)};
   }
   return rule;
 }
 
-BlockRules attention_rules(const RuleContext& context) {
-  if (const auto* gqa = std::get_if<GroupedQueryAttention>(&context.model.attention)) return gqa_rules(context, *gqa);
-  return mla_rules(context, std::get<MultiHeadLatentAttention>(context.model.attention));
+BlockRules attention_rules(const RuleContext& context, std::int64_t layer) {
+  if (const auto* gqa = std::get_if<GroupedQueryAttention>(&context.model.attention)) {
+    return gqa_rules(context, *gqa, layer);
+  }
+  return mla_rules(context, std::get<MultiHeadLatentAttention>(context.model.attention), layer);
 }
 
 }  // namespace orrery::lowering

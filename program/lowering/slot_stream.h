@@ -7,6 +7,7 @@
 #include "program/lowering/stage_program.h"
 
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <set>
 #include <vector>
@@ -38,11 +39,12 @@ class MessageRules {
   MessageRules& operator=(const MessageRules&) = delete;
 
   enum class Kind : std::uint8_t { send_act, recv_act, send_grad, recv_grad };
-  /// The message from or to `peer`. Requires: it is the next or the previous rank.
-  const OpRule& of(Kind kind, Neighbour peer) const;
+  /// The message from or to `peer`: of the residual stream, or behind the last layer also of what multi-token
+  /// prediction has made of it. Requires: it is the next or the previous rank.
+  const OpRule& of(Kind kind, Neighbour peer, bool with_mtp) const;
 
  private:
-  std::vector<OpRule> rules_;  // by kind and neighbour
+  std::vector<OpRule> rules_;  // by kind, neighbour, and whether with those of multi-token prediction
 };
 
 /// The streams of one virtual stage, by what a slot asks for.
@@ -61,21 +63,31 @@ class StageStreams {
   /// layer after all its input gradients.
   SlotStream backward() const;
   SlotStream input_grad() const;
+  SlotStream gradients(bool both) const;
   SlotStream weight_grad() const;
 
   ClassBuilder::Position at_layer(std::int64_t layer) const;
   ClassBuilder::Position at_boundary(std::int64_t layer) const;
   ClassBuilder::Position at_embedding() const;
   ClassBuilder::Position at_head() const;
-  /// Runs again what was dropped; `half` says before which half of the layer's backward.
-  void add_again(const std::vector<const OpRule*> RecomputeRules::* half, std::int64_t layer, Stream& out) const;
-  const BlockRules& ffn(std::int64_t layer) const;
-  std::optional<StreamItem> message(MessageRules::Kind kind, Neighbour peer, std::int64_t layer) const;
+  /// Module i of multi-token prediction, and the head on its output.
+  ClassBuilder::Position at_mtp(std::int64_t module) const;
+  ClassBuilder::Position at_mtp_head(std::int64_t module) const;
+  /// Modules whose layers are here, and modules whose outputs are here for the head.
+  std::int64_t num_mtp() const { return c_->layout.num_mtp; }
+  std::int64_t num_mtp_heads() const;
+  /// A transformer layer forward; and backward with what it has to run again, both gradients or the first.
+  void add_layer(std::int64_t layer, const ClassBuilder::Position& at, Stream& out) const;
+  void add_layer_gradients(std::int64_t layer, const ClassBuilder::Position& at, bool both, Stream& out) const;
+  void add_heads(Stream& out) const;
+  /// What runs again in the backward of a layer.
+  const RecomputeRules& recompute(std::int64_t layer) const;
+  std::optional<StreamItem> message(MessageRules::Kind kind, const StageBoundary& boundary, std::int64_t layer) const;
 
   const StageContext* c_;
   const MessageRules* messages_;
-  std::vector<RecomputeRules> recompute_;  // by layer of the stage
-  std::vector<SlotStream> streams_;        // by Slot::Kind
+  std::map<std::int64_t, RecomputeRules> recompute_;  // by layer of the stage, multi-token prediction included
+  std::vector<SlotStream> streams_;                   // by Slot::Kind
 };
 
 /// An item of one of two streams.

@@ -8,18 +8,39 @@
 #include "program/mesh.h"
 #include "program/schedule.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <map>
 #include <set>
 #include <vector>
 
 namespace orrery::lowering {
 
 /// Rules of everything that a model can have on a stage, made once per program.
-struct ModelRules {
-  BlockRules attention, dense_ffn, moe_ffn, embedding, head;
+class ModelRules {
+ public:
+  explicit ModelRules(const RuleContext& context);
 
-  ModelRules(const RuleContext& context);
-  const BlockRules& ffn(LayerKind kind) const { return kind == LayerKind::moe ? moe_ffn : dense_ffn; }
+  /// Behind the last layer come those of multi-token prediction, which are like it.
+  const BlockRules& attention(std::int64_t layer) const { return attention_.at(model_.span(layer)); }
+  const BlockRules& ffn(std::int64_t layer) const { return kind(layer) == LayerKind::moe ? moe_ffn_ : dense_ffn_; }
+  LayerKind kind(std::int64_t layer) const { return model_.kind(std::min(layer, model_.num_layers() - 1)); }
+  const BlockRules& embedding() const { return embedding_; }
+  /// `adds`: to a gradient of the hidden states that another op has left.
+  const BlockRules& head(bool adds) const { return adds ? adding_head_ : head_; }
+  const BlockRules& mtp(bool adds) const { return adds ? adding_mtp_ : mtp_; }
+
+ private:
+  const Model& model_;
+  std::map<AttentionSpan, BlockRules> attention_;
+  BlockRules dense_ffn_, moe_ffn_, embedding_, head_, adding_head_, mtp_, adding_mtp_;
+};
+
+/// Who is on the other side of the first or last layer of a stage, and whether outputs of multi-token prediction cross
+/// it beside the residual stream.
+struct StageBoundary {
+  Neighbour neighbour = Neighbour::none;
+  bool with_mtp = false;
 };
 
 /// One virtual stage of a pipeline rank.
@@ -28,11 +49,21 @@ struct StageContext {
   const ModelRules& rules;
   const StageLayout& layout;
   std::int64_t stage = 0;
-  StageNeighbours neighbours;
+  StageBoundary before, behind;
 
   std::int64_t first_layer() const { return layout.first_layer; }
   std::int64_t end_layer() const { return layout.first_layer + layout.num_layers; }
+  std::int64_t num_layers() const { return rules_context.model.num_layers(); }
 };
+
+/// Multi-token-prediction module i has its own layer behind the model's: its tensors are those of two more positions,
+/// its input and its output, and its key says layer L + i.
+constexpr std::int64_t mtp_position(std::int64_t num_layers, std::int64_t module) {
+  return num_layers + 1 + 2 * module;
+}
+
+/// Modules of the model that are trained.
+std::int64_t num_mtp_modules(const Model& model, const Strategy& strategy);
 
 /// One pipeline rank under way: what the passes share.
 struct ClassContext {
@@ -63,6 +94,7 @@ struct RecomputeRules {
   std::set<TensorRole> kept;  // roles that the recomputation creates but the forward did not drop
 };
 
-RecomputeRules recompute_rules(const StageContext& context, LayerKind kind, std::int64_t layer);
+RecomputeRules recompute_rules(const std::set<RecomputeModule>& modules, LayerKind kind, const BlockRules& attention,
+                               const BlockRules& ffn);
 
 }  // namespace orrery::lowering
