@@ -24,7 +24,7 @@ class SlotEmitter {
                   slot.beside->micro_batch);
     } else {
       receive(stream, slot.micro_batch);
-      for (const StreamItem& item : stream.body) compute(item, slot.micro_batch);
+      for (const StreamItem& item : stream.body) add(item, slot.micro_batch);
       send(stream, slot.micro_batch, stream.send_waits_for_body);
     }
     end_before_last_ = end_of_last_;
@@ -46,7 +46,7 @@ class SlotEmitter {
     if (const auto op = receive(forward, forward_micro_batch)) inputs.push_back(*op);
     if (const auto op = receive(backward, backward_micro_batch)) inputs.push_back(*op);
     for (const ZippedItem& zipped : zip(forward.body, backward.body)) {
-      compute(*zipped.item, zipped.second ? backward_micro_batch : forward_micro_batch, inputs);
+      add(*zipped.item, zipped.second ? backward_micro_batch : forward_micro_batch, inputs);
       inputs.clear();
     }
     send(forward, forward_micro_batch, true);
@@ -61,9 +61,13 @@ class SlotEmitter {
     return emit(*stream.receive, micro_batch, after);
   }
 
-  void compute(const StreamItem& item, std::int64_t micro_batch, const std::vector<OpIndex>& after = {}) {
+  /// An exchange waits for all arithmetic that the host has enqueued before it, needed or not: a collective library
+  /// waits for the stream that calls it, and the weight gradient of the matrix before it is on that stream.
+  void add(const StreamItem& item, std::int64_t micro_batch, std::vector<OpIndex> after = {}) {
+    const bool computes = item.rule->queue == Queue::compute;
+    if (!computes && last_compute_) after.push_back(*last_compute_);
     const OpIndex op = emit(item, micro_batch, after);
-    if (item.rule->queue == Queue::compute) last_compute_ = op;
+    if (computes) last_compute_ = op;
   }
 
   void send(const SlotStream& stream, std::int64_t micro_batch, bool after_body) {
