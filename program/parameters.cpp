@@ -41,6 +41,42 @@ constexpr Named<WeightRole> kWeightNames[] = {
     {"head", WeightRole::head},
 };
 
+Split split_of(WeightRole role) {
+  switch (role) {
+    case WeightRole::embedding:  // by vocabulary
+    case WeightRole::q_up:
+    case WeightRole::kv_up:
+    case WeightRole::mlp_fc1:
+    case WeightRole::expert_fc1:
+    case WeightRole::shared_fc1:
+    case WeightRole::head:  // by vocabulary
+      return Split::rows;
+    case WeightRole::attn_out:
+    case WeightRole::mlp_fc2:
+    case WeightRole::expert_fc2:
+    case WeightRole::shared_fc2:
+      return Split::cols;
+    case WeightRole::qkv:
+    case WeightRole::qkv_bias:
+      return Split::kv_rows;
+    case WeightRole::attn_norm:
+    case WeightRole::q_norm:
+    case WeightRole::k_norm:
+    case WeightRole::q_down:
+    case WeightRole::q_latent_norm:
+    case WeightRole::kv_down:
+    case WeightRole::kv_latent_norm:
+    case WeightRole::mlp_norm:
+    case WeightRole::moe_norm:
+    case WeightRole::router:
+    case WeightRole::router_bias:
+    case WeightRole::shared_gate:
+    case WeightRole::final_norm:
+      return Split::none;
+  }
+  CHECK(false, static_cast<int>(role));
+}
+
 /// Appends parameters of one layer in global tensor order.
 class LayerWriter {
  public:
@@ -102,8 +138,12 @@ class LayerWriter {
 
  private:
   void add(WeightRole role, std::int64_t rows, std::int64_t cols, std::int64_t expert = -1) {
-    out_.push_back(
-        {.role = role, .layer = layer_, .expert = static_cast<std::int32_t>(expert), .rows = rows, .cols = cols});
+    out_.push_back({.role = role,
+                    .layer = layer_,
+                    .expert = static_cast<std::int32_t>(expert),
+                    .rows = rows,
+                    .cols = cols,
+                    .split = split_of(role)});
   }
 
   const Model& model_;
@@ -147,15 +187,16 @@ std::vector<Parameter> stage_parameters(const Model& model, const StageLayout& s
   const std::int64_t num_local_experts = num_experts / ep;
 
   std::vector<Parameter> out;
-  if (stage.embedding) out.push_back({.role = WeightRole::embedding, .rows = model.vocab, .cols = model.hidden});
+  const auto add = [&](WeightRole role, std::int64_t rows) {
+    out.push_back({.role = role, .rows = rows, .cols = model.hidden, .split = split_of(role)});
+  };
+  if (stage.embedding) add(WeightRole::embedding, model.vocab);
   for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer) {
     append_layer(model, layer, ep_index * num_local_experts, num_local_experts, out);
   }
   if (stage.head) {
-    out.push_back({.role = WeightRole::final_norm, .rows = 1, .cols = model.hidden});
-    if (!(model.tied_embeddings && stage.embedding)) {
-      out.push_back({.role = WeightRole::head, .rows = model.vocab, .cols = model.hidden});
-    }
+    add(WeightRole::final_norm, 1);
+    if (!(model.tied_embeddings && stage.embedding)) add(WeightRole::head, model.vocab);
   }
   return out;
 }

@@ -42,6 +42,15 @@ enum class WeightRole : std::uint8_t {
   head,
 };
 
+/// How tensor parallelism divides a weight. Experts are divided over ETP, everything else over TP. A bias or norm is a
+/// vector over the outputs of its matrix, and is divided as those outputs are.
+enum class Split : std::uint8_t {
+  none,     // every rank holds all of it
+  rows,     // outputs: column-parallel in Megatron-LM's words; elements of a vector, gate and up halves alike
+  cols,     // inputs: row-parallel in Megatron-LM's words
+  kv_rows,  // outputs by head, of which a rank holds at least one key-value head: copies when TP > num_kv_heads
+};
+
 /// One weight of shape (rows, cols), y = x w^T for matrices; vectors have rows = 1. Gated fc1 has the gate rows first.
 struct Parameter {
   WeightRole role = WeightRole::embedding;
@@ -49,11 +58,18 @@ struct Parameter {
   std::int32_t expert = -1;  // global expert, -1: not an expert weight
   std::int64_t rows = 0, cols = 0;
   bool buffer = false;  // kept and saved, but not trained by the optimizer (router_bias)
+  Split split = Split::none;
 
   std::int64_t size() const { return rows * cols; }
   bool is_expert() const { return expert >= 0; }
   bool operator==(const Parameter&) const = default;
 };
+
+/// Elements of `parameter` on one rank of a TP group of `tp` ranks, or of an ETP group of `etp` ranks for an expert.
+/// All ranks hold equally many. Nothing is padded: the divided dimension, heads for attention, is a multiple of the
+/// degree, and of num_kv_heads and `tp` one divides the other. Legality of a strategy ensures both.
+/// Source: Megatron-LM's ColumnParallelLinear, RowParallelLinear and the query groups of its Attention.
+std::int64_t elements_on_rank(const Parameter& parameter, const Model& model, std::int64_t tp, std::int64_t etp);
 
 /// For example "layers.3.experts.17.fc1".
 std::string name_of(const Parameter& parameter);

@@ -62,7 +62,8 @@ TEST(Parameters, OnlyTheSelectionBiasIsABuffer) {
 TEST(Parameters, OfQueriesWithoutALatentProjectTheHiddenState) {
   const Model model = test_model("deepseek-v2-lite.json");
   const std::vector<Parameter> parameters = layer_parameters(model, 0, 0, 0);
-  EXPECT_EQ(parameters[1], (Parameter{.role = WeightRole::q_up, .layer = 0, .rows = 3072, .cols = 2048}));
+  EXPECT_EQ(parameters[1],
+            (Parameter{.role = WeightRole::q_up, .layer = 0, .rows = 3072, .cols = 2048, .split = Split::rows}));
 }
 
 TEST(StageParameters, StartWithTheEmbeddingAndEndWithTheHead) {
@@ -74,7 +75,7 @@ TEST(StageParameters, StartWithTheEmbeddingAndEndWithTheHead) {
   const std::vector<Parameter> last = stage_parameters(model, stages[1], 4, 0);
   EXPECT_EQ(name_of(last.front()), "layers.2.attn_norm");
   EXPECT_EQ(name_of(last[last.size() - 2]), "final_norm");
-  EXPECT_EQ(last.back(), (Parameter{.role = WeightRole::head, .rows = 256, .cols = 256}));
+  EXPECT_EQ(last.back(), (Parameter{.role = WeightRole::head, .rows = 256, .cols = 256, .split = Split::rows}));
 }
 
 TEST(StageParameters, HoldATiedMatrixOncePerStage) {
