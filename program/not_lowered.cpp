@@ -49,11 +49,26 @@ void check_zero(Collector& out, const char* key, int stage) {
   if (stage > 1) out.add(key, "0 or 1", fmt::format("{}", stage), "sharded gradients and weights are");
 }
 
+// What the lowered ops would get wrong. Biases, sinks, LayerNorm and learned positions change no product, and their
+// weights are counted; so they are lowered as part of the ops that they belong to.
+void check_model(Collector& out, const Model& model) {
+  for (std::int64_t layer = 0; layer < model.num_layers(); ++layer) {
+    const AttentionSpan span = model.span(layer);
+    if (span.is_full()) continue;
+    out.add("model", "attention over the whole sequence",
+            fmt::format("a {} of {} tokens in layer {}", span.chunked ? "chunk" : "window", span.window, layer),
+            "shorter spans are");
+    break;
+  }
+  if (!model.gated) out.add("model", "a gated feed-forward", "one without a gate", "the other is");
+}
+
 }  // namespace
 
 std::vector<Violation> not_lowered(const Model& model, const Strategy& s) {
   constexpr std::int64_t kOne = 1;
   Collector out;
+  check_model(out, model);
   out.expect("tp", kOne, s.tp, "tensor parallelism is");
   out.expect("cp", kOne, s.cp, "context parallelism is");
   out.expect("etp", kOne, s.etp, "tensor parallelism of experts is");
