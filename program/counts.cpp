@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/counts.h"
 
+#include "base/check.h"
 #include "program/parameters.h"
-
-#include <algorithm>
 
 namespace orrery {
 namespace {
@@ -50,46 +49,66 @@ double core_width(const MultiHeadLatentAttention& a) {
   return static_cast<double>(a.num_heads * (a.qk_nope_dim + a.qk_rope_dim + a.v_head_dim));
 }
 
+// Keys per token and head, averaged over a sequence and with the diagonal counted half: seq / 2 for a full span.
+double masked_keys(const AttentionSpan& span, std::int64_t seq) {
+  return static_cast<double>(visible_pairs(span, seq)) / static_cast<double>(seq) - 0.5;
+}
+
+// Width of the feed-forward that works on a token.
+std::int64_t ffn_width(const Model& model, std::int64_t layer) {
+  if (model.kind(layer) == LayerKind::dense) return model.dense_width;
+  return model.moe->top_k * model.moe->expert_width + model.moe->shared_width;
+}
+
 }  // namespace
 
 ParameterCounts parameter_counts(const Model& model) {
   const std::int64_t matrix = model.vocab * model.hidden;
   const std::int64_t num_matrices = model.tied_embeddings ? 1 : 2;
-  ParameterCounts counts{.total = num_matrices * matrix + model.hidden};
+  const std::int64_t positions = model.learned_positions ? model.max_positions * model.hidden : 0;
+  const std::int64_t final_norm = (model.norm_bias ? 2 : 1) * model.hidden;
+  ParameterCounts counts{.total = num_matrices * matrix + positions + final_norm};
   counts.active = counts.total;
-  LayerCounts layer;
   for (std::int64_t i = 0; i < model.num_layers(); ++i) {
-    layer = count_layer(model, i);
+    const LayerCounts layer = count_layer(model, i);
     counts.total += layer.total;
     counts.active += layer.active;
     counts.buffers += layer.buffers;
   }
-  // A tied matrix counts as the head.
-  counts.active_no_input_embedding = counts.active - (num_matrices - 1) * matrix;
-  counts.active_no_embedding_no_head = counts.active - num_matrices * matrix;
-  // A module is one more layer like the last, a projection 2h -> h and three norms; it shares embedding and head.
-  // Source: README_WEIGHTS of DeepSeek-V3.
-  const std::int64_t h = model.hidden;
-  counts.mtp = model.num_mtp_modules * (layer.total - layer.buffers + 2 * h * h + 3 * h);
+  for (std::int64_t i = 0; i < model.num_mtp_modules; ++i) {
+    const LayerCounts module = count_layer(model, model.num_layers() + i);
+    counts.mtp += module.total - module.buffers;
+    counts.mtp_active += module.active;
+  }
+  counts.active_no_input_embedding = counts.active - (num_matrices - 1) * matrix - positions;
+  counts.active_no_embedding_no_head = counts.active - num_matrices * matrix - positions;
   return counts;
 }
 
-FlopsPerToken training_flops_per_token(const Model& model, std::int64_t seq) {
+FlopsPerToken training_flops_per_token(const Model& model, std::int64_t seq, Mtp mtp) {
+  CHECK(seq >= 1, seq);
   const auto h = static_cast<double>(model.hidden), s = static_cast<double>(seq);
-  const auto num_layers = static_cast<double>(model.num_layers());
-  const auto num_moe = static_cast<double>(std::count(model.layers.begin(), model.layers.end(), LayerKind::moe));
+  const std::int64_t num_mtp = mtp == Mtp::on ? model.num_mtp_modules : 0;
+  const auto num_logits = static_cast<double>(1 + num_mtp);  // each module predicts with the same head
   const double core = std::visit([](const auto& a) { return core_width(a); }, model.attention);
   const double projections = std::visit([h](const auto& a) { return projection_weights(a, h); }, model.attention);
 
-  double ffn_width = static_cast<double>(model.dense_width) * (num_layers - num_moe);
-  if (model.moe) {
-    ffn_width += static_cast<double>(model.moe->top_k * model.moe->expert_width + model.moe->shared_width) * num_moe;
+  double width = 0.0, keys = 0.0, causal_keys = 0.0;
+  for (std::int64_t layer = 0; layer < model.num_layers() + num_mtp; ++layer) {
+    width += static_cast<double>(ffn_width(model, layer));
+    keys += s;
+    causal_keys += masked_keys(model.span(layer), seq);
   }
-  const double linear = 6.0 * (3.0 * h * ffn_width + projections * num_layers + h * static_cast<double>(model.vocab));
-  // Two products of which a causal mask needs half: the factor 2 of a multiply-add and the half cancel.
-  const double causal_core = 3.0 * core * num_layers * s;
-  const auto active = static_cast<double>(parameter_counts(model).active_no_input_embedding);
-  return {.causal = linear + causal_core, .noncausal = 6.0 * active + 2.0 * causal_core};
+  const auto num_layers = static_cast<double>(model.num_layers() + num_mtp);
+  const double logits = h * static_cast<double>(model.vocab) * num_logits;
+  const double mtp_entry = static_cast<double>(num_mtp) * (2.0 * h * h + 3.0 * h);
+  const double linear = 6.0 * ((model.gated ? 3.0 : 2.0) * h * width + projections * num_layers + logits + mtp_entry);
+
+  // torchtitan leaves the embeddings out only where they are no matrix of the head.
+  const ParameterCounts counts = parameter_counts(model);
+  auto weights = static_cast<double>(model.tied_embeddings ? counts.active : counts.active_no_input_embedding);
+  if (num_mtp > 0) weights += static_cast<double>(counts.mtp_active + num_mtp * model.vocab * model.hidden);
+  return {.causal = linear + 6.0 * core * causal_keys, .noncausal = 6.0 * weights + 6.0 * core * keys};
 }
 
 }  // namespace orrery

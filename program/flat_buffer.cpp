@@ -14,12 +14,10 @@ FlatBuffer flat_buffer(const Model& model, const std::vector<StageLayout>& stage
                        const Mesh& mesh, FlatBufferKind kind) {
   FlatBuffer buffer;
   buffer.ranks = mesh.size(kind == FlatBufferKind::dense ? Group::dp_shard : Group::edp_shard);
-  for (const StageLayout& stage : stages) {
-    for (const Parameter& parameter : stage_parameters(model, stage, strategy.ep, 0)) {
-      const bool is_expert = kind == FlatBufferKind::expert;
-      if (parameter.buffer || parameter.is_expert() != is_expert) continue;
-      buffer.elements += elements_on_rank(parameter, model, strategy.tp, strategy.etp);
-    }
+  for (const Parameter& parameter : rank_parameters(model, stages, strategy.ep, 0)) {
+    const bool is_expert = kind == FlatBufferKind::expert;
+    if (parameter.buffer || parameter.is_expert() != is_expert) continue;
+    buffer.elements += elements_on_rank(parameter, model, strategy.tp, strategy.etp);
   }
   buffer.padded = (buffer.elements + buffer.ranks - 1) / buffer.ranks * buffer.ranks;
   return buffer;

@@ -2,6 +2,7 @@
 #include "program/legality.h"
 
 #include "base/check.h"
+#include "program/dimension_rules.h"
 #include "program/not_lowered.h"
 #include "program/schedule.h"
 
@@ -41,12 +42,17 @@ class Checker {
   std::vector<Violation> run() {
     if (!degrees_are_positive()) return std::move(out_);
     const bool attention_fits = product_divides({{{"tp", s_.tp}, {"cp", s_.cp}, {"pp", s_.pp}}}, "tp * cp * pp");
-    product_divides({{{"etp", s_.etp}, {"ep", s_.ep}, {"pp", s_.pp}}}, "etp * ep * pp");
+    const bool experts_fit = product_divides({{{"etp", s_.etp}, {"ep", s_.ep}, {"pp", s_.pp}}}, "etp * ep * pp");
     experts();
     tensor_parallel();
     if (attention_fits && batch()) schedule();
     stages();
     for (std::size_t i = 0; i < s_.stages.size(); ++i) recompute(i);
+    if (attention_fits && experts_fit) {
+      for (Violation& violation : dimension_violations(model_, s_, batch_, num_devices_)) {
+        out_.push_back(std::move(violation));
+      }
+    }
     return std::move(out_);
   }
 
@@ -142,8 +148,9 @@ class Checker {
         add(at + "first_layer",
             fmt::format("expected {} (layers in order, each once), got {}", next, stage.first_layer));
       }
-      if (stage.num_layers < 1) {
-        add(at + "num_layers", fmt::format("expected at least 1 layer, got {}", stage.num_layers));
+      if (stage.num_layers < 1 && !stage.embedding && !stage.head && stage.num_mtp == 0) {
+        add(at + "num_layers",
+            fmt::format("expected at least 1 layer on a stage that has nothing else, got {}", stage.num_layers));
       }
       next = stage.first_layer + stage.num_layers;
       only(at + "embedding", stage.embedding, i == 0, "the first");

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "program/attention_span.h"
+
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -8,10 +11,17 @@
 #include <vector>
 
 // The architecture of a transformer as far as parameters, FLOPs, bytes and memory depend on it. A Model is what a
-// Hugging Face `config.json` says once its family's spelling is removed; it knows nothing of how it is split.
-// Symbols in brackets are those of docs/design/notation.md.
+// Hugging Face `config.json` says once its family's spelling is removed, or a `model/1` file; it knows nothing of how
+// it is split. Symbols in brackets are those of docs/design/notation.md.
 
 namespace orrery {
+
+/// What an RMSNorm on queries and keys covers, and whether it has a weight.
+enum class QkNorm : std::uint8_t {
+  per_head,    // over head_dim, one weight of that size for all heads (Qwen3)
+  whole,       // over the whole projection (OLMoE)
+  unweighted,  // over head_dim, no weight (Llama 4)
+};
 
 /// Grouped-query attention; multi-head attention is the case num_kv_heads == num_heads.
 struct GroupedQueryAttention {
@@ -19,7 +29,10 @@ struct GroupedQueryAttention {
   std::int64_t num_kv_heads = 0;  // [g]
   std::int64_t head_dim = 0;      // [dh]
   bool qkv_bias = false;
-  bool qk_norm = false;  // RMSNorm over head_dim on queries and keys
+  bool qk_norm = false;  // RMSNorm on queries and keys, of this kind:
+  QkNorm qk_norm_kind = QkNorm::per_head;
+  bool out_bias = false;  // of the output projection
+  bool sinks = false;     // a learned logit per head joins each softmax (GPT-OSS)
 };
 
 /// Multi-head latent attention (DeepSeek-V2, section 2.1): queries, keys and values pass through low-rank latents.
@@ -50,17 +63,14 @@ struct MoeBlock {
   std::int64_t top_k_groups = 1;  // ... and a token may use this many of them
   bool aux_free_bias = false;     // per-expert selection bias instead of an auxiliary loss
   double aux_loss_coefficient = 0.0;
-};
-
-/// What a query of a layer sees: all keys before it, or a window of them; `chunked`: the window does not slide, it is
-/// the block of the sequence in which the query lies (Llama 4).
-struct AttentionSpan {
-  std::int64_t window = 0;  // keys; 0: all
-  bool chunked = false;
-  auto operator<=>(const AttentionSpan&) const = default;
+  bool router_bias = false;  // a trained bias of the router, unlike aux_free_bias
+  bool expert_bias = false;  // biases of both products of the routed experts
+  bool scale_input = false;  // Llama 4: the score multiplies what enters an expert, not what leaves it
 };
 
 enum class LayerKind : std::uint8_t { dense, moe };
+enum class Activation : std::uint8_t { silu, gelu, squared_relu };
+enum class NormKind : std::uint8_t { rms, layer };
 
 struct Model {
   std::string name;              // of the file, without directory and extension
@@ -71,21 +81,35 @@ struct Model {
   Attention attention;
   std::optional<MoeBlock> moe;       // present iff a layer is LayerKind::moe
   std::vector<LayerKind> layers;     // one entry per layer, in order; its size is L
-  std::vector<AttentionSpan> spans;  // one entry per layer, or none: every layer sees everything
   std::int64_t num_mtp_modules = 0;  // multi-token-prediction modules behind the last layer
   bool tied_embeddings = false;      // the head reuses the embedding matrix
   double norm_eps = 1e-6;
   double rope_theta = 10000.0;
   std::int64_t max_positions = 0;
+  /// Feed-forward, dense and expert: gated multiplies an activated half of fc1 by the other half and has three
+  /// matrices (SwiGLU, GeGLU); otherwise fc1 has one half and there are two.
+  bool gated = true;
+  Activation activation = Activation::silu;
+  bool mlp_bias = false;  // biases of both products of the dense layers
+  NormKind norm = NormKind::rms;
+  bool norm_bias = false;              // each norm has a bias beside its weight
+  bool learned_positions = false;      // a weight (max_positions, hidden) is added to the embedding
+  std::vector<AttentionSpan> spans{};  // one entry per layer, or empty: every layer sees everything before it
 
   std::int64_t num_layers() const { return static_cast<std::int64_t>(layers.size()); }
-  LayerKind kind(std::int64_t layer) const { return layers.at(static_cast<std::size_t>(layer)); }
-  /// Behind the last layer come those of multi-token prediction, which are like it.
+  /// Prediction modules count on behind the last layer and are like it: module i is layer num_layers() + i.
+  bool is_mtp(std::int64_t layer) const { return layer >= num_layers(); }
+  LayerKind kind(std::int64_t layer) const { return is_mtp(layer) ? layers.back() : layers.at(index(layer)); }
   AttentionSpan span(std::int64_t layer) const {
     if (spans.empty()) return {};
-    return layer < num_layers() ? spans[static_cast<std::size_t>(layer)] : spans.back();
+    return is_mtp(layer) ? spans.back() : spans.at(index(layer));
   }
+  /// Outputs of the first product of a feed-forward of this width.
+  std::int64_t fc1_width(std::int64_t width) const { return (gated ? 2 : 1) * width; }
   bool is_mla() const { return std::holds_alternative<MultiHeadLatentAttention>(attention); }
+
+ private:
+  static std::size_t index(std::int64_t layer) { return static_cast<std::size_t>(layer); }
 };
 
 }  // namespace orrery

@@ -53,6 +53,11 @@ std::vector<StageLayout> even_stages(std::int64_t num_layers, std::int64_t num_s
   return stages;
 }
 
+std::vector<StageLayout> with_mtp(std::vector<StageLayout> stages, std::int64_t num_modules) {
+  for (StageLayout& stage : stages) stage.num_mtp = stage.head ? num_modules : 0;
+  return stages;
+}
+
 std::string_view name_of(Schedule schedule) { return name_of(kScheduleNames, schedule); }
 std::string_view name_of(RecomputeModule module) { return name_of(kRecomputeModuleNames, module); }
 

@@ -107,6 +107,9 @@ struct Strategy {
 std::vector<StageLayout> even_stages(std::int64_t num_layers, std::int64_t num_stages, bool fewer_first = false,
                                      bool fewer_last = false);
 
+/// The stages with the prediction modules of a model on the stage of the head, where they are by default.
+std::vector<StageLayout> with_mtp(std::vector<StageLayout> stages, std::int64_t num_modules);
+
 /// Type of weights, of the residual stream and of messages: fp8 is only that of operands.
 constexpr DType compute_dtype(const Strategy& s) { return s.precision == DType::fp8 ? DType::bf16 : s.precision; }
 

@@ -127,6 +127,10 @@ Strategy read_strategy(const JsonObject& in, const Model& model) {
   choice("grad_dtype", out.grad_dtype, kFloatNames);
   choice("grad_wire_dtype", out.grad_wire_dtype, kFloatNames);
   choice("mtp", out.mtp, kMtpNames);
+  const auto has_modules = [](const StageLayout& stage) { return stage.num_mtp > 0; };
+  if (out.mtp == Mtp::on && std::none_of(out.stages.begin(), out.stages.end(), has_modules)) {
+    out.stages = with_mtp(std::move(out.stages), model.num_mtp_modules);
+  }
   out.order = in.optional("order").string().value_or(out.order);
   if (const OptionalJsonValue islands = in.optional("islands"); islands.present()) {
     islands.value().problem("expected no islands: a strategy with parts of its own per node group is not lowered yet");

@@ -159,10 +159,23 @@ std::vector<std::string> cpu_unsupported(const StepProgram& program) {
   if (model.is_mla()) reasons.push_back("the CPU executor has no multi-head latent attention");
   if (const auto* gqa = std::get_if<GroupedQueryAttention>(&model.attention)) {
     if (gqa->qkv_bias) reasons.push_back("the CPU executor has no bias on queries, keys and values");
+    if (gqa->out_bias) reasons.push_back("the CPU executor has no bias on the output of attention");
+    if (gqa->sinks) reasons.push_back("the CPU executor has no attention sinks");
+    if (gqa->qk_norm && gqa->qk_norm_kind != QkNorm::per_head) {
+      reasons.push_back("the CPU executor normalises queries and keys by head, with a weight");
+    }
   }
+  if (!model.spans.empty()) reasons.push_back("the CPU executor has no attention within a window");
+  if (!model.gated || model.activation != Activation::silu) reasons.push_back("the CPU executor has SwiGLU only");
+  if (model.mlp_bias) reasons.push_back("the CPU executor has no biases in the feed-forward");
+  if (model.norm != NormKind::rms || model.norm_bias) reasons.push_back("the CPU executor has RMSNorm only");
+  if (model.learned_positions) reasons.push_back("the CPU executor has rotary positions only");
   if (model.moe) {
     if (model.moe->shared_expert_gate) reasons.push_back("the CPU executor has no gate on the shared expert");
     if (model.moe->num_groups > 1) reasons.push_back("the CPU executor has no group-limited routing");
+    if (model.moe->router_bias) reasons.push_back("the CPU executor has no trained bias in the router");
+    if (model.moe->expert_bias) reasons.push_back("the CPU executor has no biases in the experts");
+    if (model.moe->scale_input) reasons.push_back("the CPU executor scales what leaves an expert, not what enters it");
   }
   const DType precision = program.strategy.precision;
   if (precision != DType::f32 && precision != DType::bf16) {

@@ -75,9 +75,21 @@ bool is_norm(WeightRole role) {
     case WeightRole::kv_latent_norm:
     case WeightRole::mlp_norm:
     case WeightRole::moe_norm:
+    case WeightRole::mtp_embedding_norm:
+    case WeightRole::mtp_hidden_norm:
+    case WeightRole::mtp_final_norm:
     case WeightRole::final_norm:
       return true;
     case WeightRole::embedding:
+    case WeightRole::positions:
+    case WeightRole::mtp_projection:
+    case WeightRole::sinks:
+    case WeightRole::attn_out_bias:
+    case WeightRole::mlp_fc1_bias:
+    case WeightRole::mlp_fc2_bias:
+    case WeightRole::router_linear_bias:
+    case WeightRole::expert_fc1_bias:
+    case WeightRole::expert_fc2_bias:
     case WeightRole::qkv:
     case WeightRole::qkv_bias:
     case WeightRole::q_down:

@@ -9,7 +9,7 @@ BlockRules dense_ffn_rules(const RuleContext& c) {
   const TensorParallel tp(c);
   const Rows rows = c.token_rows(), local = c.local_rows();
   const DType t = c.dtype;
-  const std::int64_t h = c.model.hidden, f = c.model.dense_width / c.tp, f1 = c.fc1_width(f);
+  const std::int64_t h = c.model.hidden, f = c.model.dense_width / c.tp, f1 = c.model.fc1_width(f);
   const ColumnParallel fc1{.gather = OpCode::tp_mlp_in,
                            .gemm = OpCode::mlp_fc1,
                            .in = R::norm2,

@@ -204,8 +204,8 @@ class MoeRules {
   const Rows local_;
   const DType t_ = c_.dtype;
   const std::int64_t h_ = c_.model.hidden, experts_ = rows_.experts;
-  const std::int64_t fe_ = rows_.expert_width, f1_ = c_.fc1_width(fe_);
-  const std::int64_t shared_ = moe_.shared_width / c_.tp, shared_f1_ = c_.fc1_width(shared_);
+  const std::int64_t fe_ = rows_.expert_width, f1_ = c_.model.fc1_width(fe_);
+  const std::int64_t shared_ = moe_.shared_width / c_.tp, shared_f1_ = c_.model.fc1_width(shared_);
   const ColumnParallel shared_fc1_{.gather = OpCode::tp_shared_in,
                                    .gemm = OpCode::shared_fc1,
                                    .in = R::norm2,

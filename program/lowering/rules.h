@@ -37,6 +37,7 @@ struct OpRule {
   std::int16_t bucket = -1;  // of the key: slice or round, -1: the op is whole
   /// Of weight gradients: the input gradient behind which it can run, if it is not delayed.
   OpCode follows = OpCode::embed_lookup;
+  bool early = false;  // of weight gradients: it may be enqueued before that input gradient
 };
 
 /// Rules of one half of a layer (attention or FFN) or of one end of the model, in order of execution.
@@ -73,9 +74,6 @@ class RuleContext {
   bool sequence_parallel() const { return local_tokens != tokens; }
   Rows token_rows() const { return {Rows::Kind::fixed, tokens}; }
   Rows local_rows() const { return {Rows::Kind::fixed, local_tokens}; }
-
-  /// Outputs of the first matrix of an FFN of this width: gate and up projection in one, or up alone.
-  std::int64_t fc1_width(std::int64_t width) const { return 2 * width; }
 
   /// A tensor that a linear layer multiplies: with fp8, `width` elements and their scales.
   RoleUse create_operand(TensorRole role, Rows rows, std::int64_t width, int layer_offset = 0) const;

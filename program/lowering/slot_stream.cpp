@@ -20,16 +20,33 @@ bool has_op(const std::vector<OpRule>& rules, OpCode op) {
 }
 
 /// Each input gradient, and behind the last of its op the weight gradients that follow it. One that follows none comes
-/// last.
+/// last. Collectives of the TP group are enqueued as early as they can be, so that they run beside these products: the
+/// input that a weight gradient gathers again before the input gradient, the sum of an input gradient before the weight
+/// gradient (Megatron-LM, LinearWithGradAccumulationAndAsyncCommunication).
 void add_gradients(const BlockRules& block, const ClassBuilder::Position& at, Stream& out) {
-  for (std::size_t i = 0; i < block.igrad.size(); ++i) {
-    const OpRule& igrad = block.igrad[i];
-    out.push_back({&igrad, at});
-    const std::vector<OpRule> rest(block.igrad.begin() + static_cast<std::ptrdiff_t>(i) + 1, block.igrad.end());
-    if (has_op(rest, igrad.op)) continue;
+  const auto add_followers = [&](OpCode op, bool early) {
     for (const OpRule& wgrad : block.wgrad) {
-      if (wgrad.follows == igrad.op) out.push_back({&wgrad, at});
+      if (wgrad.follows == op && wgrad.early == early) out.push_back({&wgrad, at});
     }
+  };
+  const auto end = block.igrad.end();
+  for (auto igrad = block.igrad.begin(); igrad != end; ++igrad) {
+    const OpCode op = igrad->op;
+    if (igrad->queue == Queue::tp || has_op({block.igrad.begin(), igrad}, op)) {
+      out.push_back({&*igrad, at});
+      continue;
+    }
+    add_followers(op, true);
+    out.push_back({&*igrad, at});
+    // Slices of one product alternate with the sums of theirs.
+    auto last =
+        std::find_if(std::make_reverse_iterator(end), std::make_reverse_iterator(igrad), [op](const OpRule& rule) {
+          return rule.op == op;
+        }).base();
+    while (last != end && last->queue == Queue::tp) ++last;
+    for (++igrad; igrad != last; ++igrad) out.push_back({&*igrad, at});
+    --igrad;
+    add_followers(op, false);
   }
   for (const OpRule& wgrad : block.wgrad) {
     if (!has_op(block.igrad, wgrad.follows)) out.push_back({&wgrad, at});

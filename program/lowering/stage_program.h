@@ -8,7 +8,6 @@
 #include "program/mesh.h"
 #include "program/schedule.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -24,7 +23,7 @@ class ModelRules {
   /// Behind the last layer come those of multi-token prediction, which are like it.
   const BlockRules& attention(std::int64_t layer) const { return attention_.at(model_.span(layer)); }
   const BlockRules& ffn(std::int64_t layer) const { return kind(layer) == LayerKind::moe ? moe_ffn_ : dense_ffn_; }
-  LayerKind kind(std::int64_t layer) const { return model_.kind(std::min(layer, model_.num_layers() - 1)); }
+  LayerKind kind(std::int64_t layer) const { return model_.kind(layer); }
   const BlockRules& embedding() const { return embedding_; }
   /// `adds`: to a gradient of the hidden states that another op has left.
   const BlockRules& head(bool adds) const { return adds ? adding_head_ : head_; }

@@ -79,6 +79,7 @@ void TensorParallel::weight_gradient(const ColumnParallel& layer, std::vector<Op
   if (c_.sequence_parallel()) {
     wgrad.push_back(gather(layer.gather, Pass::wgrad, read(layer.in), full_input(layer, c_.token_rows())));
     wgrad.back().follows = layer.gemm;
+    wgrad.back().early = true;
   }
   wgrad.push_back(product(layer, Pass::wgrad, c_.tokens, {input(layer), read(layer.d_out)}));
 }
