@@ -77,17 +77,18 @@ std::vector<std::uint32_t> SimulatedRanks::members(Group group, RankId rank) con
   std::vector<std::uint32_t> indices;
   if (folded_ && group == Group::world) {
     for (std::uint32_t i = 0; i < ranks_.size(); ++i) indices.push_back(i);
-  } else if (folded_) {
+  } else if (folded_ && !program_.mesh.spans_pipeline_ranks(group)) {
     indices.push_back(index_of(rank));  // the others of its class do the same at the same time
   } else {
     for (RankId member : program_.mesh.members(group, rank)) indices.push_back(index_of(member));
     std::sort(indices.begin(), indices.end());
+    indices.erase(std::unique(indices.begin(), indices.end()), indices.end());  // one for each class
   }
   return indices;
 }
 
 std::uint32_t SimulatedRanks::leader(Group group, RankId rank) const {
-  if (folded_) return group == Group::world ? 0 : index_of(rank);
+  if (folded_) return index_of(rank);
   return static_cast<std::uint32_t>(program_.mesh.group_index(group, rank));
 }
 
@@ -102,11 +103,12 @@ std::vector<std::vector<DeviceIndex>> SimulatedRanks::devices(Group group, RankI
   if (!folded_ || group == Group::world) return {devices_of_members(group, rank)};
   std::vector<std::vector<DeviceIndex>> lists;
   std::set<std::vector<std::int64_t>> layouts;
+  std::set<std::int64_t> groups;
   const ClassId program_class = program_.view(rank).program_class;
   for (std::int64_t r = 0; r < program_.mesh.world(); ++r) {
     if (program_.view(rank_id(r)).program_class != program_class) continue;
     const bool edge = group == Group::pp_next || group == Group::pp_prev;
-    if (!edge && program_.mesh.group_index(group, rank_id(r)) != r) continue;  // once for each group
+    if (!edge && !groups.insert(program_.mesh.group_index(group, rank_id(r))).second) continue;  // once for each group
     std::vector<DeviceIndex> members = devices_of_members(group, rank_id(r));
     if (layouts.insert(layout_of(cluster_, members)).second) lists.push_back(std::move(members));
   }

@@ -34,7 +34,7 @@ class SimulatedRanks {
   std::uint32_t index_of(RankId rank) const;
   /// Indices into ranks() of the members of a group, lowest first.
   std::vector<std::uint32_t> members(Group group, RankId rank) const;
-  /// The lowest of them.
+  /// The lowest of them. Requires: the group is within one pipeline rank.
   std::uint32_t leader(Group group, RankId rank) const;
   /// Devices of the members of the group of `rank`: one list, or when folded one for each way in which the groups of
   /// the class lie on the cluster (some within a node, some across two), since the slowest of them decides.

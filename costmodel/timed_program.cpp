@@ -59,6 +59,7 @@ class Resolver {
     rank.sent.resize(ops.size());
     timer_.enter(out_.ranks.size() - 1);
     std::array<std::size_t, kNumQueues> ordinal{};
+    num_issued_.fill(0);
     for (OpIndex i = 0; i < ops.size(); ++i) {
       const Op& op = ops[i];
       if (op.queue == Queue::compute) {
@@ -68,7 +69,7 @@ class Resolver {
       const std::size_t nth = ordinal[static_cast<std::size_t>(op.queue)]++;
       rank.sent[i] = timer_.sent(op);
       rank.meeting[i] = std::holds_alternative<PeerShape>(program_.shapes[op.shape]) ? message(rank, op, nth)
-                                                                                     : collective(rank, op, i, nth);
+                                                                                     : collective(rank, op, i);
     }
   }
 
@@ -89,18 +90,22 @@ class Resolver {
     return edge[nth];
   }
 
-  MeetingIndex collective(const TimedRank& rank, const Op& op, OpIndex i, std::size_t nth) {
+  MeetingIndex collective(const TimedRank& rank, const Op& op, OpIndex i) {
     const Group group = group_of(program_.shapes[op.shape]);
-    if (group == Group::world) {
-      // The one group that spans classes: its nth op is the same communication in all of them.
-      CHECK(nth <= world_.size(), to_string(op.key));
-      if (nth == world_.size()) world_.push_back(add_collective(op, group, rank));
-      return world_[nth];
-    }
+    if (program_.mesh.spans_pipeline_ranks(group)) return spanning(rank, op, group);
     // Members are of one class and issue the same op; the lowest of them came first.
     const std::uint32_t leader = simulated_.leader(group, rank.view.rank);
     if (&out_.ranks[leader] != &rank) return out_.ranks[leader].meeting[i];
     return add_collective(op, group, rank);
+  }
+
+  /// A collective of ranks of several classes: the nth of its group is the same communication in all of them.
+  MeetingIndex spanning(const TimedRank& rank, const Op& op, Group group) {
+    std::vector<MeetingIndex>& meetings = spanning_[{group, program_.mesh.group_index(group, rank.view.rank)}];
+    const std::size_t nth = num_issued_[static_cast<std::size_t>(group)]++;
+    CHECK(nth <= meetings.size(), to_string(op.key));
+    if (nth == meetings.size()) meetings.push_back(add_collective(op, group, rank));
+    return meetings[nth];
   }
 
   MeetingIndex add_collective(const Op& op, Group group, const TimedRank& rank) {
@@ -125,7 +130,8 @@ class Resolver {
   OpTimer timer_;
   TimedProgram out_;
   std::vector<std::vector<MeetingIndex>> messages_;  // by sender and direction
-  std::vector<MeetingIndex> world_;
+  std::map<std::pair<Group, std::int64_t>, std::vector<MeetingIndex>> spanning_;
+  std::array<std::size_t, kNumGroups> num_issued_{};  // by the rank at hand, of each kind of group
   /// Participants of each group, as a range of TimedProgram::participants.
   std::map<std::pair<Group, std::int64_t>, std::pair<std::uint32_t, std::uint32_t>> groups_;
 };

@@ -139,6 +139,33 @@ std::vector<RankId> Mesh::members(Group group, RankId rank) const {
   return members;
 }
 
+bool Mesh::spans_pipeline_ranks(Group group) const {
+  switch (group) {
+    case Group::self:
+    case Group::tp:
+    case Group::cp:
+    case Group::ep:
+    case Group::etp:
+    case Group::stage:
+      return false;
+    case Group::dp:
+    case Group::edp:
+      return bidirectional_;
+    case Group::dp_shard:
+    case Group::edp_shard:
+      return bidirectional_ && instances_ % 2 == 1;  // an even number cuts between the two pipeline ranks
+    case Group::dp_replica:
+    case Group::edp_replica:
+      return bidirectional_ && instances_ > 1;
+    case Group::embedding:
+    case Group::world:
+    case Group::pp_next:
+    case Group::pp_prev:
+      return pp_ > 1;
+  }
+  return false;
+}
+
 std::int64_t Mesh::group_index(Group group, RankId rank) const {
   // The first member names a group: two groups of one kind never share a rank.
   if (const auto part = sharded(group)) {

@@ -43,6 +43,8 @@ class Mesh {
   /// two pipeline ranks hold the same stages (DualPipe), dp and edp span both.
   /// For pp_next / pp_prev: the one peer (around the ring: rank p-1's next is rank 0).
   std::vector<RankId> members(Group group, RankId rank) const;
+  /// Whether such a group has members on several pipeline ranks, so that their programs differ.
+  bool spans_pipeline_ranks(Group group) const;
   /// Which of the groups of that kind `rank` belongs to: equal exactly for ranks that share a group.
   std::int64_t group_index(Group group, RankId rank) const;
   /// Position of `rank` among members(group, rank).

@@ -46,6 +46,12 @@ constexpr bool is_send(Queue queue) {
          queue == Queue::pp_send_next_grad;
 }
 
+/// Whether the other end of a pipeline queue is the next rank, not the previous one.
+constexpr bool to_next_rank(Queue queue) {
+  return queue == Queue::pp_send_next || queue == Queue::pp_recv_next || queue == Queue::pp_recv_next_act ||
+         queue == Queue::pp_send_next_grad;
+}
+
 /// The sets of ranks that communicate; as slots, never rank numbers. Members follow from the mesh (program/mesh.h).
 /// `dp_shard` and `dp_replica` split `dp` for hybrid sharding: states are sharded within the first and repeated over
 /// the second; likewise for experts. `embedding`: the first and the last pipeline rank, which share a matrix.
@@ -67,6 +73,7 @@ enum class Group : std::uint8_t {
   pp_next,
   pp_prev
 };
+inline constexpr int kNumGroups = static_cast<int>(Group::pp_prev) + 1;
 
 /// Number of rows of a tensor or matrix.
 /// `fixed`: count. `routed`: count (token, choice) pairs leave this rank for the experts of its EP group.

@@ -26,21 +26,58 @@ OpTimes times_of(const StepProgram& program, const Cluster& cluster, OverlapRule
 
 double in_us(Seconds time) { return time.in(unit::microsecond); }
 
+/// Compares makespan and idle times with the golden ones.
+void expect_golden_times(const testing::GoldenPipeline& pipeline, const StepProgram& program, const CostModel& model) {
+  const Cluster cluster = cluster_without_latency(pipeline.num_ranks);
+  const TimedProgram timed = time_program(program, model, cluster, {}, {});
+  const OpTimes times = run_events(timed, true);
+  EXPECT_NEAR(in_us(times.makespan), pipeline.makespan, 1e-9);
+  for (std::size_t r = 0; r < pipeline.idle.size(); ++r) {
+    Seconds busy;
+    for (Seconds op : timed.ranks[r].compute_time) busy += op;
+    EXPECT_NEAR(in_us(times.makespan - busy), pipeline.idle[r], 1e-9);
+  }
+}
+
 TEST(AnalyticConformance, ReproducesGoldenMakespansAndIdleTimes) {
   const std::vector<testing::GoldenPipeline> pipelines = testing::golden_pipelines();
-  ASSERT_GE(pipelines.size(), 10);
+  ASSERT_EQ(pipelines.size(), 50);
   for (const testing::GoldenPipeline& pipeline : pipelines) {
     SCOPED_TRACE(pipeline.name);
-    const Cluster cluster = cluster_without_latency(pipeline.num_stages);
-    const TimedProgram timed = time_program(pipeline.program, NanosecondPerByte(cluster), cluster, {}, {});
-    const OpTimes times = run_events(timed, true);
-    EXPECT_NEAR(in_us(times.makespan), pipeline.makespan, 1e-9);
-    for (std::size_t r = 0; r < pipeline.idle.size(); ++r) {
-      Seconds busy;
-      for (Seconds op : timed.ranks[r].compute_time) busy += op;
-      EXPECT_NEAR(in_us(times.makespan - busy), pipeline.idle[r], 1e-9);
-    }
+    Cluster cluster = cluster_without_latency(pipeline.num_ranks);
+    cluster.groups.front().scale_up.latency = pipeline.times.message;
+    expect_golden_times(pipeline, pipeline.program(), NanosecondPerByte(cluster));
   }
+}
+
+TEST(AnalyticConformance, LoweredPipelinesHaveTheGoldenMakespansAndPeaks) {
+  int num_lowered = 0;
+  for (const testing::GoldenPipeline& pipeline : testing::golden_pipelines()) {
+    SCOPED_TRACE(pipeline.name);
+    const StepProgram program = pipeline.lowered();
+    for (std::size_t r = 0; r < pipeline.peak_live.size(); ++r) {
+      EXPECT_EQ(testing::most_in_flight(program.classes[r]), pipeline.peak_live[r]) << "rank " << r;
+    }
+    if (!pipeline.has_lowered_form()) continue;
+    ++num_lowered;
+    expect_golden_times(pipeline, program, testing::OneOpForASlot(pipeline.times));
+  }
+  EXPECT_EQ(num_lowered, 42);
+}
+
+TEST(AnalyticConformance, MirroredRanksOfDualPipeFoldToTheFullSimulation) {
+  const StepProgram program = testing::lowered_pipeline(Schedule::dualpipe, 4, 8, 1, 2);
+  const testing::OneOpForASlot model({.forward = microseconds(10),
+                                      .input_grad = microseconds(12),
+                                      .weight_grad = microseconds(8),
+                                      .message = microseconds(1)});
+  const Cluster cluster = cluster_without_latency(8);
+  const OpTimes folded = run_events(time_program(program, model, cluster, {}, {}), true);
+  const OpTimes full = run_events(time_program(program, model, cluster, {}, {.all_ranks = true}), true);
+  ASSERT_EQ(folded.ranks.size(), 4);
+  ASSERT_EQ(full.ranks.size(), 8);
+  EXPECT_EQ(folded.makespan, full.makespan);
+  EXPECT_EQ(folded.ranks[2].end, full.ranks[5].end);
 }
 
 // p = 4, period F + B + 2 C (p-1) / p: each message costs, since 1F1B keeps no slack.
@@ -50,8 +87,11 @@ TEST(AnalyticConformance, OneFOneBPaysForEveryMessage) {
   for (const auto& [p, m] : {std::pair<std::int64_t, std::int64_t>{4, 8}, {4, 32}, {8, 16}, {8, 64}}) {
     const Cluster cluster = cluster_without_latency(p);
     const auto makespan = [&](std::int64_t message_bytes) {
-      const StepProgram program = testing::pipeline_program(
-          Schedule::one_f_one_b, p, m, {microseconds(10), microseconds(10), microseconds(10), message_bytes});
+      const StepProgram program = testing::pipeline_program(Schedule::one_f_one_b, p, m,
+                                                            {.forward = microseconds(10),
+                                                             .input_grad = microseconds(10),
+                                                             .weight_grad = microseconds(10),
+                                                             .message_bytes = message_bytes});
       return in_us(times_of(program, cluster).makespan);
     };
     const double expected = 2.0 * static_cast<double>(p - 1) * (static_cast<double>(m / p) + 1.0) - 2.0;

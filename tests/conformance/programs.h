@@ -5,7 +5,6 @@
 
 #include "costmodel/cost_model.h"
 #include "program/cluster.h"
-#include "program/schedule.h"
 #include "program/step_program.h"
 
 #include <algorithm>
@@ -100,11 +99,11 @@ class ProgramBuilder {
  public:
   /// `pp` pipeline ranks of `ranks_per_stage` ranks each, which form EP groups of `ep` ranks over `num_experts`.
   explicit ProgramBuilder(std::int64_t pp = 1, std::int64_t ranks_per_stage = 1, std::int64_t ep = 1,
-                          std::int64_t num_experts = 8)
+                          std::int64_t num_experts = 8, Schedule schedule = Schedule::one_f_one_b)
       : program_{.model = {},
-                 .strategy = strategy_of(pp, ep),
+                 .strategy = strategy_of(pp, ep, schedule),
                  .batch = {.seq = 1, .global_batch = ranks_per_stage},
-                 .mesh = Mesh(strategy_of(pp, ep), pp * ranks_per_stage),
+                 .mesh = Mesh(strategy_of(pp, ep, schedule), pp * ranks_per_stage),
                  .num_micro_batches = 1,
                  .shapes = {},
                  .classes = {}} {
@@ -142,29 +141,36 @@ class ProgramBuilder {
                std::move(deps));
   }
   OpIndex send_next(std::int64_t stage, std::int64_t num_bytes, std::vector<OpIndex> deps = {}) {
-    return add(stage, OpCode::pp_send_act, Queue::pp_send_next,
-               PeerShape{.bytes = num_bytes, .peer = Group::pp_next, .send = true}, std::move(deps));
+    return message(stage, OpCode::pp_send_act, Queue::pp_send_next, num_bytes, std::move(deps));
   }
   OpIndex recv_prev(std::int64_t stage, std::int64_t num_bytes, std::vector<OpIndex> deps = {}) {
-    return add(stage, OpCode::pp_recv_act, Queue::pp_recv_prev,
-               PeerShape{.bytes = num_bytes, .peer = Group::pp_prev, .send = false}, std::move(deps));
+    return message(stage, OpCode::pp_recv_act, Queue::pp_recv_prev, num_bytes, std::move(deps));
   }
   OpIndex send_prev(std::int64_t stage, std::int64_t num_bytes, std::vector<OpIndex> deps = {}) {
-    return add(stage, OpCode::pp_send_grad, Queue::pp_send_prev,
-               PeerShape{.bytes = num_bytes, .peer = Group::pp_prev, .send = true}, std::move(deps));
+    return message(stage, OpCode::pp_send_grad, Queue::pp_send_prev, num_bytes, std::move(deps));
   }
   OpIndex recv_next(std::int64_t stage, std::int64_t num_bytes, std::vector<OpIndex> deps = {}) {
-    return add(stage, OpCode::pp_recv_grad, Queue::pp_recv_next,
-               PeerShape{.bytes = num_bytes, .peer = Group::pp_next, .send = false}, std::move(deps));
+    return message(stage, OpCode::pp_recv_grad, Queue::pp_recv_next, num_bytes, std::move(deps));
+  }
+
+  /// A message of any kind: `kind` names the op and `queue` the edge.
+  OpIndex message(std::int64_t stage, OpCode kind, Queue queue, std::int64_t num_bytes,
+                  std::vector<OpIndex> deps = {}) {
+    return add(
+        stage, kind, queue,
+        PeerShape{
+            .bytes = num_bytes, .peer = to_next_rank(queue) ? Group::pp_next : Group::pp_prev, .send = is_send(queue)},
+        std::move(deps));
   }
 
   const StepProgram& program() const { return program_; }
 
  private:
-  static Strategy strategy_of(std::int64_t pp, std::int64_t ep) {
+  static Strategy strategy_of(std::int64_t pp, std::int64_t ep, Schedule schedule) {
     Strategy strategy;
     strategy.pp = pp;
     strategy.ep = ep;
+    strategy.schedule = schedule;
     return strategy;
   }
 
@@ -189,37 +195,5 @@ class ProgramBuilder {
 
   StepProgram program_;
 };
-
-/// Times of one stage, and the bytes of its messages.
-struct StageTimes {
-  Seconds forward, input_grad, weight_grad;
-  std::int64_t message_bytes = 0;
-};
-
-/// A pipeline of equal stages, one rank each: a slot is one op, or input gradient then weight gradient, with a
-/// receive before it and a send after it. A gradient leaves when both are done. Ends with the last backward.
-inline StepProgram pipeline_program(Schedule schedule, std::int64_t num_stages, std::int64_t num_micro_batches,
-                                    const StageTimes& times) {
-  ProgramBuilder builder(num_stages);
-  for (std::int64_t stage = 0; stage < num_stages; ++stage) {
-    const bool first = stage == 0, last = stage == num_stages - 1;
-    const PipelineShape shape{.num_ranks = num_stages, .chunks_per_rank = 1, .num_micro_batches = num_micro_batches};
-    for (const Slot& slot : slots_of(schedule, shape, stage)) {
-      if (slot.kind == Slot::Kind::forward) {
-        std::vector<OpIndex> inputs;
-        if (!first) inputs.push_back(builder.recv_prev(stage, times.message_bytes));
-        const OpIndex forward = builder.compute(stage, times.forward, inputs);
-        if (!last) builder.send_next(stage, times.message_bytes, {forward});
-      } else {
-        std::vector<OpIndex> inputs;
-        if (!last) inputs.push_back(builder.recv_next(stage, times.message_bytes));
-        builder.compute(stage, times.input_grad, inputs);
-        const OpIndex weight_grad = builder.compute(stage, times.weight_grad);
-        if (!first) builder.send_prev(stage, times.message_bytes, {weight_grad});
-      }
-    }
-  }
-  return builder.program();
-}
 
 }  // namespace orrery::testing

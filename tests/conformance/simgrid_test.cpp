@@ -33,9 +33,7 @@ void expect_same(const std::vector<Seconds>& simulated, const std::vector<Second
 }
 
 /// Runs the program both ways at both fidelities; returns the analytic makespan.
-Seconds expect_agreement(const StepProgram& program, const Cluster& cluster, OverlapRule overlap = {},
-                         const RunInput& input = {}) {
-  const TimedProgram timed = time_program(program, NanosecondPerByte(cluster, overlap), cluster, {}, input);
+Seconds expect_agreement(const TimedProgram& timed, const Cluster& cluster) {
   const OpTimes analytic = run_events(timed, true);
   for (const Fidelity fidelity : {Fidelity::l0, Fidelity::l1}) {
     const OpTimes simulated = run_on_simgrid(timed, cluster, fidelity, true);
@@ -50,6 +48,11 @@ Seconds expect_agreement(const StepProgram& program, const Cluster& cluster, Ove
   return analytic.makespan;
 }
 
+Seconds expect_agreement(const StepProgram& program, const Cluster& cluster, OverlapRule overlap = {},
+                         const RunInput& input = {}) {
+  return expect_agreement(time_program(program, NanosecondPerByte(cluster, overlap), cluster, {}, input), cluster);
+}
+
 TEST(SimGridConformance, ComputeAlone) {
   ProgramBuilder builder;
   for (int i = 1; i <= 20; ++i) builder.compute(0, microseconds(i) / 7.0);
@@ -58,20 +61,34 @@ TEST(SimGridConformance, ComputeAlone) {
 
 TEST(SimGridConformance, ReproducesGoldenMakespans) {
   const std::vector<testing::GoldenPipeline> pipelines = testing::golden_pipelines();
-  ASSERT_GE(pipelines.size(), 10);
+  ASSERT_EQ(pipelines.size(), 50);
   for (const testing::GoldenPipeline& pipeline : pipelines) {
     SCOPED_TRACE(pipeline.name);
-    Cluster cluster = small_cluster(1, pipeline.num_stages);
-    cluster.groups.front().scale_up.latency = Seconds::zero();
-    EXPECT_NEAR(expect_agreement(pipeline.program, cluster).in(unit::microsecond), pipeline.makespan, 1e-9);
+    Cluster cluster = small_cluster(1, pipeline.num_ranks);
+    cluster.groups.front().scale_up.latency = pipeline.times.message;
+    EXPECT_NEAR(expect_agreement(pipeline.program(), cluster).in(unit::microsecond), pipeline.makespan, 1e-9);
+  }
+}
+
+TEST(SimGridConformance, LoweredPipelinesHaveTheGoldenMakespans) {
+  for (const testing::GoldenPipeline& pipeline : testing::golden_pipelines()) {
+    if (!pipeline.has_lowered_form()) continue;
+    SCOPED_TRACE(pipeline.name);
+    const Cluster cluster = small_cluster(1, pipeline.num_ranks);
+    const StepProgram program = pipeline.lowered();
+    const TimedProgram timed = time_program(program, testing::OneOpForASlot(pipeline.times), cluster, {}, {});
+    EXPECT_NEAR(expect_agreement(timed, cluster).in(unit::microsecond), pipeline.makespan, 1e-9);
   }
 }
 
 TEST(SimGridConformance, PipelineWithMessagesThatHideNothing) {
   for (const std::int64_t stages : {2, 4, 8}) {
     for (const Schedule schedule : {Schedule::gpipe, Schedule::one_f_one_b}) {
-      const StepProgram program = testing::pipeline_program(
-          schedule, stages, 16, {microseconds(10), microseconds(13), microseconds(7), 100000});
+      const StepProgram program = testing::pipeline_program(schedule, stages, 16,
+                                                            {.forward = microseconds(10),
+                                                             .input_grad = microseconds(13),
+                                                             .weight_grad = microseconds(7),
+                                                             .message_bytes = 100000});
       expect_agreement(program, small_cluster(stages, 1));
     }
   }

@@ -73,6 +73,32 @@ TEST(TimedProgram, LetsTheMembersOfAGroupMeet) {
   EXPECT_EQ(program.ranks[0].meeting[1], kNoMeeting);
 }
 
+// In DualPipe ranks 0, 1 and 6, 7 of four stages of two hold the same stages, as do 2 .. 5.
+TEST(TimedProgram, LetsMirroredPipelineRanksMeetAcrossClasses) {
+  ProgramBuilder builder(4, 2, 1, 8, Schedule::dualpipe);
+  for (const std::int64_t rank : {0, 1, 2, 3}) {
+    builder.all_reduce(rank, Queue::dp, Group::dp, 4000);
+    builder.all_reduce(rank, Queue::world, Group::world, 8);
+    builder.all_reduce(rank, Queue::dp, Group::dp, 8000);
+  }
+  const auto met_by = [](const TimedProgram& program, std::size_t rank, std::size_t op) {
+    const auto participants = program.participants_of(program.ranks[rank].meeting[op]);
+    return std::vector<std::uint32_t>(participants.begin(), participants.end());
+  };
+  const TimedProgram folded = timed(builder, small_cluster(1, 8));
+  EXPECT_THAT(met_by(folded, 0, 0), ElementsAre(0, 3));
+  EXPECT_THAT(met_by(folded, 2, 0), ElementsAre(1, 2));
+  EXPECT_EQ(folded.ranks[0].meeting[2], folded.ranks[3].meeting[2]);
+  EXPECT_NE(folded.ranks[0].meeting[0], folded.ranks[0].meeting[2]);
+  EXPECT_EQ(folded.meetings.size(), 2 * 2 + 1);
+  const TimedProgram full = timed(builder, small_cluster(1, 8), {.all_ranks = true});
+  EXPECT_THAT(met_by(full, 1, 0), ElementsAre(0, 1, 6, 7));
+  EXPECT_THAT(met_by(full, 4, 2), ElementsAre(2, 3, 4, 5));
+  // The group of the upper class is timed over the same four devices as that of the lower one.
+  EXPECT_EQ(folded.meetings[folded.ranks[3].meeting[2]].time.alone(),
+            full.meetings[full.ranks[7].meeting[2]].time.alone());
+}
+
 TEST(TimedProgram, PairsTheNthSendWithTheNthReceiveOfAnEdge) {
   ProgramBuilder builder(2, 1);
   builder.send_next(0, 100);

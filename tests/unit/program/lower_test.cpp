@@ -142,7 +142,8 @@ TEST(Lower, MessagesOfTheWayBackHaveTheirOwnQueues) {
   const BatchShape batch{.seq = 8, .global_batch = 8};
   const auto queues = [&](Schedule schedule, std::int64_t vpp, std::size_t rank) {
     std::set<Queue> out;
-    for (const Op& op : lower(model, staged_strategy(model, schedule, 4, vpp), batch, 4).classes[rank].ops) {
+    const StepProgram program = lower(model, staged_strategy(model, schedule, 4, vpp), batch, 4);
+    for (const Op& op : program.classes[rank].ops) {
       if (is_pipeline(op.queue)) out.insert(op.queue);
     }
     return out;
@@ -162,7 +163,8 @@ TEST(Lower, AWholeBackwardRunsTheWeightGradientBehindTheInputGradientOfAMatrix) 
     Strategy strategy = small_strategy(model);
     strategy.overlap.delayed_wgrad = delayed;
     std::string out;
-    for (const Op& op : lower(model, strategy, {.seq = 8, .global_batch = 1}, 1).classes[0].ops) {
+    const StepProgram program = lower(model, strategy, {.seq = 8, .global_batch = 1}, 1);
+    for (const Op& op : program.classes[0].ops) {
       const bool backward = op.key.pass == Pass::igrad || op.key.pass == Pass::wgrad;
       if (op.key.layer != 0 || !backward || op.key.micro_batch < 0) continue;
       out += std::string(op.key.pass == Pass::igrad ? "I:" : "W:") + std::string(name_of(op.key.op)) + ' ';

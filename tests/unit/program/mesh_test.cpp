@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/mesh.h"
 
+#include <set>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -49,6 +51,22 @@ TEST(Mesh, TensorParallelRanksAreClosestAndContextParallelRanksNext) {
   EXPECT_THAT(numbers(mesh.members(Group::cp, RankId(5))), ElementsAre(5, 7));
   EXPECT_THAT(numbers(mesh.members(Group::dp, RankId(5))), ElementsAre(1, 3, 5, 7, 9, 11, 13, 15));
   EXPECT_THAT(numbers(mesh.members(Group::ep, RankId(5))), ElementsAre(4, 5, 6, 7));
+}
+
+TEST(Mesh, KnowsWhichGroupsSpanPipelineRanks) {
+  Strategy strategy;
+  strategy.pp = 4;
+  for (const Schedule schedule : {Schedule::one_f_one_b, Schedule::dualpipe}) {
+    strategy.schedule = schedule;
+    const Mesh mesh(strategy, 16);
+    for (int index = 0; index < kNumGroups; ++index) {
+      const auto group = static_cast<Group>(index);
+      std::set<std::int64_t> pipeline_ranks = {mesh.coords(RankId(0)).pp};
+      for (const RankId member : mesh.members(group, RankId(0))) pipeline_ranks.insert(mesh.coords(member).pp);
+      EXPECT_EQ(mesh.spans_pipeline_ranks(group), pipeline_ranks.size() > 1) << name_of(schedule) << ' ' << index;
+    }
+  }
+  EXPECT_FALSE(Mesh(Strategy{}, 4).spans_pipeline_ranks(Group::world));
 }
 
 TEST(Mesh, EveryRankIsAtItsIndexAmongItsMembersAndSharesTheirGroupIndex) {
