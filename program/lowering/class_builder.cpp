@@ -57,7 +57,8 @@ OpIndex ClassBuilder::add(const OpRule& rule, const Position& at, Pass pass, con
                               .stage = static_cast<std::int16_t>(at.stage),
                               .layer = at.key_layer,
                               .pass = pass,
-                              .op = rule.op},
+                              .op = rule.op,
+                              .bucket = rule.bucket},
                       .queue = rule.queue,
                       .shape = rule.shape});
   out_.dep_begin.push_back(static_cast<std::uint32_t>(out_.deps.size()));
