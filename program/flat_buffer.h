@@ -7,6 +7,7 @@
 
 #include "program/mesh.h"
 #include "program/model.h"
+#include "program/parameters.h"
 #include "program/strategy.h"
 
 #include <cstdint>
@@ -21,8 +22,16 @@ struct FlatBuffer {
   std::int64_t padded = 0;    // with padding, a multiple of `ranks`
   std::int64_t ranks = 1;     // of the data-parallel group that shares it; with hybrid sharding, of one instance
 
+  std::int64_t muon = 0;      // of the elements, those in matrices that Muon orthogonalises; it keeps one moment of them
+
   std::int64_t shard() const { return padded / ranks; }
+  /// Of a shard, at most so many elements are in such matrices: whole matrices are dealt to the ranks.
+  std::int64_t muon_shard() const { return (muon + ranks - 1) / ranks; }
 };
+
+/// Whether the strategy's optimizer orthogonalises the momentum of this weight: matrices of layers, but not embedding,
+/// head and router. Source: Jordan et al., "Muon" (2024); Megatron-LM, emerging_optimizers.
+bool is_orthogonalised(const Parameter& parameter, const Strategy& strategy);
 
 /// The buffer of one rank of the pipeline rank that holds `stage`.
 FlatBuffer flat_buffer(const Model& model, const StageLayout& stage, const Strategy& strategy, const Mesh& mesh,

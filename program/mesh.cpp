@@ -2,11 +2,30 @@
 #include "program/mesh.h"
 
 #include "base/check.h"
+#include "program/schedule.h"
 
 #include <algorithm>
 #include <optional>
 
 namespace orrery {
+namespace {
+
+/// The pipeline rank that holds a second copy of the embedding, for prediction modules or a tied head; 0: none needs to,
+/// since the first rank holds that stage too.
+std::int64_t rank_of_copy(const Strategy& strategy) {
+  std::size_t stage = strategy.stages.size() - 1;
+  for (std::size_t s = 0; s < strategy.stages.size(); ++s) {
+    if (strategy.stages[s].num_mtp > 0) stage = s;
+  }
+  for (std::int64_t rank = 0; rank < strategy.pp; ++rank) {
+    for (const std::int64_t held : stages_of(strategy, rank)) {
+      if (static_cast<std::size_t>(held) == stage) return rank;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
 
 Mesh::Mesh(const Strategy& strategy, std::int64_t world)
     : world_(world),
@@ -18,7 +37,8 @@ Mesh::Mesh(const Strategy& strategy, std::int64_t world)
       dp_(world / (strategy.tp * strategy.cp * strategy.pp)),
       edp_(world / (strategy.etp * strategy.ep * strategy.pp)),
       instances_(strategy.num_optimizer_instances),
-      bidirectional_(strategy.schedule == Schedule::dualpipe) {
+      bidirectional_(strategy.schedule == Schedule::dualpipe),
+      copy_rank_(strategy.stages.empty() ? 0 : rank_of_copy(strategy)) {
   CHECK(tp_ * cp_ * dp_ * pp_ == world, world, tp_, cp_, pp_);
   CHECK(etp_ * ep_ * edp_ * pp_ == world, world, etp_, ep_, pp_);
   CHECK(instances_ >= 1 && (!bidirectional_ || pp_ % 2 == 0), instances_, pp_);
@@ -81,7 +101,7 @@ Mesh::Members Mesh::members_of(Group group, RankId rank) const {
     case Group::edp:
       return {.first = lower_first + at.etp + at.ep * etp_, .stride = etp_ * ep_, .half_size = edp_, .mirror = mirror};
     case Group::embedding:
-      return {.first = r % stage_size, .stride = (pp_ - 1) * stage_size, .half_size = pp_ > 1 ? 2 : 1};
+      return {.first = r % stage_size, .stride = copy_rank_ * stage_size, .half_size = copy_rank_ > 0 ? 2 : 1};
     case Group::stage:
       return {.first = stage_first, .half_size = stage_size};
     case Group::world:

@@ -40,7 +40,8 @@ class Mesh {
   /// Number of ranks in `group`; 2 for pipeline edges, 1 for self.
   std::int64_t size(Group group) const;
   /// Members of the group of that kind in which `rank` is, in group order. For dense gradients `dp` includes cp. Where
-  /// two pipeline ranks hold the same stages (DualPipe), dp and edp span both.
+  /// two pipeline ranks hold the same stages (DualPipe), dp and edp span both. `embedding` is the first pipeline rank
+  /// and the one that holds a copy, if there is one.
   /// For pp_next / pp_prev: the one peer (around the ring: rank p-1's next is rank 0).
   std::vector<RankId> members(Group group, RankId rank) const;
   /// Whether such a group has members on several pipeline ranks, so that their programs differ.
@@ -58,6 +59,7 @@ class Mesh {
   std::int64_t world_, tp_, cp_, pp_, etp_, ep_, dp_, edp_;
   std::int64_t instances_;  // that shard optimizer states, of hybrid sharding
   bool bidirectional_;      // DualPipe: pipeline ranks r and p - 1 - r hold the same stages
+  std::int64_t copy_rank_;  // pipeline rank that holds the embedding a second time, 0: none
 };
 
 }  // namespace orrery

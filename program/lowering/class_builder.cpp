@@ -20,7 +20,8 @@ ClassBuilder::ClassBuilder(RankClass& out, const std::vector<std::int64_t>& laye
 TensorIndex& ClassBuilder::bound(TensorRole role, std::int64_t layer, std::int64_t micro_batch) {
   const std::int64_t row = row_of_layer_.at(static_cast<std::size_t>(layer));
   CHECK(row >= 0, layer, name_of(role));
-  const std::int64_t index = (micro_batch * rows_per_micro_batch_ + row) * kNumTensorRoles;
+  // Tensors of the step's end are no micro-batch's, and none of a micro-batch has their roles.
+  const std::int64_t index = (std::max<std::int64_t>(micro_batch, 0) * rows_per_micro_batch_ + row) * kNumTensorRoles;
   return bound_[static_cast<std::size_t>(index + static_cast<std::int64_t>(role))];
 }
 

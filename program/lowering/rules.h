@@ -38,6 +38,7 @@ struct OpRule {
   /// Of weight gradients: the input gradient behind which it can run, if it is not delayed.
   OpCode follows = OpCode::embed_lookup;
   bool early = false;  // of weight gradients: it may be enqueued before that input gradient
+  bool eager = false;  // of communication: it waits for its data alone, and not for arithmetic enqueued before it
 };
 
 /// Rules of one half of a layer (attention or FFN) or of one end of the model, in order of execution.

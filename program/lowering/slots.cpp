@@ -61,11 +61,11 @@ class SlotEmitter {
     return emit(*stream.receive, micro_batch, after);
   }
 
-  /// An exchange waits for all arithmetic that the host has enqueued before it, needed or not: a collective library
+  /// Communication waits for all arithmetic that the host has enqueued before it, needed or not: a collective library
   /// waits for the stream that calls it, and the weight gradient of the matrix before it is on that stream.
   void add(const StreamItem& item, std::int64_t micro_batch, std::vector<OpIndex> after = {}) {
     const bool computes = item.rule->queue == Queue::compute;
-    if (!computes && last_compute_) after.push_back(*last_compute_);
+    if (!computes && !item.rule->eager && last_compute_) after.push_back(*last_compute_);
     const OpIndex op = emit(item, micro_batch, after);
     if (computes) last_compute_ = op;
   }

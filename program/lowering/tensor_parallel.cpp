@@ -6,8 +6,10 @@
 namespace orrery::lowering {
 namespace {
 
+/// Slices follow each other inside one kernel: a later one does not wait for the stream.
 OpRule in_slice(OpRule rule, std::int64_t slice, std::int64_t num_slices) {
   if (num_slices > 1) rule.bucket = static_cast<std::int16_t>(slice);
+  rule.eager = slice > 0;
   return rule;
 }
 

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program/lowering/parameter_units.h"
+
+#include "program/lowering/stream_runs.h"
+#include "program/parameters.h"
+
+namespace orrery::lowering {
+
+UnitElements unit_elements(const Model& model, const Strategy& s, std::int16_t key_layer) {
+  UnitElements out;
+  const std::int64_t vocabulary = model.vocab / s.tp * model.hidden;
+  if (key_layer == OpKey::kEmbed) {
+    out.dense = vocabulary + (model.learned_positions ? model.max_positions * model.hidden : 0);
+  } else if (key_layer == OpKey::kHead) {
+    out.dense = vocabulary + model.hidden * (model.norm_bias ? 2 : 1);
+  } else {
+    const std::int64_t num_local = model.moe ? model.moe->num_experts / s.ep : 0;
+    for (const Parameter& p : layer_parameters(model, key_layer, 0, num_local)) {
+      if (!p.buffer) (p.is_expert() ? out.expert : out.dense) += elements_on_rank(p, model, s.tp, s.etp);
+    }
+  }
+  return out;
+}
+
+/// One of the two kinds of parameters.
+struct ParameterUnits::Buffer {
+  int zero = 0;
+  std::int64_t UnitElements::* elements = &UnitElements::dense;
+  Queue queue = Queue::dp;
+  Group shard = Group::dp_shard, replica = Group::dp_replica;
+  OpCode gather = OpCode::dp_param_ag, scatter = OpCode::dp_grad_rs, over_replicas = OpCode::dp_replica_ar;
+  TensorRole weights = TensorRole::layer_weights, gradients = TensorRole::grad_bucket;
+};
+
+void ParameterUnits::apply(Slot::Kind kind, Stream& stream) {
+  const Strategy& s = c_.strategy;
+  const Buffer dense{.zero = s.zero_dense};
+  const Buffer expert{.zero = s.zero_expert,
+                      .elements = &UnitElements::expert,
+                      .queue = Queue::edp,
+                      .shard = Group::edp_shard,
+                      .replica = Group::edp_replica,
+                      .gather = OpCode::edp_param_ag,
+                      .scatter = OpCode::edp_grad_rs,
+                      .over_replicas = OpCode::edp_replica_ar,
+                      .weights = TensorRole::expert_layer_weights,
+                      .gradients = TensorRole::expert_grad_bucket};
+  for (const Buffer& buffer : {dense, expert}) {
+    if (buffer.zero < 2 || mesh_.size(buffer.shard) == 1) continue;
+    if (buffer.zero == 3 && kind != Slot::Kind::weight_grad) {
+      gather_weights(buffer, kind == Slot::Kind::forward ? Pass::fwd : Pass::igrad, stream);
+    }
+    if (kind == Slot::Kind::backward || kind == Slot::Kind::weight_grad) reduce_gradients(buffer, stream);
+  }
+}
+
+const OpRule* ParameterUnits::keep(OpRule rule) { return &rules_.emplace_back(std::move(rule)); }
+
+OpRule ParameterUnits::exchange(OpCode op, Pass pass, Queue queue, Group group, CollectiveKind kind, std::int64_t bytes,
+                                const std::vector<RoleUse>& uses) const {
+  return c_.with_shape(op, pass, queue, CollectiveShape{.kind = kind, .group = group, .bytes = bytes}, uses);
+}
+
+void ParameterUnits::gather_weights(const Buffer& buffer, Pass pass, Stream& stream) {
+  struct Gathered {
+    Run run;
+    StreamItem item;
+  };
+  std::vector<Gathered> units;
+  for (const Run& run : runs_of(stream, c_.model.num_layers())) {
+    const std::int16_t unit = run.is_mtp_head ? OpKey::kHead : run.at.key_layer;
+    const std::int64_t elements = unit_elements(c_.model, c_.strategy, unit).*buffer.elements;
+    if (elements == 0) continue;
+    OpRule rule = exchange(buffer.gather, pass, buffer.queue, buffer.shard, CollectiveKind::all_gather,
+                           elements * size_of(c_.dtype),
+                           {create(buffer.weights, {Rows::Kind::fixed, elements}, 1, c_.dtype)});
+    if (run.is_mtp_head) rule.bucket = 1;
+    units.push_back({run, {keep(rule), run.at}});
+  }
+  Stream out;
+  std::size_t next = 0;
+  const auto gather_next = [&] {
+    if (next < units.size()) out.push_back(units[next++].item);
+  };
+  gather_next();
+  std::size_t unit = 0;
+  for (std::size_t i = 0; i < stream.size(); ++i) {
+    if (unit < units.size() && i == units[unit].run.end) ++unit;
+    if (unit < units.size() && i == units[unit].run.begin) gather_next();
+    out.push_back(stream[i]);
+    const bool inside = unit < units.size() && i >= units[unit].run.begin;
+    if (!inside || (i != units[unit].run.begin && i + 1 != units[unit].run.end)) continue;
+    // The first op of the unit waits for the weights, the last one releases them.
+    OpRule with_weights = *stream[i].rule;
+    with_weights.uses.insert(with_weights.uses.begin(), read(buffer.weights));
+    out.back().rule = keep(std::move(with_weights));
+  }
+  stream = std::move(out);
+}
+
+void ParameterUnits::reduce_gradients(const Buffer& buffer, Stream& stream) {
+  const std::int64_t ranks = mesh_.size(buffer.shard);
+  Stream out;
+  for (const Run& run : runs_of(stream, c_.model.num_layers())) {
+    const std::int16_t unit = run.is_mtp_head ? OpKey::kHead : run.at.key_layer;
+    const std::int64_t elements = unit_elements(c_.model, c_.strategy, unit).*buffer.elements;
+    bool has_bucket = false;
+    for (std::size_t i = run.begin; i < run.end; ++i) {
+      out.push_back(stream[i]);
+      if (stream[i].rule->pass != Pass::wgrad || has_bucket || elements == 0) continue;
+      has_bucket = true;
+      OpRule first = *stream[i].rule;
+      first.uses.push_back(create(buffer.gradients, {Rows::Kind::fixed, elements}, 1, c_.strategy.grad_wire_dtype));
+      out.back().rule = keep(std::move(first));
+    }
+    if (!has_bucket) continue;
+    const std::int64_t bytes = elements * size_of(c_.strategy.grad_wire_dtype);
+    OpRule reduce = exchange(buffer.scatter, Pass::sync, buffer.queue, buffer.shard, CollectiveKind::reduce_scatter,
+                             bytes, {read(buffer.gradients)});
+    if (run.is_mtp_head) reduce.bucket = 1;
+    out.push_back({keep(reduce), run.at});
+    if (c_.strategy.num_optimizer_instances == 1) continue;
+    OpRule over = exchange(buffer.over_replicas, Pass::sync, buffer.queue, buffer.replica, CollectiveKind::all_reduce,
+                           (bytes + ranks - 1) / ranks, {});
+    over.bucket = reduce.bucket;
+    out.push_back({keep(over), run.at});
+  }
+  stream = std::move(out);
+}
+
+}  // namespace orrery::lowering
