@@ -177,6 +177,13 @@ std::vector<std::string> cpu_unsupported(const StepProgram& program) {
     if (model.moe->expert_bias) reasons.push_back("the CPU executor has no biases in the experts");
     if (model.moe->scale_input) reasons.push_back("the CPU executor scales what leaves an expert, not what enters it");
   }
+  const Schedule schedule = program.strategy.schedule;
+  if (schedule != Schedule::gpipe && schedule != Schedule::one_f_one_b) {
+    reasons.push_back(fmt::format("the CPU executor runs the schedules gpipe and 1f1b, not {}", name_of(schedule)));
+  }
+  if (program.strategy.vpp != 1) {
+    reasons.push_back(fmt::format("the CPU executor has one stage on each rank, not {}", program.strategy.vpp));
+  }
   const DType precision = program.strategy.precision;
   if (precision != DType::f32 && precision != DType::bf16) {
     reasons.push_back(fmt::format("the CPU executor computes in f32 or bf16, not in {}", name_of(precision)));

@@ -215,5 +215,19 @@ TEST(Training, AnUnknownOpOfTheModelIsRefusedInWords) {
   EXPECT_THAT(cpu_unsupported(lower(small_model(), strategy_of(small_model()), kBatch, 1)), IsEmpty());
 }
 
+TEST(Training, AScheduleOfSeveralStagesOnARankIsRefusedInWords) {
+  const Model model = small_model();
+  Strategy strategy = strategy_of(model);
+  strategy.schedule = Schedule::zb_h1;
+  EXPECT_THAT(cpu_unsupported(lower(model, strategy, kBatch, 1)),
+              ElementsAre("the CPU executor runs the schedules gpipe and 1f1b, not zb_h1"));
+  strategy.schedule = Schedule::interleaved;
+  strategy.vpp = 2;
+  strategy.stages = even_stages(model.num_layers(), 2);
+  EXPECT_THAT(cpu_unsupported(lower(model, strategy, kBatch, 1)),
+              ElementsAre("the CPU executor runs the schedules gpipe and 1f1b, not interleaved",
+                          "the CPU executor has one stage on each rank, not 2"));
+}
+
 }  // namespace
 }  // namespace orrery::executor
