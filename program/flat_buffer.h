@@ -22,7 +22,7 @@ struct FlatBuffer {
   std::int64_t padded = 0;    // with padding, a multiple of `ranks`
   std::int64_t ranks = 1;     // of the data-parallel group that shares it; with hybrid sharding, of one instance
 
-  std::int64_t muon = 0;      // of the elements, those in matrices that Muon orthogonalises; it keeps one moment of them
+  std::int64_t muon = 0;  // of the elements, those in matrices that Muon orthogonalises; it keeps one moment of them
 
   std::int64_t shard() const { return padded / ranks; }
   /// Of a shard, at most so many elements are in such matrices: whole matrices are dealt to the ranks.

@@ -42,6 +42,7 @@ ClassContext::ClassContext(const RuleContext& the_rules_context, const ModelRule
       mtp_before = mtp_before || strategy.stages[static_cast<std::size_t>(s)].num_mtp > 0;
     }
     stages.push_back({rules_context,
+                      mesh,
                       rules,
                       layout,
                       held[chunk],
@@ -85,8 +86,8 @@ StepProgram lower(const Model& model, const Strategy& strategy, const BatchShape
     rank_class.stages = stages_of(strategy, rank);
     const lowering::ClassContext context(rules_context, rules, program.mesh, rank, program.num_micro_batches);
     lowering::ClassBuilder builder(rank_class, context.layers(), program.num_micro_batches);
-    lowering::emit_slots(context, builder);
-    lowering::emit_step_end(context, builder);
+    const lowering::BucketedGradients bucketed = lowering::emit_slots(context, builder);
+    lowering::emit_step_end(context, bucketed, builder);
     builder.finish();
   }
   program.shapes = std::move(shapes).take();

@@ -10,8 +10,8 @@
 namespace orrery {
 namespace {
 
-/// The pipeline rank that holds a second copy of the embedding, for prediction modules or a tied head; 0: none needs to,
-/// since the first rank holds that stage too.
+/// The pipeline rank that holds a second copy of the embedding, for prediction modules or a tied head; 0: none needs
+/// to, since the first rank holds that stage too.
 std::int64_t rank_of_copy(const Strategy& strategy) {
   std::size_t stage = strategy.stages.size() - 1;
   for (std::size_t s = 0; s < strategy.stages.size(); ++s) {

@@ -75,7 +75,10 @@ std::vector<Slot> slots_of(Schedule schedule, const PipelineShape& shape, std::i
 namespace {
 
 PipelineShape shape_of(const Strategy& strategy, std::int64_t num_micro_batches) {
-  return {.num_ranks = strategy.pp, .chunks_per_rank = strategy.vpp, .num_micro_batches = num_micro_batches};
+  return {.num_ranks = strategy.pp,
+          .chunks_per_rank = strategy.vpp,
+          .num_micro_batches = num_micro_batches,
+          .in_pairs = strategy.overlap.ep_batch_level};
 }
 
 /// Whether the second stage of each rank belongs to a way back, from the last rank to the first.

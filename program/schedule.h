@@ -38,6 +38,9 @@ struct PipelineShape {
   std::int64_t num_micro_batches = 1;  // m; those of both directions together in DualPipe
   /// Interleaved only: micro-batches that pass a chunk before the rank goes on to its next chunk; p when not set.
   std::optional<std::int64_t> micro_batch_group = {};
+  /// 1F1B and interleaved only: forwards and backwards in turn share a slot, so that one hides the exchanges of the
+  /// other; a rank then warms up with a forward more. Source: Megatron-LM, --overlap-moe-expert-parallel-comm.
+  bool in_pairs = false;
 };
 
 /// Why `schedule` has no order for this shape: "expected 2 chunks per rank, got 1". Nothing: it has one.

@@ -13,7 +13,8 @@ namespace {
 /// Tensors of a layer that its backward uses and does not make, as the forward creates them.
 std::vector<RoleUse> saved_by(const RuleContext& c, const Stream& forward, const Run& forward_run,
                               const Stream& backward, const Run& backward_run) {
-  std::map<TensorRole, RoleUse> created = {{TensorRole::x, create(TensorRole::x, c.local_rows(), c.model.hidden, c.dtype)}};
+  std::map<TensorRole, RoleUse> created = {
+      {TensorRole::x, create(TensorRole::x, c.local_rows(), c.model.hidden, c.dtype)}};
   for (std::size_t i = forward_run.begin; i < forward_run.end; ++i) {
     for (const RoleUse& use : forward[i].rule->uses) {
       if (use.access == Access::create && use.layer_offset == 0) created[use.role] = use;
@@ -88,9 +89,12 @@ void ActivationOffload::apply(Slot::Kind kind, Stream& stream) const {
   const auto copy = [&](const std::vector<const OpRule*> Layer::* copies, const Run& run) {
     const Layer* layer = run.is_layer() ? layer_at(run.at) : nullptr;
     if (layer == nullptr) return;
-    for (const OpRule* rule : layer->*copies) out.push_back({rule, run.at});
+    for (const OpRule* rule : layer->*copies) out.push_back({.rule = rule, .at = run.at, .inserted = true});
   };
+  std::size_t next = 0;  // item that is not copied yet
   for (std::size_t i = 0; i < runs.size(); ++i) {
+    out.insert(out.end(), stream.begin() + static_cast<std::ptrdiff_t>(next),
+               stream.begin() + static_cast<std::ptrdiff_t>(runs[i].begin));
     if (kind != Slot::Kind::forward) {
       if (i == 0) copy(&Layer::load, runs[0]);
       if (i + 1 < runs.size()) copy(&Layer::load, runs[i + 1]);
@@ -98,7 +102,9 @@ void ActivationOffload::apply(Slot::Kind kind, Stream& stream) const {
     out.insert(out.end(), stream.begin() + static_cast<std::ptrdiff_t>(runs[i].begin),
                stream.begin() + static_cast<std::ptrdiff_t>(runs[i].end));
     if (kind == Slot::Kind::forward) copy(&Layer::store, runs[i]);
+    next = runs[i].end;
   }
+  out.insert(out.end(), stream.begin() + static_cast<std::ptrdiff_t>(next), stream.end());
   stream = std::move(out);
 }
 

@@ -84,24 +84,32 @@ class CoreRules {
         Pass::igrad, all, joined(inputs({read(R::attn_out), read(R::lse), read(R::d_attn_out)}), created_gradients())));
   }
 
-  /// Keys and values that arrived before `round`: two buffers take turns.
+  /// Keys and values that arrived before `round`: two buffers take turns. What is written into a buffer waits for what
+  /// was read from it, so the op that overwrites it, or the last round, is the last to use it.
   static R arrived(std::int64_t round) { return round % 2 == 1 ? R::ring_kv : R::ring_kv_next; }
+
+  /// The last round holds the buffer of the round before it, which no exchange overwrites.
+  std::vector<RoleUse> last_read(std::int64_t round) const {
+    if (round < 2 || round + 1 < cp_) return {};
+    return {read(arrived(round - 1))};
+  }
 
   /// Sends on what this rank works on in `round`.
   OpRule pass_on(Pass pass, std::int64_t round) const {
     const RoleUse next = kv(arrived(round + 1));
-    return exchange(OpCode::cp_kv, pass, CollectiveKind::ring_shift, kv_bytes(),
-                    round == 0 ? inputs({next}) : std::vector{read(arrived(round)), next}, round);
+    std::vector<RoleUse> uses = round == 0 ? inputs({}) : std::vector{read(arrived(round))};
+    if (round >= 2) uses.push_back(read(arrived(round - 1)));
+    uses.push_back(next);
+    return exchange(OpCode::cp_kv, pass, CollectiveKind::ring_shift, kv_bytes(), uses, round);
   }
 
   void ring_forward() {
     const AttentionShape block = shape(c_.seq / cp_, c_.seq / cp_);
     for (std::int64_t round = 0; round < cp_; ++round) {
       if (round + 1 < cp_) rules_.fwd.push_back(pass_on(Pass::fwd, round));
-      rules_.fwd.push_back(attend(Pass::fwd, block,
-                                  round == 0 ? inputs({created_out(), created_lse()})
-                                             : inputs({read(arrived(round)), modify(R::attn_out), modify(R::lse)}),
-                                  round));
+      std::vector<RoleUse> uses = round == 0 ? inputs({created_out(), created_lse()}) : inputs({read(arrived(round))});
+      if (round > 0) uses = joined(last_read(round), joined(uses, {modify(R::attn_out), modify(R::lse)}));
+      rules_.fwd.push_back(attend(Pass::fwd, block, uses, round));
     }
   }
 
@@ -115,7 +123,7 @@ class CoreRules {
         rules_.igrad.push_back(attend(Pass::igrad, block, joined(saved, created_gradients()), round));
         continue;
       }
-      std::vector<RoleUse> uses = joined(saved, {read(arrived(round))});
+      std::vector<RoleUse> uses = joined(last_read(round), joined(saved, {read(arrived(round))}));
       for (const AttentionCore::Gradient& gradient : core_.gradients) {
         if (gradient.role != core_.d_kv || core_.gradients.size() == 1) uses.push_back(modify(gradient.role));
       }

@@ -91,6 +91,13 @@ OpIndex ClassBuilder::add(const OpRule& rule, const Position& at, Pass pass, con
   return op;
 }
 
+OpIndex ClassBuilder::last(Queue queue) const {
+  const auto found =
+      std::find_if(out_.ops.rbegin(), out_.ops.rend(), [queue](const Op& op) { return op.queue == queue; });
+  CHECK(found != out_.ops.rend(), static_cast<int>(queue));
+  return static_cast<OpIndex>(out_.ops.rend() - found - 1);
+}
+
 void ClassBuilder::finish() {
   for (const std::uint32_t use : last_use_) out_.uses[use].set_releases();
   out_.dep_begin.push_back(static_cast<std::uint32_t>(out_.deps.size()));

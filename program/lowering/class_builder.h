@@ -38,6 +38,8 @@ class ClassBuilder {
   OpIndex emit_again(const OpRule& rule, const Position& at, const std::set<TensorRole>& kept,
                      std::span<const OpIndex> after = {});
 
+  /// The last op of a queue. Requires: it has one.
+  OpIndex last(Queue queue) const;
   /// Index that the next op will get.
   OpIndex next() const { return static_cast<OpIndex>(out_.ops.size()); }
 

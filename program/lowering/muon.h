@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The matrix products of Muon: five Newton-Schulz iterations on the momentum of each matrix that a rank owns. One of an
-// m x n matrix, m <= n, costs two products of 2 m^2 n FLOPs and one of 2 m^3 (Jordan et al., "Muon", 2024). Under TP each
-// rank orthogonalises its own block (Megatron-LM, "blockwise"); with sharded states whole matrices are dealt out.
+// m x n matrix, m <= n, costs two products of 2 m^2 n FLOPs and one of 2 m^3 (Jordan et al., "Muon", 2024). Under TP
+// each rank orthogonalises its own block (Megatron-LM, "blockwise"); with sharded states whole matrices are dealt out.
 #pragma once
 
 #include "program/flat_buffer.h"

@@ -71,11 +71,11 @@ void ParameterUnits::gather_weights(const Buffer& buffer, Pass pass, Stream& str
     const std::int16_t unit = run.is_mtp_head ? OpKey::kHead : run.at.key_layer;
     const std::int64_t elements = unit_elements(c_.model, c_.strategy, unit).*buffer.elements;
     if (elements == 0) continue;
-    OpRule rule = exchange(buffer.gather, pass, buffer.queue, buffer.shard, CollectiveKind::all_gather,
-                           elements * size_of(c_.dtype),
-                           {create(buffer.weights, {Rows::Kind::fixed, elements}, 1, c_.dtype)});
+    OpRule rule =
+        exchange(buffer.gather, pass, buffer.queue, buffer.shard, CollectiveKind::all_gather,
+                 elements * size_of(c_.dtype), {create(buffer.weights, {Rows::Kind::fixed, elements}, 1, c_.dtype)});
     if (run.is_mtp_head) rule.bucket = 1;
-    units.push_back({run, {keep(rule), run.at}});
+    units.push_back({run, {.rule = keep(rule), .at = run.at, .inserted = true}});
   }
   Stream out;
   std::size_t next = 0;
@@ -101,13 +101,17 @@ void ParameterUnits::gather_weights(const Buffer& buffer, Pass pass, Stream& str
 void ParameterUnits::reduce_gradients(const Buffer& buffer, Stream& stream) {
   const std::int64_t ranks = mesh_.size(buffer.shard);
   Stream out;
+  std::size_t next = 0;  // item that is not copied yet
   for (const Run& run : runs_of(stream, c_.model.num_layers())) {
     const std::int16_t unit = run.is_mtp_head ? OpKey::kHead : run.at.key_layer;
     const std::int64_t elements = unit_elements(c_.model, c_.strategy, unit).*buffer.elements;
+    out.insert(out.end(), stream.begin() + static_cast<std::ptrdiff_t>(next),
+               stream.begin() + static_cast<std::ptrdiff_t>(run.begin));
+    next = run.end;
     bool has_bucket = false;
     for (std::size_t i = run.begin; i < run.end; ++i) {
       out.push_back(stream[i]);
-      if (stream[i].rule->pass != Pass::wgrad || has_bucket || elements == 0) continue;
+      if (stream[i].rule->pass != Pass::wgrad || stream[i].inserted || has_bucket || elements == 0) continue;
       has_bucket = true;
       OpRule first = *stream[i].rule;
       first.uses.push_back(create(buffer.gradients, {Rows::Kind::fixed, elements}, 1, c_.strategy.grad_wire_dtype));
@@ -118,13 +122,14 @@ void ParameterUnits::reduce_gradients(const Buffer& buffer, Stream& stream) {
     OpRule reduce = exchange(buffer.scatter, Pass::sync, buffer.queue, buffer.shard, CollectiveKind::reduce_scatter,
                              bytes, {read(buffer.gradients)});
     if (run.is_mtp_head) reduce.bucket = 1;
-    out.push_back({keep(reduce), run.at});
+    out.push_back({.rule = keep(reduce), .at = run.at, .inserted = true});
     if (c_.strategy.num_optimizer_instances == 1) continue;
     OpRule over = exchange(buffer.over_replicas, Pass::sync, buffer.queue, buffer.replica, CollectiveKind::all_reduce,
                            (bytes + ranks - 1) / ranks, {});
     over.bucket = reduce.bucket;
-    out.push_back({keep(over), run.at});
+    out.push_back({.rule = keep(over), .at = run.at, .inserted = true});
   }
+  out.insert(out.end(), stream.begin() + static_cast<std::ptrdiff_t>(next), stream.end());
   stream = std::move(out);
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// ZeRO 2 and 3 (Rajbhandari et al., arXiv 1910.02054; PyTorch FSDP2): parameters are exchanged by unit, which is a layer
-// or an end of the model. Stage 3 gathers the weights of a unit before its forward and again before its backward, one
-// unit ahead of the arithmetic, and drops them behind it; stages 2 and 3 reduce the gradients of a unit to shards behind
-// each of its backwards, so that only one unit's whole gradients exist at a time. Dense weights and experts have their
-// own groups and stages. With hybrid sharding gradient shards are then summed over the instances.
+// ZeRO 2 and 3 (Rajbhandari et al., arXiv 1910.02054; PyTorch FSDP2): parameters are exchanged by unit, which is a
+// layer or an end of the model. Stage 3 gathers the weights of a unit before its forward and again before its backward,
+// one unit ahead of the arithmetic, and drops them behind it; stages 2 and 3 reduce the gradients of a unit to shards
+// behind each of its backwards, so that only one unit's whole gradients exist at a time. Dense weights and experts have
+// their own groups and stages. With hybrid sharding gradient shards are then summed over the instances.
 #pragma once
 
 #include "program/lowering/slot_stream.h"

@@ -2,6 +2,8 @@
 #include "program/lowering/slot_stream.h"
 
 #include "base/check.h"
+#include "program/lowering/activation_offload.h"
+#include "program/lowering/parameter_units.h"
 
 #include <algorithm>
 
@@ -124,7 +126,18 @@ StageStreams::StageStreams(const StageContext& context, const MessageRules& mess
   }
   for (std::int64_t i = 0; i < num_mtp(); ++i) add_recompute(c_->num_layers() + i, !layout.num_recompute_layers);
   streams_ = {forward(), backward(), input_grad(), weight_grad()};
+  if (c_->rules_context.strategy.offload_activations) {
+    offload_ = std::make_unique<ActivationOffload>(c_->rules_context, streams_[0].body, streams_[1].body);
+  }
+  units_ = std::make_unique<ParameterUnits>(c_->rules_context, c_->mesh);
+  for (std::size_t kind = 0; kind < streams_.size(); ++kind) {
+    if (offload_) offload_->apply(static_cast<Slot::Kind>(kind), streams_[kind].body);
+    units_->apply(static_cast<Slot::Kind>(kind), streams_[kind].body);
+  }
 }
+
+StageStreams::StageStreams(StageStreams&&) noexcept = default;
+StageStreams::~StageStreams() = default;
 
 ClassBuilder::Position StageStreams::at_layer(std::int64_t layer) const {
   return {.stage = c_->stage, .layer = layer, .key_layer = static_cast<std::int16_t>(layer)};

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <vector>
@@ -19,6 +20,7 @@ struct StreamItem {
   const OpRule* rule = nullptr;
   ClassBuilder::Position at;
   const std::set<TensorRole>* kept = nullptr;  // not null: a recomputation (ClassBuilder::emit_again)
+  bool inserted = false;                       // by a pass: it stands beside its layer, maybe among the ops of another
 };
 
 using Stream = std::vector<StreamItem>;
@@ -47,12 +49,16 @@ class MessageRules {
   std::vector<OpRule> rules_;  // by kind, neighbour, and whether with those of multi-token prediction
 };
 
+class ActivationOffload;
+class ParameterUnits;
+
 /// The streams of one virtual stage, by what a slot asks for.
 class StageStreams {
  public:
   /// `context` and `messages` outlive it.
   StageStreams(const StageContext& context, const MessageRules& messages);
-  StageStreams(StageStreams&&) = default;
+  StageStreams(StageStreams&&) noexcept;
+  ~StageStreams();
 
   const SlotStream& of(Slot::Kind kind) const { return streams_[static_cast<std::size_t>(kind)]; }
 
@@ -79,7 +85,6 @@ class StageStreams {
   /// A transformer layer forward; and backward with what it has to run again, both gradients or the first.
   void add_layer(std::int64_t layer, const ClassBuilder::Position& at, Stream& out) const;
   void add_layer_gradients(std::int64_t layer, const ClassBuilder::Position& at, bool both, Stream& out) const;
-  void add_heads(Stream& out) const;
   /// What runs again in the backward of a layer.
   const RecomputeRules& recompute(std::int64_t layer) const;
   std::optional<StreamItem> message(MessageRules::Kind kind, const StageBoundary& boundary, std::int64_t layer) const;
@@ -88,6 +93,8 @@ class StageStreams {
   const MessageRules* messages_;
   std::map<std::int64_t, RecomputeRules> recompute_;  // by layer of the stage, multi-token prediction included
   std::vector<SlotStream> streams_;                   // by Slot::Kind
+  std::unique_ptr<ActivationOffload> offload_;
+  std::unique_ptr<ParameterUnits> units_;
 };
 
 /// An item of one of two streams.

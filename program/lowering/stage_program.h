@@ -45,6 +45,7 @@ struct StageBoundary {
 /// One virtual stage of a pipeline rank.
 struct StageContext {
   const RuleContext& rules_context;
+  const Mesh& mesh;
   const ModelRules& rules;
   const StageLayout& layout;
   std::int64_t stage = 0;
@@ -80,11 +81,16 @@ struct ClassContext {
   std::vector<StageLayout> layouts() const;
 };
 
-/// Emits all slots of the schedule, messages included.
-void emit_slots(const ClassContext& context, ClassBuilder& builder);
+/// Gradients that were summed over their data-parallel group while the backward ran.
+struct BucketedGradients {
+  std::vector<OpIndex> reductions;
+};
 
-/// Emits the exchange of gradients, the global norm, the optimizer and the gather of parameters.
-void emit_step_end(const ClassContext& context, ClassBuilder& builder);
+/// Emits all slots of the schedule, messages included.
+BucketedGradients emit_slots(const ClassContext& context, ClassBuilder& builder);
+
+/// Emits the exchange of the other gradients, the global norm, the optimizer and the gather of parameters.
+void emit_step_end(const ClassContext& context, const BucketedGradients& bucketed, ClassBuilder& builder);
 
 /// Rules of the forward of one layer that run again before its backward, under the stage's recompute modules:
 /// some before the FFN's part of the backward, some before the attention's.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/flat_buffer.h"
-#include "program/lowering/gradient_buckets.h"
 #include "program/lowering/muon.h"
 #include "program/lowering/stage_program.h"
 
@@ -102,11 +101,11 @@ class StepEndEmitter {
     std::vector<RoleUse> uses;
     if (s_.grad_wire_dtype != s_.grad_dtype) {
       const Rows rows{Rows::Kind::fixed, buffer.flat.padded};
-      after = add(buffer.cast, Pass::sync, Queue::compute,
-                  MemoryShape{.rows = rows,
-                              .read_per_row = size_of(s_.grad_dtype),
-                              .written_per_row = size_of(s_.grad_wire_dtype)},
-                  {after}, {create(buffer.wire, rows, 1, s_.grad_wire_dtype)});
+      after =
+          add(buffer.cast, Pass::sync, Queue::compute,
+              MemoryShape{
+                  .rows = rows, .read_per_row = size_of(s_.grad_dtype), .written_per_row = size_of(s_.grad_wire_dtype)},
+              {after}, {create(buffer.wire, rows, 1, s_.grad_wire_dtype)});
       uses.push_back(read(buffer.wire));
     }
     const std::int64_t bytes = buffer.flat.padded * size_of(s_.grad_wire_dtype);

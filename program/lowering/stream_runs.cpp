@@ -6,6 +6,7 @@ namespace orrery::lowering {
 std::vector<Run> runs_of(const Stream& stream, std::int64_t num_layers) {
   std::vector<Run> runs;
   for (std::size_t i = 0; i < stream.size(); ++i) {
+    if (stream[i].inserted) continue;
     const ClassBuilder::Position& at = stream[i].at;
     if (runs.empty() || runs.back().at.layer != at.layer || runs.back().at.key_layer != at.key_layer) {
       // The input of module i is at an odd distance behind the last layer, its output and head at an even one.

@@ -9,7 +9,7 @@
 
 namespace orrery::lowering {
 
-/// Consecutive items of one layer or one end of the model.
+/// Consecutive items of one layer or one end of the model; what passes have inserted among them does not count.
 struct Run {
   std::size_t begin = 0, end = 0;  // into the stream
   ClassBuilder::Position at;

@@ -46,8 +46,8 @@ std::optional<std::string> interleaved_problem(const PipelineShape& shape) {
 std::vector<Slot> interleaved(const PipelineShape& shape, std::int64_t rank) {
   const std::int64_t p = shape.num_ranks, v = shape.chunks_per_rank;
   const std::vector<Cell> table = table_of(shape);
-  const std::size_t warm_up =
-      std::min(table.size(), static_cast<std::size_t>(2 * (p - 1 - rank) + (v - 1) * group_of(shape)));
+  const std::int64_t ahead = 2 * (p - 1 - rank) + (v - 1) * group_of(shape) + (shape.in_pairs ? 1 : 0);
+  const std::size_t warm_up = std::min(table.size(), static_cast<std::size_t>(ahead));
 
   std::vector<Slot> slots;
   slots.reserve(2 * table.size());
@@ -56,8 +56,14 @@ std::vector<Slot> interleaved(const PipelineShape& shape, std::int64_t rank) {
   };
   for (std::size_t i = 0; i < warm_up; ++i) forward(table[i]);
   for (std::size_t i = 0; i < table.size(); ++i) {
-    if (warm_up + i < table.size()) forward(table[warm_up + i]);
-    slots.push_back({Slot::Kind::backward, (v - 1 - table[i].chunk) * p + rank, table[i].micro_batch});
+    const bool has_forward = warm_up + i < table.size();
+    if (has_forward) forward(table[warm_up + i]);
+    const Slot backward{Slot::Kind::backward, (v - 1 - table[i].chunk) * p + rank, table[i].micro_batch};
+    if (has_forward && shape.in_pairs) {
+      slots.back().beside = {.stage = backward.stage, .micro_batch = backward.micro_batch};
+    } else {
+      slots.push_back(backward);
+    }
   }
   return slots;
 }
