@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <compare>
 #include <cstdint>
 
 // Which keys a query of a causal attention sees. Most layers see all that came before; some models give every second
@@ -16,7 +17,7 @@ struct AttentionSpan {
   bool chunked = false;
 
   bool is_full() const { return window == 0; }
-  bool operator==(const AttentionSpan&) const = default;
+  auto operator<=>(const AttentionSpan&) const = default;
 };
 
 /// (query, key) pairs of one head in a sequence of `seq` tokens, the diagonal included: seq (seq + 1) / 2 for a full

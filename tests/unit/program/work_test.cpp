@@ -31,7 +31,8 @@ TEST(Work, GroupedProductsFollowTheLoad) {
 }
 
 TEST(Work, CausalAttentionCountsHalfAndItsBackwardTwoAndAHalfTimes) {
-  AttentionShape shape{.batch = 2, .heads = 3, .kv_heads = 1, .seq = 8, .kv_seq = 8, .d_qk = 4, .d_v = 6, .causal = true};
+  AttentionShape shape{
+      .batch = 2, .heads = 3, .kv_heads = 1, .seq = 8, .kv_seq = 8, .d_qk = 4, .d_v = 6, .causal = true};
   EXPECT_EQ(work_of(key(Pass::fwd), shape, {}).flops.in(unit::flop), 2.0 * 2 * 3 * 32 * 10);
   EXPECT_EQ(work_of(key(Pass::igrad), shape, {}).flops.in(unit::flop), 2.5 * 2.0 * 2 * 3 * 32 * 10);
   shape.causal = false;
@@ -39,7 +40,8 @@ TEST(Work, CausalAttentionCountsHalfAndItsBackwardTwoAndAHalfTimes) {
 }
 
 TEST(Work, AWindowOfTheWholeSequenceChangesNothing) {
-  AttentionShape shape{.batch = 1, .heads = 1, .kv_heads = 1, .seq = 8, .kv_seq = 8, .d_qk = 4, .d_v = 4, .causal = true};
+  AttentionShape shape{
+      .batch = 1, .heads = 1, .kv_heads = 1, .seq = 8, .kv_seq = 8, .d_qk = 4, .d_v = 4, .causal = true};
   const Work full = work_of(key(Pass::fwd), shape, {});
   shape.window = 8;
   EXPECT_EQ(work_of(key(Pass::fwd), shape, {}).flops, full.flops);
