@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <compare>
 #include <cstdint>
 
 // Which keys a query of a causal attention sees. Most layers see all that came before; some models give every second

@@ -18,9 +18,11 @@ namespace orrery {
 namespace {
 
 // Sorted by model_type.
-const std::array<const hf::Family*, 6>& families() {
-  static const std::array<const hf::Family*, 6> all = {&hf::deepseek_v2(), &hf::deepseek_v3(), &hf::llama(),
-                                                       &hf::mixtral(),     &hf::qwen2_moe(),   &hf::qwen3_moe()};
+const auto& families() {
+  static const std::array<const hf::Family*, 15> all = {
+      &hf::deepseek_v2(), &hf::deepseek_v3(), &hf::glm4_moe(),    &hf::gpt_oss(), &hf::kimi_k2(),
+      &hf::llama(),       &hf::llama4(),      &hf::llama4_text(), &hf::mistral(), &hf::mixtral(),
+      &hf::olmoe(),       &hf::qwen2(),       &hf::qwen2_moe(),   &hf::qwen3(),   &hf::qwen3_moe()};
   return all;
 }
 
@@ -64,6 +66,19 @@ void report_unknown_keys(const hf::Family& family, const JsonObject& in, const s
   }
 }
 
+void read_family(const hf::Family& family, const JsonObject& in, const std::set<std::string>& ignored_keys,
+                 Model& model) {
+  family.read(in, model);
+  for (const std::string_view key : family.harmless_keys) in.ignore(key);
+  for (const hf::RefusedKey& key : family.refused_keys) refuse(key, in);
+  report_unknown_keys(family, in, ignored_keys);
+  if (family.nested != nullptr) {
+    const JsonValue nested = in.required(family.nested_key);
+    if (in.has(family.nested_key)) read_family(family.nested(), nested.object(), ignored_keys, model);
+  }
+  in.finish();
+}
+
 }  // namespace
 
 namespace hf {
@@ -78,16 +93,13 @@ std::vector<std::string_view> join(std::span<const std::string_view> common,
 }  // namespace hf
 
 Model read_model(const JsonObject& in, const std::string& name, const std::set<std::string>& ignored_keys) {
+  if (in.has("schema")) return read_own_model(in, name);
   Model model;
   model.name = name;
   const hf::Family* family = find_family(in);
   if (family == nullptr) return model;
   model.family = family->model_type;
-  family->read(in, model);
-  for (const std::string_view key : family->harmless_keys) in.ignore(key);
-  for (const hf::RefusedKey& key : family->refused_keys) refuse(key, in);
-  report_unknown_keys(*family, in, ignored_keys);
-  in.finish();
+  read_family(*family, in, ignored_keys, model);
   return model;
 }
 

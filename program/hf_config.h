@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-// Reader of Hugging Face `config.json` files as they are published. Each family (model_type) has its own file in
+// Reader of models: Hugging Face `config.json` files as they are published, and model/1 (program/model_reader.cpp),
+// which a file is if it has the key "schema". Each family (model_type) has its own file in
 // program/hf/ with three lists of keys: read, known to be harmless (ignored), and known to change shapes but
 // unsupported (refused). A key in no list is an error with the hint --ignore-key NAME: silence would be a guess.
 

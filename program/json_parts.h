@@ -20,7 +20,10 @@
 
 namespace orrery {
 
+/// A `config.json`, or model/1 if the object says so in "schema".
 Model read_model(const JsonObject& in, const std::string& name, const std::set<std::string>& ignored_keys);
+/// model/1 only.
+Model read_own_model(const JsonObject& in, const std::string& name);
 
 /// Problems of device files are added to `problems`, since they belong to other documents. An empty `catalog`: names of
 /// devices are refused.

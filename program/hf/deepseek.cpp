@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // DeepSeek-V2 and V3: multi-head latent attention, leading dense layers, shared experts, node-limited routing; V3 adds
-// sigmoid scores, a selection bias in place of the auxiliary loss, and multi-token prediction.
+// sigmoid scores, a selection bias in place of the auxiliary loss, and multi-token prediction. Kimi K2 is V3 with other
+// sizes under a name of its own.
 #include "program/hf/family.h"
 #include "program/hf/transformer.h"
 
@@ -29,21 +30,6 @@ MultiHeadLatentAttention read_attention(const JsonObject& in) {
   return attention;
 }
 
-// n_group and topk_group mean something only for the methods that limit a token to some groups of experts.
-void read_groups(const JsonObject& in, MoeBlock& block) {
-  const JsonValue num_groups = in.required("n_group");
-  const JsonValue top_k_groups = in.required("topk_group");
-  block.num_groups = num_groups.integer(kExperts);
-  block.top_k_groups = top_k_groups.integer(kExperts);
-  if (block.num_experts % block.num_groups != 0) {
-    num_groups.problem(
-        fmt::format("expected a divisor of {} (n_routed_experts), got {}", block.num_experts, block.num_groups));
-  }
-  if (block.top_k_groups > block.num_groups) {
-    top_k_groups.problem(fmt::format("expected at most {} (n_group), got {}", block.num_groups, block.top_k_groups));
-  }
-}
-
 struct RoutingDefaults {
   RouterScore score;
   const char* method;
@@ -62,10 +48,11 @@ MoeBlock read_moe(const JsonObject& in, const RoutingDefaults& defaults) {
   const std::string method =
       in.optional("topk_method").one_of({"greedy", "group_limited_greedy", "noaux_tc"}).value_or(defaults.method);
   block.aux_free_bias = method == "noaux_tc";
+  // n_group and topk_group mean something only for the methods that limit a token to some groups of experts.
   if (method == "greedy") {
     in.ignore({"n_group", "topk_group"});
   } else {
-    read_groups(in, block);
+    read_expert_groups(in, block);
   }
   return block;
 }
@@ -128,6 +115,15 @@ const Family& deepseek_v2() {
 
 const Family& deepseek_v3() {
   static const Family family{.model_type = "deepseek_v3",
+                             .read_keys = read_keys({"num_nextn_predict_layers"}),
+                             .harmless_keys = ignored_keys(),
+                             .refused_keys = {{"attention_bias", "a bias of the attention projections"}},
+                             .read = read_v3};
+  return family;
+}
+
+const Family& kimi_k2() {
+  static const Family family{.model_type = "kimi_k2",
                              .read_keys = read_keys({"num_nextn_predict_layers"}),
                              .harmless_keys = ignored_keys(),
                              .refused_keys = {{"attention_bias", "a bias of the attention projections"}},

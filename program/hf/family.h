@@ -26,13 +26,25 @@ struct Family {
   std::vector<std::string_view> harmless_keys;
   std::vector<RefusedKey> refused_keys;
   void (*read)(const JsonObject& in, Model& model);
+  /// Files of models that also see or hear keep the language model in an object of its own, read as this family.
+  std::string_view nested_key = {};
+  const Family& (*nested)() = nullptr;
 };
 
 const Family& deepseek_v2();
 const Family& deepseek_v3();
+const Family& glm4_moe();
+const Family& gpt_oss();
+const Family& kimi_k2();
 const Family& llama();
+const Family& llama4();
+const Family& llama4_text();
+const Family& mistral();
 const Family& mixtral();
+const Family& olmoe();
+const Family& qwen2();
 const Family& qwen2_moe();
+const Family& qwen3();
 const Family& qwen3_moe();
 
 /// `common` followed by `own`.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mixtral: every layer is MoE, without shared experts; intermediate_size is the width of one expert.
+#include "program/hf/attention_spans.h"
 #include "program/hf/family.h"
 #include "program/hf/transformer.h"
 
@@ -9,6 +10,7 @@ namespace {
 void read(const JsonObject& in, Model& model) {
   read_transformer(in, model);
   model.attention = read_grouped_query_attention(in, model);
+  read_sliding_window(in, model);
   MoeBlock block = read_experts(in, "num_local_experts");
   block.expert_width = model.dense_width;
   block.normalize_top_k = true;
@@ -21,10 +23,11 @@ void read(const JsonObject& in, Model& model) {
 const Family& mixtral() {
   static const Family family{
       .model_type = "mixtral",
-      .read_keys = join(transformer_keys(), {"num_attention_heads", "num_key_value_heads", "head_dim",
-                                             "num_local_experts", "num_experts_per_tok", "router_aux_loss_coef"}),
+      .read_keys =
+          join(transformer_keys(), {"num_attention_heads", "num_key_value_heads", "head_dim", "num_local_experts",
+                                    "num_experts_per_tok", "router_aux_loss_coef", "sliding_window"}),
       .harmless_keys = join(harmless_keys(), {"output_router_logits", "router_jitter_noise"}),
-      .refused_keys = {{"sliding_window", "attention within a sliding window"}},
+      .refused_keys = {},
       .read = read};
   return family;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Qwen2-MoE and Qwen3-MoE. Layers are MoE at every decoder_sparse_step, except those of mlp_only_layers. Qwen2-MoE has
 // biases on queries, keys and values and a gated shared expert; Qwen3-MoE has norms on queries and keys instead.
+#include "program/hf/attention_spans.h"
 #include "program/hf/family.h"
 #include "program/hf/transformer.h"
 
@@ -26,16 +27,9 @@ void read_layers(const JsonObject& in, const MoeBlock& block, Model& model) {
   set_layers(model, block, [&](std::int64_t layer) { return (layer + 1) % step == 0 && !dense.contains(layer); });
 }
 
-void refuse_sliding_window(const JsonObject& in) {
-  const OptionalJsonValue use = in.optional("use_sliding_window");
-  if (use.boolean().value_or(false)) {
-    use.value().problem("expected false, got true: attention within a sliding window is not supported");
-  }
-}
-
 void read_qwen2(const JsonObject& in, Model& model) {
   read_transformer(in, model);
-  refuse_sliding_window(in);
+  read_optional_sliding_window(in, model);
   GroupedQueryAttention attention = read_grouped_query_attention(in, model);
   attention.qkv_bias = in.optional("qkv_bias").boolean().value_or(true);
   model.attention = attention;
@@ -47,25 +41,24 @@ void read_qwen2(const JsonObject& in, Model& model) {
 
 void read_qwen3(const JsonObject& in, Model& model) {
   read_transformer(in, model);
-  refuse_sliding_window(in);
+  read_optional_sliding_window(in, model);
   GroupedQueryAttention attention = read_grouped_query_attention(in, model);
+  read_attention_bias(in, attention);
   attention.qk_norm = true;
   model.attention = attention;
   read_layers(in, read_moe(in), model);
 }
 
 std::vector<std::string_view> read_keys(std::initializer_list<std::string_view> own) {
-  const std::vector<std::string_view> common = join(
-      transformer_keys(), {"num_attention_heads", "num_key_value_heads", "head_dim", "num_experts",
-                           "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob", "router_aux_loss_coef",
-                           "decoder_sparse_step", "mlp_only_layers", "use_sliding_window"});
+  const std::vector<std::string_view> common =
+      join(transformer_keys(),
+           {"num_attention_heads", "num_key_value_heads", "head_dim", "num_experts", "num_experts_per_tok",
+            "moe_intermediate_size", "norm_topk_prob", "router_aux_loss_coef", "decoder_sparse_step", "mlp_only_layers",
+            "use_sliding_window", "sliding_window", "max_window_layers", "layer_types"});
   return join(common, own);
 }
 
-// sliding_window, max_window_layers and layer_types mean nothing while use_sliding_window is false.
-std::vector<std::string_view> ignored_keys() {
-  return join(harmless_keys(), {"output_router_logits", "sliding_window", "max_window_layers", "layer_types"});
-}
+std::vector<std::string_view> ignored_keys() { return join(harmless_keys(), {"output_router_logits"}); }
 
 }  // namespace
 
@@ -80,9 +73,9 @@ const Family& qwen2_moe() {
 
 const Family& qwen3_moe() {
   static const Family family{.model_type = "qwen3_moe",
-                             .read_keys = read_keys({}),
+                             .read_keys = read_keys({"attention_bias"}),
                              .harmless_keys = ignored_keys(),
-                             .refused_keys = {{"attention_bias", "a bias of the attention projections"}},
+                             .refused_keys = {},
                              .read = read_qwen3};
   return family;
 }

@@ -26,7 +26,7 @@ std::span<const std::string_view> harmless_keys() {
   return kKeys;
 }
 
-void read_transformer(const JsonObject& in, Model& model) {
+void read_transformer(const JsonObject& in, Model& model, std::optional<double> norm_eps) {
   in.ignore("model_type");
   in.optional("hidden_act").one_of({"silu", "swish"});
   model.hidden = in.required("hidden_size").integer(kHidden);
@@ -35,7 +35,9 @@ void read_transformer(const JsonObject& in, Model& model) {
   const auto num_layers = in.required("num_hidden_layers").integer<std::size_t>(kLayers);
   model.layers.assign(num_layers, LayerKind::dense);
   model.max_positions = in.required("max_position_embeddings").integer({.min = 1});
-  model.norm_eps = in.required("rms_norm_eps").number({.min = 0.0, .max = 1.0});
+  constexpr NumberRange kEps{.min = 0.0, .max = 1.0};
+  model.norm_eps = norm_eps ? in.optional("rms_norm_eps").number(kEps).value_or(*norm_eps)
+                            : in.required("rms_norm_eps").number(kEps);
   model.rope_theta = in.optional("rope_theta").number({.min = 1.0}).value_or(10000.0);
   model.tied_embeddings = in.optional("tie_word_embeddings").boolean().value_or(false);
 }
@@ -60,6 +62,11 @@ GroupedQueryAttention read_grouped_query_attention(const JsonObject& in, const M
   return attention;
 }
 
+void read_attention_bias(const JsonObject& in, GroupedQueryAttention& attention, bool fallback) {
+  attention.qkv_bias = in.nullable("attention_bias").boolean().value_or(fallback);
+  attention.out_bias = attention.qkv_bias;
+}
+
 MoeBlock read_experts(const JsonObject& in, std::string_view num_experts_key) {
   MoeBlock block;
   block.num_experts = in.required(num_experts_key).integer(kExperts);
@@ -69,6 +76,20 @@ MoeBlock read_experts(const JsonObject& in, std::string_view num_experts_key) {
     top_k.problem(fmt::format("expected at most {} ({}), got {}", block.num_experts, num_experts_key, block.top_k));
   }
   return block;
+}
+
+void read_expert_groups(const JsonObject& in, MoeBlock& block) {
+  const JsonValue num_groups = in.required("n_group");
+  const JsonValue top_k_groups = in.required("topk_group");
+  block.num_groups = num_groups.integer(kExperts);
+  block.top_k_groups = top_k_groups.integer(kExperts);
+  if (block.num_experts % block.num_groups != 0) {
+    num_groups.problem(
+        fmt::format("expected a divisor of {} (n_routed_experts), got {}", block.num_experts, block.num_groups));
+  }
+  if (block.top_k_groups > block.num_groups) {
+    top_k_groups.problem(fmt::format("expected at most {} (n_group), got {}", block.num_groups, block.top_k_groups));
+  }
 }
 
 void set_layers(Model& model, const MoeBlock& block, const std::function<bool(std::int64_t)>& is_moe) {

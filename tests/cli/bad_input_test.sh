@@ -21,7 +21,7 @@ expect_error 2 'unit.json:43: /groups/0/host/memory: expected a size with its un
 
 # A model type, and a key that nobody knows.
 sed 's/"mixtral"/"gpt9"/' "$repository/catalog/models/moe-tiny-cpu.json" >type.json
-expect_error 2 'type.json:13: /model_type: expected a supported model type: "deepseek_v2", "deepseek_v3", "llama", "mixtral", "qwen2_moe" or "qwen3_moe", got "gpt9"' \
+expect_error 2 'type.json:13: /model_type: expected a supported model type: "deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "kimi_k2", "llama", "llama4", "llama4_text", "mistral", "mixtral", "olmoe", "qwen2", "qwen2_moe", "qwen3" or "qwen3_moe", got "gpt9"' \
   plan type.json cluster.json "${workload[@]}" --out plan.json
 sed 's/"vocab_size"/"vocabulary"/' "$repository/catalog/models/moe-tiny-cpu.json" >unknown.json
 run plan unknown.json cluster.json "${workload[@]}"
@@ -47,7 +47,7 @@ run fit deepseek-v3 h100-64 ep2.json --sequence 4096 --global-batch 512
 [[ $code == 3 ]] || fail "exit code of a plan that does not fit" 3 "$code"
 
 # Names and files that are not there.
-expect_error 2 "model: expected a path that ends in .json, or the name of a model of the catalog $ORRERY_CATALOG (deepseek-v3, mixtral-8x7b, moe-tiny-cpu, qwen3-30b-a3b), got \"deepsek-v3\"
+expect_error 2 "model: expected a path that ends in .json, or the name of a model of the catalog $ORRERY_CATALOG (deepseek-v2, deepseek-v2-lite, deepseek-v3, glm-4.5, glm-4.5-air, gpt-oss-120b, gpt-oss-20b, gpt3-175b, kimi-k2, llama3-70b, llama3-8b, llama3.1-405b, llama4-maverick, llama4-scout, mixtral-8x22b, mixtral-8x7b, moe-tiny-cpu, olmoe-1b-7b, qwen3-235b-a22b, qwen3-30b-a3b), got \"deepsek-v3\"
   hint: did you mean \"deepseek-v3\"?" plan deepsek-v3 cluster.json "${workload[@]}"
 expect_error 2 'nothere.json: expected a readable file, got: No such file or directory' estimate nothere.json
 expect_error 2 'expected a calibration of NVIDIA H100 SXM 80GB, which the catalog does not have

@@ -63,7 +63,7 @@ TEST(ClosedForm, AgreesWithTheAnalyticInterpreter) {
            {"catalog/models/mixtral-8x7b.json", 64, 4, 8, 1, 256, gpipe, 0, {}, 0.01},
            {"catalog/models/mixtral-8x7b.json", 64, 4, 8, 1, 256, one_f_one_b, 1, {}, 0.02},
            {"catalog/models/qwen3-30b-a3b.json", 64, 2, 8, 2, 512, one_f_one_b, 1, {R::layernorm, R::moe_act}, 0.02},
-           {"tests/data/models/llama3-8b.json", 64, 8, 1, 1, 24, one_f_one_b, 1, {}, 0.02},
+           {"catalog/models/llama3-8b.json", 64, 8, 1, 1, 24, one_f_one_b, 1, {}, 0.02},
            {"catalog/models/deepseek-v3.json", 2048, 16, 8, 1, 7680, one_f_one_b, 1, {R::full}, 0.03},
        }) {
     SCOPED_TRACE(std::string(c.model) + " pp " + std::to_string(c.pp));

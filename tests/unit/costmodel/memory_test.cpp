@@ -37,7 +37,7 @@ TEST(Memory, AgreesWithTheReplayOfTheProgramToTheByte) {
   int num_compared = 0;
   for (const char* file :
        {"catalog/models/deepseek-v3.json", "catalog/models/mixtral-8x7b.json", "catalog/models/qwen3-30b-a3b.json",
-        "tests/data/models/llama3-8b.json", "tests/data/models/qwen1.5-moe-a2.7b.json"}) {
+        "catalog/models/llama3-8b.json", "tests/data/models/qwen1.5-moe-a2.7b.json"}) {
     const Model model = model_of(file);
     const BatchShape batch{.seq = 512, .global_batch = 24};
     for (const std::set<R>& recompute : recomputes) {
@@ -115,7 +115,7 @@ TEST(Memory, KeepsAsManyMicroBatchesAsTheScheduleNeeds) {
 }
 
 TEST(Memory, AddsWhatAGpuTakesBesides) {
-  const Model model = model_of("tests/data/models/llama3-8b.json");
+  const Model model = model_of("catalog/models/llama3-8b.json");
   const Strategy strategy = strategy_of(model, 2, 1, Schedule::one_f_one_b, {});
   const BatchShape batch{.seq = 4096, .global_batch = 16};
   const auto exact = memory_per_stage(model, strategy, batch, Mesh(strategy, 8), kExact);
@@ -149,7 +149,7 @@ TEST(Memory, SaysWhichStageDoesNotFit) {
 }
 
 TEST(Memory, GivesThePeakOfALoweredProgram) {
-  const Model model = model_of("tests/data/models/llama3-8b.json");
+  const Model model = model_of("catalog/models/llama3-8b.json");
   const Strategy strategy = strategy_of(model, 2, 1, Schedule::one_f_one_b, {});
   const BatchShape batch{.seq = 512, .global_batch = 16};
   const StepProgram program = lower(model, strategy, batch, 8);

@@ -68,14 +68,14 @@ TEST(HfConfig, ReadsDeepSeekV3) {
 }
 
 TEST(HfConfig, ReadsDeepSeekV2WithAndWithoutQueryLatent) {
-  const Model lite = test_model("deepseek-v2-lite.json");
+  const Model lite = catalog_model("deepseek-v2-lite.json");
   EXPECT_EQ(std::get<MultiHeadLatentAttention>(lite.attention).q_lora_rank, 0);
   EXPECT_EQ(lite.moe->shared_width, 2 * 1408);
   EXPECT_EQ(lite.moe->num_groups, 1);
   EXPECT_EQ(lite.moe->aux_loss_coefficient, 0.001);
   EXPECT_FALSE(lite.moe->aux_free_bias);
   EXPECT_EQ(num_moe_layers(lite), 26);
-  const Model full = test_model("deepseek-v2.json");
+  const Model full = catalog_model("deepseek-v2.json");
   EXPECT_EQ(std::get<MultiHeadLatentAttention>(full.attention).q_lora_rank, 1536);
   EXPECT_EQ(full.moe->top_k_groups, 3);
   EXPECT_EQ(full.moe->score, RouterScore::softmax);
@@ -114,7 +114,7 @@ TEST(HfConfig, ReadsQwen2WithItsBiasAndGatedSharedExpert) {
 }
 
 TEST(HfConfig, ReadsLlamaAsDense) {
-  const Model model = test_model("llama3-8b.json");
+  const Model model = catalog_model("llama3-8b.json");
   EXPECT_FALSE(model.moe.has_value());
   EXPECT_EQ(num_moe_layers(model), 0);
   EXPECT_EQ(model.dense_width, 14336);
@@ -134,10 +134,12 @@ TEST(HfConfig, ReadsSparseStepsOfQwenAndDeepSeek) {
 
 TEST(HfConfig, NamesTheSupportedFamilies) {
   EXPECT_THAT(supported_families(),
-              ElementsAre("deepseek_v2", "deepseek_v3", "llama", "mixtral", "qwen2_moe", "qwen3_moe"));
-  EXPECT_EQ(problems_of_edit(kMixtral, R"("model_type": "mixtral")", R"("model_type": "gpt_oss")"),
+              ElementsAre("deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "kimi_k2", "llama", "llama4",
+                          "llama4_text", "mistral", "mixtral", "olmoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"));
+  EXPECT_EQ(problems_of_edit(kMixtral, R"("model_type": "mixtral")", R"("model_type": "gpt2")"),
             "config.json:13: /model_type: expected a supported model type: \"deepseek_v2\", \"deepseek_v3\", "
-            "\"llama\", \"mixtral\", \"qwen2_moe\" or \"qwen3_moe\", got \"gpt_oss\"");
+            "\"glm4_moe\", \"gpt_oss\", \"kimi_k2\", \"llama\", \"llama4\", \"llama4_text\", \"mistral\", \"mixtral\", "
+            "\"olmoe\", \"qwen2\", \"qwen2_moe\", \"qwen3\" or \"qwen3_moe\", got \"gpt2\"");
   EXPECT_EQ(problems_of_text("{}"), "config.json:1: expected the key \"model_type\", which is missing");
 }
 
@@ -157,20 +159,15 @@ TEST(HfConfig, SuggestsTheKeyThatWasMeant) {
 }
 
 TEST(HfConfig, RefusesWhatChangesShapesUnsupported) {
-  EXPECT_EQ(problems_of_edit(kMixtral, R"("sliding_window": null)", R"("sliding_window": 4096)"),
-            "config.json:23: /sliding_window: expected null or false, got 4096: attention within a sliding window is "
-            "not supported");
-  EXPECT_EQ(problems_of_edit(kQwen3, R"("use_sliding_window": false)", R"("use_sliding_window": true)"),
-            "config.json:36: /use_sliding_window: expected false, got true: attention within a sliding window is not "
-            "supported");
   EXPECT_EQ(problems_of_edit(kDeepSeek, R"("attention_bias": false)", R"("attention_bias": true)"),
             "config.json:5: /attention_bias: expected null or false, got true: a bias of the attention projections is "
             "not supported");
 }
 
 TEST(HfConfig, IgnoringARefusedKeyDoesNotAcceptIt) {
-  const std::string text = edited(repository_text(kMixtral), R"("sliding_window": null)", R"("sliding_window": 4096)");
-  EXPECT_NE(problems_of_text(text, {"sliding_window"}), "");
+  const std::string text =
+      edited(repository_text(kDeepSeek), R"("attention_bias": false)", R"("attention_bias": true)");
+  EXPECT_NE(problems_of_text(text, {"attention_bias"}), "");
 }
 
 TEST(HfConfig, ReportsEveryProblemAtOnce) {

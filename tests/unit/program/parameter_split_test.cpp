@@ -89,6 +89,46 @@ TEST(ElementsOnRank, OfAllRanksAddUpToTheWeightsAndTheCopies) {
   }
 }
 
+TEST(ElementsOnRank, DivideBiasesOfOutputsAndCopyBiasesOfSums) {
+  Model model = small_moe();
+  auto& attention = std::get<GroupedQueryAttention>(model.attention);
+  attention.qkv_bias = attention.out_bias = attention.sinks = true;
+  model.moe->router_bias = model.moe->expert_bias = true;
+  model.mlp_bias = true;
+  model.norm_bias = true;
+  model.gated = false;
+  EXPECT_THAT(on_rank(model, 0, 2, 1),
+              ElementsAre("attn_norm 128", "qkv 4096", "qkv_bias 64", "sinks 2", "attn_out 2048", "attn_out_bias 64",
+                          "mlp_norm 128", "mlp_fc1 4096", "mlp_fc1_bias 64", "mlp_fc2 4096", "mlp_fc2_bias 64"));
+  EXPECT_THAT(on_rank(model, 1, 1, 2),
+              ElementsAre("attn_norm 128", "qkv 8192", "qkv_bias 128", "sinks 4", "attn_out 4096", "attn_out_bias 64",
+                          "moe_norm 128", "router 512", "router_linear_bias 8", "experts.0.fc1 1024",
+                          "experts.0.fc1_bias 16", "experts.0.fc2 1024", "experts.0.fc2_bias 64"));
+}
+
+TEST(ElementsOnRank, DivideNormsOverAWholeProjectionByHead) {
+  Model model = small_moe();
+  auto& attention = std::get<GroupedQueryAttention>(model.attention);
+  attention.qk_norm = true;
+  attention.qk_norm_kind = QkNorm::whole;
+  EXPECT_THAT(on_rank(model, 0, 4, 1), ElementsAre("attn_norm 64", "qkv 3072", "q_norm 16", "k_norm 16",
+                                                   "attn_out 1024", "mlp_norm 64", "mlp_fc1 4096", "mlp_fc2 2048"));
+}
+
+TEST(ElementsOnRank, DivideThePredictionProjectionAndCopyPositions) {
+  Model model = small_moe();
+  model.num_mtp_modules = 1;
+  model.learned_positions = true;
+  model.max_positions = 32;
+  const std::vector<Parameter> parameters = stage_parameters(model, even_stages(4, 1)[0], 8, 0, Mtp::on);
+  EXPECT_EQ(elements_on_rank(parameters[1], model, 2, 1), 32 * 64);
+  for (const Parameter& p : parameters) {
+    if (p.role == WeightRole::mtp_projection) {
+      EXPECT_EQ(elements_on_rank(p, model, 2, 1), 32 * 128);
+    }
+  }
+}
+
 TEST(ElementsOnRank, NeedADegreeThatDividesTheHeads) {
   const Model model = small_moe();
   const Parameter qkv = layer_parameters(model, 0, 0, 0)[1];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/parameters.h"
 
+#include "base/errors.h"
 #include "program/hf_config.h"
 #include "tests/unit/program/reading.h"
 
@@ -10,6 +11,7 @@
 namespace orrery {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using testing::repository_path;
 
@@ -22,6 +24,7 @@ std::vector<std::string> described(const std::vector<Parameter>& parameters) {
 }
 
 Model test_model(const std::string& name) { return read_model(repository_path("tests/data/models/" + name)); }
+Model catalog_model(const std::string& name) { return read_model(repository_path("catalog/models/" + name)); }
 
 TEST(Parameters, OfGroupedQueryAttentionAndADenseLayer) {
   const Model model = test_model("moe-tiny-dense-first.json");
@@ -60,10 +63,86 @@ TEST(Parameters, OnlyTheSelectionBiasIsABuffer) {
 }
 
 TEST(Parameters, OfQueriesWithoutALatentProjectTheHiddenState) {
-  const Model model = test_model("deepseek-v2-lite.json");
+  const Model model = catalog_model("deepseek-v2-lite.json");
   const std::vector<Parameter> parameters = layer_parameters(model, 0, 0, 0);
   EXPECT_EQ(parameters[1],
             (Parameter{.role = WeightRole::q_up, .layer = 0, .rows = 3072, .cols = 2048, .split = Split::rows}));
+}
+
+TEST(Parameters, OfGptOssHoldBiasesAndSinks) {
+  EXPECT_THAT(described(layer_parameters(catalog_model("gpt-oss-20b.json"), 1, 4, 2)),
+              ElementsAre("layers.1.attn_norm 1x2880", "layers.1.qkv 5120x2880", "layers.1.qkv_bias 1x5120",
+                          "layers.1.sinks 1x64", "layers.1.attn_out 2880x4096", "layers.1.attn_out_bias 1x2880",
+                          "layers.1.moe_norm 1x2880", "layers.1.router 32x2880", "layers.1.router_linear_bias 1x32",
+                          "layers.1.experts.4.fc1 5760x2880", "layers.1.experts.5.fc1 5760x2880",
+                          "layers.1.experts.4.fc1_bias 1x5760", "layers.1.experts.5.fc1_bias 1x5760",
+                          "layers.1.experts.4.fc2 2880x2880", "layers.1.experts.5.fc2 2880x2880",
+                          "layers.1.experts.4.fc2_bias 1x2880", "layers.1.experts.5.fc2_bias 1x2880"));
+}
+
+TEST(Parameters, OfNormsOverAWholeProjectionHaveItsWidth) {
+  const std::vector<std::string> names = described(layer_parameters(catalog_model("olmoe-1b-7b.json"), 0, 0, 0));
+  EXPECT_THAT(names, Contains("layers.0.q_norm 1x2048"));
+  EXPECT_THAT(names, Contains("layers.0.k_norm 1x2048"));
+}
+
+TEST(Parameters, OfNormsWithoutAWeightAreNone) {
+  EXPECT_THAT(described(layer_parameters(catalog_model("llama4-scout.json"), 0, 0, 0)),
+              ElementsAre("layers.0.attn_norm 1x5120", "layers.0.qkv 7168x5120", "layers.0.attn_out 5120x5120",
+                          "layers.0.moe_norm 1x5120", "layers.0.router 16x5120", "layers.0.shared_fc1 16384x5120",
+                          "layers.0.shared_fc2 5120x8192"));
+}
+
+TEST(Parameters, OfGpt3HaveTwoMatricesBiasesAndNormsWithTwoRows) {
+  const Model model = catalog_model("gpt3-175b.json");
+  EXPECT_THAT(
+      described(layer_parameters(model, 95, 0, 0)),
+      ElementsAre("layers.95.attn_norm 2x12288", "layers.95.qkv 36864x12288", "layers.95.qkv_bias 1x36864",
+                  "layers.95.attn_out 12288x12288", "layers.95.attn_out_bias 1x12288", "layers.95.mlp_norm 2x12288",
+                  "layers.95.mlp_fc1 49152x12288", "layers.95.mlp_fc1_bias 1x49152", "layers.95.mlp_fc2 12288x49152",
+                  "layers.95.mlp_fc2_bias 1x12288"));
+  const std::vector<std::string> all = described(stage_parameters(model, even_stages(96, 1)[0], 1, 0));
+  EXPECT_EQ(all[0], "embedding 50257x12288");
+  EXPECT_EQ(all[1], "positions 2048x12288");
+  EXPECT_EQ(all.back(), "final_norm 2x12288");
+}
+
+TEST(Parameters, OfAPredictionModuleAreALayerBetweenNormsAndAProjection) {
+  const Model model = catalog_model("deepseek-v3.json");
+  const std::vector<std::string> names = described(layer_parameters(model, 61, 0, 1));
+  EXPECT_EQ(names.size(), 19);
+  EXPECT_EQ(names[0], "layers.61.mtp_embedding_norm 1x7168");
+  EXPECT_EQ(names[1], "layers.61.mtp_hidden_norm 1x7168");
+  EXPECT_EQ(names[2], "layers.61.mtp_projection 7168x14336");
+  EXPECT_EQ(names[3], "layers.61.attn_norm 1x7168");
+  EXPECT_EQ(names.back(), "layers.61.mtp_final_norm 1x7168");
+  EXPECT_THROW(layer_parameters(model, 62, 0, 1), InternalError);
+}
+
+TEST(StageParameters, PutPredictionModulesAndACopyOfTheEmbeddingWithTheHead) {
+  const Model model = catalog_model("deepseek-v3.json");
+  const std::vector<StageLayout> stages = even_stages(61, 2);
+  EXPECT_EQ(stage_parameters(model, stages[0], 64, 0, Mtp::on), stage_parameters(model, stages[0], 64, 0));
+  const std::vector<Parameter> with = stage_parameters(model, stages[1], 64, 3, Mtp::on);
+  const std::vector<Parameter> without = stage_parameters(model, stages[1], 64, 3, Mtp::off);
+  EXPECT_EQ(without, stage_parameters(model, stages[1], 64, 3));
+  EXPECT_EQ(name_of(with.front()), "embedding");
+  EXPECT_EQ(name_of(with[with.size() - 3]), "layers.61.mtp_final_norm");
+  EXPECT_EQ(name_of(with.back()), "head");
+  std::int64_t more = 0;
+  for (const Parameter& p : with) more += p.buffer ? 0 : p.size();
+  for (const Parameter& p : without) more -= p.buffer ? 0 : p.size();
+  // 4 of the 256 experts, of 3 x 7168 x 2048 each.
+  EXPECT_EQ(more, 129280 * 7168 + 11'610'067'968 - 252 * 3 * 7168 * 2048LL);
+}
+
+TEST(StageParameters, OfOneStageHoldTheEmbeddingOnceBesidePredictionModules) {
+  const Model model = catalog_model("glm-4.5-air.json");
+  std::int64_t sum = 0;
+  for (const Parameter& p : stage_parameters(model, even_stages(46, 1)[0], 1, 0, Mtp::on)) {
+    sum += p.buffer ? 0 : p.size();
+  }
+  EXPECT_EQ(sum, 106'852'245'504 + 2'375'059'456);
 }
 
 TEST(StageParameters, StartWithTheEmbeddingAndEndWithTheHead) {

@@ -229,5 +229,26 @@ TEST(Training, AScheduleOfSeveralStagesOnARankIsRefusedInWords) {
                           "the CPU executor has one stage on each rank, not 2"));
 }
 
+TEST(Training, WeightsThatNoKernelReadsAreRefusedInWords) {
+  Model model = small_model();
+  auto& attention = std::get<GroupedQueryAttention>(model.attention);
+  attention.out_bias = attention.sinks = attention.qk_norm = true;
+  attention.qk_norm_kind = QkNorm::whole;
+  model.spans.assign(model.layers.size(), {.window = 8});
+  model.activation = Activation::gelu;
+  model.mlp_bias = model.norm_bias = model.learned_positions = true;
+  model.max_positions = 64;
+  model.moe->router_bias = model.moe->expert_bias = model.moe->scale_input = true;
+  EXPECT_THAT(
+      cpu_unsupported(lower(model, strategy_of(model), kBatch, 1)),
+      ElementsAre("the CPU executor has no bias on the output of attention", "the CPU executor has no attention sinks",
+                  "the CPU executor normalises queries and keys by head, with a weight",
+                  "the CPU executor has no attention within a window", "the CPU executor has SwiGLU only",
+                  "the CPU executor has no biases in the feed-forward", "the CPU executor has RMSNorm only",
+                  "the CPU executor has rotary positions only", "the CPU executor has no trained bias in the router",
+                  "the CPU executor has no biases in the experts",
+                  "the CPU executor scales what leaves an expert, not what enters it"));
+}
+
 }  // namespace
 }  // namespace orrery::executor
