@@ -2,6 +2,7 @@
 #include "costmodel/op_timer.h"
 
 #include "base/check.h"
+#include "program/arrivals.h"
 
 #include <algorithm>
 #include <array>
@@ -55,8 +56,14 @@ Shape with_rows(const Shape& shape, const ResolvedLoad& load) {
 Group group_of(const OpShape& shape) { return std::visit(GroupOfShape{}, shape); }
 
 OpTimer::OpTimer(const StepProgram& program, const CostModel& model, const SimulatedRanks& simulated,
-                 const LoadModel& load)
-    : program_(program), model_(model), simulated_(simulated), load_(load), balanced_(is_balanced(load)) {}
+                 const RunInput& input)
+    : program_(program),
+      model_(model),
+      simulated_(simulated),
+      load_(input.load),
+      balanced_(is_balanced(input.load)),
+      sequences_(input.sequences),
+      fixed_(is_fixed(input.sequences)) {}
 
 void OpTimer::enter(std::size_t rank) {
   rank_ = &simulated_.ranks()[rank];
@@ -68,6 +75,26 @@ void OpTimer::enter(std::size_t rank) {
   const std::int64_t ep_group = program_.mesh.group_index(Group::ep, rank_->view.rank);
   if (ep_group != ep_group_ && !balanced_) routings_.clear();
   ep_group_ = ep_group;
+  if (fixed_) return;
+  attention_times_.clear();
+  if (rank_->view.coords.dp != dp_rank_) documents_.assign(static_cast<std::size_t>(program_.num_micro_batches), {});
+  dp_rank_ = rank_->view.coords.dp;
+}
+
+double OpTimer::share_of(const AttentionShape& shape, std::int32_t micro_batch) {
+  const Coords& at = rank_->view.coords;
+  const std::int64_t num_sequences = program_.strategy.micro_batch, seq = program_.batch.seq;
+  std::vector<Documents>& sequences = documents_.at(static_cast<std::size_t>(micro_batch));
+  if (sequences.empty()) {
+    const std::int64_t first =
+        first_sequence(0, program_.batch.global_batch, at.dp, program_.num_micro_batches, num_sequences, micro_batch);
+    for (std::int64_t i = 0; i < num_sequences; ++i) sequences.push_back(documents(sequences_, first + i, seq));
+  }
+  double share = 0.0;
+  for (const Documents& of_sequence : sequences) {
+    share += attention_share(of_sequence, mask_of(shape), seq, slice_of(program_.strategy, at.cp));
+  }
+  return share / static_cast<double>(num_sequences);
 }
 
 const RoutingMatrix& OpTimer::routing_of(const Op& op, std::int64_t pairs_per_rank, std::int64_t etp) {
@@ -104,7 +131,9 @@ ResolvedLoad OpTimer::load_of(const Op& op, const Rows& rows) {
     }
     load.gathered = std::accumulate(load.rows_per_expert.begin(), load.rows_per_expert.end(), 0.0);
   } else {
-    const std::int64_t pairs = rows.kind == Rows::Kind::distinct ? pairs_per_rank() : rows.count;
+    const std::int64_t pairs = rows.kind == Rows::Kind::distinct
+                                   ? pairs_per_rank(program_.model, program_.strategy, program_.batch)
+                                   : rows.count;
     load.rows_per_expert = routing_of(op, pairs, at.etp).per_local_expert(at.ep);
     load.received = std::accumulate(load.rows_per_expert.begin(), load.rows_per_expert.end(), 0.0);
     load.distinct = static_cast<double>(rows.count) * load.received / static_cast<double>(pairs);
@@ -112,20 +141,21 @@ ResolvedLoad OpTimer::load_of(const Op& op, const Rows& rows) {
   return load;
 }
 
-std::int64_t OpTimer::pairs_per_rank() const {
-  const Strategy& s = program_.strategy;
-  return program_.batch.seq * s.micro_batch / s.cp / (s.sp ? s.tp : 1) * program_.model.moe->top_k;
-}
-
 Seconds OpTimer::compute(const Op& op) {
   const OpShape& shape = program_.shapes[op.shape];
   const Rows* rows = rows_of(shape);
-  const auto ask_model = [&] {
-    const OpTime time = model_.compute(op.key, shape, rows ? load_of(op, *rows) : ResolvedLoad{}, rank_->device);
+  const auto ask_with = [&](const ResolvedLoad& load) {
+    const OpTime time = model_.compute(op.key, shape, load, rank_->device);
     if (time.extrapolated) extrapolated_.set(static_cast<std::size_t>(op.key.op));
     return time.time;
   };
+  const auto ask_model = [&] { return ask_with(rows ? load_of(op, *rows) : ResolvedLoad{}); };
   if (!balanced_ && is_routed(shape)) return ask_model();
+  if (const auto* attention = fixed_ ? nullptr : std::get_if<AttentionShape>(&shape)) {
+    const auto [known, is_new] = attention_times_.try_emplace({op.key.micro_batch, op.shape, op.key.pass, op.key.op});
+    if (is_new) known->second = ask_with({.attention_share = share_of(*attention, op.key.micro_batch)});
+    return known->second;
+  }
   double& known = (*table_)[(std::size_t{op.shape} * kNumPasses + static_cast<std::size_t>(op.key.pass)) * kNumOpCodes +
                             static_cast<std::size_t>(op.key.op)];
   if (std::isnan(known)) known = ask_model().in(unit::second);

@@ -126,7 +126,8 @@ void Search::rank(std::vector<RankedPlan>& plans, std::int64_t count, const Inte
     const StepProgram program = lower(problem_.model, plan.strategy, problem_.batch, problem_.cluster.num_devices());
     const std::vector<Unsupported> unsupported = interpreter.unsupported(program);
     CHECK(unsupported.empty(), unsupported.front().reason);
-    const Trace trace = interpreter.run(program, {.load = problem_.load, .steps_only = true});
+    const Trace trace =
+        interpreter.run(program, {.load = problem_.load, .sequences = problem_.sequences, .steps_only = true});
     plan.predictions.push_back({.tier = std::string(interpreter.name()),
                                 .step_time = trace.steps.front().time,
                                 .peak_memory = plan.predictions.front().peak_memory,
