@@ -62,6 +62,7 @@ OpTimer::OpTimer(const StepProgram& program, const CostModel& model, const Simul
       simulated_(simulated),
       load_(input.load),
       balanced_(is_balanced(input.load)),
+      differs_by_group_(differs_by_group(input.load)),
       sequences_(input.sequences),
       fixed_(is_fixed(input.sequences)) {}
 
@@ -73,8 +74,9 @@ void OpTimer::enter(std::size_t rank) {
     table_->assign(program_.shapes.size() * kNumPasses * kNumOpCodes, std::numeric_limits<double>::quiet_NaN());
   }
   const std::int64_t ep_group = program_.mesh.group_index(Group::ep, rank_->view.rank);
-  if (ep_group != ep_group_ && !balanced_) routings_.clear();
+  if (ep_group != ep_group_ && differs_by_group_) routings_.clear();
   ep_group_ = ep_group;
+  routed_sent_.clear();
   if (fixed_) return;
   attention_times_.clear();
   if (rank_->view.coords.dp != dp_rank_) documents_.assign(static_cast<std::size_t>(program_.num_micro_batches), {});
@@ -99,9 +101,9 @@ double OpTimer::share_of(const AttentionShape& shape, std::int32_t micro_batch) 
 
 const RoutingMatrix& OpTimer::routing_of(const Op& op, std::int64_t pairs_per_rank, std::int64_t etp) {
   CHECK(program_.model.moe.has_value(), to_string(op.key));
-  // A balanced router does the same everywhere, so that one entry serves all layers and micro-batches.
-  const std::array<std::int64_t, 4> where{balanced_ ? 0 : op.key.layer, balanced_ ? 0 : op.key.micro_batch,
-                                          balanced_ ? 0 : etp, pairs_per_rank};
+  // A balanced router does the same everywhere, an assumed one in all micro-batches and groups.
+  const std::array<std::int64_t, 4> where{balanced_ ? 0 : op.key.layer, differs_by_group_ ? op.key.micro_batch : 0,
+                                          differs_by_group_ ? etp : 0, pairs_per_rank};
   const auto [found, is_new] = routings_.try_emplace(where);
   if (is_new) {
     const Coords& at = rank_->view.coords;
@@ -141,6 +143,8 @@ ResolvedLoad OpTimer::load_of(const Op& op, const Rows& rows) {
   return load;
 }
 
+bool OpTimer::is_new_each_time(const OpShape& shape) const { return differs_by_group_ && is_routed(shape); }
+
 Seconds OpTimer::compute(const Op& op) {
   const OpShape& shape = program_.shapes[op.shape];
   const Rows* rows = rows_of(shape);
@@ -150,7 +154,14 @@ Seconds OpTimer::compute(const Op& op) {
     return time.time;
   };
   const auto ask_model = [&] { return ask_with(rows ? load_of(op, *rows) : ResolvedLoad{}); };
-  if (!balanced_ && is_routed(shape)) return ask_model();
+  if (is_new_each_time(shape)) return ask_model();
+  if (!balanced_ && is_routed(shape)) {
+    const auto [known, is_new] = routed_times_.try_emplace(
+        {static_cast<std::int64_t>(simulated_.device_group(rank_->device)), rank_->view.coords.ep, op.key.layer,
+         op.shape, static_cast<std::int64_t>(op.key.pass), static_cast<std::int64_t>(op.key.op)});
+    if (is_new) known->second = ask_model();
+    return known->second;
+  }
   if (const auto* attention = fixed_ ? nullptr : std::get_if<AttentionShape>(&shape)) {
     const auto [known, is_new] = attention_times_.try_emplace({op.key.micro_batch, op.shape, op.key.pass, op.key.op});
     if (is_new) known->second = ask_with({.attention_share = share_of(*attention, op.key.micro_batch)});
@@ -183,9 +194,9 @@ CommTime OpTimer::comm(const Op& op) {
   const bool edge = group == Group::pp_next || group == Group::pp_prev;
   const RankId self = rank_->view.rank;
   const std::int64_t lowest = edge ? self.value() : program_.mesh.group_index(group, self);
-  const bool routed = !balanced_ && is_routed(shape);
-  auto [known, is_new] = comm_times_.try_emplace({op.shape, lowest});
-  if (is_new || routed) known->second = slowest_of(op, group, lowest);
+  const std::int64_t layer = !balanced_ && is_routed(shape) ? op.key.layer : OpKey::kNoLayer;
+  auto [known, is_new] = comm_times_.try_emplace({op.shape, lowest, layer});
+  if (is_new || is_new_each_time(shape)) known->second = slowest_of(op, group, lowest);
   if (known->second.extrapolated) extrapolated_.set(static_cast<std::size_t>(op.key.op));
   return known->second;
 }
@@ -205,10 +216,10 @@ CommTime OpTimer::slowest_of(const Op& op, Group group, std::int64_t lowest) {
 Bytes OpTimer::sent(const Op& op) {
   const OpShape& shape = program_.shapes[op.shape];
   const bool routed = !balanced_ && is_routed(shape);
-  if (!routed) {
-    if (const auto found = sent_.find(op.shape); found != sent_.end()) return found->second;
-  }
-  Bytes payload;
+  const auto [known, is_new] =
+      (routed ? routed_sent_ : sent_).try_emplace({op.shape, routed ? op.key.layer : OpKey::kNoLayer});
+  if (!is_new && !is_new_each_time(shape)) return known->second;
+  Bytes& payload = known->second;
   if (const auto* collective = std::get_if<CollectiveShape>(&shape)) {
     payload = wire_bytes(with_rows(*collective, load_of(op, collective->rows)), program_.mesh.size(collective->group));
   } else if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
@@ -217,7 +228,6 @@ Bytes OpTimer::sent(const Op& op) {
   } else if (const auto* peer = std::get_if<PeerShape>(&shape); peer != nullptr && peer->send) {
     payload = bytes(static_cast<double>(peer->bytes));
   }
-  if (!routed) sent_.emplace(op.shape, payload);
   return payload;
 }
 

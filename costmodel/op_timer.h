@@ -44,6 +44,8 @@ class OpTimer {
  private:
   /// Routing of the EP group to which the rank at position `etp` of this rank's ETP group belongs.
   const RoutingMatrix& routing_of(const Op& op, std::int64_t pairs_per_rank, std::int64_t etp);
+  /// Whether the router decides how much an op works on, and so may each time.
+  bool is_new_each_time(const OpShape& shape) const;
   ResolvedLoad load_of(const Op& op, const Rows& rows);
   /// Attention of the micro-batch that the rank has, over that of sequences of one document.
   double share_of(const AttentionShape& shape, std::int32_t micro_batch);
@@ -55,6 +57,7 @@ class OpTimer {
   const SimulatedRanks& simulated_;
   const LoadModel& load_;
   const bool balanced_;
+  const bool differs_by_group_;  // else routings depend on the layer alone
   const SequenceModel& sequences_;
   const bool fixed_;  // every sequence is one document
 
@@ -63,10 +66,14 @@ class OpTimer {
   /// Compute times by (shape, pass, op code), NaN while not asked; one table for each kind of device.
   std::map<std::size_t, std::vector<double>> compute_times_;
   std::vector<double>* table_ = nullptr;
-  /// Communication times by shape and lowest rank of the group, for those that no router decides.
-  std::map<std::pair<ShapeId, std::int64_t>, CommTime> comm_times_;
+  /// Compute times that a router decides, where all EP groups and micro-batches have the same routing: by kind of
+  /// device, position in the EP group, layer, shape, pass and op code.
+  std::map<std::array<std::int64_t, 6>, Seconds> routed_times_;
+  /// Communication times by shape, lowest rank of the group and, where a router decides, layer.
+  std::map<std::tuple<ShapeId, std::int64_t, std::int64_t>, CommTime> comm_times_;
   std::map<std::pair<Group, std::int64_t>, std::vector<std::vector<DeviceIndex>>> devices_;
-  std::map<ShapeId, Bytes> sent_;
+  /// By shape and, where a router decides, layer; these are of the rank.
+  std::map<std::pair<ShapeId, std::int64_t>, Bytes> sent_, routed_sent_;
   /// Routings by layer, micro-batch, position in the ETP group of the rank, and pairs per rank.
   std::map<std::array<std::int64_t, 4>, RoutingMatrix> routings_;
   /// Documents of the micro-batches of one data-parallel rank, and the attention times of the rank by micro-batch,
