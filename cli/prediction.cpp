@@ -45,7 +45,7 @@ std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, cons
 
 std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, std::optional<double> rho) {
   auto parameters = costmodel::MemoryModel::of(plan.cluster.groups.front().device);
-  parameters.rho = rho ? *rho : fullest_share(plan.model, plan.strategy, plan.batch, plan.load);
+  parameters.rho = rho ? *rho : FullestShare(plan.model, plan.load).of(plan.strategy);
   return costmodel::memory_per_stage(plan.model, plan.strategy, plan.batch, Mesh(plan.strategy, plan.num_ranks()),
                                      parameters);
 }

@@ -72,25 +72,34 @@ std::int64_t pairs_per_rank(const Model& model, const Strategy& strategy, const 
   return tokens * model.moe->top_k;
 }
 
-double fullest_share(const Model& model, const Strategy& strategy, const BatchShape& batch, const LoadModel& load) {
+FullestShare::FullestShare(const Model& model, const LoadModel& load) {
   CHECK(!differs_by_group(load));
-  if (is_balanced(load) || !model.moe) return 1.0;
-  const std::int64_t pairs = pairs_per_rank(model, strategy, batch);
+  if (is_balanced(load) || !model.moe) return;
+  constexpr std::int64_t kPairs = std::int64_t{1} << 40;  // so many that whole pairs round nothing
+  for (std::int64_t layer = 0; layer < model.num_layers(); ++layer) {
+    std::vector<double>& shares = shares_.emplace_back();
+    if (model.kind(layer) != LayerKind::moe) continue;
+    shares = routing(load, {.layer = layer, .num_experts = model.moe->num_experts, .pairs_per_rank = kPairs}).pairs;
+    for (double& share : shares) share /= static_cast<double>(kPairs);
+  }
+}
+
+double FullestShare::of(const Strategy& strategy) const {
   double fullest = 1.0;
+  if (shares_.empty()) return fullest;
+  const auto num_ranks = static_cast<std::size_t>(strategy.ep);
   for (const StageLayout& stage : strategy.stages) {
-    std::vector<double> received(static_cast<std::size_t>(strategy.ep));
+    std::vector<double> received(num_ranks);
     double num_layers = 0.0;
     for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer) {
-      if (model.kind(layer) != LayerKind::moe) continue;
-      const RoutingMatrix matrix = routing(
-          load, {.layer = layer, .group = strategy.ep, .num_experts = model.moe->num_experts, .pairs_per_rank = pairs});
-      for (std::int64_t rank = 0; rank < strategy.ep; ++rank) {
-        received[static_cast<std::size_t>(rank)] += matrix.received(rank);
-      }
+      const std::vector<double>& shares = shares_.at(static_cast<std::size_t>(layer));
+      if (shares.empty()) continue;
+      const std::size_t num_local = shares.size() / num_ranks;
+      for (std::size_t expert = 0; expert < shares.size(); ++expert) received[expert / num_local] += shares[expert];
       num_layers += 1.0;
     }
     const double most = *std::max_element(received.begin(), received.end());
-    if (num_layers > 0.0) fullest = std::max(fullest, most / (num_layers * static_cast<double>(pairs)));
+    if (num_layers > 0.0) fullest = std::max(fullest, most * static_cast<double>(strategy.ep) / num_layers);
   }
   return fullest;
 }

@@ -19,8 +19,17 @@ std::int64_t pairs_per_rank(const Model& model, const Strategy& strategy, const 
 
 /// Rows that arrive at the fullest rank's experts over those that leave it: the mean over the MoE layers of a stage, of
 /// the stage and the position in an EP group where it is largest. One number for what a formula cannot have by layer.
-/// Requires: a load that is the same for all EP groups. Throws: ConfigError as routing() does.
-double fullest_share(const Model& model, const Strategy& strategy, const BatchShape& batch, const LoadModel& load);
+class FullestShare {
+ public:
+  /// Requires: a load that is the same for all EP groups. Throws: ConfigError as routing() does.
+  FullestShare(const Model& model, const LoadModel& load);
+
+  /// At least 1. Complexity: linear in layers times experts; constant under a balanced load.
+  double of(const Strategy& strategy) const;
+
+ private:
+  std::vector<std::vector<double>> shares_;  // by layer: of each expert; empty for dense layers
+};
 
 /// Rows that arrive at one rank in one layer and micro-batch.
 struct ArrivedRows {

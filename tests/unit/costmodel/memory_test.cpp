@@ -185,7 +185,7 @@ TEST(Memory, OneNumberForAllLayersIsCloseToTheLoadsLayerByLayer) {
   const StepProgram program = lower(model, strategy, batch, 16);
   const LoadModel load = DirichletLoad{.alpha = 1.0, .seed = 4};
   MemoryModel parameters = kExact;
-  parameters.rho = fullest_share(model, strategy, batch, load);
+  parameters.rho = FullestShare(model, load).of(strategy);
   Bytes formula;
   for (const MemoryByCause& stage : memory_per_stage(model, strategy, batch, program.mesh, parameters)) {
     formula = std::max(formula, stage.total() - stage.communication);

@@ -132,18 +132,18 @@ TEST(ArrivalsOf, AskARecordedLoadForEachMicroBatchAndGroup) {
 TEST(FullestShare, IsThatOfTheStageAndRankWhereItIsLargest) {
   const Model model = small_moe(4);
   const Strategy strategy = small_strategy(model, 2, 2);
-  EXPECT_EQ(fullest_share(model, strategy, kBatch, BalancedLoad{}), 1.0);
+  EXPECT_EQ(FullestShare(model, BalancedLoad{}).of(strategy), 1.0);
   // Layers 2 and 3 are one stage: 2 of one layer and 1 of the other.
-  EXPECT_EQ(fullest_share(model, strategy, kBatch, all_to(3, 5)), 1.5);
+  EXPECT_EQ(FullestShare(model, all_to(3, 5)).of(strategy), 1.5);
   // Layer 1 is the only MoE layer of its stage.
-  EXPECT_EQ(fullest_share(model, strategy, kBatch, all_to(1, 0)), 2.0);
-  EXPECT_EQ(fullest_share(model, small_strategy(model, 1, 1), kBatch, all_to(1, 0)), 1.0);
+  EXPECT_EQ(FullestShare(model, all_to(1, 0)).of(strategy), 2.0);
+  EXPECT_EQ(FullestShare(model, all_to(1, 0)).of(small_strategy(model, 1, 1)), 1.0);
 }
 
 TEST(FullestShare, OfADenseModelIsOne) {
   Model model = small_moe(1);
   model.moe.reset();
-  EXPECT_EQ(fullest_share(model, small_strategy(model), kBatch, ZipfLoad{}), 1.0);
+  EXPECT_EQ(FullestShare(model, ZipfLoad{}).of(small_strategy(model)), 1.0);
 }
 
 TEST(PairsPerRank, AreTheTokensOfAMicroBatchTimesTheirChoices) {
