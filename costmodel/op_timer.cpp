@@ -83,18 +83,18 @@ void OpTimer::enter(std::size_t rank) {
   dp_rank_ = rank_->view.coords.dp;
 }
 
-double OpTimer::share_of(const AttentionShape& shape, std::int32_t micro_batch) {
+double OpTimer::share_of(const AttentionShape& shape, const OpKey& key) {
   const Coords& at = rank_->view.coords;
   const std::int64_t num_sequences = program_.strategy.micro_batch, seq = program_.batch.seq;
-  std::vector<Documents>& sequences = documents_.at(static_cast<std::size_t>(micro_batch));
+  std::vector<Documents>& sequences = documents_.at(static_cast<std::size_t>(key.micro_batch));
   if (sequences.empty()) {
-    const std::int64_t first =
-        first_sequence(0, program_.batch.global_batch, at.dp, program_.num_micro_batches, num_sequences, micro_batch);
+    const std::int64_t first = first_sequence(0, program_.batch.global_batch, at.dp, program_.num_micro_batches,
+                                              num_sequences, key.micro_batch);
     for (std::int64_t i = 0; i < num_sequences; ++i) sequences.push_back(documents(sequences_, first + i, seq));
   }
   double share = 0.0;
   for (const Documents& of_sequence : sequences) {
-    share += attention_share(of_sequence, mask_of(shape), seq, slice_of(program_.strategy, at.cp));
+    share += attention_share(of_sequence, mask_of(shape), seq, slice_of(program_.strategy, at.cp, key.bucket));
   }
   return share / static_cast<double>(num_sequences);
 }
@@ -163,8 +163,9 @@ Seconds OpTimer::compute(const Op& op) {
     return known->second;
   }
   if (const auto* attention = fixed_ ? nullptr : std::get_if<AttentionShape>(&shape)) {
-    const auto [known, is_new] = attention_times_.try_emplace({op.key.micro_batch, op.shape, op.key.pass, op.key.op});
-    if (is_new) known->second = ask_with({.attention_share = share_of(*attention, op.key.micro_batch)});
+    const auto [known, is_new] =
+        attention_times_.try_emplace({op.key.micro_batch, op.shape, op.key.pass, op.key.op, op.key.bucket});
+    if (is_new) known->second = ask_with({.attention_share = share_of(*attention, op.key)});
     return known->second;
   }
   double& known = (*table_)[(std::size_t{op.shape} * kNumPasses + static_cast<std::size_t>(op.key.pass)) * kNumOpCodes +

@@ -47,8 +47,8 @@ class OpTimer {
   /// Whether the router decides how much an op works on, and so may each time.
   bool is_new_each_time(const OpShape& shape) const;
   ResolvedLoad load_of(const Op& op, const Rows& rows);
-  /// Attention of the micro-batch that the rank has, over that of sequences of one document.
-  double share_of(const AttentionShape& shape, std::int32_t micro_batch);
+  /// Pairs of an attention op of the rank, over those of sequences of one document.
+  double share_of(const AttentionShape& shape, const OpKey& key);
   CommTime slowest_of(const Op& op, Group group, std::int64_t lowest);
   CommTime ask(const OpShape& shape, const Op& op, std::span<const DeviceIndex> members);
 
@@ -77,10 +77,10 @@ class OpTimer {
   /// Routings by layer, micro-batch, position in the ETP group of the rank, and pairs per rank.
   std::map<std::array<std::int64_t, 4>, RoutingMatrix> routings_;
   /// Documents of the micro-batches of one data-parallel rank, and the attention times of the rank by micro-batch,
-  /// shape, pass and op code.
+  /// shape, pass, op code and round of a ring.
   std::int64_t dp_rank_ = -1;
   std::vector<std::vector<Documents>> documents_;
-  std::map<std::tuple<std::int32_t, ShapeId, Pass, OpCode>, Seconds> attention_times_;
+  std::map<std::tuple<std::int32_t, ShapeId, Pass, OpCode, std::int16_t>, Seconds> attention_times_;
   std::bitset<kNumOpCodes> extrapolated_;
 };
 

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -97,6 +98,34 @@ double pairs_until(double t, double length, const AttentionMask& mask) {
   return window * t - window * window / 2.0;
 }
 
+/// Positions of a sequence.
+struct Range {
+  double begin = 0.0, end = 0.0;
+};
+
+/// The two chunks of a rank.
+std::array<Range, 2> zigzag(std::int64_t rank, std::int64_t size, double chunk) {
+  const auto early = static_cast<double>(rank), late = static_cast<double>(2 * size - 1 - rank);
+  return {Range{early * chunk, (early + 1.0) * chunk}, Range{late * chunk, (late + 1.0) * chunk}};
+}
+
+/// Pairs of the queries of one chunk and the keys of another one or of the same.
+double pairs_between(const Documents& documents, const AttentionMask& mask, const Range& queries, const Range& keys) {
+  CHECK(mask.window == 0, mask.window);
+  if (mask.causal && keys.begin > queries.begin) return 0.0;
+  double pairs = 0.0, first = 0.0;
+  for (const std::int64_t tokens : documents.lengths) {
+    const double last = first + static_cast<double>(tokens);
+    const auto inside = [&](const Range& range) {
+      return std::max(0.0, std::min(range.end, last) - std::max(range.begin, first));
+    };
+    const bool triangle = mask.causal && keys.begin == queries.begin;
+    pairs += inside(queries) * inside(keys) * (triangle ? 0.5 : 1.0);
+    first = last;
+  }
+  return pairs;
+}
+
 }  // namespace
 
 bool is_fixed(const SequenceModel& model) { return std::holds_alternative<FixedLengths>(model); }
@@ -132,9 +161,9 @@ double attention_pairs(const Documents& documents, const AttentionMask& mask, do
   return pairs;
 }
 
-ContextSlice slice_of(const Strategy& strategy, std::int64_t cp_rank) {
+ContextSlice slice_of(const Strategy& strategy, std::int64_t cp_rank, std::int64_t round) {
   if (strategy.cp == 1 || strategy.cp_kind == ContextParallel::ulysses) return {};
-  return {.rank = cp_rank, .size = strategy.cp};
+  return {.rank = cp_rank, .size = strategy.cp, .round = strategy.cp_kind == ContextParallel::ring ? round : -1};
 }
 
 double attention_share(const Documents& documents, const AttentionMask& mask, std::int64_t seq,
@@ -143,10 +172,16 @@ double attention_share(const Documents& documents, const AttentionMask& mask, st
   const double whole = attention_pairs({.lengths = {seq}}, mask, 0.0, tokens);
   if (slice.size == 1) return attention_pairs(documents, mask, 0.0, tokens) / whole;
   const double chunk = tokens / (2.0 * size);
-  const auto early = static_cast<double>(slice.rank), late = 2.0 * size - 1.0 - early;
-  const double pairs = attention_pairs(documents, mask, early * chunk, (early + 1.0) * chunk) +
-                       attention_pairs(documents, mask, late * chunk, (late + 1.0) * chunk);
-  return pairs / (whole / size);
+  double pairs = 0.0;
+  for (const Range& queries : zigzag(slice.rank, slice.size, chunk)) {
+    if (slice.round < 0) {
+      pairs += attention_pairs(documents, mask, queries.begin, queries.end);
+      continue;
+    }
+    const std::int64_t from = (slice.rank + slice.size - slice.round % slice.size) % slice.size;
+    for (const Range& keys : zigzag(from, slice.size, chunk)) pairs += pairs_between(documents, mask, queries, keys);
+  }
+  return pairs / (whole / (slice.round < 0 ? size : size * size));
 }
 
 std::int64_t first_sequence(std::int64_t step, std::int64_t global_batch, std::int64_t dp_rank,

@@ -89,16 +89,19 @@ AttentionMask mask_of(const AttentionShape& shape);
 /// causal: l^2 / 2 of a document of l tokens, and w l - w^2 / 2 under a sliding window of w < l.
 double attention_pairs(const Documents& documents, const AttentionMask& mask, double begin, double end);
 
-/// The queries of a sequence that one rank attends to. In zigzag order the sequence is cut into 2c chunks and rank i
-/// of c has chunks i and 2c - 1 - i, so that causal ranks have equal work as long as the sequence is one document.
+/// The queries and keys of a sequence that one rank works on at a time. In zigzag order the sequence is cut into 2c
+/// chunks and rank i of c has chunks i and 2c - 1 - i, so that causal ranks have equal work as long as the sequence is
+/// one document. With a ring the keys come in c rounds: in round r those of rank i - r.
 struct ContextSlice {
   std::int64_t rank = 0, size = 1;
+  std::int64_t round = -1;  // -1: all keys at once
 };
-/// Ulysses splits heads while it attends and sees the whole sequence; ring and all-gather split it in zigzag order.
-ContextSlice slice_of(const Strategy& strategy, std::int64_t cp_rank);
+/// Ulysses splits heads while it attends and sees the whole sequence; all-gather splits queries, a ring keys as well.
+/// `round` of a ring's attention op, as the bucket of its key says it.
+ContextSlice slice_of(const Strategy& strategy, std::int64_t cp_rank, std::int64_t round);
 
-/// Pairs of the slice over those that it would have if the sequence were one document, shared equally by the slices.
-/// Complexity: linear in the documents.
+/// Pairs of the slice over those that it would have if the sequence were one document, shared equally by all slices.
+/// Complexity: linear in the documents. Requires: no window, where the slice is a round.
 double attention_share(const Documents& documents, const AttentionMask& mask, std::int64_t seq,
                        const ContextSlice& slice);
 

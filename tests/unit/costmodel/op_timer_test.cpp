@@ -6,8 +6,9 @@
 #include "tests/unit/costmodel/flop_cost_model.h"
 #include "tests/unit/program/small_models.h"
 
-#include <memory>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -34,17 +35,21 @@ TimedProgram timed(const StepProgram& program, SequenceModel sequences) {
   return time_program(program, PicosecondPerFlop(cluster), cluster, {}, {.sequences = std::move(sequences)});
 }
 
-/// Time of the attention of a micro-batch on `rank`, in ps.
-double attention_of(const TimedProgram& program, std::size_t rank, std::int32_t micro_batch, Pass pass = Pass::fwd) {
+/// Time of the attention of a micro-batch on `rank`, in ps; with a ring of one round, or of all of them.
+double attention_of(const TimedProgram& program, std::size_t rank, std::int32_t micro_batch, Pass pass = Pass::fwd,
+                    std::optional<std::int16_t> round = std::nullopt) {
   const std::vector<Op>& ops = program.class_of(program.ranks[rank]).ops;
+  Seconds time;
+  int num_ops = 0;
   for (OpIndex i = 0; i < ops.size(); ++i) {
     const OpKey& key = ops[i].key;
-    if (key.op == OpCode::attn_core && key.pass == pass && key.micro_batch == micro_batch) {
-      return program.ranks[rank].compute_time[i] / seconds(1e-12);
-    }
+    if (key.op != OpCode::attn_core || key.pass != pass || key.micro_batch != micro_batch) continue;
+    if (round && key.bucket != *round) continue;
+    time += program.ranks[rank].compute_time[i];
+    ++num_ops;
   }
-  ADD_FAILURE() << "no attention";
-  return 0.0;
+  EXPECT_GT(num_ops, 0);
+  return time / seconds(1e-12);
 }
 
 // 4 heads of 16, causal: 2 x 4 x (16 + 16) flops for each of the 64^2 / 2 pairs.
@@ -94,18 +99,14 @@ TEST(OpTimer, SequencesOfOneMicroBatchAddUp) {
   EXPECT_DOUBLE_EQ(attention_of(times, 0, 0), kWhole + kWhole / 2);
 }
 
-/// `program` on two context-parallel ranks: their attention has half of the pairs each.
+/// The same layer on two context-parallel ranks.
 StepProgram context_parallel(ContextParallel kind) {
-  StepProgram program = data_parallel(1);
-  program.strategy.cp = 2;
-  program.strategy.cp_kind = kind;
-  program.mesh = Mesh(program.strategy, 2);
-  for (OpShape& shape : program.shapes) {
-    auto* attention = std::get_if<AttentionShape>(&shape);
-    if (attention == nullptr) continue;
-    (kind == ContextParallel::ulysses ? attention->heads : attention->seq) /= 2;
-  }
-  return program;
+  Model model = small_moe(1);
+  model.moe.reset();
+  Strategy strategy = small_strategy(model);
+  strategy.cp = 2;
+  strategy.cp_kind = kind;
+  return lower(model, strategy, {.seq = kSeq, .global_batch = 2}, 2);
 }
 
 TEST(OpTimer, ContextParallelRanksAreEqualForOneDocument) {
@@ -113,18 +114,30 @@ TEST(OpTimer, ContextParallelRanksAreEqualForOneDocument) {
     const TimedProgram times = timed(context_parallel(kind), lengths({{kSeq}}));
     ASSERT_EQ(times.ranks.size(), 2);
     EXPECT_DOUBLE_EQ(attention_of(times, 0, 0), kWhole / 2);
-    EXPECT_EQ(attention_of(times, 1, 0), attention_of(times, 0, 0));
+    EXPECT_EQ(times.ranks[1].compute_time, times.ranks[0].compute_time);
+    EXPECT_EQ(timed(context_parallel(kind), FixedLengths{}).ranks[0].compute_time, times.ranks[0].compute_time);
   }
 }
 
 TEST(OpTimer, ContextParallelRanksDifferWhenDocumentsEndWithinTheSequence) {
   // Chunks of 16: rank 0 has the first and the last, and the document of 48 ends before the last one.
-  const TimedProgram zigzag = timed(context_parallel(ContextParallel::ring), lengths({{48, 16}}));
-  EXPECT_DOUBLE_EQ(attention_of(zigzag, 0, 0), 2.0 * 4 * 32 * (128 + 128));
-  EXPECT_DOUBLE_EQ(attention_of(zigzag, 1, 0), 2.0 * 4 * 32 * (1152 - 128));
+  for (const auto kind : {ContextParallel::ring, ContextParallel::all_gather}) {
+    const TimedProgram zigzag = timed(context_parallel(kind), lengths({{48, 16}}));
+    EXPECT_DOUBLE_EQ(attention_of(zigzag, 0, 0), 2.0 * 4 * 32 * (128 + 128));
+    EXPECT_DOUBLE_EQ(attention_of(zigzag, 1, 0), 2.0 * 4 * 32 * (1152 - 128));
+    EXPECT_DOUBLE_EQ(attention_of(zigzag, 1, 1, Pass::igrad), 2.5 * 2.0 * 4 * 32 * (1152 - 128));
+  }
   const TimedProgram whole = timed(context_parallel(ContextParallel::ulysses), lengths({{48, 16}}));
   EXPECT_DOUBLE_EQ(attention_of(whole, 0, 0), 2.0 * 2 * 32 * (1152 + 128));
   EXPECT_EQ(attention_of(whole, 1, 0), attention_of(whole, 0, 0));
+}
+
+TEST(OpTimer, RoundsOfARingHaveTheirOwnKeys) {
+  const TimedProgram ring = timed(context_parallel(ContextParallel::ring), lengths({{48, 16}}));
+  EXPECT_DOUBLE_EQ(attention_of(ring, 0, 0, Pass::fwd, 0), 2.0 * 4 * 32 * (128 + 128));
+  EXPECT_DOUBLE_EQ(attention_of(ring, 0, 0, Pass::fwd, 1), 0.0);
+  EXPECT_DOUBLE_EQ(attention_of(ring, 1, 0, Pass::fwd, 0), 2.0 * 4 * 32 * (128 + 128 + 256));
+  EXPECT_DOUBLE_EQ(attention_of(ring, 1, 0, Pass::fwd, 1), 2.0 * 4 * 32 * (256 + 256));
 }
 
 }  // namespace

@@ -187,12 +187,48 @@ TEST(AttentionShare, OfAllRanksAddsUpToThatOfTheSequence) {
 TEST(ContextSlice, IsTheWholeSequenceUnderUlysses) {
   Strategy strategy;
   strategy.cp = 4;
-  EXPECT_EQ(slice_of(strategy, 3).rank, 3);
-  EXPECT_EQ(slice_of(strategy, 3).size, 4);
+  EXPECT_EQ(slice_of(strategy, 3, 2).rank, 3);
+  EXPECT_EQ(slice_of(strategy, 3, 2).size, 4);
+  EXPECT_EQ(slice_of(strategy, 3, 2).round, 2);
   strategy.cp_kind = ContextParallel::all_gather;
-  EXPECT_EQ(slice_of(strategy, 3).size, 4);
+  EXPECT_EQ(slice_of(strategy, 3, -1).size, 4);
+  EXPECT_EQ(slice_of(strategy, 3, -1).round, -1);
   strategy.cp_kind = ContextParallel::ulysses;
-  EXPECT_EQ(slice_of(strategy, 3).size, 1);
+  EXPECT_EQ(slice_of(strategy, 3, -1).size, 1);
+}
+
+TEST(AttentionShare, IsExactlyEqualInAllRoundsOfARingIfTheSequenceIsOneDocument) {
+  for (const AttentionMask mask : {AttentionMask{}, AttentionMask{.causal = false}}) {
+    for (const std::int64_t size : {2, 3, 8}) {
+      for (std::int64_t rank = 0; rank < size; ++rank) {
+        for (std::int64_t round = 0; round < size; ++round) {
+          EXPECT_EQ(attention_share({.lengths = {384 * size}}, mask, 384 * size, {rank, size, round}), 1.0);
+        }
+      }
+    }
+  }
+}
+
+TEST(AttentionShare, OfARoundIsThatOfItsKeys) {
+  // Four chunks of 100 of which a document has three. Rank 1, with the middle ones, first attends within them
+  // (5000 + 5000 + 10000 pairs) and then to the first chunk (20000); each round of one document has 20000.
+  const Documents two{.lengths = {300, 100}};
+  EXPECT_EQ(attention_share(two, kCausal, 400, {1, 2, 0}), 1.0);
+  EXPECT_EQ(attention_share(two, kCausal, 400, {1, 2, 1}), 1.0);
+  EXPECT_EQ(attention_share(two, kCausal, 400, {0, 2, 0}), 0.5);
+  EXPECT_EQ(attention_share(two, kCausal, 400, {0, 2, 1}), 0.0);
+}
+
+TEST(AttentionShare, OfAllRoundsAddsUpToThatOfTheRank) {
+  const SequenceModel model = HistogramLengths{.documents = {{31, 2.0}, {500, 1.0}, {3000, 0.2}}, .seed = 3};
+  for (std::int64_t index = 0; index < 50; ++index) {
+    const Documents drawn = documents(model, index, 4096);
+    for (std::int64_t rank = 0; rank < 8; ++rank) {
+      double sum = 0.0;
+      for (std::int64_t round = 0; round < 8; ++round) sum += attention_share(drawn, kCausal, 4096, {rank, 8, round});
+      EXPECT_NEAR(sum / 8.0, attention_share(drawn, kCausal, 4096, {rank, 8}), 1e-12);
+    }
+  }
 }
 
 TEST(FirstSequence, NumbersEverySequenceOfEveryStepOnce) {
