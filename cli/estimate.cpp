@@ -32,7 +32,8 @@ int predict(const PredictOptions& options, const std::string& title, const MakeI
   const std::unique_ptr<Interpreter> interpreter = make(plan, calibration);
   const StepProgram program = lower(plan);
   const Trace trace =
-      run(*interpreter, program, {.load = plan.load, .all_ranks = options.trace.all_ranks}, options.plan);
+      run(*interpreter, program, {.load = plan.load, .sequences = plan.sequences, .all_ranks = options.trace.all_ranks},
+          options.plan);
   write_trace_files(options.trace, trace);
 
   Report report(title);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/execution.h"
 
+#include "base/errors.h"
 #include "cli/prediction.h"
 #include "cli/step_report.h"
 #include "executor/runtime/cpu_interpreter.h"
@@ -32,6 +33,12 @@ Table losses_of(const Trace& trace) {
 }  // namespace
 
 Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings, const std::string& plan_name) {
+  if (!is_fixed(plan.sequences)) {
+    throw ConfigError(
+        fmt::format("execute: expected a plan whose sequences are one document each, got {}: the kernels "
+                    "attend over whole sequences",
+                    describe(plan.sequences)));
+  }
   const executor::CpuInterpreter interpreter(plan, executor::rank_executable_beside_this(), settings);
   return run(interpreter, lower(plan), {.load = plan.load, .num_steps = settings.num_steps, .all_ranks = true},
              plan_name);

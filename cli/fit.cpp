@@ -49,7 +49,7 @@ Plan plan_to_fit(const FitOptions& options) {
   const BatchShape batch{.seq = workload.sequence, .global_batch = workload.global_batch};
   const Strategy strategy = read_strategy(options.files[2], model.value, batch, cluster.value.num_devices());
   Plan plan = plan_without_strategy(std::move(model), std::move(cluster), std::move(calibration), batch,
-                                    parse_load(workload.load));
+                                    parse_load(workload.load), load_sequences(workload.sequences, batch.seq));
   plan.strategy = strategy;
   return plan;
 }
@@ -87,8 +87,7 @@ Table table_of(const std::vector<costmodel::MemoryByCause>& stages, const Plan& 
 int fit(const FitOptions& options) {
   const Plan plan = plan_to_fit(options);
   const Device& device = plan.cluster.groups.front().device;
-  const std::vector<costmodel::MemoryByCause> stages = costmodel::memory_per_stage(
-      plan.model, plan.strategy, plan.batch, Mesh(plan.strategy, plan.num_ranks()), costmodel::MemoryModel::of(device));
+  const std::vector<costmodel::MemoryByCause> stages = memory_of(plan);
   const std::optional<std::string> problem = costmodel::why_it_does_not_fit(stages, device);
   if (!options.out.empty()) write_file_atomically(options.out, to_json(plan));
 

@@ -6,7 +6,9 @@
 #include "base/json_reader.h"
 #include "base/sha256.h"
 #include "base/suggestion.h"
+#include "cli/recorded_load.h"
 #include "program/hf_config.h"
+#include "program/sequence_json.h"
 
 #include <algorithm>
 #include <charconv>
@@ -154,13 +156,29 @@ LoadModel parse_load(std::string_view text) {
     rest.remove_prefix(colon + 1);
   }
   if (text == "balanced") return BalancedLoad{};
+  if (parts[0] == "popularity" && parts.size() > 1)
+    return popularity_load(std::string(text.substr(text.find(':') + 1)));
   if (parts.size() == 2 || parts.size() == 3) {
     const auto seed = [&] { return parts.size() == 3 ? parse_number<std::uint64_t>(parts[2], text) : 1; };
     if (parts[0] == "dirichlet") return DirichletLoad{parse_number<double>(parts[1], text), seed()};
     if (parts[0] == "zipf") return ZipfLoad{parse_number<double>(parts[1], text), seed()};
   }
-  throw ConfigError(fmt::format(
-      "--load: expected \"balanced\", \"dirichlet:ALPHA[:SEED]\" or \"zipf:EXPONENT[:SEED]\", got \"{}\"", text));
+  throw ConfigError(
+      fmt::format("--load: expected \"balanced\", \"dirichlet:ALPHA[:SEED]\", \"zipf:EXPONENT[:SEED]\" or "
+                  "\"popularity:TRACE\", got \"{}\"",
+                  text));
+}
+
+SequenceModel load_sequences(const std::string& path, std::int64_t seq) {
+  if (path.empty()) return FixedLengths{};
+  SequenceModel sequences = read_sequences(path);
+  if (const std::int64_t place = first_too_long(sequences, seq); place >= 0) {
+    throw ConfigError({Problem{.file = path,
+                               .pointer = fmt::format("/sequences/{}", place),
+                               .message = fmt::format("expected documents of at most {} tokens together", seq),
+                               .hint = "--sequence says how many tokens a sequence has"}});
+  }
+  return sequences;
 }
 
 }  // namespace orrery::cli

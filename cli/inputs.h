@@ -8,7 +8,9 @@
 #include "program/load_model.h"
 #include "program/model.h"
 #include "program/plan.h"
+#include "program/sequence_model.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -45,7 +47,11 @@ Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, con
 /// and only if it is still the same.
 Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name, const Plan& plan);
 
-/// "balanced", "dirichlet:ALPHA[:SEED]", "zipf:EXPONENT[:SEED]".
+/// "balanced", "dirichlet:ALPHA[:SEED]", "zipf:EXPONENT[:SEED]", or "popularity:TRACE": what the routers of an executed
+/// step preferred, for any layout.
 LoadModel parse_load(std::string_view text);
+
+/// With an empty `path`: one document each. Throws: ConfigError, also for recorded sequences of more than `seq` tokens.
+SequenceModel load_sequences(const std::string& path, std::int64_t seq);
 
 }  // namespace orrery::cli

@@ -39,8 +39,12 @@ void add_workload_options(CLI::App& command, WorkloadOptions& options, bool opti
   command.add_option("--global-batch", options.global_batch, "sequences of a step")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
       ->required(!optional);
-  command.add_option("--load", options.load, "of the experts: balanced, dirichlet:ALPHA[:SEED], zipf:EXPONENT[:SEED]")
+  command
+      .add_option("--load", options.load,
+                  "of the experts: balanced, dirichlet:ALPHA[:SEED], zipf:EXPONENT[:SEED], popularity:TRACE")
       ->capture_default_str();
+  command.add_option("--sequences", options.sequences,
+                     "sequence/1: documents of the sequences (default: one document each)");
 }
 
 std::string version() { return ORRERY_VERSION; }

@@ -35,10 +35,11 @@ void add_model_options(CLI::App& command, InputOptions& options);
 /// --precision, f32 or bf16. `otherwise` says what holds without it.
 void add_precision_option(CLI::App& command, std::optional<DType>& precision, const std::string& otherwise);
 
-/// The work of one step: --sequence, --global-batch, --load.
+/// The work of one step: --sequence, --global-batch, --load, --sequences.
 struct WorkloadOptions {
   std::int64_t sequence = 0, global_batch = 0;
   std::string load = "balanced";
+  std::string sequences;  // a file, or empty
 };
 /// Required unless `optional`; both sizes are then 0 when they were not given.
 void add_workload_options(CLI::App& command, WorkloadOptions& options, bool optional = false);

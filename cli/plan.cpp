@@ -34,7 +34,8 @@ int make_plan(const PlanOptions& options) {
     calibration = load_calibration(options.common.inputs, options.calibration, cluster.value);
     base = plan_without_strategy(std::move(model), std::move(cluster), calibration.source,
                                  {.seq = options.workload.sequence, .global_batch = options.workload.global_batch},
-                                 parse_load(options.workload.load));
+                                 parse_load(options.workload.load),
+                                 load_sequences(options.workload.sequences, options.workload.sequence));
   }
   if (base.cluster.groups.front().device.kind == DeviceKind::cpu) base.strategy.precision = DType::f32;
   if (!options.strategy.empty()) base.strategy = read_strategy(options.strategy, base.model);

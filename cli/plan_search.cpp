@@ -57,8 +57,11 @@ std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan
                                                                       const Loaded<costmodel::Calibration>& calibration,
                                                                       bool simulate) {
   const planner::SearchSpace space(base.model, base.num_ranks(), base.strategy);
-  const planner::SearchProblem problem{
-      .model = base.model, .cluster = base.cluster, .batch = base.batch, .load = base.load};
+  const planner::SearchProblem problem{.model = base.model,
+                                       .cluster = base.cluster,
+                                       .batch = base.batch,
+                                       .load = base.load,
+                                       .sequences = base.sequences};
   const auto cost_model = cost_model_of(base, calibration.value);
   const costmodel::AnalyticInterpreter analytic(cost_model, base.cluster);
   std::optional<sim::WorkerInterpreter> simulator;

@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "cli/options.h"
 #include "costmodel/calibrated_cost_model.h"
+#include "program/arrivals.h"
 #include "program/lower.h"
 
 #include <utility>
@@ -13,7 +14,10 @@
 namespace orrery::cli {
 
 Plan plan_without_strategy(Loaded<Model> model, Loaded<Cluster> cluster, Source calibration, const BatchShape& batch,
-                           LoadModel load) {
+                           LoadModel load, SequenceModel sequences) {
+  if (const std::string missing = missing_popularity(load, model.value); !missing.empty()) {
+    throw ConfigError("--load: " + missing);
+  }
   Plan plan;
   plan.model = std::move(model.value);
   plan.model_source = std::move(model.source);
@@ -22,6 +26,7 @@ Plan plan_without_strategy(Loaded<Model> model, Loaded<Cluster> cluster, Source 
   plan.calibration_source = std::move(calibration);
   plan.batch = batch;
   plan.load = std::move(load);
+  plan.sequences = std::move(sequences);
   plan.provenance = {.version = version(), .seed = 1, .command = command_line()};
   return plan;
 }
@@ -38,9 +43,9 @@ std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, cons
   return std::make_shared<costmodel::CalibratedCostModel>(plan.cluster, calibration);
 }
 
-std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, double rho) {
+std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, std::optional<double> rho) {
   auto parameters = costmodel::MemoryModel::of(plan.cluster.groups.front().device);
-  parameters.rho = rho;
+  parameters.rho = rho ? *rho : FullestShare(plan.model, plan.load).of(plan.strategy);
   return costmodel::memory_per_stage(plan.model, plan.strategy, plan.batch, Mesh(plan.strategy, plan.num_ranks()),
                                      parameters);
 }

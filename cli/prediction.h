@@ -11,14 +11,16 @@
 #include "traces/interpreter.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace orrery::cli {
 
 /// Requires: the sources hold their content, as load_model and load_cluster give them.
+/// Throws: ConfigError if the load is the popularity of another model's experts.
 Plan plan_without_strategy(Loaded<Model> model, Loaded<Cluster> cluster, Source calibration, const BatchShape& batch,
-                           LoadModel load);
+                           LoadModel load, SequenceModel sequences = FixedLengths{});
 
 /// `base` with the strategy and the predictions of `found`.
 Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::SearchResult& result);
@@ -26,8 +28,8 @@ Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::
 std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, const costmodel::Calibration& calibration);
 
 /// Memory of the ranks of every stage, on the plan's devices. `rho`: rows that arrive at the fullest rank's experts,
-/// over those that leave it.
-std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, double rho = 1.0);
+/// over those that leave it; without it, what the plan's load makes of it.
+std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, std::optional<double> rho = std::nullopt);
 
 /// The program of a plan. Requires: a plan that was read, or whose strategy is legal.
 StepProgram lower(const Plan& plan);

@@ -2,6 +2,8 @@
 #include "cli/recorded_load.h"
 
 #include "base/check.h"
+#include "base/errors.h"
+#include "traces/trace_io.h"
 
 #include <algorithm>
 #include <map>
@@ -10,9 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
 namespace orrery::cli {
 
-LoadModel recorded_load(const Trace& trace) {
+namespace {
+
+/// The routing of the last step. Requires: a trace that recorded loads.
+std::shared_ptr<const RecordedLoad> last_step(const Trace& trace) {
   CHECK(!trace.loads.empty());
   const std::int32_t last = trace.loads.back().step;
   auto load = std::make_shared<RecordedLoad>();
@@ -20,7 +27,20 @@ LoadModel recorded_load(const Trace& trace) {
     if (record.step != last) continue;
     load->matrices[{record.layer, record.micro_batch, record.ep_group}] = record.routing;
   }
-  return std::shared_ptr<const RecordedLoad>(std::move(load));
+  return load;
+}
+
+}  // namespace
+
+LoadModel recorded_load(const Trace& trace) { return last_step(trace); }
+
+LoadModel popularity_load(const std::string& path) {
+  const Trace trace = read_trace_file(path);
+  if (trace.loads.empty()) {
+    throw ConfigError(fmt::format("{}: expected a trace with load records, got none", path),
+                      "orrery execute PLAN --trace FILE records them");
+  }
+  return std::make_shared<const PopularityLoad>(popularity_of(*last_step(trace)));
 }
 
 double fullest_rank(const Trace& trace) {

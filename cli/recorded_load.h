@@ -6,10 +6,16 @@
 #include "program/load_model.h"
 #include "traces/trace.h"
 
+#include <string>
+
 namespace orrery::cli {
 
 /// The routing of the last step of `trace`. Requires: a trace that recorded loads.
 LoadModel recorded_load(const Trace& trace);
+
+/// What the experts of each layer got in that step, whichever rank they were on: holds for any layout.
+/// Throws: ConfigError if `path` is no trace, or one without load records.
+LoadModel popularity_load(const std::string& path);
 
 /// Rows that arrived at the experts of the fullest rank in one step, all layers and micro-batches together, over the
 /// mean of its EP group; the largest of all steps but the first, which is warm-up. 1 without records.

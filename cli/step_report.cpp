@@ -57,6 +57,7 @@ void add_workload(Report& report, const Plan& plan) {
       .fact("devices", "devices", plan.num_ranks())
       .fact("sequence", "tokens of a sequence", plan.batch.seq)
       .fact("global_batch", "sequences of a step", plan.batch.global_batch);
+  if (!is_fixed(plan.sequences)) report.fact("documents", "documents of a sequence", describe(plan.sequences));
 }
 
 void add_strategy(Report& report, const Plan& plan) {

@@ -30,7 +30,7 @@ constexpr std::size_t kMostClasses = 16;
 Trial run_trial(const std::string& title, const Plan& plan, const Loaded<costmodel::Calibration>& calibration,
                 const std::filesystem::path& path, const executor::TrainingSettings& settings) {
   const StepProgram program = lower(plan);
-  const RunInput input{.load = plan.load, .all_ranks = true};
+  const RunInput input{.load = plan.load, .sequences = plan.sequences, .all_ranks = true};
   const costmodel::AnalyticInterpreter analytic(cost_model_of(plan, calibration.value), plan.cluster,
                                                 plan.device_of_rank);
   const sim::WorkerInterpreter simulator(plan, calibration.path);

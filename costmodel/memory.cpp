@@ -69,14 +69,6 @@ void add_activations(const Model& model, const Strategy& strategy, const BatchSh
   memory.communication = bytes(tokens * row * num_neighbours);
 }
 
-double received_rows(const RankClass& rank) {
-  std::int64_t rows = 0;
-  for (const Tensor& tensor : rank.tensors) {
-    if (tensor.rows.kind == Rows::Kind::received) rows = std::max(rows, tensor.rows.count);
-  }
-  return static_cast<double>(rows);
-}
-
 }  // namespace
 
 MemoryModel MemoryModel::of(const Device& device) {
@@ -133,15 +125,18 @@ std::optional<std::string> why_it_does_not_fit(const std::vector<MemoryByCause>&
   return fmt::format("stage {} needs {}, device has {}", largest - stages.begin(), largest->total(), *device.memory);
 }
 
-Bytes peak_memory(const StepProgram& program) {
+Bytes peak_memory(const StepProgram& program) { return peak_memory(program, BalancedLoad{}); }
+
+Bytes peak_memory(const StepProgram& program, const LoadModel& load) {
   Bytes peak;
   for (std::size_t r = 0; r < program.classes.size(); ++r) {
     MemoryByCause memory;
     if (r < program.strategy.stages.size()) {
       add_states(program.model, program.strategy, program.mesh, program.strategy.stages[r], memory);
     }
-    const RankClass& rank = program.classes[r];
-    peak = std::max(peak, memory.states() + replay_memory(rank, received_rows(rank)).bytes);
+    const std::vector<RankId> ranks = distinct_ranks(program, ClassId(static_cast<std::int32_t>(r)), load);
+    const std::vector<Bytes> activations = replay_peaks(program.classes[r], arrivals_of(program, ranks, load));
+    peak = std::max(peak, memory.states() + *std::max_element(activations.begin(), activations.end()));
   }
   return peak;
 }

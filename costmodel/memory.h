@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "program/cluster.h"
+#include "program/load_model.h"
 #include "program/mesh.h"
 #include "program/model.h"
 #include "program/schedule.h"
@@ -63,5 +64,7 @@ std::optional<std::string> why_it_does_not_fit(const std::vector<MemoryByCause>&
 /// Peak of a lowered program: its weights, gradients and optimizer states by formula, its activations by replay under
 /// a balanced load. Of the fullest rank.
 Bytes peak_memory(const StepProgram& program);
+/// The same under `load`, layer by layer. Throws: ConfigError as routing() does.
+Bytes peak_memory(const StepProgram& program, const LoadModel& load);
 
 }  // namespace orrery::costmodel

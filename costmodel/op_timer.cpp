@@ -2,6 +2,7 @@
 #include "costmodel/op_timer.h"
 
 #include "base/check.h"
+#include "program/arrivals.h"
 
 #include <algorithm>
 #include <array>
@@ -55,8 +56,15 @@ Shape with_rows(const Shape& shape, const ResolvedLoad& load) {
 Group group_of(const OpShape& shape) { return std::visit(GroupOfShape{}, shape); }
 
 OpTimer::OpTimer(const StepProgram& program, const CostModel& model, const SimulatedRanks& simulated,
-                 const LoadModel& load)
-    : program_(program), model_(model), simulated_(simulated), load_(load), balanced_(is_balanced(load)) {}
+                 const RunInput& input)
+    : program_(program),
+      model_(model),
+      simulated_(simulated),
+      load_(input.load),
+      balanced_(is_balanced(input.load)),
+      differs_by_group_(differs_by_group(input.load)),
+      sequences_(input.sequences),
+      fixed_(is_fixed(input.sequences)) {}
 
 void OpTimer::enter(std::size_t rank) {
   rank_ = &simulated_.ranks()[rank];
@@ -66,15 +74,36 @@ void OpTimer::enter(std::size_t rank) {
     table_->assign(program_.shapes.size() * kNumPasses * kNumOpCodes, std::numeric_limits<double>::quiet_NaN());
   }
   const std::int64_t ep_group = program_.mesh.group_index(Group::ep, rank_->view.rank);
-  if (ep_group != ep_group_ && !balanced_) routings_.clear();
+  if (ep_group != ep_group_ && differs_by_group_) routings_.clear();
   ep_group_ = ep_group;
+  routed_sent_.clear();
+  if (fixed_) return;
+  attention_times_.clear();
+  if (rank_->view.coords.dp != dp_rank_) documents_.assign(static_cast<std::size_t>(program_.num_micro_batches), {});
+  dp_rank_ = rank_->view.coords.dp;
+}
+
+double OpTimer::share_of(const AttentionShape& shape, const OpKey& key) {
+  const Coords& at = rank_->view.coords;
+  const std::int64_t num_sequences = program_.strategy.micro_batch, seq = program_.batch.seq;
+  std::vector<Documents>& sequences = documents_.at(static_cast<std::size_t>(key.micro_batch));
+  if (sequences.empty()) {
+    const std::int64_t first = first_sequence(0, program_.batch.global_batch, at.dp, program_.num_micro_batches,
+                                              num_sequences, key.micro_batch);
+    for (std::int64_t i = 0; i < num_sequences; ++i) sequences.push_back(documents(sequences_, first + i, seq));
+  }
+  double share = 0.0;
+  for (const Documents& of_sequence : sequences) {
+    share += attention_share(of_sequence, mask_of(shape), seq, slice_of(program_.strategy, at.cp, key.bucket));
+  }
+  return share / static_cast<double>(num_sequences);
 }
 
 const RoutingMatrix& OpTimer::routing_of(const Op& op, std::int64_t pairs_per_rank, std::int64_t etp) {
   CHECK(program_.model.moe.has_value(), to_string(op.key));
-  // A balanced router does the same everywhere, so that one entry serves all layers and micro-batches.
-  const std::array<std::int64_t, 4> where{balanced_ ? 0 : op.key.layer, balanced_ ? 0 : op.key.micro_batch,
-                                          balanced_ ? 0 : etp, pairs_per_rank};
+  // A balanced router does the same everywhere, an assumed one in all micro-batches and groups.
+  const std::array<std::int64_t, 4> where{balanced_ ? 0 : op.key.layer, differs_by_group_ ? op.key.micro_batch : 0,
+                                          differs_by_group_ ? etp : 0, pairs_per_rank};
   const auto [found, is_new] = routings_.try_emplace(where);
   if (is_new) {
     const Coords& at = rank_->view.coords;
@@ -104,7 +133,9 @@ ResolvedLoad OpTimer::load_of(const Op& op, const Rows& rows) {
     }
     load.gathered = std::accumulate(load.rows_per_expert.begin(), load.rows_per_expert.end(), 0.0);
   } else {
-    const std::int64_t pairs = rows.kind == Rows::Kind::distinct ? pairs_per_rank() : rows.count;
+    const std::int64_t pairs = rows.kind == Rows::Kind::distinct
+                                   ? pairs_per_rank(program_.model, program_.strategy, program_.batch)
+                                   : rows.count;
     load.rows_per_expert = routing_of(op, pairs, at.etp).per_local_expert(at.ep);
     load.received = std::accumulate(load.rows_per_expert.begin(), load.rows_per_expert.end(), 0.0);
     load.distinct = static_cast<double>(rows.count) * load.received / static_cast<double>(pairs);
@@ -112,20 +143,31 @@ ResolvedLoad OpTimer::load_of(const Op& op, const Rows& rows) {
   return load;
 }
 
-std::int64_t OpTimer::pairs_per_rank() const {
-  const Strategy& s = program_.strategy;
-  return program_.batch.seq * s.micro_batch / s.cp / (s.sp ? s.tp : 1) * program_.model.moe->top_k;
-}
+bool OpTimer::is_new_each_time(const OpShape& shape) const { return differs_by_group_ && is_routed(shape); }
 
 Seconds OpTimer::compute(const Op& op) {
   const OpShape& shape = program_.shapes[op.shape];
   const Rows* rows = rows_of(shape);
-  const auto ask_model = [&] {
-    const OpTime time = model_.compute(op.key, shape, rows ? load_of(op, *rows) : ResolvedLoad{}, rank_->device);
+  const auto ask_with = [&](const ResolvedLoad& load) {
+    const OpTime time = model_.compute(op.key, shape, load, rank_->device);
     if (time.extrapolated) extrapolated_.set(static_cast<std::size_t>(op.key.op));
     return time.time;
   };
-  if (!balanced_ && is_routed(shape)) return ask_model();
+  const auto ask_model = [&] { return ask_with(rows ? load_of(op, *rows) : ResolvedLoad{}); };
+  if (is_new_each_time(shape)) return ask_model();
+  if (!balanced_ && is_routed(shape)) {
+    const auto [known, is_new] = routed_times_.try_emplace(
+        {static_cast<std::int64_t>(simulated_.device_group(rank_->device)), rank_->view.coords.ep, op.key.layer,
+         op.shape, static_cast<std::int64_t>(op.key.pass), static_cast<std::int64_t>(op.key.op)});
+    if (is_new) known->second = ask_model();
+    return known->second;
+  }
+  if (const auto* attention = fixed_ ? nullptr : std::get_if<AttentionShape>(&shape)) {
+    const auto [known, is_new] =
+        attention_times_.try_emplace({op.key.micro_batch, op.shape, op.key.pass, op.key.op, op.key.bucket});
+    if (is_new) known->second = ask_with({.attention_share = share_of(*attention, op.key)});
+    return known->second;
+  }
   double& known = (*table_)[(std::size_t{op.shape} * kNumPasses + static_cast<std::size_t>(op.key.pass)) * kNumOpCodes +
                             static_cast<std::size_t>(op.key.op)];
   if (std::isnan(known)) known = ask_model().in(unit::second);
@@ -153,9 +195,9 @@ CommTime OpTimer::comm(const Op& op) {
   const bool edge = group == Group::pp_next || group == Group::pp_prev;
   const RankId self = rank_->view.rank;
   const std::int64_t lowest = edge ? self.value() : program_.mesh.group_index(group, self);
-  const bool routed = !balanced_ && is_routed(shape);
-  auto [known, is_new] = comm_times_.try_emplace({op.shape, lowest});
-  if (is_new || routed) known->second = slowest_of(op, group, lowest);
+  const std::int64_t layer = !balanced_ && is_routed(shape) ? op.key.layer : OpKey::kNoLayer;
+  auto [known, is_new] = comm_times_.try_emplace({op.shape, lowest, layer});
+  if (is_new || is_new_each_time(shape)) known->second = slowest_of(op, group, lowest);
   if (known->second.extrapolated) extrapolated_.set(static_cast<std::size_t>(op.key.op));
   return known->second;
 }
@@ -175,10 +217,10 @@ CommTime OpTimer::slowest_of(const Op& op, Group group, std::int64_t lowest) {
 Bytes OpTimer::sent(const Op& op) {
   const OpShape& shape = program_.shapes[op.shape];
   const bool routed = !balanced_ && is_routed(shape);
-  if (!routed) {
-    if (const auto found = sent_.find(op.shape); found != sent_.end()) return found->second;
-  }
-  Bytes payload;
+  const auto [known, is_new] =
+      (routed ? routed_sent_ : sent_).try_emplace({op.shape, routed ? op.key.layer : OpKey::kNoLayer});
+  if (!is_new && !is_new_each_time(shape)) return known->second;
+  Bytes& payload = known->second;
   if (const auto* collective = std::get_if<CollectiveShape>(&shape)) {
     payload = wire_bytes(with_rows(*collective, load_of(op, collective->rows)), program_.mesh.size(collective->group));
   } else if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
@@ -187,7 +229,6 @@ Bytes OpTimer::sent(const Op& op) {
   } else if (const auto* peer = std::get_if<PeerShape>(&shape); peer != nullptr && peer->send) {
     payload = bytes(static_cast<double>(peer->bytes));
   }
-  if (!routed) sent_.emplace(op.shape, payload);
   return payload;
 }
 

@@ -163,9 +163,10 @@ OpTime OperatorCurves::grouped_gemm(Pass pass, const GroupedGemmShape& s, const 
   return total;
 }
 
-OpTime OperatorCurves::attention(const OpKey& key, const AttentionShape& s, const Device& device) const {
+OpTime OperatorCurves::attention(const OpKey& key, const AttentionShape& s, double share, const Device& device) const {
   const Pass pass = measured_pass(key.pass);
-  const Flops work = work_of(key, s, {}).flops;
+  // Documents leave a share of the pairs. Per pair they are taken to cost what those of whole sequences do.
+  const Flops work = work_of(key, s, {.attention_share = share}).flops;
   bool exact = false;
   const ScatteredCurve* curve = stand_in(attentions_, AttentionKind{pass, s.dtype, s.causal}, exact);
   if (!exact) {
@@ -182,7 +183,7 @@ OpTime OperatorCurves::attention(const OpKey& key, const AttentionShape& s, cons
   const ScatteredCurve::Value per_flop = curve->at(
       {static_cast<double>(s.batch * s.heads), static_cast<double>(s.seq), static_cast<double>(s.d_qk + s.d_v)});
   return {.time = seconds(per_flop.value * work.in(unit::flop)),
-          .extrapolated = !exact || !per_flop.inside || s.window > 0};
+          .extrapolated = !exact || !per_flop.inside || s.window > 0 || share != 1.0};
 }
 
 OpTime OperatorCurves::memory_bound(const OpKey& key, Bytes traffic, const Device& device) const {
@@ -212,7 +213,7 @@ OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const Res
   } else if (const auto* grouped = std::get_if<GroupedGemmShape>(&shape)) {
     time = grouped_gemm(pass, *grouped, load, device);
   } else if (const auto* attention_shape = std::get_if<AttentionShape>(&shape)) {
-    time = attention(key, *attention_shape, device);
+    time = attention(key, *attention_shape, load.attention_share, device);
   } else {
     CHECK(std::holds_alternative<MemoryShape>(shape), to_string(key));
     time = memory_bound(key, work.read + work.written, device);

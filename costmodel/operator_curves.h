@@ -35,7 +35,7 @@ class OperatorCurves {
   const ScatteredCurve* gemm_curve(std::string_view op, const Kind& kind, bool& exact) const;
   OpTime gemm(const OpKey& key, const GemmShape& shape, const Device& device) const;
   OpTime grouped_gemm(Pass pass, const GroupedGemmShape& shape, const ResolvedLoad& load, const Device& device) const;
-  OpTime attention(const OpKey& key, const AttentionShape& shape, const Device& device) const;
+  OpTime attention(const OpKey& key, const AttentionShape& shape, double share, const Device& device) const;
   OpTime memory_bound(const OpKey& key, Bytes traffic, const Device& device) const;
 
   /// Seconds per flop over m, n, k: of "gemm", and of ops measured by name because they do more than a product.

@@ -35,7 +35,7 @@ SimulatedRanks::SimulatedRanks(const StepProgram& program, const Cluster& cluste
   for (std::int64_t r = 1; r < world && one_kind; ++r) {
     one_kind = cluster.locate(device_of(rank_id(r))).group == first_group;
   }
-  folded_ = one_kind && !input.all_ranks && is_balanced(input.load);
+  folded_ = one_kind && !input.all_ranks && is_balanced(input.load) && is_fixed(input.sequences);
   if (folded_) {
     fold();
     return;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which ranks of a program are simulated. When nothing tells the ranks of a class apart (balanced load, one kind of
-// device), the first of them stands for all; else every rank is simulated. Not an interpreter: it only picks and
-// answers who meets whom among the picked.
+// Which ranks of a program are simulated. When nothing tells the ranks of a class apart (balanced load, sequences
+// of one document, one kind of device), the first of them stands for all; else every rank is simulated. Not an
+// interpreter: it only picks and answers who meets whom among the picked.
 #pragma once
 
 #include "program/cluster.h"

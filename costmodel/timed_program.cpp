@@ -29,7 +29,7 @@ class Resolver {
   Resolver(const StepProgram& program, const CostModel& model, const SimulatedRanks& simulated, const RunInput& input)
       : program_(program),
         simulated_(simulated),
-        timer_(program, model, simulated, input.load),
+        timer_(program, model, simulated, input),
         messages_(simulated.ranks().size() * kNumEdges) {
     out_.program = &program;
     out_.ranks.reserve(simulated.ranks().size());

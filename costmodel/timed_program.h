@@ -3,8 +3,8 @@
 // compute op takes, which ops of different ranks meet in one communication, and what that communication costs.
 // The analytic and the SimGrid interpreter start from the same TimedProgram and differ only in how time passes.
 //
-// Symmetry: with a balanced load all ranks of a class do the same at the same time, so one rank per class is
-// simulated and stands for all of them (`represents`). With any other load every rank is simulated.
+// Symmetry: with a balanced load and sequences of one document all ranks of a class do the same at the same time, so
+// one rank per class is simulated and stands for all of them (`represents`). Otherwise every rank is simulated.
 #pragma once
 
 #include "costmodel/cost_model.h"
@@ -61,7 +61,7 @@ struct TimedProgram {
   }
 };
 
-/// Resolves `program` on `device_of_rank` (empty: rank r on device r) under `input.load`.
+/// Resolves `program` on `device_of_rank` (empty: rank r on device r) under `input.load` and `input.sequences`.
 /// Complexity: linear in the ops of the simulated ranks; compute times are memoised by op and shape.
 /// Requires: verify(program) is empty.
 TimedProgram time_program(const StepProgram& program, const CostModel& model, const Cluster& cluster,

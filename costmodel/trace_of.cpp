@@ -38,7 +38,7 @@ Trace trace_of(const TimedProgram& timed, const OpTimes& times, const RunInput& 
   trace.header.extrapolated = timed.extrapolated;
   for (const TimedRank& rank : timed.ranks) trace.header.represents[rank.view.rank.value()] = rank.represents;
   CHECK(input.steps_only || times.ranks.size() == timed.ranks.size(), times.ranks.size(), timed.ranks.size());
-  const Bytes peak = peak_memory(program);
+  const Bytes peak = peak_memory(program, input.load);
   constexpr double kNotComputed = std::numeric_limits<double>::quiet_NaN();
   for (std::int64_t step = 0; step < input.num_steps; ++step) {
     const auto number = static_cast<std::int32_t>(step);

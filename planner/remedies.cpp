@@ -2,6 +2,7 @@
 #include "planner/remedies.h"
 
 #include "costmodel/memory.h"
+#include "program/arrivals.h"
 #include "program/legality.h"
 #include "program/mesh.h"
 
@@ -18,15 +19,17 @@ using Recompute = std::set<RecomputeModule>;
 
 class Remedies {
  public:
-  explicit Remedies(const Plan& plan) : plan_(plan) {}
+  explicit Remedies(const Plan& plan) : plan_(plan), fullest_share_(plan.model, plan.load) {}
 
   /// Remembers `changed` if it fits. Returns whether it does.
   bool add(std::string change, const Strategy& changed) {
     const std::int64_t num_ranks = plan_.num_ranks();
     if (!violations(plan_.model, changed, plan_.batch, num_ranks).empty()) return false;
     const Device& device = plan_.cluster.groups.front().device;
-    const auto stages = costmodel::memory_per_stage(plan_.model, changed, plan_.batch, Mesh(changed, num_ranks),
-                                                    costmodel::MemoryModel::of(device));
+    auto parameters = costmodel::MemoryModel::of(device);
+    parameters.rho = fullest_share_.of(changed);
+    const auto stages =
+        costmodel::memory_per_stage(plan_.model, changed, plan_.batch, Mesh(changed, num_ranks), parameters);
     if (costmodel::why_it_does_not_fit(stages, device)) return false;
     found_.push_back({.change = std::move(change), .memory = costmodel::fullest(stages)});
     return true;
@@ -40,6 +43,7 @@ class Remedies {
 
  private:
   const Plan& plan_;
+  FullestShare fullest_share_;
   std::vector<Remedy> found_;
 };
 

@@ -7,6 +7,7 @@
 #include "costmodel/memory.h"
 #include "planner/no_plan.h"
 #include "planner/parallel.h"
+#include "program/arrivals.h"
 #include "program/legality.h"
 #include "program/lower.h"
 
@@ -53,7 +54,11 @@ class Search {
  public:
   Search(const SearchSpace& space, const SearchProblem& problem, const costmodel::CostModel& cost_model,
          const ProgressReport& on_progress)
-      : space_(space), problem_(problem), cost_model_(cost_model), on_progress_(on_progress) {}
+      : space_(space),
+        problem_(problem),
+        cost_model_(cost_model),
+        on_progress_(on_progress),
+        fullest_share_(problem.model, problem.load) {}
 
   /// Legality, memory and closed form of the whole space, in its order.
   std::vector<Screened> screen() const;
@@ -62,16 +67,17 @@ class Search {
   void rank(std::vector<RankedPlan>& plans, std::int64_t count, const Interpreter& interpreter, bool parallel) const;
 
  private:
-  Screened screen_one(std::int64_t index, const costmodel::MemoryModel& memory_model,
+  Screened screen_one(std::int64_t index, costmodel::MemoryModel memory_model,
                       const costmodel::CostModel& cost_model) const;
 
   const SearchSpace& space_;
   const SearchProblem& problem_;
   const costmodel::CostModel& cost_model_;
   const ProgressReport& on_progress_;
+  FullestShare fullest_share_;
 };
 
-Screened Search::screen_one(std::int64_t index, const costmodel::MemoryModel& memory_model,
+Screened Search::screen_one(std::int64_t index, costmodel::MemoryModel memory_model,
                             const costmodel::CostModel& cost_model) const {
   Screened out{.index = index};
   const std::optional<Strategy> strategy = space_.at(index);
@@ -81,6 +87,7 @@ Screened Search::screen_one(std::int64_t index, const costmodel::MemoryModel& me
   if (!violations(problem_.model, *strategy, problem_.batch, num_devices).empty()) return out;
 
   const Mesh mesh(*strategy, num_devices);
+  memory_model.rho = fullest_share_.of(*strategy);
   const std::vector<costmodel::MemoryByCause> stages =
       costmodel::memory_per_stage(problem_.model, *strategy, problem_.batch, mesh, memory_model);
   out.memory = costmodel::fullest(stages);
@@ -126,7 +133,8 @@ void Search::rank(std::vector<RankedPlan>& plans, std::int64_t count, const Inte
     const StepProgram program = lower(problem_.model, plan.strategy, problem_.batch, problem_.cluster.num_devices());
     const std::vector<Unsupported> unsupported = interpreter.unsupported(program);
     CHECK(unsupported.empty(), unsupported.front().reason);
-    const Trace trace = interpreter.run(program, {.load = problem_.load, .steps_only = true});
+    const Trace trace =
+        interpreter.run(program, {.load = problem_.load, .sequences = problem_.sequences, .steps_only = true});
     plan.predictions.push_back({.tier = std::string(interpreter.name()),
                                 .step_time = trace.steps.front().time,
                                 .peak_memory = plan.predictions.front().peak_memory,

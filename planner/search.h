@@ -9,6 +9,7 @@
 #include "planner/search_space.h"
 #include "program/load_model.h"
 #include "program/plan.h"
+#include "program/sequence_model.h"
 #include "traces/interpreter.h"
 
 #include <cstdint>
@@ -25,6 +26,7 @@ struct SearchProblem {
   const Cluster& cluster;
   BatchShape batch;
   LoadModel load = BalancedLoad{};
+  SequenceModel sequences = FixedLengths{};  // acts on the tiers that run the program, not on the closed form
 };
 
 struct SearchLimits {

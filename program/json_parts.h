@@ -7,6 +7,7 @@
 #include "program/legality.h"
 #include "program/load_model.h"
 #include "program/model.h"
+#include "program/sequence_model.h"
 #include "program/strategy.h"
 
 #include <cstdint>
@@ -44,5 +45,11 @@ void report(const std::vector<Violation>& violations, const JsonObject& in);
 LoadModel read_load(const JsonValue& in);
 /// Requires: not a recorded load, which no file holds.
 void write_load(JsonWriter& out, const LoadModel& load);
+
+/// "fixed", or a sequence/1 object.
+SequenceModel read_sequences(const JsonValue& in);
+void write_sequences(JsonWriter& out, const SequenceModel& model);
+/// The object alone, as a file holds it.
+SequenceModel read_sequences(const JsonObject& in);
 
 }  // namespace orrery

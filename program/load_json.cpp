@@ -4,12 +4,19 @@
 #include "program/json_parts.h"
 
 #include <limits>
+#include <memory>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
 
 namespace orrery {
 namespace {
 
 constexpr double kLeastAlpha = 1e-3;  // below, one expert gets every token within rounding
 constexpr double kMost = 1e6;
+constexpr double kMostWeight = 1e15;  // sums of pairs stay exact
 
 struct LoadWriter {
   JsonWriter& out;
@@ -21,10 +28,40 @@ struct LoadWriter {
   void operator()(const ZipfLoad& load) const {
     out.begin_object().field("kind", "zipf").field("exponent", load.exponent).field("seed", load.seed).end_object();
   }
+  void operator()(const std::shared_ptr<const PopularityLoad>& load) const {
+    out.begin_object().field("kind", "popularity").key("layers").begin_array();
+    for (const auto& [layer, weights] : load->layers) {
+      out.begin_object().field("layer", layer).key("experts").begin_array();
+      for (const double weight : weights) out.value(weight);
+      out.end_array().end_object();
+    }
+    out.end_array().end_object();
+  }
   void operator()(const std::shared_ptr<const RecordedLoad>&) const {
     CHECK(false, "a recorded load has no file form");
   }
 };
+
+PopularityLoad read_popularity(const JsonObject& in) {
+  PopularityLoad load;
+  const JsonValue layers = in.required("layers");
+  for (const JsonValue& value : layers.array()) {
+    const JsonObject object = value.object();
+    const JsonValue layer = object.required("layer"), experts = object.required("experts");
+    std::vector<double> weights;
+    for (const JsonValue& weight : experts.array()) weights.push_back(weight.number({.min = 0.0, .max = kMostWeight}));
+    object.finish();
+    if (experts.kind() == JsonKind::array && std::accumulate(weights.begin(), weights.end(), 0.0) <= 0.0) {
+      experts.problem("expected at least one expert of a popularity above 0");
+    }
+    const auto index = layer.integer({.min = 0, .max = std::numeric_limits<std::int16_t>::max()});
+    if (!load.layers.emplace(index, std::move(weights)).second) {
+      layer.problem(fmt::format("expected each layer once, got {} again", index));
+    }
+  }
+  if (layers.kind() == JsonKind::array && load.layers.empty()) layers.problem("expected at least one layer, got none");
+  return load;
+}
 
 LoadModel read_assumed(const JsonObject& in) {
   const JsonValue kind = in.required("kind");
@@ -34,8 +71,10 @@ LoadModel read_assumed(const JsonObject& in) {
     load = DirichletLoad{.alpha = in.required("alpha").number({.min = kLeastAlpha, .max = kMost}), .seed = seed()};
   } else if (kind.is_text("zipf")) {
     load = ZipfLoad{.exponent = in.required("exponent").number({.min = 0.0, .max = kMost}), .seed = seed()};
+  } else if (kind.is_text("popularity")) {
+    load = std::make_shared<const PopularityLoad>(read_popularity(in));
   } else {
-    kind.one_of({"dirichlet", "zipf"});
+    kind.one_of({"dirichlet", "zipf", "popularity"});
     return load;  // which keys belong to it is anyone's guess
   }
   in.finish();

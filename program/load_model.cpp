@@ -4,10 +4,12 @@
 #include "base/check.h"
 #include "base/errors.h"
 #include "base/rng.h"
+#include "program/model.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -105,8 +107,8 @@ struct Router {
     return same_for_all_sources(query, std::vector<double>(static_cast<std::size_t>(query.num_experts), share));
   }
 
-  template <class PopularityLoad>
-  RoutingMatrix operator()(const PopularityLoad& load) const {
+  template <class AssumedLoad>
+  RoutingMatrix operator()(const AssumedLoad& load) const {
     return same_for_all_sources(query, apportion(popularity(load, query), query.pairs_per_rank));
   }
 
@@ -121,6 +123,16 @@ struct Router {
                                     query.num_experts, matrix.group, matrix.num_experts));
     }
     return matrix;
+  }
+
+  RoutingMatrix operator()(const std::shared_ptr<const PopularityLoad>& load) const {
+    const auto found = load->layers.find(query.layer);
+    const std::size_t known = found == load->layers.end() ? 0 : found->second.size();
+    if (std::cmp_not_equal(known, query.num_experts)) {
+      throw ConfigError(fmt::format("load by popularity: layer {}: expected the popularity of {} experts, got {}",
+                                    query.layer, query.num_experts, known));
+    }
+    return same_for_all_sources(query, apportion(found->second, query.pairs_per_rank));
   }
 };
 
@@ -151,6 +163,35 @@ std::vector<double> RoutingMatrix::per_local_expert(std::int64_t destination) co
 }
 
 bool is_balanced(const LoadModel& load) { return std::holds_alternative<BalancedLoad>(load); }
+
+bool differs_by_group(const LoadModel& load) {
+  return std::holds_alternative<std::shared_ptr<const RecordedLoad>>(load);
+}
+
+PopularityLoad popularity_of(const RecordedLoad& load) {
+  PopularityLoad popularity;
+  for (const auto& [place, matrix] : load.matrices) {
+    std::vector<double>& weights = popularity.layers[std::get<0>(place)];
+    if (weights.empty()) weights.resize(static_cast<std::size_t>(matrix.num_experts));
+    CHECK(std::cmp_equal(weights.size(), matrix.num_experts), std::get<0>(place), weights.size(), matrix.num_experts);
+    for (std::size_t i = 0; i < matrix.pairs.size(); ++i) weights[i % weights.size()] += matrix.pairs[i];
+  }
+  return popularity;
+}
+
+std::string missing_popularity(const LoadModel& load, const Model& model) {
+  const auto* popularity = std::get_if<std::shared_ptr<const PopularityLoad>>(&load);
+  if (popularity == nullptr || !model.moe) return "";
+  for (std::int64_t layer = 0; layer < model.num_layers(); ++layer) {
+    if (model.kind(layer) != LayerKind::moe) continue;
+    const auto found = (*popularity)->layers.find(layer);
+    const std::size_t known = found == (*popularity)->layers.end() ? 0 : found->second.size();
+    if (std::cmp_equal(known, model.moe->num_experts)) continue;
+    return fmt::format("expected the popularity of {} experts for layer {}, got {}", model.moe->num_experts, layer,
+                       known);
+  }
+  return "";
+}
 
 RoutingMatrix routing(const LoadModel& load, const RoutingQuery& query) {
   CHECK(query.group >= 1 && query.num_experts % query.group == 0, query.group, query.num_experts);

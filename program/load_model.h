@@ -15,6 +15,8 @@
 
 namespace orrery {
 
+struct Model;
+
 /// (token, choice) pairs that each rank of one EP group sends to each expert: shape (group, num_experts).
 struct RoutingMatrix {
   std::int64_t group = 0, num_experts = 0;
@@ -47,9 +49,25 @@ struct RecordedLoad {
   std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, RoutingMatrix> matrices;
 };
 
-using LoadModel = std::variant<BalancedLoad, DirichletLoad, ZipfLoad, std::shared_ptr<const RecordedLoad>>;
+/// Popularity of the experts in each layer, in any unit: every rank sends its pairs in these proportions. What is left
+/// of a recorded load when it shall hold for other layouts than the one that it was recorded with.
+struct PopularityLoad {
+  std::map<std::int64_t, std::vector<double>> layers;  // layer to the weight of each expert
+};
+
+using LoadModel = std::variant<BalancedLoad, DirichletLoad, ZipfLoad, std::shared_ptr<const RecordedLoad>,
+                               std::shared_ptr<const PopularityLoad>>;
 
 bool is_balanced(const LoadModel& load);
+/// Whether the load of a layer differs between micro-batches and EP groups, as only a recorded one does.
+bool differs_by_group(const LoadModel& load);
+
+/// The recorded pairs of each layer and expert, summed over sources, micro-batches and EP groups.
+/// Requires: matrices of one layer have the same number of experts.
+PopularityLoad popularity_of(const RecordedLoad& load);
+
+/// What `load` lacks to serve every MoE layer of `model`, as a sentence; "" if nothing.
+std::string missing_popularity(const LoadModel& load, const Model& model);
 
 /// One question to a load model: the routing of a micro-batch in one layer within one EP group.
 struct RoutingQuery {
@@ -60,7 +78,8 @@ struct RoutingQuery {
 };
 
 /// The routing that `load` gives. Row sums are exactly pairs_per_rank for the assumed loads.
-/// Throws: ConfigError if a recorded load does not hold the asked layer, micro-batch and group with these sizes.
+/// Throws: ConfigError if a recorded load does not hold the asked layer, micro-batch and group with these sizes, or if
+/// popularities lack the layer or are not those of as many experts.
 RoutingMatrix routing(const LoadModel& load, const RoutingQuery& query);
 
 }  // namespace orrery

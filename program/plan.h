@@ -4,6 +4,7 @@
 #include "program/cluster.h"
 #include "program/load_model.h"
 #include "program/model.h"
+#include "program/sequence_model.h"
 #include "program/step_program.h"
 #include "program/strategy.h"
 
@@ -63,6 +64,7 @@ struct Plan {
   Cluster cluster;
   BatchShape batch;
   LoadModel load;  // any but a recorded one, which no file holds
+  SequenceModel sequences;
   Strategy strategy;
   /// Device of each rank; empty: rank r is on device r.
   std::vector<DeviceIndex> device_of_rank;

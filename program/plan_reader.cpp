@@ -58,7 +58,20 @@ void read_cluster(const JsonObject& in, Plan& plan) {
 void read_workload(const JsonObject& in, Plan& plan) {
   plan.batch.seq = in.required("sequence").integer({.min = 1, .max = 1 << 30});
   plan.batch.global_batch = in.required("global_batch").integer({.min = 1, .max = 1 << 30});
-  plan.load = read_load(in.required("load"));
+  const JsonValue load = in.required("load");
+  plan.load = read_load(load);
+  if (const std::string missing = missing_popularity(plan.load, plan.model); !missing.empty()) load.problem(missing);
+  if (const auto sequences = in.optional("sequences"); sequences.present()) {
+    plan.sequences = read_sequences(sequences.value());
+    if (const std::int64_t place = first_too_long(plan.sequences, plan.batch.seq); place >= 0) {
+      sequences.value()
+          .object()
+          .required("sequences")
+          .array()[static_cast<std::size_t>(place)]
+          .problem(fmt::format("expected documents of at most {} tokens together, the sequence of the workload",
+                               plan.batch.seq));
+    }
+  }
   in.finish();
 }
 

@@ -69,6 +69,8 @@ std::string to_json(const Plan& plan) {
   out.key("workload").begin_object();
   out.field("sequence", plan.batch.seq).field("global_batch", plan.batch.global_batch).key("load");
   write_load(out, plan.load);
+  out.key("sequences");
+  write_sequences(out, plan.sequences);
   out.end_object().key("strategy");
   write_strategy(out, plan.strategy);
   write_placement(out, plan);

@@ -53,7 +53,7 @@ struct WorkOfShape {
       const double first = s.causal ? window / 2.0 : 0.0;  // missing of the queries that see less than a window
       pairs = seq * window * (s.chunked ? 0.5 : 1.0 - first / kv_seq);
     }
-    const double forward = 2.0 * batch * heads * pairs * (d_qk + d_v);
+    const double forward = 2.0 * batch * heads * pairs * load.attention_share * (d_qk + d_v);
     const double q = batch * seq * heads * d_qk * size, kv = batch * kv_seq * kv_heads * (d_qk + d_v) * size;
     const double out = batch * seq * heads * d_v * size, lse = batch * seq * heads * 4.0;
     if (key.pass == Pass::igrad) {

@@ -19,6 +19,9 @@ struct ResolvedLoad {
   double received = 0.0;
   double gathered = 0.0;  // the same, summed over the ranks of its ETP group
   double distinct = 0.0;  // tokens that arrive at this rank, each once
+  /// Of attention: pairs of query and key over those of its shape. Not the router's decision but that of the data
+  /// (program/sequence_model.h).
+  double attention_share = 1.0;
 };
 
 /// Work of one op. FLOPs count a multiply and an add as 2; memory traffic reads each operand once and writes each
@@ -30,7 +33,8 @@ struct Work {
 };
 
 /// Work of a compute op; zero for communication. Backward of flash attention executes 5 matrix products against 2 of
-/// the forward, hence 2.5 times its FLOPs (Dao, FlashAttention-2, section 3.1). Causal attention counts half.
+/// the forward, hence 2.5 times its FLOPs (Dao, FlashAttention-2, section 3.1). Causal attention counts half, and
+/// load.attention_share of that; its bytes do not depend on the documents.
 Work work_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load);
 
 /// Expected number of distinct groups, of `num_groups` equal ones, that hold one of the `top_k` experts of a token

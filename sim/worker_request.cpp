@@ -38,6 +38,7 @@ void write_request(std::ostream& out, const WorkerRequest& request) {
   const auto* recorded = std::get_if<SharedRecordedLoad>(&request.input.load);
   Plan plan = request.plan;
   plan.load = recorded != nullptr ? LoadModel(BalancedLoad{}) : request.input.load;
+  plan.sequences = request.input.sequences;
   const std::string plan_text = to_json(plan);
 
   JsonWriter options(JsonWriter::Layout::line);
@@ -74,6 +75,7 @@ WorkerRequest read_request(std::istream& in) {
   plan_text.resize(static_cast<std::size_t>(in.gcount()));
   request.plan = read_plan_text(plan_text, "plan");
   request.input.load = recorded ? LoadModel(load_of_trace(read_trace(in, "load"))) : request.plan.load;
+  request.input.sequences = request.plan.sequences;
   return request;
 }
 

@@ -16,7 +16,7 @@
 namespace orrery::sim {
 
 struct WorkerRequest {
-  Plan plan;  // its load is that of `input`
+  Plan plan;  // its load and its sequences are those of `input`
   std::filesystem::path calibration;
   Fidelity fidelity = Fidelity::l1;
   RunInput input;

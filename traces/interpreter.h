@@ -4,6 +4,7 @@
 #pragma once
 
 #include "program/load_model.h"
+#include "program/sequence_model.h"
 #include "program/step_program.h"
 #include "traces/trace.h"
 
@@ -21,6 +22,7 @@ struct Unsupported {
 
 struct RunInput {
   LoadModel load = BalancedLoad{};
+  SequenceModel sequences = FixedLengths{};  // of step 0, when steps are predicted
   std::int64_t num_steps = 1;
   /// Write spans of every rank instead of one for each set of equal ranks.
   bool all_ranks = false;

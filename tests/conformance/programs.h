@@ -140,6 +140,13 @@ class ProgramBuilder {
                ExchangeShape{.rows = {.kind = Rows::Kind::routed, .count = pairs}, .row_bytes = row_bytes},
                std::move(deps));
   }
+  /// The way back of a dispatch of `pairs` rows.
+  OpIndex combine(std::int64_t stage, std::int64_t pairs, std::int64_t row_bytes, std::vector<OpIndex> deps = {}) {
+    return add(stage, OpCode::moe_combine, Queue::ep,
+               ExchangeShape{
+                   .rows = {.kind = Rows::Kind::routed, .count = pairs}, .row_bytes = row_bytes, .to_experts = false},
+               std::move(deps));
+  }
   OpIndex send_next(std::int64_t stage, std::int64_t num_bytes, std::vector<OpIndex> deps = {}) {
     return message(stage, OpCode::pp_send_act, Queue::pp_send_next, num_bytes, std::move(deps));
   }

@@ -93,10 +93,25 @@ TEST(Inputs, LoadsAreReadFromFlags) {
   EXPECT_EQ(message_of([] { parse_load("zipf:inf"); }),
             "--load: expected a number above 0 instead of \"inf\" in \"zipf:inf\"");
   EXPECT_EQ(message_of([] { parse_load("flat"); }),
-            "--load: expected \"balanced\", \"dirichlet:ALPHA[:SEED]\" or \"zipf:EXPONENT[:SEED]\", got \"flat\"");
-  EXPECT_EQ(
-      message_of([] { parse_load("zipf:1:2:3"); }),
-      "--load: expected \"balanced\", \"dirichlet:ALPHA[:SEED]\" or \"zipf:EXPONENT[:SEED]\", got \"zipf:1:2:3\"");
+            "--load: expected \"balanced\", \"dirichlet:ALPHA[:SEED]\", \"zipf:EXPONENT[:SEED]\" or "
+            "\"popularity:TRACE\", got \"flat\"");
+  EXPECT_EQ(message_of([] { parse_load("zipf:1:2:3"); }),
+            "--load: expected \"balanced\", \"dirichlet:ALPHA[:SEED]\", \"zipf:EXPONENT[:SEED]\" or "
+            "\"popularity:TRACE\", got \"zipf:1:2:3\"");
+  EXPECT_EQ(message_of([] { parse_load("popularity:no/such.trace"); }),
+            "no/such.trace: expected a readable file, got: No such file or directory");
+}
+
+TEST(Inputs, SequencesAreReadFromAFileAndMustFit) {
+  EXPECT_TRUE(is_fixed(load_sequences("", 128)));
+  const std::string path = ::testing::TempDir() + "lengths.json";
+  write_file_atomically(path, R"({"schema": "sequence/1", "kind": "recorded", "sequences": [[64], [100, 29]]})");
+  EXPECT_FALSE(is_fixed(load_sequences(path, 129)));
+  EXPECT_EQ(message_of([&] { load_sequences(path, 128); }),
+            path +
+                ": /sequences/1: expected documents of at most 128 tokens together\n"
+                "  hint: --sequence says how many tokens a sequence has");
+  std::filesystem::remove(path);
 }
 
 }  // namespace

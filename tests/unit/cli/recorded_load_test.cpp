@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/recorded_load.h"
 
+#include "base/errors.h"
+#include "traces/trace_io.h"
+
+#include <filesystem>
+#include <string>
+
 #include <gtest/gtest.h>
 
 namespace orrery::cli {
@@ -42,6 +48,29 @@ TEST(RecordedLoad, WarmUpDoesNotCountForTheFullestRank) {
 }
 
 TEST(RecordedLoad, WithoutRecordsRanksAreTakenAsEqual) { EXPECT_EQ(fullest_rank(trace_of({}, 2)), 1.0); }
+
+TEST(PopularityLoad, IsThatOfTheLastStepOfATraceForAnyLayout) {
+  const std::string path = ::testing::TempDir() + "popularity.trace";
+  Trace trace = trace_of({record_of(0, 0, 2), record_of(1, 0, 6)}, 2);
+  trace.header.num_ranks = 2;
+  write_trace_file(path, trace);
+  const LoadModel load = popularity_load(path);
+  // 6 of 8 rows went to the first expert; now both are on one rank, which sends 100.
+  const RoutingMatrix matrix = routing(load, {.layer = 0, .group = 1, .num_experts = 2, .pairs_per_rank = 100});
+  EXPECT_EQ(matrix.at(0, 0), 75.0);
+  EXPECT_EQ(matrix.at(0, 1), 25.0);
+  trace.loads.clear();
+  write_trace_file(path, trace);
+  try {
+    popularity_load(path);
+    FAIL() << "a trace without loads was taken for one";
+  } catch (const ConfigError& error) {
+    EXPECT_EQ(error.what(), path +
+                                ": expected a trace with load records, got none\n"
+                                "  hint: orrery execute PLAN --trace FILE records them");
+  }
+  std::filesystem::remove(path);
+}
 
 }  // namespace
 }  // namespace orrery::cli

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/analytic_interpreter.h"
 
+#include "program/lower.h"
 #include "tests/conformance/programs.h"
+#include "tests/unit/costmodel/flop_cost_model.h"
+#include "tests/unit/program/small_models.h"
 
 #include <cmath>
 
@@ -73,6 +76,43 @@ TEST(AnalyticInterpreter, RefusesAProgramThatNeedsMoreDevices) {
   const auto reasons = interpreter_of(small_cluster(1, 3)).unsupported(message_between_stages().program());
   ASSERT_EQ(reasons.size(), 1);
   EXPECT_EQ(reasons[0].reason, "analytic: expected a cluster of at least 4 devices, got 3");
+}
+
+/// Time of a data-parallel step of two ranks with two sequences each, and how long each of them waits for the other at
+/// the gradients.
+struct DataParallelStep {
+  Seconds time;
+  std::vector<Seconds> waits;
+};
+
+DataParallelStep data_parallel_step(const SequenceModel& sequences) {
+  Model model = testing::small_moe(1);
+  model.moe.reset();
+  const StepProgram program = lower(model, testing::small_strategy(model), {.seq = 256, .global_batch = 4}, 2);
+  const Cluster cluster = small_cluster(1, 2);
+  const AnalyticInterpreter interpreter(std::make_shared<testing::PicosecondPerFlop>(cluster), cluster);
+  const Trace trace = interpreter.run(program, {.sequences = sequences, .all_ranks = true});
+  DataParallelStep step{.time = trace.steps.front().time, .waits = std::vector<Seconds>(2)};
+  for (std::size_t i = 0; i < trace.spans.size(); ++i) {
+    const Span span = trace.spans.at(i);
+    if (span.key.op == OpCode::dp_grad_ar) step.waits.at(static_cast<std::size_t>(span.rank)) = span.start - span.ready;
+  }
+  return step;
+}
+
+TEST(AnalyticInterpreter, AllWaitForTheRankWithTheLongDocuments) {
+  const std::vector<std::int64_t> one = {256}, many(16, 16);
+  const DataParallelStep fixed = data_parallel_step(FixedLengths{});
+  const DataParallelStep all_long = data_parallel_step(testing::lengths({one}));
+  const DataParallelStep all_short = data_parallel_step(testing::lengths({many}));
+  const DataParallelStep straggler = data_parallel_step(testing::lengths({one, one, many, many}));
+  EXPECT_EQ(all_long.time, fixed.time);
+  EXPECT_LT(all_short.time, all_long.time);
+  // The mean of the two ranks would be faster; the step is not.
+  EXPECT_EQ(straggler.time, all_long.time);
+  EXPECT_EQ(straggler.waits[0], Seconds::zero());
+  EXPECT_NEAR(straggler.waits[1] / (all_long.time - all_short.time), 1.0, 1e-9);
+  EXPECT_EQ(all_short.waits[1], Seconds::zero());
 }
 
 }  // namespace

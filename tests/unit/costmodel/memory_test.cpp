@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "costmodel/activation_memory.h"
+#include "program/arrivals.h"
 #include "program/hf_config.h"
 #include "program/legality.h"
 #include "program/lower.h"
@@ -158,6 +159,39 @@ TEST(Memory, GivesThePeakOfALoweredProgram) {
     largest = std::max(largest, stage.total() - stage.communication);
   }
   EXPECT_EQ(peak_memory(program), largest);
+}
+
+TEST(Memory, OfALoadedProgramIsThatOfTheFullestRank) {
+  const Model model = model_of("catalog/models/mixtral-8x7b.json");
+  const Strategy strategy = strategy_of(model, 4, 4, Schedule::one_f_one_b, {});
+  const StepProgram program = lower(model, strategy, {.seq = 512, .global_batch = 16}, 16);
+  EXPECT_EQ(peak_memory(program, BalancedLoad{}), peak_memory(program));
+  // The states of all stages are equal up to the ends, and the first stage has the most micro-batches in flight.
+  const LoadModel load = DirichletLoad{.alpha = 1.0, .seed = 4};
+  const std::vector<RankId> ranks = {RankId(0), RankId(1), RankId(2), RankId(3)};
+  Bytes fullest_activations;
+  for (const Arrivals& arrivals : arrivals_of(program, ranks, load)) {
+    fullest_activations = std::max(fullest_activations, replay_memory(program.classes[0], arrivals).bytes);
+  }
+  const Bytes balanced = replay_memory(program.classes[0], Arrivals::balanced()).bytes;
+  EXPECT_GT(fullest_activations, 1.05 * balanced);
+  EXPECT_EQ(peak_memory(program, load) - peak_memory(program), fullest_activations - balanced);
+}
+
+TEST(Memory, OneNumberForAllLayersIsCloseToTheLoadsLayerByLayer) {
+  const Model model = model_of("catalog/models/mixtral-8x7b.json");
+  const Strategy strategy = strategy_of(model, 4, 4, Schedule::one_f_one_b, {});
+  const BatchShape batch{.seq = 512, .global_batch = 16};
+  const StepProgram program = lower(model, strategy, batch, 16);
+  const LoadModel load = DirichletLoad{.alpha = 1.0, .seed = 4};
+  MemoryModel parameters = kExact;
+  parameters.rho = FullestShare(model, load).of(strategy);
+  Bytes formula;
+  for (const MemoryByCause& stage : memory_per_stage(model, strategy, batch, program.mesh, parameters)) {
+    formula = std::max(formula, stage.total() - stage.communication);
+  }
+  EXPECT_GT(parameters.rho, 1.1);
+  EXPECT_NEAR(formula / peak_memory(program, load), 1.0, 0.02);
 }
 
 }  // namespace

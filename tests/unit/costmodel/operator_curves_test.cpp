@@ -53,6 +53,18 @@ TEST(OperatorCurves, AreExactAtMeasuredPoints) {
   EXPECT_FALSE(attention.extrapolated);
 }
 
+TEST(OperatorCurves, ScaleAttentionByItsShareOfThePairsAndSaySo) {
+  Calibration calibration;
+  calibration.points = {point("attention", Pass::fwd, kAttention, milliseconds(2))};
+  const OpTime half = time_of(calibration, OpCode::attn_core, Pass::fwd, kAttention, {.attention_share = 0.5});
+  EXPECT_DOUBLE_EQ(in_us(half), 1000.0);
+  EXPECT_TRUE(half.extrapolated);
+  // Its bytes are the same for any documents: reading and writing them bounds the time.
+  const OpTime none = time_of(calibration, OpCode::attn_core, Pass::fwd, kAttention, {.attention_share = 0.0});
+  const Work work = work_of(key(OpCode::attn_core, Pass::fwd), kAttention, {});
+  EXPECT_DOUBLE_EQ(in_us(none), (work.read + work.written).in(unit::byte) / 1e12 * 1e6);
+}
+
 TEST(OperatorCurves, LetTheForwardStandInForAnotherPassAndSaySo) {
   Calibration calibration;
   calibration.points = {point("gemm", Pass::fwd, kGemm, microseconds(10))};

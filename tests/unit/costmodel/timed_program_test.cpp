@@ -3,6 +3,8 @@
 
 #include "tests/conformance/programs.h"
 
+#include <memory>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -47,6 +49,55 @@ TEST(TimedProgram, SimulatesEveryRankUnderAnyOtherLoad) {
   for (std::size_t r : {0, 1}) rows += program.ranks[r].compute_time[1].in(unit::nanosecond);
   EXPECT_NEAR(rows, 200.0, 1e-9);  // what two ranks send arrives at the two
   EXPECT_NE(program.ranks[0].compute_time[1], program.ranks[1].compute_time[1]);
+}
+
+TEST(TimedProgram, SimulatesEveryRankWhenSequencesHaveDocuments) {
+  const auto lengths = std::make_shared<const PackedLengths>(PackedLengths{.documents = {1}});
+  EXPECT_EQ(timed(two_stages(), small_cluster(1, 8), {.sequences = lengths}).ranks.size(), 8);
+}
+
+TEST(TimedProgram, ARouterActsOnComputeAndOnBothWays) {
+  // Three of four pairs go to the experts of rank 1; ranks 2 and 3 are another EP group, with a routing of its own.
+  const auto recorded = std::make_shared<RecordedLoad>();
+  recorded->matrices[{0, 0, 0}] = {.group = 2, .num_experts = 2, .pairs = {25, 75, 25, 75}};
+  recorded->matrices[{0, 0, 1}] = {.group = 2, .num_experts = 2, .pairs = {50, 50, 50, 50}};
+  for (const std::int64_t micro_batch : {1, 2}) {
+    for (const std::int64_t group : {0, 1}) {
+      recorded->matrices[{0, micro_batch, group}] = recorded->matrices[{0, 0, group}];
+    }
+  }
+  ProgramBuilder builder(1, 4, 2, 2);
+  const OpIndex dispatch = builder.dispatch(0, 100, 1000);
+  const OpIndex experts = builder.experts(0, 100, {dispatch});
+  const OpIndex combine = builder.combine(0, 100, 1000, {experts});
+  const TimedProgram program =
+      timed(builder, small_cluster(1, 4), {.load = std::shared_ptr<const RecordedLoad>(recorded)});
+  const auto& ranks = program.ranks;
+  EXPECT_EQ(ranks[0].compute_time[experts], 50.0 * unit::nanosecond);
+  EXPECT_EQ(ranks[1].compute_time[experts], 150.0 * unit::nanosecond);
+  EXPECT_EQ(ranks[2].compute_time[experts], 100.0 * unit::nanosecond);
+  EXPECT_EQ(ranks[0].sent[dispatch], bytes(75'000));
+  EXPECT_EQ(ranks[1].sent[dispatch], bytes(25'000));
+  EXPECT_EQ(ranks[0].sent[combine], bytes(25'000));
+  EXPECT_EQ(ranks[1].sent[combine], bytes(75'000));
+  EXPECT_EQ(ranks[3].sent[combine], bytes(50'000));
+  const auto alone = [&](std::size_t rank, OpIndex op) {
+    return program.meetings[ranks[rank].meeting[op]].time.alone();
+  };
+  EXPECT_GT(alone(0, dispatch), alone(2, dispatch));
+  EXPECT_EQ(alone(0, dispatch), alone(0, combine));
+}
+
+TEST(TimedProgram, AnAssumedLoadDiffersBetweenLayersAndNotBetweenMicroBatchesOrGroups) {
+  ProgramBuilder builder(1, 8, 2);
+  const OpIndex first = builder.experts(0, 1000), second = builder.experts(0, 1000);
+  const TimedProgram program = timed(builder, small_cluster(1, 8), {.load = DirichletLoad{.alpha = 1.0, .seed = 2}});
+  for (const std::size_t rank : {0, 1}) {
+    const std::vector<Seconds>& times = program.ranks[rank].compute_time;
+    EXPECT_EQ(times[first], times[second]);
+    for (std::size_t other = rank; other < 8; other += 2) EXPECT_EQ(program.ranks[other].compute_time, times);
+  }
+  EXPECT_NE(program.ranks[0].compute_time[first], program.ranks[1].compute_time[first]);
 }
 
 TEST(TimedProgram, SimulatesEveryRankWhenDevicesDiffer) {

@@ -30,11 +30,15 @@ struct SmallSearch {
   }
 
   planner::SearchSpace space(const Strategy& base = {}) const { return {model, cluster.num_devices(), base}; }
-  planner::SearchProblem problem() const { return {.model = model, .cluster = cluster, .batch = batch}; }
+  planner::SearchProblem problem() const {
+    return {.model = model, .cluster = cluster, .batch = batch, .load = load, .sequences = sequences};
+  }
 
   Model model;
   Cluster cluster;
   BatchShape batch;
+  LoadModel load;
+  SequenceModel sequences;
 };
 
 }  // namespace orrery::testing

@@ -2,6 +2,7 @@
 #include "planner/remedies.h"
 
 #include "costmodel/memory.h"
+#include "program/arrivals.h"
 #include "program/legality.h"
 #include "program/mesh.h"
 #include "tests/conformance/programs.h"
@@ -16,6 +17,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::Field;
+using ::testing::Not;
 
 Bytes memory_of(const Plan& plan, const Strategy& strategy) {
   return costmodel::fullest(costmodel::memory_per_stage(plan.model, strategy, plan.batch,
@@ -54,6 +56,25 @@ TEST(Remedies, PredictTheMemoryOfTheChangedPlan) {
   changed.schedule = Schedule::one_f_one_b;
   EXPECT_THAT(remedies(plan), Contains(AllOf(Field(&Remedy::change, "schedule 1f1b instead of gpipe"),
                                              Field(&Remedy::memory, memory_of(plan, changed)))));
+}
+
+TEST(Remedies, CountTheFullestRankOfTheLoad) {
+  Plan plan = plan_that_needs(1.0);
+  plan.strategy.ep = 2;
+  Strategy changed = plan.strategy;
+  changed.schedule = Schedule::one_f_one_b;
+  plan.load = ZipfLoad{.exponent = 2.0};
+  const double rho = FullestShare(plan.model, plan.load).of(changed);
+  auto parameters = costmodel::MemoryModel::of(plan.cluster.groups[0].device);
+  parameters.rho = rho;
+  const Bytes skewed = costmodel::fullest(
+      costmodel::memory_per_stage(plan.model, changed, plan.batch, Mesh(changed, plan.num_ranks()), parameters));
+  EXPECT_GT(rho, 1.1);
+  EXPECT_GT(skewed, memory_of(plan, changed));
+  plan.cluster.groups[0].device.memory = skewed;
+  EXPECT_THAT(remedies(plan), Contains(Field(&Remedy::memory, skewed)));
+  plan.cluster.groups[0].device.memory = 0.999 * skewed;
+  EXPECT_THAT(remedies(plan), Not(Contains(Field(&Remedy::memory, skewed))));
 }
 
 TEST(Remedies, AreNoneWhenNoSingleChangeIsEnough) { EXPECT_TRUE(remedies(plan_that_needs(1e-3)).empty()); }

@@ -4,6 +4,7 @@
 #include "costmodel/analytic_interpreter.h"
 #include "costmodel/memory.h"
 #include "planner/strategy_text.h"
+#include "program/arrivals.h"
 #include "program/legality.h"
 #include "program/lower.h"
 #include "tests/unit/planner/problem.h"
@@ -134,6 +135,35 @@ TEST(Search, KeepsOnlyWhatFits) {
   EXPECT_EQ(static_cast<std::ptrdiff_t>(result.ranked.size()), num_fitting);
   EXPECT_EQ(result.certificate.tiers[1].rejected, static_cast<std::ptrdiff_t>(needs.size()) - num_fitting);
   for (const RankedPlan& plan : result.ranked) EXPECT_LE(plan.predictions.front().peak_memory, middle);
+}
+
+TEST(Search, GivesMemoryToTheFullestRankOfTheLoad) {
+  SmallSearch small;
+  const SearchResult balanced = plans_of(small, nullptr, kSeeAll);
+  small.load = ZipfLoad{.exponent = 2.0};
+  const FullestShare share(small.model, small.load);
+  int num_fuller = 0;
+  for (const RankedPlan& plan : plans_of(small, nullptr, kSeeAll).ranked) {
+    const auto same = std::find_if(balanced.ranked.begin(), balanced.ranked.end(),
+                                   [&](const RankedPlan& other) { return other.strategy == plan.strategy; });
+    ASSERT_NE(same, balanced.ranked.end());
+    const Bytes memory = plan.predictions.front().peak_memory, before = same->predictions.front().peak_memory;
+    if (share.of(plan.strategy) > 1.0) {
+      // Where a stage without experts is the fullest, it stays so.
+      EXPECT_GE(memory, before);
+      num_fuller += memory > before ? 1 : 0;
+    } else {
+      EXPECT_EQ(memory, before);
+    }
+  }
+  EXPECT_GT(num_fuller, 0);
+}
+
+TEST(Search, TellsTheInterpreterOfTheDocuments) {
+  SmallSearch small;
+  const Seconds fixed = plans_of(small).ranked.front().predictions.back().step_time;
+  small.sequences = std::make_shared<const PackedLengths>(PackedLengths{.documents = {8}});
+  EXPECT_LT(plans_of(small).ranked.front().predictions.back().step_time, fixed);
 }
 
 TEST(Search, IsDeterministic) {

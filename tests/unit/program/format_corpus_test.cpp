@@ -5,6 +5,7 @@
 #include "program/hf_config.h"
 #include "program/json_parts.h"
 #include "program/plan.h"
+#include "program/sequence_json.h"
 #include "tests/unit/program/reading.h"
 
 #include <set>
@@ -27,6 +28,8 @@ void read_as(const std::string& schema, const std::string& path) {
     read_model(path);
   } else if (schema == "strategy/1") {
     read_strategy(path, read_model(repository_path("catalog/models/deepseek-v3.json")));
+  } else if (schema == "sequence/1") {
+    read_sequences(path);
   } else {
     read_plan(path);
   }
@@ -40,7 +43,7 @@ bool same_place(const std::string& expected, const std::string& got) {
 TEST(FormatCorpus, IsJudgedAsItsTableSays) {
   const std::filesystem::path folder = repository_path("tests/data/schemas");
   const JsonDocument table = JsonDocument::parse_file((folder / "expectations.json").string());
-  const std::set<std::string> own = {"cluster/1", "device/1", "model/1", "strategy/1", "plan/1"};
+  const std::set<std::string> own = {"cluster/1", "device/1", "model/1", "strategy/1", "sequence/1", "plan/1"};
   int num_judged = 0;
   for (const JsonValue& value : table.root().required("files").array()) {
     const JsonObject row = value.object();

@@ -2,6 +2,7 @@
 #include "program/load_model.h"
 
 #include "tests/unit/program/reading.h"
+#include "tests/unit/program/small_models.h"
 
 #include <algorithm>
 #include <numeric>
@@ -116,6 +117,60 @@ TEST(ZipfLoad, FollowsThePowerLawInShuffledOrder) {
   std::sort(matrix.pairs.rbegin(), matrix.pairs.rend());
   EXPECT_NEAR(matrix.pairs[0] / matrix.pairs[1], 2.0, 1e-3);
   EXPECT_NEAR(matrix.pairs[0] / matrix.pairs[9], 10.0, 1e-1);
+}
+
+LoadModel popularity(std::map<std::int64_t, std::vector<double>> layers) {
+  return std::make_shared<const PopularityLoad>(PopularityLoad{.layers = std::move(layers)});
+}
+
+TEST(PopularityLoad, IsSentInItsProportionsByEveryRankOfAnyLayout) {
+  const LoadModel load = popularity({{5, {100.0, 300.0, 0.0, 600.0}}});
+  EXPECT_FALSE(is_balanced(load));
+  EXPECT_FALSE(differs_by_group(load));
+  const RoutingMatrix two = routing(load, {.layer = 5, .group = 2, .num_experts = 4, .pairs_per_rank = 20});
+  EXPECT_THAT(two.pairs, ElementsAre(2, 6, 0, 12, 2, 6, 0, 12));
+  const RoutingMatrix four =
+      routing(load, {.layer = 5, .micro_batch = 9, .ep_group = 3, .group = 4, .num_experts = 4, .pairs_per_rank = 10});
+  EXPECT_EQ(four.received(3), 24.0);
+}
+
+TEST(PopularityLoad, HasExactRowSums) {
+  const LoadModel load = popularity({{0, {1.0, 1.0, 1.0}}});
+  for (const std::int64_t pairs : {0, 1, 2, 100, 1'000'003}) {
+    const RoutingMatrix matrix = routing(load, {.num_experts = 3, .pairs_per_rank = pairs});
+    EXPECT_EQ(row_sum(matrix, 0), static_cast<double>(pairs));
+  }
+}
+
+TEST(PopularityLoad, IsTheSumOfWhatWasRecorded) {
+  RecordedLoad recorded;
+  recorded.matrices[{5, 0, 0}] = {.group = 2, .num_experts = 2, .pairs = {1, 2, 3, 4}};
+  recorded.matrices[{5, 1, 0}] = {.group = 2, .num_experts = 2, .pairs = {10, 0, 0, 0}};
+  recorded.matrices[{5, 0, 1}] = {.group = 2, .num_experts = 2, .pairs = {0, 100, 0, 0}};
+  recorded.matrices[{6, 0, 0}] = {.group = 2, .num_experts = 2, .pairs = {7, 0, 0, 1}};
+  const PopularityLoad load = popularity_of(recorded);
+  ASSERT_EQ(load.layers.size(), 2);
+  EXPECT_THAT(load.layers.at(5), ElementsAre(14, 106));
+  EXPECT_THAT(load.layers.at(6), ElementsAre(7, 1));
+}
+
+TEST(PopularityLoad, SaysWhatItDoesNotHold) {
+  const LoadModel load = popularity({{5, {1.0, 1.0}}});
+  EXPECT_EQ(problems_of([&] { return routing(load, {.layer = 4, .num_experts = 2, .pairs_per_rank = 8}); }),
+            "load by popularity: layer 4: expected the popularity of 2 experts, got 0");
+  EXPECT_EQ(problems_of([&] { return routing(load, {.layer = 5, .num_experts = 4, .pairs_per_rank = 8}); }),
+            "load by popularity: layer 5: expected the popularity of 4 experts, got 2");
+}
+
+TEST(PopularityLoad, IsCheckedAgainstAModel) {
+  const Model model = testing::small_moe(3);  // layers 1 and 2 have 8 experts
+  const std::vector<double> eight(8, 1.0);
+  EXPECT_EQ(missing_popularity(popularity({{1, eight}, {2, eight}}), model), "");
+  EXPECT_EQ(missing_popularity(popularity({{1, eight}, {2, {1.0}}}), model),
+            "expected the popularity of 8 experts for layer 2, got 1");
+  EXPECT_EQ(missing_popularity(popularity({{2, eight}}), model),
+            "expected the popularity of 8 experts for layer 1, got 0");
+  EXPECT_EQ(missing_popularity(ZipfLoad{}, model), "");
 }
 
 TEST(RecordedLoad, GivesBackWhatWasRecorded) {

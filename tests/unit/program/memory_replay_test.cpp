@@ -4,6 +4,8 @@
 #include "program/lower.h"
 #include "tests/unit/program/small_models.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 namespace orrery {
@@ -81,6 +83,74 @@ TEST(MemoryReplay, ReceivedRowsScaleExpertTensorsOnly) {
   EXPECT_EQ(of(skewed, TensorRole::expert_in), 2 * of(balanced, TensorRole::expert_in));
   EXPECT_EQ(of(skewed, TensorRole::x), of(balanced, TensorRole::x));
   EXPECT_GT(of(balanced, TensorRole::expert_in), 0.0);
+}
+
+/// Two stages of two ranks, which form an EP group.
+StepProgram two_stages() {
+  const Model model = small_moe(4);
+  return lower(model, small_strategy(model, 2, 2), {.seq = 32, .global_batch = 8}, 4);
+}
+
+TEST(MemoryReplay, ABalancedLoadIsThatOfTheRowsThatEveryRankSends) {
+  const StepProgram program = two_stages();
+  for (const RankClass& c : program.classes) {
+    const ReplayedPeak balanced = replay_memory(c, Arrivals::balanced()), same = replay_memory(c, 64.0);
+    EXPECT_EQ(balanced.bytes, same.bytes);
+    EXPECT_EQ(balanced.op, same.op);
+    EXPECT_EQ(balanced.by_role, same.by_role);
+  }
+}
+
+TEST(MemoryReplay, EveryLayerHasItsOwnRows) {
+  const StepProgram program = two_stages();
+  const auto peak = [&](double of_layer_2, double of_layer_3) {
+    Arrivals arrivals;
+    arrivals.set(2, {{.received = of_layer_2}});
+    arrivals.set(3, {{.received = of_layer_3}});
+    return replay_memory(program.classes[1], arrivals).bytes.in(unit::byte);
+  };
+  EXPECT_EQ(peak(64, 64), replay_memory(program.classes[1], 64.0).bytes.in(unit::byte));
+  EXPECT_GT(peak(128, 64), peak(64, 64));
+  EXPECT_GT(peak(64, 128), peak(64, 64));
+  EXPECT_LT(peak(128, 64), peak(128, 128));
+}
+
+TEST(MemoryReplay, SeveralRanksInOnePassHaveTheSamePeaksAsOneByOne) {
+  const StepProgram program = two_stages();
+  const LoadModel load = DirichletLoad{.alpha = 0.5, .seed = 3};
+  for (std::int32_t c = 0; c < 2; ++c) {
+    const RankClass& rank_class = program.classes[static_cast<std::size_t>(c)];
+    const auto arrivals = arrivals_of(program, distinct_ranks(program, ClassId(c), load), load);
+    const std::vector<Bytes> peaks = replay_peaks(rank_class, arrivals);
+    ASSERT_EQ(peaks.size(), 2);
+    for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(peaks[i], replay_memory(rank_class, arrivals[i]).bytes);
+    EXPECT_NE(peaks[0], peaks[1]);
+  }
+}
+
+TEST(MemoryTimeline, HasASampleForEachOpAndItsHighestIsThePeak) {
+  const StepProgram program = two_stages();
+  for (const RankClass& c : program.classes) {
+    const std::vector<MemorySample> samples = memory_timeline(c, Arrivals::balanced());
+    const ReplayedPeak peak = replay_memory(c, Arrivals::balanced());
+    ASSERT_EQ(samples.size(), c.ops.size());
+    Bytes highest;
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      EXPECT_EQ(samples[i].op, i);
+      highest = std::max(highest, samples[i].live);
+    }
+    EXPECT_EQ(highest, peak.bytes);
+    EXPECT_EQ(samples[peak.op].live, peak.bytes);
+    double by_role = 0.0;
+    for (const double bytes : peak.by_role) by_role += bytes;
+    EXPECT_EQ(by_role, peak.bytes.in(unit::byte));
+  }
+}
+
+TEST(MemoryTimeline, EndsWithNothingAlive) {
+  // The optimizer's ops use no tensors of the activations.
+  const StepProgram program = two_stages();
+  EXPECT_EQ(memory_timeline(program.classes[0], Arrivals::balanced()).back().live, Bytes::zero());
 }
 
 }  // namespace

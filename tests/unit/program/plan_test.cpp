@@ -107,6 +107,75 @@ TEST(Plan, ReadsLoadsWithTheirParameters) {
   EXPECT_EQ(std::get<ZipfLoad>(read(to_json(plan)).load).seed, 3);
 }
 
+/// Every MoE layer of DeepSeek-V3 prefers its first expert.
+PopularityLoad popularity_of_deepseek() {
+  PopularityLoad load;
+  for (std::int64_t layer = 3; layer < 61; ++layer) {
+    load.layers[layer].assign(256, 1.0);
+    load.layers[layer][0] = 2.5;
+  }
+  return load;
+}
+
+TEST(Plan, ReadsPopularities) {
+  Plan plan = deepseek_plan();
+  const PopularityLoad load = popularity_of_deepseek();
+  plan.load = std::make_shared<const PopularityLoad>(load);
+  const std::string text = to_json(plan);
+  const Plan back = read(text);
+  EXPECT_EQ(std::get<std::shared_ptr<const PopularityLoad>>(back.load)->layers, load.layers);
+  EXPECT_EQ(to_json(back), text);
+}
+
+TEST(Plan, ReportsPopularitiesOfAnotherModel) {
+  Plan plan = deepseek_plan();
+  PopularityLoad load = popularity_of_deepseek();
+  load.layers.erase(7);
+  plan.load = std::make_shared<const PopularityLoad>(load);
+  EXPECT_TRUE(problems_of([&] {
+                return read(to_json(plan));
+              }).ends_with("/workload/load: expected the popularity of 256 experts for layer 7, got 0"));
+  EXPECT_EQ(problems_of_edit("\"load\": \"balanced\"", "\"load\": {\"kind\": \"popularity\", \"layers\": []}"),
+            at("\"load\"") + "/workload/load/layers: expected at least one layer, got none\n" + at("\"load\"") +
+                "/workload/load: expected the popularity of 256 experts for layer 3, got 0");
+}
+
+TEST(Plan, ReportsALayerThatIsThereTwice) {
+  const std::string problems = problems_of_edit(
+      "\"load\": \"balanced\"",
+      R"("load": {"kind": "popularity", "layers": [{"layer": 3, "experts": [1]}, {"layer": 3, "experts": [1]}]})");
+  EXPECT_TRUE(
+      problems.starts_with(at("\"load\"") + "/workload/load/layers/1/layer: expected each layer once, got 3 again\n"))
+      << problems;
+}
+
+TEST(Plan, HoldsTheDocumentsOfItsSequences) {
+  Plan plan = deepseek_plan();
+  EXPECT_TRUE(is_fixed(read(to_json(plan)).sequences));
+  const HistogramLengths histogram{.documents = {{512, 0.75}, {8192, 0.25}}, .seed = 9};
+  plan.sequences = histogram;
+  const std::string text = to_json(plan);
+  EXPECT_EQ(std::get<HistogramLengths>(read(text).sequences), histogram);
+  EXPECT_EQ(to_json(read(text)), text);
+}
+
+TEST(Plan, WithoutAWordOnDocumentsHasSequencesOfOne) {
+  const std::string text = edited(to_json(deepseek_plan()), "\"load\": \"balanced\",\n    \"sequences\": \"fixed\"",
+                                  "\"load\": \"balanced\"");
+  EXPECT_TRUE(is_fixed(read(text).sequences));
+}
+
+TEST(Plan, ReportsDocumentsThatDoNotFitItsSequences) {
+  EXPECT_EQ(
+      problems_of_edit("\"sequences\": \"fixed\"",
+                       R"("sequences": {"schema": "sequence/1", "kind": "recorded", "sequences": [[4096], [4097]]})"),
+      at("\"sequences\": \"fixed\"") +
+          "/workload/sequences/sequences/1: expected documents of at most 4096 tokens together, the sequence of "
+          "the workload");
+  EXPECT_EQ(problems_of_edit("\"sequences\": \"fixed\"", "\"sequences\": \"even\""),
+            at("\"sequences\": \"fixed\"") + "/workload/sequences: expected \"fixed\" or a sequence/1 object");
+}
+
 TEST(Plan, ReadsAModelWithTheKeysThatItsUserIgnored) {
   Plan plan = deepseek_plan();
   plan.model_source.content = edited(plan.model_source.content, "\"ep_size\"", "\"attention_sinks\": 1, \"ep_size\"");
@@ -158,8 +227,9 @@ TEST(Plan, ReportsProblemsOfAllPartsAtOnce) {
 }
 
 TEST(Plan, ReportsLoadsThatAreNoAssumption) {
-  EXPECT_EQ(problems_of_edit("\"load\": \"balanced\"", "\"load\": {\"kind\": \"recorded\", \"path\": \"a.trace\"}"),
-            at("\"load\"") + "/workload/load/kind: expected \"dirichlet\" or \"zipf\", got \"recorded\"");
+  EXPECT_EQ(
+      problems_of_edit("\"load\": \"balanced\"", "\"load\": {\"kind\": \"recorded\", \"path\": \"a.trace\"}"),
+      at("\"load\"") + "/workload/load/kind: expected \"dirichlet\", \"zipf\" or \"popularity\", got \"recorded\"");
   EXPECT_EQ(
       problems_of_edit("\"load\": \"balanced\"", "\"load\": {\"kind\": \"dirichlet\", \"alpha\": 0, \"seed\": 1}"),
       at("\"load\"") + "/workload/load/alpha: expected a number from 0.001 to 1000000, got 0");

@@ -39,6 +39,16 @@ TEST(Work, CausalAttentionCountsHalfAndItsBackwardTwoAndAHalfTimes) {
   EXPECT_EQ(work_of(key(Pass::fwd), shape, {}).flops.in(unit::flop), 2.0 * 2 * 3 * 64 * 10);
 }
 
+TEST(Work, DocumentsLeaveAShareOfTheFlopsOfAttentionAndAllOfItsBytes) {
+  const AttentionShape shape{
+      .batch = 2, .heads = 3, .kv_heads = 1, .seq = 8, .kv_seq = 8, .d_qk = 4, .d_v = 6, .causal = true};
+  const Work whole = work_of(key(Pass::igrad), shape, {});
+  const Work half = work_of(key(Pass::igrad), shape, {.attention_share = 0.5});
+  EXPECT_EQ(half.flops, 0.5 * whole.flops);
+  EXPECT_EQ(half.read, whole.read);
+  EXPECT_EQ(half.written, whole.written);
+}
+
 TEST(Work, AWindowOfTheWholeSequenceChangesNothing) {
   AttentionShape shape{
       .batch = 1, .heads = 1, .kv_heads = 1, .seq = 8, .kv_seq = 8, .d_qk = 4, .d_v = 4, .causal = true};

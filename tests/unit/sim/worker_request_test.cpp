@@ -51,6 +51,23 @@ TEST(WorkerRequest, KeepsAnAssumedLoad) {
   EXPECT_EQ(load.seed, 42);
 }
 
+TEST(WorkerRequest, KeepsPopularities) {
+  PopularityLoad load;
+  load.layers[0] = load.layers[1] = load.layers[2] = load.layers[3] = {1, 2, 3, 4, 5, 6, 7, 8};
+  const WorkerRequest received =
+      sent_and_received(request_with({.load = std::make_shared<const PopularityLoad>(load)}));
+  EXPECT_EQ(std::get<std::shared_ptr<const PopularityLoad>>(received.input.load)->layers, load.layers);
+}
+
+TEST(WorkerRequest, KeepsTheDocumentsOfTheSequences) {
+  const WorkerRequest fixed = sent_and_received(request_with({}));
+  EXPECT_TRUE(is_fixed(fixed.input.sequences));
+  const RecordedLengths lengths{.sequences = {{64, 64}, {100}}};
+  const WorkerRequest received =
+      sent_and_received(request_with({.sequences = std::make_shared<const RecordedLengths>(lengths)}));
+  EXPECT_EQ(*std::get<std::shared_ptr<const RecordedLengths>>(received.input.sequences), lengths);
+}
+
 TEST(WorkerRequest, KeepsARecordedLoad) {
   RecordedLoad load;
   load.matrices[{1, 2, 3}] = {.group = 2, .num_experts = 4, .pairs = {1, 2, 3, 4, 5, 6, 7, 8}};

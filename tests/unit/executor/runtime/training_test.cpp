@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "program/arrivals.h"
 #include "program/memory_replay.h"
 #include "program/work.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 
 #include <cmath>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -123,6 +126,47 @@ TEST(Training, ArenaPeakEqualsTheReplayOfTheProgramToTheByte) {
       EXPECT_EQ(runtime.state().tensors.arena().live_bytes(), 0);
     });
   }
+}
+
+// The model's own router sends what it likes; replayed with what it did send, memory is still that of the arena.
+TEST(Training, ArenaPeakUnderRecordedLoadsEqualsTheReplayToTheByte) {
+  const Model model = rich_model();
+  const StepProgram program = lower(model, strategy_of(model, 2, 2), kBatch, 8);
+  std::mutex mutex;
+  auto recorded = std::make_shared<RecordedLoad>();
+  std::map<int, double> measured;
+  on_all_ranks(program, settings_of(1), [&](RankRuntime& runtime, int rank) {
+    const RankRuntime::Step step = runtime.run_step();
+    const Coords at = program.mesh.coords(RankId(rank));
+    const std::lock_guard lock(mutex);
+    measured[rank] = static_cast<double>(runtime.state().tensors.arena().peak_bytes());
+    for (const LoadRecord& load : step.loads) {
+      RoutingMatrix& matrix = recorded->matrices[{load.layer, load.micro_batch, load.ep_group}];
+      const std::int64_t num_experts = model.moe->num_experts;
+      if (matrix.pairs.empty()) {
+        matrix = {.group = 2, .num_experts = num_experts, .pairs = {}};
+        matrix.pairs.resize(static_cast<std::size_t>(2 * num_experts));
+      }
+      for (std::int64_t e = 0; e < num_experts; ++e) {
+        matrix.pairs[static_cast<std::size_t>(at.ep * num_experts + e)] = load.routing.at(0, e);
+      }
+    }
+  });
+  ASSERT_EQ(measured.size(), 8);
+  const LoadModel load = std::shared_ptr<const RecordedLoad>(recorded);
+  int num_unbalanced = 0;
+  for (std::int32_t c = 0; c < 2; ++c) {
+    const RankClass& rank_class = program.classes[static_cast<std::size_t>(c)];
+    const std::vector<RankId> ranks = distinct_ranks(program, ClassId(c), load);
+    const std::vector<Arrivals> arrivals = arrivals_of(program, ranks, load);
+    ASSERT_EQ(ranks.size(), 4);
+    for (std::size_t i = 0; i < ranks.size(); ++i) {
+      const Bytes replayed = replay_memory(rank_class, arrivals[i]).bytes;
+      EXPECT_EQ(measured.at(ranks[i].value()), replayed.in(unit::byte)) << ranks[i].value();
+      if (replayed != replay_memory(rank_class, Arrivals::balanced()).bytes) ++num_unbalanced;
+    }
+  }
+  EXPECT_GE(num_unbalanced, 4);
 }
 
 TEST(Training, RecordsHowManyPairsEachExpertGot) {
