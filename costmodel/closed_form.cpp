@@ -136,7 +136,7 @@ class Estimator {
 
   const BlockTimes& layer_times(LayerKind kind, const std::set<RecomputeModule>& recompute) {
     const auto [found, is_new] = layer_times_.try_emplace({kind, recompute});
-    if (is_new) found->second = block_times(layer_ops(model_, strategy_, batch_, kind, recompute));
+    if (is_new) found->second = block_times(layer_ops(model_, strategy_, batch_, 0, recompute));
     return found->second;
   }
 

@@ -1,254 +1,268 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/layer_ops.h"
 
+#include "costmodel/block_ops.h"
+
 #include <algorithm>
-#include <initializer_list>
-#include <utility>
 #include <variant>
 
 namespace orrery::costmodel {
 namespace {
 
-/// Collects the ops of a block. Widths are elements per token; memory traffic counts each operand once.
-class Block {
+/// Attention on one rank.
+struct Heads {
+  std::int64_t queries = 0, keys = 0, d_qk = 0, d_v = 0;
+
+  std::int64_t query_width() const { return queries * d_qk; }
+  std::int64_t key_value_width() const { return keys * (d_qk + d_v); }
+  std::int64_t out_width() const { return queries * d_v; }
+};
+
+class LayerBuilder {
  public:
-  Block(const Model& model, const Strategy& strategy, const BatchShape& batch)
-      : model_(model),
-        strategy_(strategy),
-        tokens_(batch.seq * strategy.micro_batch),
-        seq_(batch.seq),
-        element_(size_of(strategy.precision)) {}
+  LayerBuilder(const Model& model, const Strategy& strategy, const BatchShape& batch) : b_(model, strategy, batch) {}
 
-  std::vector<LayerOp> take() && { return std::move(ops_); }
+  BlockOps& block() { return b_; }
 
-  void attention(const GroupedQueryAttention& a) {
-    const std::int64_t out = a.num_heads * a.head_dim, qk = out + a.num_kv_heads * a.head_dim;
-    const std::int64_t qkv = qk + a.num_kv_heads * a.head_dim;
-    norm(OpCode::attn_norm, 2);
-    gemm(OpCode::attn_qkv, qkv, model_.hidden);
+  void attention(const GroupedQueryAttention& a, const AttentionSpan& span) {
+    const Heads heads{a.num_heads / b_.tp, std::max<std::int64_t>(a.num_kv_heads / b_.tp, 1), a.head_dim, a.head_dim};
+    const std::int64_t qkv = heads.query_width() + heads.key_value_width();
+    const std::int64_t qk = heads.query_width() + heads.keys * a.head_dim;
+    attention_norm();
+    b_.enter(OpPart::attn);
+    b_.column(OpCode::tp_attn_in, OpCode::attn_qkv, qkv, b_.hidden, b_.operand(b_.hidden), b_.strategy.precision);
     if (a.qk_norm) streamed(OpCode::attn_qk_norm, {qkv, qk}, {2 * qkv, qkv});
     const std::int64_t rotated = a.qk_norm ? qk : qkv;
     streamed(OpCode::attn_rope, {rotated, rotated}, {qkv, qkv});
-    core(a.num_heads, a.num_kv_heads, a.head_dim, a.head_dim);
-    gemm(OpCode::attn_out, model_.hidden, out);
-    residual(OpCode::attn_residual, 2);
+    behind_projections(heads, span);
   }
 
-  void attention(const MultiHeadLatentAttention& a) {
-    const std::int64_t n = a.num_heads, d_qk = a.qk_nope_dim + a.qk_rope_dim;
-    const std::int64_t q = n * d_qk, out = n * a.v_head_dim, kv_down = a.kv_lora_rank + a.qk_rope_dim;
-    const std::int64_t kv_up = n * (a.qk_nope_dim + a.v_head_dim), kv = q + out;
-    norm(OpCode::attn_norm, 2);
-    if (a.q_lora_rank > 0) {
-      gemm(OpCode::attn_q_down, a.q_lora_rank, model_.hidden);
-      streamed(OpCode::attn_q_norm, {a.q_lora_rank, a.q_lora_rank}, {2 * a.q_lora_rank, a.q_lora_rank});
+  void attention(const MultiHeadLatentAttention& a, const AttentionSpan& span) {
+    const std::int64_t n = a.num_heads / b_.tp, rq = a.q_lora_rank, rkv = a.kv_lora_rank, dr = a.qk_rope_dim;
+    const Heads heads{n, n, a.qk_nope_dim + dr, a.v_head_dim};
+    const std::int64_t kv_down = rkv + dr, kv_up = n * (a.qk_nope_dim + a.v_head_dim);
+    const DType type = b_.strategy.precision;
+    attention_norm();
+    // Down to latents: every TP rank for itself, on the tokens that it holds.
+    b_.enter(OpPart::attn);
+    if (rq > 0) {
+      b_.products(OpCode::attn_q_down, b_.local, rq, b_.hidden, type);
+      b_.memory(OpCode::attn_q_norm, Pass::fwd, b_.fixed(b_.local), {b_.row(rq), b_.operand(rq)});
+      b_.memory(OpCode::attn_q_norm, Pass::igrad, b_.fixed(b_.local), {b_.row(2 * rq), b_.row(rq)});
     }
-    gemm(OpCode::attn_q_up, q, a.q_lora_rank > 0 ? a.q_lora_rank : model_.hidden);
-    gemm(OpCode::attn_kv_down, kv_down, model_.hidden);
-    streamed(OpCode::attn_kv_norm, {kv_down, a.kv_lora_rank}, {2 * kv_down + a.kv_lora_rank, kv_down});
-    gemm(OpCode::attn_kv_up, kv_up, a.kv_lora_rank);
-    streamed(OpCode::attn_rope, {q + kv_down + kv_up, q + kv}, {q + kv, q + kv_up + kv_down});
-    core(n, n, d_qk, a.v_head_dim);
-    gemm(OpCode::attn_out, model_.hidden, out);
-    residual(OpCode::attn_residual, 2);
+    b_.products(OpCode::attn_kv_down, b_.local, kv_down, b_.hidden, type);
+    b_.memory(OpCode::attn_kv_norm, Pass::fwd, b_.fixed(b_.local), {b_.row(kv_down), b_.operand(rkv)});
+    b_.memory(OpCode::attn_kv_norm, Pass::igrad, b_.fixed(b_.local), {b_.row(2 * kv_down + rkv), b_.row(kv_down)});
+    // Up to heads.
+    b_.enter(OpPart::attn_up);
+    const std::int64_t q_in = rq > 0 ? rq : b_.hidden;
+    b_.column(rq > 0 ? OpCode::tp_q_latent : OpCode::tp_attn_in, OpCode::attn_q_up, heads.query_width(), q_in,
+              b_.operand(q_in), type);
+    b_.column(OpCode::tp_kv_latent, OpCode::attn_kv_up, kv_up, rkv, b_.operand(rkv), type);
+    rotate_latent(heads, kv_up, kv_down, dr);
+    behind_projections(heads, span);
   }
 
   void dense_ffn() {
-    norm(OpCode::mlp_norm, 2);
-    gated(OpCode::mlp_fc1, OpCode::mlp_act, OpCode::mlp_fc2, model_.dense_width);
-    residual(OpCode::mlp_residual, 2);
+    const std::int64_t f = b_.model.dense_width / b_.tp, fc1 = b_.model.fc1_width(f);
+    b_.enter(OpPart::ffn_norm);
+    b_.norm(OpCode::mlp_norm, b_.operand(b_.hidden), 2);
+    b_.enter(OpPart::ffn);
+    b_.column(OpCode::tp_mlp_in, OpCode::mlp_fc1, fc1, b_.hidden, b_.operand(b_.hidden), b_.strategy.precision);
+    b_.memory(OpCode::mlp_act, Pass::fwd, b_.fixed(b_.tokens), {b_.row(fc1), b_.operand(f)});
+    b_.memory(OpCode::mlp_act, Pass::igrad, b_.fixed(b_.tokens), {b_.row(fc1 + f), b_.row(fc1)});
+    b_.row_parallel(OpCode::mlp_fc2, OpCode::tp_mlp_out, b_.hidden, f);
+    b_.enter(OpPart::kept);
+    b_.residual(OpCode::mlp_residual, 2);
   }
 
-  void moe_ffn(const MoeBlock& moe) {
-    const std::int64_t h = model_.hidden, pairs = tokens_ * moe.top_k, fe = moe.expert_width * element_;
-    const Rows received{Rows::Kind::received, pairs};
-    norm(OpCode::moe_norm, 2);
-    if (moe.shared_width > 0) {
-      gated(OpCode::shared_fc1, OpCode::shared_act, OpCode::shared_fc2, moe.shared_width);
-      if (moe.shared_expert_gate) {
-        memory(OpCode::shared_gate, Pass::fwd, fixed(), {2 * row(), row() + 4});
-        memory(OpCode::shared_gate, Pass::igrad, fixed(), {3 * row() + 4, 2 * row()});
-      }
-    }
-    for (const Pass pass : {Pass::fwd, Pass::igrad, Pass::wgrad}) {
-      add(OpCode::moe_router, pass, gemm_shape(moe.num_experts, h, DType::f32));
-      grouped(OpCode::moe_fc1, pass, received, 2 * moe.expert_width, h);
-      grouped(OpCode::moe_fc2, pass, received, h, moe.expert_width);
-    }
-    // Rows are copied out and summed up; each way back is the other's work.
-    const Rows copies{Rows::Kind::fixed, pairs};
-    const Traffic copy{row(), row()}, sum{moe.top_k * row(), row()};
-    memory(OpCode::moe_permute, Pass::fwd, copies, copy);
-    memory(OpCode::moe_permute, Pass::igrad, fixed(), sum);
-    memory(OpCode::moe_unpermute, Pass::fwd, fixed(), sum);
-    memory(OpCode::moe_unpermute, Pass::igrad, copies, copy);
-    memory(OpCode::moe_act, Pass::fwd, received, {2 * fe + 4, fe});
-    memory(OpCode::moe_act, Pass::igrad, received, {3 * fe + 4, 2 * fe + 4});
-    residual(OpCode::moe_residual, moe.shared_width > 0 ? 3 : 2);
-    if (strategy_.ep > 1) {
-      exchange(OpCode::moe_dispatch, pairs, 4, 4 * moe.num_experts / strategy_.ep);
-      exchange(OpCode::moe_combine, pairs, 0, 0);
+  void moe_ffn() {
+    b_.enter(OpPart::ffn_norm);
+    b_.norm(OpCode::moe_norm, b_.row(b_.hidden), 2);
+    add_experts(b_);
+    b_.enter(OpPart::kept);
+    b_.residual(OpCode::moe_residual, b_.model.moe->shared_width > 0 ? 3 : 2);
+  }
+
+  void embedding(OpCode lookup) {
+    const std::int64_t row = b_.row(b_.hidden), gradient = b_.hidden * size_of(b_.strategy.grad_dtype);
+    b_.memory(lookup, Pass::fwd, b_.fixed(b_.tokens), {row, row});
+    b_.memory(lookup, Pass::wgrad, b_.fixed(b_.tokens), {row + gradient, gradient});
+    if (b_.sequence_parallel()) {
+      b_.collective(OpCode::tp_embed, Pass::fwd, CollectiveKind::reduce_scatter, Group::tp, b_.tokens * row);
+      b_.collective(OpCode::tp_embed, Pass::wgrad, CollectiveKind::all_gather, Group::tp, b_.tokens * row);
+    } else if (b_.tp > 1) {
+      b_.collective(OpCode::tp_embed, Pass::fwd, CollectiveKind::all_reduce, Group::tp, b_.tokens * row);
     }
   }
 
-  void embedding() {
-    const std::int64_t gradient = model_.hidden * size_of(strategy_.grad_dtype);
-    memory(OpCode::embed_lookup, Pass::fwd, fixed(), {row(), row()});
-    memory(OpCode::embed_lookup, Pass::wgrad, fixed(), {row() + gradient, gradient});
+  void head(bool adds) {
+    const std::int64_t row = b_.row(b_.hidden), vocab = b_.model.vocab / b_.tp, label = 8, maximum = 4;
+    const Rows rows = b_.fixed(b_.tokens), local = b_.fixed(b_.local);
+    b_.memory(OpCode::head_norm, Pass::fwd, local, {row, row});
+    b_.memory(OpCode::head_norm, Pass::igrad, local, {(adds ? 3 : 2) * row, row});
+    b_.column(OpCode::tp_head_in, OpCode::head_logits, vocab, b_.hidden, row, compute_dtype(b_.strategy));
+    b_.memory(OpCode::head_loss, Pass::fwd, rows, {b_.row(vocab) + (b_.tp > 1 ? maximum : 0), 4 * vocab + label});
+    b_.memory(OpCode::head_loss, Pass::igrad, rows, {4 * vocab + label, b_.row(vocab)});
+    if (b_.tp == 1) return;
+    b_.memory(OpCode::head_max, Pass::fwd, rows, {b_.row(vocab), maximum});
+    b_.collective(OpCode::tp_loss_max, Pass::fwd, CollectiveKind::all_reduce, Group::tp, 4 * b_.tokens);
+    b_.collective(OpCode::tp_loss_sum, Pass::fwd, CollectiveKind::all_reduce, Group::tp, 8 * b_.tokens);
   }
 
-  void head() {
-    const std::int64_t logits = model_.vocab * element_, softmax = model_.vocab * 4, label = 8;
-    norm(OpCode::head_norm, 1);
-    gemm(OpCode::head_logits, model_.vocab, model_.hidden);
-    memory(OpCode::head_loss, Pass::fwd, fixed(), {logits, softmax + label});
-    memory(OpCode::head_loss, Pass::igrad, fixed(), {softmax + label, logits});
-  }
-
-  /// Runs the forward of ops that `again` picks a second time.
-  template <class Picks>
-  void recompute(Picks again) {
-    const std::size_t num_ops = ops_.size();
-    for (std::size_t i = 0; i < num_ops; ++i) {
-      if (ops_[i].pass == Pass::fwd && again(ops_[i].op)) add(ops_[i].op, Pass::rec, ops_[i].shape);
-    }
+  void mtp(bool adds) {
+    const std::int64_t row = b_.row(b_.hidden);
+    embedding(OpCode::mtp_embed);
+    b_.memory(OpCode::mtp_norm, Pass::fwd, b_.fixed(b_.local), {2 * row, b_.operand(2 * b_.hidden)});
+    b_.memory(OpCode::mtp_norm, Pass::igrad, b_.fixed(b_.local), {(adds ? 5 : 4) * row, 2 * row});
+    b_.products(OpCode::mtp_proj, b_.local, b_.hidden, 2 * b_.hidden, b_.strategy.precision);
   }
 
  private:
-  struct Traffic {
-    std::int64_t read = 0, written = 0;
-  };
-
-  std::int64_t row() const { return model_.hidden * element_; }
-  Rows fixed() const { return {Rows::Kind::fixed, tokens_}; }
-
-  void add(OpCode op, Pass pass, const OpShape& shape) { ops_.push_back({op, pass, shape}); }
-  OpShape gemm_shape(std::int64_t n, std::int64_t k, DType type) const {
-    return GemmShape{.m = tokens_, .n = n, .k = k, .dtype = type, .accumulate = strategy_.grad_dtype};
+  using Widths = BlockOps::Traffic;
+  /// An op over all tokens; widths in elements, forward and backward.
+  void streamed(OpCode op, Widths forward, Widths backward) {
+    b_.memory(op, Pass::fwd, b_.fixed(b_.tokens), {b_.row(forward.read), b_.row(forward.written)});
+    b_.memory(op, Pass::igrad, b_.fixed(b_.tokens), {b_.row(backward.read), b_.row(backward.written)});
   }
-  void gemm(OpCode op, std::int64_t n, std::int64_t k) {
-    for (const Pass pass : {Pass::fwd, Pass::igrad, Pass::wgrad}) {
-      add(op, pass, gemm_shape(n, k, strategy_.precision));
+
+  void attention_norm() {
+    b_.enter(OpPart::attn_norm);
+    b_.norm(OpCode::attn_norm, b_.operand(b_.hidden), 2);
+  }
+
+  /// Rotates queries and the key that all heads share, and puts keys together. That key is gathered alone; without
+  /// sequence parallelism it stays in its latent's row.
+  void rotate_latent(const Heads& heads, std::int64_t kv_up, std::int64_t kv_down, std::int64_t rotated) {
+    const std::int64_t q = heads.query_width(), kv = heads.key_value_width();
+    const std::int64_t key = b_.sequence_parallel() ? rotated : kv_down;
+    streamed(OpCode::attn_rope, {q + key + kv_up, q + kv}, {q + kv, q + kv_up + key});
+    const std::int64_t bytes = b_.tokens * b_.row(key);
+    if (b_.sequence_parallel()) {
+      b_.collective(OpCode::tp_k_rope, Pass::fwd, CollectiveKind::all_gather, Group::tp, bytes);
+      b_.collective(OpCode::tp_k_rope, Pass::igrad, CollectiveKind::reduce_scatter, Group::tp, bytes);
+    } else if (b_.tp > 1) {
+      b_.collective(OpCode::tp_k_rope, Pass::igrad, CollectiveKind::all_reduce, Group::tp, bytes);
     }
   }
-  void grouped(OpCode op, Pass pass, const Rows& rows, std::int64_t n, std::int64_t k) {
-    add(op, pass,
-        GroupedGemmShape{.rows = rows,
-                         .num_experts = model_.moe->num_experts / strategy_.ep,
-                         .n = n,
-                         .k = k,
-                         .dtype = strategy_.precision,
-                         .accumulate = strategy_.grad_dtype});
+
+  void behind_projections(const Heads& heads, const AttentionSpan& span) {
+    b_.enter(OpPart::attn_core);
+    core(heads, span);
+    b_.enter(OpPart::attn);
+    const std::int64_t out = heads.out_width();
+    if (b_.strategy.precision == DType::fp8) {
+      b_.memory(OpCode::attn_quant, Pass::fwd, b_.fixed(b_.tokens), {b_.row(out), b_.operand(out)});
+    }
+    b_.row_parallel(OpCode::attn_out, OpCode::tp_attn_out, b_.hidden, out);
+    b_.residual(OpCode::attn_residual, 2);
   }
-  void memory(OpCode op, Pass pass, const Rows& rows, Traffic bytes) {
-    add(op, pass, MemoryShape{.rows = rows, .read_per_row = bytes.read, .written_per_row = bytes.written});
+
+  void core(const Heads& heads, const AttentionSpan& span) {
+    using Kind = CollectiveKind;
+    const std::int64_t c = b_.strategy.cp;
+    const std::int64_t own_keys = b_.tokens * b_.row(heads.key_value_width());
+    const bool ulysses = b_.strategy.cp_kind == ContextParallel::ulysses;
+    if (c == 1) return attend(heads, span, b_.seq, b_.seq);
+    if (ulysses) {
+      const Heads share{heads.queries / c, heads.keys / c, heads.d_qk, heads.d_v};
+      attend(share, span, b_.seq, b_.seq);
+      const std::int64_t rows = b_.tokens * c;
+      for (const Pass pass : {Pass::fwd, Pass::igrad}) {
+        b_.collective(OpCode::cp_in, pass, Kind::all_to_all, Group::cp,
+                      rows * b_.row(share.query_width() + share.key_value_width()));
+        b_.collective(OpCode::cp_out, pass, Kind::all_to_all, Group::cp, rows * b_.row(share.out_width()));
+      }
+    } else if (b_.strategy.cp_kind == ContextParallel::all_gather) {
+      attend(heads, span, b_.seq / c, b_.seq);
+      b_.collective(OpCode::cp_kv, Pass::fwd, Kind::all_gather, Group::cp, c * own_keys);
+      b_.collective(OpCode::cp_kv, Pass::igrad, Kind::all_gather, Group::cp, c * own_keys);
+      b_.collective(OpCode::cp_dkv, Pass::igrad, Kind::reduce_scatter, Group::cp, c * own_keys);
+    } else {
+      for (std::int64_t round = 0; round < c; ++round) attend(heads, span, b_.seq / c, b_.seq / c);
+      for (std::int64_t hop = 0; hop + 1 < c; ++hop) {
+        b_.collective(OpCode::cp_kv, Pass::fwd, Kind::ring_shift, Group::cp, own_keys);
+        b_.collective(OpCode::cp_kv, Pass::igrad, Kind::ring_shift, Group::cp, own_keys);
+        b_.collective(OpCode::cp_dkv, Pass::igrad, Kind::ring_shift, Group::cp, own_keys);
+      }
+    }
   }
-  /// Widths in elements, forward and backward.
-  void streamed(OpCode op, Traffic forward, Traffic backward) {
-    memory(op, Pass::fwd, fixed(), {forward.read * element_, forward.written * element_});
-    memory(op, Pass::igrad, fixed(), {backward.read * element_, backward.written * element_});
-  }
-  /// A norm over the hidden width; its backward reads its input and `num_gradients` of its output and of what passes.
-  void norm(OpCode op, std::int64_t num_gradients) {
-    const std::int64_t h = model_.hidden;
-    streamed(op, {h, h}, {(1 + num_gradients) * h, h});
-  }
-  void residual(OpCode op, std::int64_t num_summands) { memory(op, Pass::fwd, fixed(), {num_summands * row(), row()}); }
-  void gated(OpCode fc1, OpCode act, OpCode fc2, std::int64_t width) {
-    gemm(fc1, 2 * width, model_.hidden);
-    streamed(act, {2 * width, width}, {3 * width, 2 * width});
-    gemm(fc2, model_.hidden, width);
-  }
-  void core(std::int64_t heads, std::int64_t kv_heads, std::int64_t d_qk, std::int64_t d_v) {
+
+  void attend(const Heads& heads, const AttentionSpan& span, std::int64_t queries, std::int64_t keys) {
     for (const Pass pass : {Pass::fwd, Pass::igrad}) {
-      add(OpCode::attn_core, pass,
-          AttentionShape{.batch = strategy_.micro_batch,
-                         .heads = heads,
-                         .kv_heads = kv_heads,
-                         .seq = seq_,
-                         .kv_seq = seq_,
-                         .d_qk = d_qk,
-                         .d_v = d_v,
-                         .dtype = strategy_.precision});
-    }
-  }
-  void exchange(OpCode op, std::int64_t pairs, std::int64_t extra, std::int64_t count_bytes) {
-    for (const Pass pass : {Pass::fwd, Pass::igrad}) {
-      const bool forward = pass == Pass::fwd;
-      add(op, pass,
-          ExchangeShape{.rows = {Rows::Kind::routed, pairs},
-                        .row_bytes = row() + extra,
-                        .count_bytes = forward ? count_bytes : 0,
-                        .to_experts = forward == (op == OpCode::moe_dispatch)});
+      b_.add(OpCode::attn_core, pass,
+             AttentionShape{.batch = b_.strategy.micro_batch,
+                            .heads = heads.queries,
+                            .kv_heads = heads.keys,
+                            .seq = queries,
+                            .kv_seq = keys,
+                            .d_qk = heads.d_qk,
+                            .d_v = heads.d_v,
+                            .window = span.window,
+                            .chunked = span.chunked,
+                            .dtype = compute_dtype(b_.strategy)});
     }
   }
 
-  const Model& model_;
-  const Strategy& strategy_;
-  const std::int64_t tokens_, seq_, element_;
-  std::vector<LayerOp> ops_;
+  BlockOps b_;
 };
 
-bool is_one_of(OpCode op, std::initializer_list<OpCode> ops) {
-  return std::find(ops.begin(), ops.end(), op) != ops.end();
-}
-
-bool is_attention(OpCode op) { return op >= OpCode::attn_norm && op <= OpCode::attn_residual; }
-
-bool is_shared(OpCode op) { return op >= OpCode::shared_fc1 && op <= OpCode::shared_gate; }
-
-/// Whether module `m` runs the forward of `op` again. Source: Megatron-LM, --recompute-modules.
-bool runs_again(RecomputeModule m, OpCode op, LayerKind kind) {
-  const bool is_ffn = !is_attention(op) && !is_one_of(op, {OpCode::mlp_residual, OpCode::moe_residual});
+/// Whether module `m` runs `part` again. Source: Megatron-LM, --recompute-modules.
+bool runs_again(RecomputeModule m, OpPart part, LayerKind kind) {
+  const bool is_ffn =
+      part == OpPart::ffn_norm || part == OpPart::moe_act || part == OpPart::shared || part == OpPart::ffn;
   switch (m) {
     case RecomputeModule::full:
-      return is_attention(op) || is_ffn;
+      return part != OpPart::kept;
     case RecomputeModule::mlp:
       return kind == LayerKind::dense && is_ffn;
     case RecomputeModule::moe:
       return kind == LayerKind::moe && is_ffn;
     case RecomputeModule::layernorm:
-      return is_one_of(op, {OpCode::attn_norm, OpCode::mlp_norm, OpCode::moe_norm});
+      return part == OpPart::attn_norm || part == OpPart::ffn_norm;
     case RecomputeModule::core_attn:
-      return op == OpCode::attn_core;
+      return part == OpPart::attn_core;
     case RecomputeModule::mla_up_proj:
-      return is_one_of(op, {OpCode::attn_q_up, OpCode::attn_kv_up, OpCode::attn_rope});
+      return part == OpPart::attn_up;
     case RecomputeModule::moe_act:
-      return op == OpCode::moe_act;
+      return part == OpPart::moe_act;
     case RecomputeModule::shared_experts:
-      return is_shared(op);
+      return part == OpPart::shared;
   }
   return false;
 }
 
 }  // namespace
 
-std::vector<LayerOp> layer_ops(const Model& model, const Strategy& strategy, const BatchShape& batch, LayerKind kind,
-                               const std::set<RecomputeModule>& recompute) {
-  Block block(model, strategy, batch);
-  std::visit([&](const auto& attention) { block.attention(attention); }, model.attention);
-  if (kind == LayerKind::moe) {
-    block.moe_ffn(*model.moe);
-  } else {
-    block.dense_ffn();
-  }
-  block.recompute([&](OpCode op) {
+std::vector<LayerOp> layer_ops(const Model& model, const Strategy& strategy, const BatchShape& batch,
+                               std::int64_t layer, const std::set<RecomputeModule>& recompute) {
+  LayerBuilder builder(model, strategy, batch);
+  std::visit([&](const auto& attention) { builder.attention(attention, model.span(layer)); }, model.attention);
+  const LayerKind kind = model.kind(layer);
+  kind == LayerKind::moe ? builder.moe_ffn() : builder.dense_ffn();
+  builder.block().recompute([&](OpPart part) {
     return std::any_of(recompute.begin(), recompute.end(),
-                       [&](RecomputeModule module) { return runs_again(module, op, kind); });
+                       [&](RecomputeModule module) { return runs_again(module, part, kind); });
   });
-  return std::move(block).take();
+  return builder.block().take();
 }
 
 std::vector<LayerOp> embedding_ops(const Model& model, const Strategy& strategy, const BatchShape& batch) {
-  Block block(model, strategy, batch);
-  block.embedding();
-  return std::move(block).take();
+  LayerBuilder builder(model, strategy, batch);
+  builder.embedding(OpCode::embed_lookup);
+  return builder.block().take();
 }
 
-std::vector<LayerOp> head_ops(const Model& model, const Strategy& strategy, const BatchShape& batch) {
-  Block block(model, strategy, batch);
-  block.head();
-  return std::move(block).take();
+std::vector<LayerOp> head_ops(const Model& model, const Strategy& strategy, const BatchShape& batch, bool adds) {
+  LayerBuilder builder(model, strategy, batch);
+  builder.head(adds);
+  return builder.block().take();
+}
+
+std::vector<LayerOp> mtp_ops(const Model& model, const Strategy& strategy, const BatchShape& batch, bool adds) {
+  LayerBuilder builder(model, strategy, batch);
+  builder.mtp(adds);
+  return builder.block().take();
 }
 
 }  // namespace orrery::costmodel

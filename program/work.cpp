@@ -124,6 +124,8 @@ Bytes wire_bytes(const ExchangeShape& shape, const RoutingMatrix& routing, std::
     if (peer == member) continue;
     rows += shape.to_experts ? routing.sent(member, peer) : routing.sent(peer, member);
   }
+  if (shape.two_level)
+    rows *= expected_distinct(routing.num_experts, shape.top_k, routing.group) / static_cast<double>(shape.top_k);
   const auto peers = static_cast<double>(routing.group - 1);
   return bytes(rows * static_cast<double>(shape.row_bytes) + peers * static_cast<double>(shape.count_bytes));
 }

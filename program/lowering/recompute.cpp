@@ -52,9 +52,10 @@ RecomputeRules recompute_rules(const std::set<RecomputeModule>& modules, LayerKi
   }
   if (has(RecomputeModule::layernorm)) add_ops(attention, {OpCode::attn_norm}, out.before_attention);
   if (has(RecomputeModule::mla_up_proj)) {
+    // Queries without a latent come from the gathered norm, which is not kept either.
     add_ops(attention,
-            {OpCode::tp_q_latent, OpCode::attn_q_up, OpCode::tp_kv_latent, OpCode::attn_kv_up, OpCode::tp_k_rope,
-             OpCode::attn_rope},
+            {OpCode::tp_attn_in, OpCode::tp_q_latent, OpCode::attn_q_up, OpCode::tp_kv_latent, OpCode::attn_kv_up,
+             OpCode::tp_k_rope, OpCode::attn_rope},
             out.before_attention);
   }
   if (has(RecomputeModule::core_attn)) {

@@ -4,8 +4,12 @@
 #include "program/hf_config.h"
 #include "program/legality.h"
 #include "program/lower.h"
+#include "tests/unit/costmodel/varied_cases.h"
 
 #include <map>
+#include <set>
+#include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -26,12 +30,14 @@ Ops counted(const std::vector<LayerOp>& ops) {
   return counts;
 }
 
-/// Ops of the first micro-batch of a lowered program that belong to `layer` (or an end).
-Ops lowered(const StepProgram& program, std::int16_t layer) {
+/// Ops of the first micro-batch of a lowered program that belong to `layer` (or an end), without what sharding and
+/// offloading add to it.
+Ops lowered(const StepProgram& program, std::int64_t layer) {
   Ops counts;
   for (const RankClass& rank : program.classes) {
     for (const Op& op : rank.ops) {
       if (op.key.micro_batch != 0 || op.key.layer != layer) continue;
+      if (op.queue == Queue::dp || op.queue == Queue::edp || op.queue == Queue::copy) continue;
       ++counts[{std::string(name_of(op.key.op)), op.key.pass, plain(program.shapes[op.shape])}];
     }
   }
@@ -42,9 +48,37 @@ void expect_equal(const Ops& closed, const Ops& program, const std::string& wher
   for (const auto& [op, count] : program) {
     const auto found = closed.find(op);
     EXPECT_TRUE(found != closed.end() && found->second == count)
-        << where << ": lowered " << name_of(std::get<1>(op)) << '/' << std::get<0>(op);
+        << where << ": lowered " << count << " times " << name_of(std::get<1>(op)) << '/' << std::get<0>(op);
   }
   EXPECT_EQ(closed.size(), program.size()) << where;
+}
+
+void append(std::vector<LayerOp> more, std::vector<LayerOp>& ops) { ops.insert(ops.end(), more.begin(), more.end()); }
+
+/// Compares every layer, prediction module and end of `program`.
+void expect_equal_ops(const StepProgram& program, const std::string& where) {
+  const Model& model = program.model;
+  const Strategy& s = program.strategy;
+  const std::int64_t num_mtp = s.mtp == Mtp::on ? model.num_mtp_modules : 0;
+  for (const StageLayout& stage : s.stages) {
+    for (std::int64_t i = 0; i < stage.num_layers + stage.num_mtp; ++i) {
+      const bool is_module = i >= stage.num_layers;
+      const std::int64_t layer = is_module ? model.num_layers() + i - stage.num_layers : stage.first_layer + i;
+      const bool recomputes =
+          is_module ? !stage.num_recompute_layers : i < stage.num_recompute_layers.value_or(stage.num_layers);
+      std::vector<LayerOp> ops =
+          layer_ops(model, s, program.batch, layer, recomputes ? stage.recompute : std::set<RecomputeModule>{});
+      if (is_module) {
+        append(mtp_ops(model, s, program.batch, !stage.head), ops);
+        // Behind a module whose hidden states the next module uses as well, the head adds to that one's gradient.
+        append(head_ops(model, s, program.batch, stage.head && layer + 1 < model.num_layers() + num_mtp), ops);
+      }
+      expect_equal(counted(ops), lowered(program, layer), where + " layer " + std::to_string(layer));
+    }
+  }
+  expect_equal(counted(embedding_ops(model, s, program.batch)), lowered(program, OpKey::kEmbed), where);
+  expect_equal(counted(head_ops(model, s, program.batch, s.stages.back().num_mtp > 0)), lowered(program, OpKey::kHead),
+               where);
 }
 
 TEST(LayerOps, AreThoseThatTheLoweringEmits) {
@@ -69,18 +103,18 @@ TEST(LayerOps, AreThoseThatTheLoweringEmits) {
         const BatchShape batch{.seq = 64, .global_batch = 2};
         if (!violations(model, strategy, batch, 2).empty()) continue;
         ++num_compared;
-        const StepProgram program = lower(model, strategy, batch, 2);
-        for (const std::int64_t layer : {std::int64_t{0}, model.num_layers() - 1}) {
-          expect_equal(counted(layer_ops(model, strategy, batch, model.kind(layer), recompute)),
-                       lowered(program, static_cast<std::int16_t>(layer)),
-                       std::string(file) + " layer " + std::to_string(layer));
-        }
-        expect_equal(counted(embedding_ops(model, strategy, batch)), lowered(program, OpKey::kEmbed), file);
-        expect_equal(counted(head_ops(model, strategy, batch)), lowered(program, OpKey::kHead), file);
+        expect_equal_ops(lower(model, strategy, batch, 2), file);
       }
     }
   }
   EXPECT_GT(num_compared, 30);
+}
+
+TEST(LayerOps, AreThoseThatTheLoweringEmitsForRandomStrategies) {
+  testing::for_varied_cases(1000, [](const testing::RandomCase& c, std::uint64_t index) {
+    if (::testing::Test::HasFailure()) return;  // one case says enough
+    expect_equal_ops(lower(c.model, c.strategy, c.batch, c.num_devices), "case " + std::to_string(index));
+  });
 }
 
 }  // namespace

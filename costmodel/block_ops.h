@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Collects the ops of a block for costmodel/layer_ops.cpp: sizes that all blocks share, and the few patterns that they
+// are made of. Widths are elements per row of one rank; memory traffic counts each operand once.
+#pragma once
+
+#include "costmodel/layer_ops.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace orrery::costmodel {
+
+/// What is recomputed as one, or never.
+enum class OpPart : std::uint8_t { attn_norm, attn_up, attn_core, attn, ffn_norm, moe_act, shared, ffn, kept };
+
+class BlockOps {
+ public:
+  BlockOps(const Model& model, const Strategy& strategy, const BatchShape& batch);
+
+  struct Entry {
+    LayerOp op;
+    OpPart part = OpPart::kept;
+  };
+  const std::vector<Entry>& entries() const { return entries_; }
+  std::vector<LayerOp> take() const;
+  /// Runs the forward of parts that `again` picks a second time.
+  template <class Picks>
+  void recompute(Picks again) {
+    const std::size_t num_ops = entries_.size();
+    for (std::size_t i = 0; i < num_ops; ++i) {
+      const Entry entry = entries_[i];
+      if (entry.op.pass == Pass::fwd && again(entry.part)) add(entry.op.op, Pass::rec, entry.op.shape);
+    }
+  }
+
+  /// Ops that are added from here on belong to `part`.
+  void enter(OpPart part) { part_ = part; }
+
+  const Model& model;
+  const Strategy& strategy;
+  const std::int64_t seq, tp;
+  const std::int64_t element;  // bytes of one
+  const std::int64_t tokens;   // of a micro-batch on a rank, within attention and FFN
+  const std::int64_t local;    // of the residual stream: a t-th with sequence parallelism
+  const std::int64_t hidden;
+
+  bool sequence_parallel() const { return strategy.sp; }
+  std::int64_t row(std::int64_t width) const { return width * element; }  // bytes
+  std::int64_t operand(std::int64_t width) const;                         // of what a linear layer multiplies
+  static Rows fixed(std::int64_t count) { return {Rows::Kind::fixed, count}; }
+
+  /// Bytes per row.
+  struct Traffic {
+    std::int64_t read = 0, written = 0;
+  };
+  void add(OpCode op, Pass pass, const OpShape& shape);
+  void memory(OpCode op, Pass pass, const Rows& rows, Traffic bytes);
+  void collective(OpCode op, Pass pass, CollectiveKind kind, Group group, std::int64_t bytes);
+  void product(OpCode op, Pass pass, std::int64_t m, std::int64_t n, std::int64_t k, DType type);
+  /// All three passes of a linear layer that each rank does for itself.
+  void products(OpCode op, std::int64_t m, std::int64_t n, std::int64_t k, DType type);
+
+  /// A linear layer over the TP group, with its collectives: outputs divided, or inputs divided. `in_row`: bytes of a
+  /// row of the input; `type` of the product.
+  void column(OpCode gather, OpCode gemm, std::int64_t n, std::int64_t k, std::int64_t in_row, DType type);
+  void row_parallel(OpCode gemm, OpCode scatter, std::int64_t n, std::int64_t k);
+
+  /// RMSNorm over the residual stream into rows of `out_row` bytes; backward reads `num_gradients` beside its input.
+  void norm(OpCode op, std::int64_t out_row, std::int64_t num_gradients);
+  void residual(OpCode op, std::int64_t num_summands);
+
+ private:
+  std::int64_t num_slices() const { return strategy.overlap.tp && strategy.sp ? tp : 1; }
+
+  OpPart part_ = OpPart::kept;
+  std::vector<Entry> entries_;
+};
+
+/// Between the norm and the residual of an MoE layer: shared experts, router, dispatch, experts.
+void add_experts(BlockOps& block);
+
+}  // namespace orrery::costmodel
