@@ -15,9 +15,9 @@
 namespace orrery::costmodel {
 namespace {
 
-constexpr double kIdBytes = 8.0;  // token and label ids are i64
-constexpr double kSoftmaxBytes = 4.0;
-constexpr double kBufferBytes = 4.0;  // router biases are f32
+constexpr double kIdBytes = 8.0;       // token and label ids are i64
+constexpr double kSoftmaxBytes = 4.0;  // saved from the loss to its backward, at most
+constexpr double kBufferBytes = 4.0;   // router biases are f32
 
 double elements(std::int64_t count, DType type) { return static_cast<double>(count * size_of(type)); }
 
@@ -43,24 +43,30 @@ void add_states(const Model& model, const Strategy& strategy, const Mesh& mesh, 
 /// Activations of one stage. Backward runs from the last layer to the first and frees them on its way, so each layer
 /// is a candidate for the fullest moment; the head, which comes first, is another.
 void add_activations(const Model& model, const Strategy& strategy, const BatchShape& batch, const StageLayout& stage,
-                     std::int64_t in_flight, double rho, MemoryByCause& memory) {
+                     std::int64_t in_flight, const MemoryModel& parameters, MemoryByCause& memory) {
   const double tokens = static_cast<double>(batch.seq * strategy.micro_batch);
   const double row = elements(model.hidden, strategy.precision);
   const double vocab = static_cast<double>(model.vocab);
-  const double logits = elements(model.vocab, strategy.precision);
+  const Framework& framework = parameters.framework;
+  const double softmax = std::min(kSoftmaxBytes, framework.logits_bytes);
+  const double wgrad_of_head = framework.head_wgrad_is_buffer ? row * vocab : 0.0;
 
   double saved = stage.embedding ? kIdBytes : 0.0;
   double fullest_moment = 0.0;  // of the micro-batch whose backward runs
   for (std::int64_t i = 0; i < stage.num_layers; ++i) {
     const bool recomputes = i < stage.num_recompute_layers.value_or(stage.num_layers);
-    const LayerActivations layer = layer_activations(model, strategy, model.kind(stage.first_layer + i),
-                                                     recomputes ? stage.recompute : std::set<RecomputeModule>{}, rho);
-    saved += layer.saved;
+    const LayerKind kind = model.kind(stage.first_layer + i);
+    const LayerActivations layer = layer_activations(
+        model, strategy, kind, recomputes ? stage.recompute : std::set<RecomputeModule>{}, parameters.rho);
+    const bool is_whole = recomputes && stage.recompute.contains(RecomputeModule::full);
+    saved += layer.saved + (is_whole ? 0.0 : saved_beside(framework, model, strategy, kind, layer.saved));
     fullest_moment = std::max(fullest_moment, saved + layer.backward_peak());
   }
   if (stage.head) {
-    saved += 2.0 * row + kIdBytes + kSoftmaxBytes * vocab;  // input, its norm, labels, softmax
-    fullest_moment = std::max(fullest_moment, saved + logits);
+    saved += 2.0 * row + kIdBytes + softmax * vocab;  // input, its norm, labels, softmax
+    const double in_loss = (framework.logits_bytes - softmax) * vocab;
+    const double in_backward = wgrad_of_head > 0.0 ? row + wgrad_of_head / tokens : 0.0;
+    fullest_moment = std::max(fullest_moment, saved + std::max(in_loss, in_backward));
   }
   const double others = static_cast<double>(in_flight - 1) * saved;
   memory.activations = bytes(tokens * (others + saved));
@@ -80,6 +86,10 @@ MemoryModel MemoryModel::of(const Device& device) {
   return parameters;
 }
 
+MemoryModel MemoryModel::of(const Framework& framework) {
+  return {.fragmentation = framework.fragmentation, .reserve = framework.reserve, .framework = framework};
+}
+
 std::int64_t micro_batches_in_flight(Schedule schedule, const PipelineShape& shape, std::int64_t rank) {
   if (schedule == Schedule::gpipe) return shape.num_micro_batches;
   CHECK(schedule == Schedule::one_f_one_b, name_of(schedule));
@@ -97,10 +107,11 @@ std::vector<MemoryByCause> memory_per_stage(const Model& model, const Strategy& 
     MemoryByCause& memory = stages[r];
     add_states(model, strategy, mesh, stage, memory);
     add_activations(model, strategy, batch, stage,
-                    micro_batches_in_flight(strategy.schedule, shape, static_cast<std::int64_t>(r)), parameters.rho,
+                    micro_batches_in_flight(strategy.schedule, shape, static_cast<std::int64_t>(r)), parameters,
                     memory);
-    memory.fragmentation =
-        (memory.states() + memory.activations + memory.transients + memory.communication) * parameters.fragmentation;
+    memory.buffers =
+        buffers_of(parameters.framework, model, strategy, batch.seq * strategy.micro_batch / strategy.cp, mesh, stage);
+    memory.fragmentation = memory.allocated() * parameters.fragmentation;
     memory.reserve = parameters.reserve;
   }
   return stages;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/units.h"
+#include "costmodel/framework.h"
 #include "program/cluster.h"
 #include "program/load_model.h"
 #include "program/mesh.h"
@@ -25,11 +26,14 @@ struct MemoryByCause {
   Bytes activations;    // saved from forward to backward, of all micro-batches in flight
   Bytes transients;     // gradients and recomputed activations at the fullest moment
   Bytes communication;  // one message of each pipeline neighbour that arrives early
+  Bytes buffers;        // that the framework keeps from the first step on
   Bytes fragmentation;  // of the allocator
   Bytes reserve;        // context of the driver, buffers of libraries
 
   Bytes states() const { return weights + gradients + optimizer; }
-  Bytes total() const { return states() + activations + transients + communication + fragmentation + reserve; }
+  /// What tensors take: all but what the allocator wastes and the process needs beside them.
+  Bytes allocated() const { return states() + activations + transients + communication + buffers; }
+  Bytes total() const { return allocated() + fragmentation + reserve; }
 };
 
 /// What the formulas cannot know.
@@ -42,8 +46,13 @@ struct MemoryModel {
   /// CUDA context, about 0.5 GiB, and NCCL's buffers, 4 MiB for each channel and peer: an assumption.
   Bytes reserve = gib(2);
 
+  /// Copies, fused kernels and buffers of what trains.
+  Framework framework = {};
+
   /// The parameters of a device: a CPU rank allocates what it needs and no more.
   static MemoryModel of(const Device& device);
+  /// The parameters of a framework on a GPU.
+  static MemoryModel of(const Framework& framework);
 };
 
 /// Micro-batches whose activations pipeline rank `rank` holds at once: all under GPipe, min(m, p - rank) under 1F1B.

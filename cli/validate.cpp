@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// orrery validate: how far are we from what others measured? Scores predictions against published runs (runs/1).
+#include "base/errors.h"
+#include "base/json_reader.h"
+#include "cli/exit_code.h"
+#include "cli/report.h"
+#include "cli/verbs.h"
+#include "costmodel/validation/memory_score.h"
+#include "costmodel/validation/runs.h"
+#include "program/json_parts.h"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace orrery::cli {
+namespace {
+
+struct ValidateOptions {
+  CommonOptions common;
+  std::string runs;
+  bool memory = false;
+};
+
+std::optional<Device> device_of_catalog(const std::filesystem::path& catalog, const std::string& name) {
+  const std::filesystem::path path = catalog / "devices" / (name + ".json");
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  const JsonDocument document = JsonDocument::parse_file(path.string());
+  Device device = read_device(document.root());
+  document.throw_if_problems();
+  return device;
+}
+
+Value ratio(const std::optional<double>& value) { return value ? Value::percent(*value) : Value::unknown("-"); }
+
+Table table_of(const std::vector<costmodel::MemoryErrorsOfGroup>& groups) {
+  Table table;
+  table.columns = {{"group", "group"},       {"figure", "figure"}, {"figures", "figures"}, {"mean", "mean |e|"},
+                   {"median", "median |e|"}, {"bias", "bias"},     {"worst", "worst"},     {"worst_run", "of run"}};
+  for (const costmodel::MemoryErrorsOfGroup& group : groups) {
+    table.rows.push_back({group.group, name_of(group.figure), group.num_figures, Value::percent(group.mean_absolute),
+                          Value::percent(group.median_absolute), Value::error(group.bias), Value::error(group.worst),
+                          group.worst_run});
+  }
+  return table;
+}
+
+Table table_of(const std::vector<costmodel::Feasibility>& feasibility) {
+  Table table;
+  table.columns = {{"framework", "framework"},
+                   {"hidden", "hidden"},
+                   {"ran", "ran"},
+                   {"ran_unlike_said", "said not to fit"},
+                   {"ran_if_recomputing", "fit if recomputing"},
+                   {"failed", "ran out of memory"},
+                   {"failed_as_said", "as said"},
+                   {"precision", "precision"},
+                   {"recall", "recall"}};
+  for (const costmodel::Feasibility& counts : feasibility) {
+    table.rows.push_back({counts.framework, counts.hidden == 0 ? Value("all") : Value(counts.hidden), counts.num_ran,
+                          counts.num_ran_unlike_said, counts.num_ran_if_recomputing, counts.num_failed,
+                          counts.num_failed_as_said, ratio(counts.precision()), ratio(counts.recall())});
+  }
+  return table;
+}
+
+Table table_of(const std::vector<costmodel::RefusedRuns>& refused) {
+  Table table{.columns = {{"reason", "reason"}, {"runs", "runs"}, {"example", "first"}}, .rows = {}};
+  for (const costmodel::RefusedRuns& runs : refused) table.rows.push_back({runs.reason, runs.num_runs, runs.example});
+  return table;
+}
+
+/// Runs whose outcome was another one than said, by name.
+Table surprises(const std::vector<costmodel::Feasibility>& feasibility) {
+  Table table{.columns = {{"run", "run"}, {"said", "said"}, {"outcome", "outcome"}}, .rows = {}};
+  for (const costmodel::Feasibility& counts : feasibility) {
+    if (counts.hidden != 0) continue;
+    for (const std::string& id : counts.ran_unlike_said) table.rows.push_back({id, "does not fit", "ran"});
+    for (const std::string& id : counts.failed_unlike_said) table.rows.push_back({id, "fits", "out of memory"});
+  }
+  return table;
+}
+
+Report memory_report(const costmodel::MemoryScore& score) {
+  Report report("Memory against published runs");
+  report.fact("runs", "runs", score.num_runs).fact("modelled", "modelled", score.num_modelled);
+  report.table("errors", "Predicted against measured", table_of(score.groups));
+  report.table("feasibility", "Whether it fits", table_of(score.feasibility));
+  Table unlike_said = surprises(score.feasibility);
+  if (!unlike_said.rows.empty()) report.table("surprises", "Outcomes unlike what was said", std::move(unlike_said));
+  report.table("not_modelled", "Not modelled", table_of(score.refused));
+  for (const std::string& assumption : score.assumptions) report.note("assumed: " + assumption);
+  for (const std::string& device : score.devices_not_in_catalog) {
+    report.note(fmt::format("the catalog has no memory of {}: whether its runs fit is not scored", device));
+  }
+  return report;
+}
+
+int validate(const ValidateOptions& options) {
+  const costmodel::RunsFile file = costmodel::read_runs(options.runs);
+  const auto lookup = [&](const std::string& name) { return device_of_catalog(options.common.inputs.catalog, name); };
+  print(memory_report(costmodel::score_memory(file, lookup)), options.common.json);
+  return kSuccess;
+}
+
+}  // namespace
+
+Verb add_validate(CLI::App& app) {
+  auto options = std::make_shared<ValidateOptions>();
+  CLI::App* command = app.add_subcommand("validate", "how far predictions are from published, measured runs");
+  command->add_option("runs", options->runs, "runs/1")->required();
+  command->add_flag("--memory", options->memory, "score memory; so far the only score, and the default");
+  add_common_options(*command, options->common);
+  return {command, [options] { return validate(*options); }};
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/validation/memory_score.h"
+
+#include "base/check.h"
+#include "base/enum_names.h"
+#include "base/median.h"
+#include "program/legality.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace orrery::costmodel {
+namespace {
+
+constexpr Named<MemoryFigure> kFigureNames[] = {{"mem_alloc_gib", MemoryFigure::allocated_peak},
+                                                {"mem_gib", MemoryFigure::reserved_peak},
+                                                {"mem_alloc_gb", MemoryFigure::allocated_in_update},
+                                                {"mem_reserved_gb", MemoryFigure::reserved_peak_of_first}};
+
+std::optional<Bytes> measured(const MeasuredRun& run, MemoryFigure figure) {
+  switch (figure) {
+    case MemoryFigure::allocated_peak:
+      return run.allocated_peak;
+    case MemoryFigure::reserved_peak:
+      return run.reserved_peak;
+    case MemoryFigure::allocated_in_update:
+      return run.allocated_in_update;
+    case MemoryFigure::reserved_peak_of_first:
+      return run.reserved_peak_of_first;
+  }
+  CHECK(false, static_cast<int>(figure));
+}
+
+/// A modelled run: its plan as far as memory goes, and the memory of each stage.
+struct Modelled {
+  RunPlan plan;
+  Mesh mesh;
+  std::vector<MemoryByCause> stages;
+
+  Bytes fullest(Bytes (*part)(const MemoryByCause&)) const {
+    Bytes out;
+    for (const MemoryByCause& stage : stages) out = std::max(out, part(stage));
+    return out;
+  }
+  Bytes predicted(MemoryFigure figure) const {
+    const auto reserved = [](const MemoryByCause& stage) { return stage.allocated() + stage.fragmentation; };
+    switch (figure) {
+      case MemoryFigure::allocated_peak:
+        return fullest([](const MemoryByCause& stage) { return stage.allocated(); });
+      case MemoryFigure::reserved_peak:
+        return fullest(reserved);
+      case MemoryFigure::allocated_in_update:
+        return stages.front().states() + stages.front().buffers +
+               update_copies_of(plan.framework, plan.model, plan.strategy, mesh, plan.strategy.stages.front());
+      case MemoryFigure::reserved_peak_of_first:
+        return reserved(stages.front());
+    }
+    CHECK(false, static_cast<int>(figure));
+  }
+};
+
+/// Equal reasons have equal texts: of what is not lowered, the words that name it; of other rules, the key without its
+/// indices and what was expected.
+std::string reason_of(const Violation& violation) {
+  constexpr std::string_view kNotLowered = " not lowered yet";
+  const std::string& text = violation.expected;
+  if (text.ends_with(kNotLowered)) {
+    const std::size_t colon = text.rfind(": ");
+    if (colon != std::string::npos) return text.substr(colon + 2);
+  }
+  std::string key;
+  for (const char c : violation.key) {
+    if (c < '0' || c > '9')
+      key += c;
+    else if (!key.ends_with('*'))
+      key += '*';
+  }
+  return fmt::format("strategy: /{}: {}", key, text.substr(0, text.rfind(", got ")));
+}
+
+std::vector<MemoryByCause> stages_of(const RunPlan& plan, const Mesh& mesh) {
+  return memory_per_stage(plan.model, plan.strategy, plan.batch, mesh, MemoryModel::of(plan.framework));
+}
+
+std::variant<Modelled, NotModelled> modelled(const RunsFile& file, const PublishedRun& run) {
+  auto read = plan_of(file, run);
+  if (const auto* refused = std::get_if<NotModelled>(&read)) return *refused;
+  RunPlan plan = std::get<RunPlan>(std::move(read));
+  plan.strategy = without_timing_choices(plan.strategy);
+  const auto broken = violations(plan.model, plan.strategy, plan.batch, plan.num_devices);
+  if (!broken.empty()) return NotModelled{reason_of(broken.front())};
+  const Mesh mesh(plan.strategy, plan.num_devices);
+  std::vector<MemoryByCause> stages = stages_of(plan, mesh);
+  return Modelled{.plan = std::move(plan), .mesh = mesh, .stages = std::move(stages)};
+}
+
+/// The most that recomputation can save: whether the run fits then.
+bool fits_if_recomputing(const Modelled& run, const Device& device) {
+  RunPlan plan = run.plan;
+  for (StageLayout& stage : plan.strategy.stages) stage.recompute = {RecomputeModule::full};
+  return !why_it_does_not_fit(stages_of(plan, run.mesh), device);
+}
+
+struct Verdict {
+  bool fits = false;
+  bool fits_recomputing = false;
+};
+
+void count(Feasibility& out, const PublishedRun& run, const Verdict& verdict) {
+  const bool failed = run.measured.out_of_memory;
+  ++(failed ? out.num_failed : out.num_ran);
+  if (failed && !verdict.fits) ++out.num_failed_as_said;
+  if (failed && verdict.fits) out.failed_unlike_said.push_back(run.id);
+  if (failed || verdict.fits) return;
+  if (verdict.fits_recomputing) {
+    ++out.num_ran_if_recomputing;
+  } else {
+    ++out.num_ran_unlike_said;
+    out.ran_unlike_said.push_back(run.id);
+  }
+}
+
+std::vector<MemoryErrorsOfGroup> by_group(const std::vector<MemoryError>& errors) {
+  std::vector<MemoryErrorsOfGroup> groups;
+  std::vector<std::vector<double>> absolutes;
+  for (const MemoryError& error : errors) {
+    const auto same = [&](const MemoryErrorsOfGroup& g) { return g.group == error.group && g.figure == error.figure; };
+    const auto found = std::find_if(groups.begin(), groups.end(), same);
+    const auto at = static_cast<std::size_t>(found - groups.begin());
+    if (found == groups.end()) {
+      groups.push_back({.group = error.group, .figure = error.figure});
+      absolutes.emplace_back();
+    }
+    MemoryErrorsOfGroup& group = groups[at];
+    const double relative = error.relative();
+    if (group.num_figures == 0 || std::abs(relative) > std::abs(group.worst)) {
+      group.worst = relative;
+      group.worst_run = error.run;
+    }
+    ++group.num_figures;
+    group.mean_absolute += std::abs(relative);  // the sum, until all are there
+    group.bias += relative;
+    absolutes[at].push_back(std::abs(relative));
+  }
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const auto n = static_cast<double>(groups[i].num_figures);
+    groups[i].mean_absolute /= n;
+    groups[i].bias /= n;
+    groups[i].median_absolute = median(absolutes[i]);
+  }
+  return groups;
+}
+
+}  // namespace
+
+std::string_view name_of(MemoryFigure figure) { return orrery::name_of(kFigureNames, figure); }
+
+std::optional<double> Feasibility::precision() const {
+  const std::size_t said = num_failed_as_said + num_ran_unlike_said;
+  if (said == 0) return std::nullopt;
+  return static_cast<double>(num_failed_as_said) / static_cast<double>(said);
+}
+
+std::optional<double> Feasibility::recall() const {
+  if (num_failed == 0) return std::nullopt;
+  return static_cast<double>(num_failed_as_said) / static_cast<double>(num_failed);
+}
+
+MemoryScore score_memory(const RunsFile& file, const DeviceLookup& device_of) {
+  MemoryScore score;
+  score.num_runs = file.runs.size();
+  std::map<std::string, RefusedRuns> refused;
+  std::map<std::pair<std::string, std::int64_t>, Feasibility> feasibility;
+  std::set<std::string> assumptions, unknown_devices;
+  for (const PublishedRun& run : file.runs) {
+    const auto result = modelled(file, run);
+    if (const auto* reason = std::get_if<NotModelled>(&result)) {
+      RefusedRuns& same = refused[reason->reason];
+      if (same.num_runs++ == 0) same = {.reason = reason->reason, .num_runs = 1, .example = run.id};
+      continue;
+    }
+    const auto& found = std::get<Modelled>(result);
+    ++score.num_modelled;
+    assumptions.insert(found.plan.assumptions.begin(), found.plan.assumptions.end());
+    for (const auto& [name, figure] : kFigureNames) {
+      const auto size = measured(run.measured, figure);
+      if (!size) continue;
+      score.errors.push_back({.run = run.id,
+                              .group = run.group,
+                              .figure = figure,
+                              .measured = *size,
+                              .predicted = found.predicted(figure)});
+    }
+    const std::optional<Device> device = found.plan.device.empty() ? std::nullopt : device_of(found.plan.device);
+    if (!device || !device->memory) {
+      unknown_devices.insert(run.gpu);
+      continue;
+    }
+    Verdict verdict{.fits = !why_it_does_not_fit(found.stages, *device)};
+    if (!verdict.fits && !found.plan.recompute_is_stated) {
+      verdict.fits_recomputing = fits_if_recomputing(found, *device);
+    }
+    const std::string framework(found.plan.framework.name);
+    for (const std::int64_t hidden : {std::int64_t{0}, found.plan.model.hidden}) {
+      Feasibility& counts = feasibility[{framework, hidden}];
+      counts.framework = framework;
+      counts.hidden = hidden;
+      count(counts, run, verdict);
+    }
+  }
+  score.groups = by_group(score.errors);
+  for (auto& [key, counts] : feasibility) score.feasibility.push_back(std::move(counts));
+  for (auto& [key, runs] : refused) score.refused.push_back(std::move(runs));
+  std::stable_sort(score.refused.begin(), score.refused.end(),
+                   [](const RefusedRuns& a, const RefusedRuns& b) { return a.num_runs > b.num_runs; });
+  score.assumptions.assign(assumptions.begin(), assumptions.end());
+  score.devices_not_in_catalog.assign(unknown_devices.begin(), unknown_devices.end());
+  return score;
+}
+
+}  // namespace orrery::costmodel

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/validation/run_plan.h"
+
+#include "base/check.h"
+#include "program/names.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace orrery::costmodel {
+namespace {
+
+// nanotron's benchmark ties embeddings of models whose feed-forward is narrower (scripts/scaling_benchmarks.py), which
+// the rows of failed runs do not tell.
+constexpr std::int64_t kNanotronTiesBelow = 10000;
+
+/// Collects what had to be assumed and why a run has to be refused; the first refusal holds.
+struct Reading {
+  const RunsFile& file;
+  const PublishedRun& run;
+  RunPlan plan;
+  std::optional<std::string> refusal;
+
+  void assume(std::string what) {
+    const auto& known = plan.assumptions;
+    if (std::find(known.begin(), known.end(), what) == known.end()) plan.assumptions.push_back(std::move(what));
+  }
+  void refuse(std::string reason) {
+    if (!refusal) refusal = std::move(reason);
+  }
+};
+
+bool says(const PublishedRun& run, std::string_view text) {
+  const auto has = [&](const std::string& words) { return words.find(text) != std::string::npos; };
+  return std::any_of(run.flags.begin(), run.flags.end(), has) || has(run.model_label.value_or(""));
+}
+
+/// The width of the feed-forward that the file gives other models of this depth and width.
+std::optional<std::int64_t> ffn_of_siblings(const RunsFile& file, const RunModel& model) {
+  std::set<std::int64_t> widths;
+  for (const PublishedRun& other : file.runs) {
+    if (!other.model_inline || !other.model_inline->ffn) continue;
+    const RunModel& sibling = *other.model_inline;
+    if (sibling.layers == model.layers && sibling.hidden == model.hidden) widths.insert(*sibling.ffn);
+  }
+  if (widths.size() != 1) return std::nullopt;
+  return *widths.begin();
+}
+
+void read_model(Reading& in) {
+  RunModel model = in.file.model_of(in.run);
+  if (in.plan.framework.name == nanotron().name) {
+    if (!model.ffn) {
+      model.ffn = ffn_of_siblings(in.file, model);
+      in.assume("ffn: as in the other rows of this depth and width");
+    }
+    if (!model.kv_heads) in.assume("kv_heads: as many as heads");
+    if (model.ffn) model.tied_embeddings = *model.ffn < kNanotronTiesBelow;
+  }
+  const auto described = described_model(in.run.model, model);
+  if (const auto* refused = std::get_if<NotModelled>(&described)) return in.refuse(refused->reason);
+  const auto& found = std::get<DescribedModel>(described);
+  in.plan.model = found.model;
+  for (const std::string& assumption : found.assumptions) in.assume(assumption);
+  if (in.plan.model.tied_embeddings && in.run.pp > 1) {
+    in.plan.model.tied_embeddings = false;
+    in.assume("tied embeddings: the first and the last stage hold a copy each");
+  }
+  if (in.plan.model.num_mtp_modules > 0 && says(in.run, "w/o MTP")) in.plan.model.num_mtp_modules = 0;
+}
+
+void read_precision(Reading& in) {
+  const std::string& precision = in.run.precision;
+  if (precision == "bf16" || in.plan.framework.name == torchtitan().name) {
+    // torchtitan casts to float8 inside the product: what it saves is bf16.
+    in.plan.strategy.precision = DType::bf16;
+  } else if (precision == "fp16") {
+    in.plan.strategy.precision = DType::bf16;
+    in.assume("fp16: as bf16, which has its size");
+  } else {
+    in.plan.strategy.precision = DType::fp8;
+    if (precision != "fp8") in.assume(precision + ": as fp8");
+  }
+}
+
+void read_degrees(Reading& in) {
+  const PublishedRun& run = in.run;
+  Strategy& strategy = in.plan.strategy;
+  strategy.tp = run.tp;
+  strategy.pp = run.pp;
+  strategy.vpp = run.vpp.value_or(1);
+  strategy.cp = run.cp.value_or(1);
+  strategy.ep = run.ep.value_or(1);
+  strategy.etp = run.etp.value_or(1);
+  strategy.micro_batch = run.micro_batch;
+  const bool is_scattered = run.tp_mode ? *run.tp_mode == "REDUCE_SCATTER" : in.plan.framework.sequence_parallel;
+  strategy.sp = run.tp > 1 && is_scattered;
+  if (run.tp * run.pp * strategy.cp * run.dp != run.num_gpus) {
+    in.refuse(
+        fmt::format("tp * cp * pp * dp is {}, not {} (gpus)", run.tp * run.pp * strategy.cp * run.dp, run.num_gpus));
+  }
+  const int zero = run.zero ? *run.zero : in.plan.framework.zero.value_or(0);
+  if (!run.zero) in.assume(fmt::format("zero: {}, the default of {}", zero, in.plan.framework.name));
+  strategy.zero_dense = zero;
+  strategy.zero_expert = zero;
+  const std::int64_t shard = run.fsdp_shard.value_or(0);
+  if (shard > 0 && run.dp % shard == 0) strategy.num_optimizer_instances = run.dp / shard;
+  strategy.grad_dtype = in.plan.framework.grad_dtype;
+  strategy.grad_wire_dtype = in.plan.framework.grad_dtype;
+}
+
+void read_schedule(Reading& in) {
+  const PublishedRun& run = in.run;
+  Strategy& strategy = in.plan.strategy;
+  strategy.schedule = strategy.vpp > 1 ? Schedule::interleaved : Schedule::one_f_one_b;
+  if (run.schedule) {
+    const auto named = std::find_if(std::begin(kScheduleNames), std::end(kScheduleNames),
+                                    [&](const auto& entry) { return entry.name == *run.schedule; });
+    if (named == std::end(kScheduleNames)) return in.refuse("schedule " + *run.schedule);
+    strategy.schedule = named->value;
+  }
+  if (run.pipeline_layout) in.refuse("pipeline_layout");
+}
+
+void read_timing_choices(Reading& in) {
+  Strategy& strategy = in.plan.strategy;
+  const auto is_on = [&](const char* key) {
+    const auto found = in.run.overlap.find(key);
+    return found != in.run.overlap.end() && found->second;
+  };
+  strategy.overlap.dp_buckets = is_on("grad_reduce");
+  strategy.overlap.tp = is_on("tp_comm") || is_on("async_tp");
+  strategy.cuda_graphs = !in.run.cuda_graph.empty();
+  if (in.run.dispatcher && in.run.dispatcher->find("DeepEP") != std::string::npos) {
+    strategy.dispatcher = Dispatcher::two_level;
+  }
+}
+
+/// The modules that a row names, in our words; `selective` is a word of the framework.
+std::optional<std::set<RecomputeModule>> recomputed_modules(Reading& in) {
+  std::set<RecomputeModule> modules;
+  for (const std::string& name : in.run.recompute) {
+    const auto named = std::find_if(std::begin(kRecomputeModuleNames), std::end(kRecomputeModuleNames),
+                                    [&](const auto& entry) { return entry.name == name; });
+    if (named != std::end(kRecomputeModuleNames)) {
+      modules.insert(named->value);
+    } else if (name == "selective" && in.plan.framework.name == torchtitan().name) {
+      in.plan.framework.saves_every_second_product = true;  // its option "op", the default of its configurations
+    } else if (name == "selective") {
+      modules.insert(RecomputeModule::core_attn);  // Megatron's default modules of selective recomputation
+    } else {
+      in.refuse("recompute " + name);
+      return std::nullopt;
+    }
+  }
+  return modules;
+}
+
+void read_stages(Reading& in) {
+  Strategy& strategy = in.plan.strategy;
+  const Model& model = in.plan.model;
+  const std::int64_t num_stages = strategy.num_stages();
+  if (in.plan.framework.stage_split == StageSplit::by_cost) {
+    strategy.stages = stages_by_cost(model, num_stages);
+  } else if (model.num_layers() >= num_stages) {
+    strategy.stages = even_stages(model.num_layers(), num_stages);
+  } else if (model.num_layers() + 2 == num_stages) {
+    // Embedding and loss count as a layer each (Megatron: --account-for-{embedding,loss}-in-pipeline-split).
+    std::vector<StageLayout> stages(static_cast<std::size_t>(num_stages));
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      const bool is_end = i == 0 || i + 1 == stages.size();
+      stages[i].first_layer = std::max<std::int64_t>(0, static_cast<std::int64_t>(i) - 1);
+      stages[i].num_layers = is_end ? 0 : 1;
+    }
+    stages.front().embedding = stages.back().head = true;
+    strategy.stages = std::move(stages);
+    in.assume("embedding and loss count as a layer each");
+  } else {
+    return in.refuse(fmt::format("{} layers on {} stages", model.num_layers(), num_stages));
+  }
+  if (const auto modules = recomputed_modules(in)) {
+    for (StageLayout& stage : strategy.stages) stage.recompute = *modules;
+  }
+  in.plan.recompute_is_stated = in.run.recompute_known || in.plan.framework.recompute_is_none;
+}
+
+}  // namespace
+
+std::string catalog_device(const std::string& gpu) {
+  constexpr std::pair<std::string_view, std::string_view> kNames[] = {{"A100-SXM-40GB", "a100-40gb"},
+                                                                      {"A100-SXM-80GB", "a100"},
+                                                                      {"B200", "b200"},
+                                                                      {"B300", "b300"},
+                                                                      {"GB200", "gb200"},
+                                                                      {"GB300", "gb300"},
+                                                                      {"H100-SXM-80GB", "h100"},
+                                                                      {"H100-SXM-96GB-500W", "h100-96gb"},
+                                                                      {"H200-SXM-141GB", "h200"},
+                                                                      {"H800-SXM-80GB", "h800"},
+                                                                      {"MI300X", "mi300x"},
+                                                                      {"MI355X", "mi355x"}};
+  for (const auto& [name, file] : kNames) {
+    if (name == gpu) return std::string(file);
+  }
+  return "";
+}
+
+std::vector<StageLayout> stages_by_cost(const Model& model, std::int64_t num_stages) {
+  CHECK(num_stages >= 1 && !model.is_mla() && !model.moe, num_stages);
+  const auto h = static_cast<double>(model.hidden);
+  const double layer = h * (4.0 * h + 3.0 * static_cast<double>(model.dense_width));
+  const double head = h * static_cast<double>(model.vocab);
+  const double total = layer * static_cast<double>(model.num_layers()) + head;
+  std::vector<StageLayout> stages(static_cast<std::size_t>(num_stages));
+  std::size_t stage = 0;
+  double cost = 0.0;
+  const auto add = [&](double block) {
+    cost += block;
+    const double share = total * (static_cast<double>(stage + 1) / static_cast<double>(num_stages));
+    if (cost >= share && stage + 1 < stages.size()) ++stage;
+  };
+  stages.front().embedding = true;
+  for (std::int64_t i = 0; i < model.num_layers(); ++i) {
+    ++stages[stage].num_layers;
+    add(layer);
+  }
+  stages.back().head = true;
+  std::int64_t next = 0;
+  for (StageLayout& layout : stages) {
+    layout.first_layer = next;
+    next += layout.num_layers;
+  }
+  return stages;
+}
+
+Strategy without_timing_choices(Strategy strategy) {
+  strategy.overlap = {};
+  strategy.cuda_graphs = false;
+  strategy.dispatcher = Dispatcher::all_to_all;
+  return strategy;
+}
+
+std::variant<RunPlan, NotModelled> plan_of(const RunsFile& file, const PublishedRun& run) {
+  Reading in{.file = file, .run = run, .plan = {}, .refusal = {}};
+  const std::optional<Framework> framework = framework_of(run.software);
+  if (!framework) return NotModelled{"no preset for the software of " + run.group};
+  if (run.task != "pretrain" && run.task != "pretrain_performance") return NotModelled{"task: " + run.task};
+  in.plan.framework = *framework;
+  in.plan.batch = {.seq = run.seq, .global_batch = run.global_batch};
+  in.plan.num_devices = run.num_gpus;
+  in.plan.device = catalog_device(run.gpu);
+  read_model(in);
+  if (in.refusal) return NotModelled{*in.refusal};
+  read_precision(in);
+  read_degrees(in);
+  read_schedule(in);
+  read_timing_choices(in);
+  read_stages(in);
+  if (in.plan.model.num_mtp_modules > 0) in.plan.strategy.mtp = Mtp::on;
+  if (in.refusal) return NotModelled{*in.refusal};
+  return std::move(in.plan);
+}
+
+}  // namespace orrery::costmodel

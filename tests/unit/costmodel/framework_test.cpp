@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/framework.h"
+
+#include "costmodel/memory.h"
+#include "program/hf_config.h"
+#include "tests/unit/program/small_models.h"
+
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+Model catalog_model(const std::string& file) { return read_model(std::string(ORRERY_SOURCE_DIR) + "/" + file); }
+
+/// 12 layers of Llama 3 70B, as SimuMax ran them.
+Model llama_70b() {
+  Model model = catalog_model("tests/data/models/llama3-70b.json");
+  model.layers.resize(12);
+  return model;
+}
+
+Strategy strategy_of(const Model& model, std::int64_t pp, int zero) {
+  Strategy strategy;
+  strategy.pp = pp;
+  strategy.zero_dense = strategy.zero_expert = zero;
+  strategy.stages = even_stages(model.num_layers(), pp);
+  return strategy;
+}
+
+Bytes buffers(const Framework& framework, const Model& model, const Strategy& strategy, std::int64_t world,
+              std::size_t stage = 0) {
+  return buffers_of(framework, model, strategy, 4096, Mesh(strategy, world), strategy.stages[stage]);
+}
+
+TEST(Framework, IsFoundByThePublishedName) {
+  EXPECT_EQ(framework_of("nanotron"), nanotron());
+  EXPECT_EQ(framework_of("Megatron-LM 0.14-era + TE 2.11"), megatron());
+  EXPECT_EQ(framework_of("Pai-Megatron-Patch 2b201af"), megatron());
+  EXPECT_EQ(framework_of("NVIDIA NeMo Framework Release 25.09"), megatron());
+  EXPECT_EQ(framework_of("Megatron-Bridge, NeMo container 26.08"), megatron_bridge());
+  EXPECT_EQ(framework_of("torchtitan 9dec370, torch 1963fc8 (2024-12)"), torchtitan(false));
+  EXPECT_EQ(framework_of("torchtitan 820504e, torch 38410cf9 (2025-06)"), torchtitan(true));
+  EXPECT_FALSE(framework_of("Megatron-DeepSpeed").has_value());
+  EXPECT_FALSE(framework_of("InternEvo").has_value());
+}
+
+TEST(Framework, AddsNothingByDefault) {
+  const Model model = llama_70b();
+  const Strategy strategy = strategy_of(model, 2, 1);
+  EXPECT_EQ(buffers(Framework(), model, strategy, 8), Bytes());
+  EXPECT_EQ(update_copies_of(Framework(), model, strategy, Mesh(strategy, 8), strategy.stages.front()), Bytes());
+  EXPECT_EQ(saved_beside(Framework(), model, strategy, LayerKind::dense, 1000.0), 0.0);
+}
+
+// qkv, projection, fc1 and fc2 of all layers are of four shapes; the router, norms, embedding and head have none.
+TEST(Framework, KeepsOneWgradBufferForEachShape) {
+  const Model model = llama_70b();
+  const double shapes = 8192.0 * (8192 + 2 * 1024) + 8192.0 * 8192 + 8192.0 * 2 * 28672 + 28672.0 * 8192;
+  EXPECT_EQ(buffers(megatron(), model, strategy_of(model, 1, 1), 8), bytes(2.0 * shapes) + mib(96));
+}
+
+TEST(Framework, DividesWgradBuffersByTensorParallelism) {
+  const Model model = llama_70b();
+  Strategy strategy = strategy_of(model, 1, 1);
+  const Bytes whole = buffers(megatron(), model, strategy, 8) - mib(96);
+  strategy.tp = 4;
+  EXPECT_EQ(buffers(megatron(), model, strategy, 8) - mib(96), 0.25 * whole);
+}
+
+TEST(Framework, CountsOneExpertForAllAndWorkspacesOfGroupedProducts) {
+  Model model = testing::small_moe(2);  // a dense layer, then one with experts
+  const Strategy strategy = strategy_of(model, 2, 1);
+  const double attention = 64.0 * (64 + 2 * 32) + 64.0 * 64;
+  EXPECT_EQ(buffers(megatron(), model, strategy, 4, 0), bytes(2.0 * (attention + 3 * 64.0 * 128)) + mib(96));
+  // An expert's fc1 happens to have the shape of the projection.
+  EXPECT_EQ(buffers(megatron(), model, strategy, 4, 1), bytes(2.0 * (attention + 64.0 * 32)) + mib(96 + 128));
+}
+
+TEST(Framework, HasBucketsOnlyWhereGradientsAreReduced) {
+  const Model model = llama_70b();
+  const Strategy strategy = strategy_of(model, 1, 0);
+  const auto parameters = (buffers(nanotron(), model, strategy, 8) - mib(64)).in(unit::byte) / 2.0;
+  EXPECT_GT(parameters, 12e9);
+  EXPECT_EQ(buffers(nanotron(), model, strategy, 1), mib(64));
+}
+
+TEST(Framework, GathersRowsIntoTwoBuffersWithTensorParallelism) {
+  const Model model = llama_70b();
+  Strategy strategy = strategy_of(model, 1, 0);
+  strategy.tp = 8;
+  EXPECT_EQ(buffers(nanotron(), model, strategy, 8), bytes(2.0 * 2 * 8192 * 4096) + mib(64));
+}
+
+TEST(Framework, CopiesWeightsWhileTheOptimizerStepsUnderZero1) {
+  const Model model = llama_70b();
+  const auto copies = [&](int zero, std::int64_t world) {
+    const Strategy strategy = strategy_of(model, 1, zero);
+    return update_copies_of(nanotron(), model, strategy, Mesh(strategy, world), strategy.stages.front());
+  };
+  const Bytes weights = buffers(nanotron(), model, strategy_of(model, 1, 1), 8) - mib(64);
+  EXPECT_EQ(copies(1, 8), 1.125 * weights);
+  EXPECT_EQ(copies(0, 8), Bytes());
+  EXPECT_EQ(copies(1, 1), Bytes());
+}
+
+TEST(Framework, SavesMoreWhereKernelsAreNotFused) {
+  const Model model = llama_70b();
+  const Strategy strategy = strategy_of(model, 1, 0);
+  EXPECT_EQ(saved_beside(nanotron(), model, strategy, LayerKind::dense, 0.0), 2.0 * (2 * 8192 + 28672));
+}
+
+TEST(Framework, SavesTheAttentionsOutputTwiceWithAnAllToAllOfContexts) {
+  const Model model = llama_70b();
+  Strategy strategy = strategy_of(model, 1, 1);
+  strategy.cp = 8;
+  EXPECT_EQ(saved_beside(megatron(), model, strategy, LayerKind::dense, 0.0), 0.0);
+  strategy.cp_kind = ContextParallel::ulysses;
+  EXPECT_EQ(saved_beside(megatron(), model, strategy, LayerKind::dense, 0.0), 2.0 * 8192);
+}
+
+TEST(Framework, KeepsEveryOtherProductUnderSelectiveRecomputation) {
+  const Model model = llama_70b();
+  Framework framework = torchtitan();
+  framework.saves_every_second_product = true;
+  // Input, q, v, the attention's output and its statistics, gate, and the layer's output.
+  const double kept = 2.0 * (8192 + 8192 + 1024 + 8192 + 28672 + 8192) + 4 * 64;
+  EXPECT_EQ(saved_beside(framework, model, strategy_of(model, 1, 0), LayerKind::dense, 300000.0), kept - 300000.0);
+}
+
+// 66.55 GiB were measured on 8 x B200 (SimuMax, docs/b200/b200_release_v1.2_summary.md), 43.6 GiB of them states.
+TEST(Framework, ExplainsAPublishedPeakOfMegatron) {
+  const Model model = llama_70b();
+  const Strategy strategy = strategy_of(model, 2, 1);
+  const BatchShape batch{.seq = 4096, .global_batch = 16};
+  const auto stages = memory_per_stage(model, strategy, batch, Mesh(strategy, 8), MemoryModel::of(megatron()));
+  EXPECT_NEAR(stages[0].allocated().in(unit::gibibyte), 66.55, 0.008 * 66.55);
+  EXPECT_NEAR(stages[0].buffers.in(unit::gibibyte), 1.59 + 0.09, 0.01);
+  EXPECT_EQ(stages[0].fragmentation, 0.04 * stages[0].allocated());
+  EXPECT_EQ(stages[0].reserve, gib(2));
+}
+
+TEST(Framework, AllocatesAGradientOfTheHeadInItsBackward) {
+  const Model model = llama_70b();
+  const Strategy strategy = strategy_of(model, 1, 1);
+  const BatchShape batch{.seq = 4096, .global_batch = 16};
+  Framework framework = megatron();
+  const auto transients = [&] {
+    return memory_per_stage(model, strategy, batch, Mesh(strategy, 8), MemoryModel::of(framework))[0].transients;
+  };
+  EXPECT_EQ(transients(), bytes(2.0 * 8192 * 4096 + 2.0 * 8192 * 128256));
+  framework.head_wgrad_is_buffer = false;
+  EXPECT_LT(transients(), gib(1));
+}
+
+}  // namespace
+}  // namespace orrery::costmodel

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/validation/runs.h"
+
+#include "tests/unit/program/reading.h"
+
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+using testing::edited;
+using testing::problems_of;
+using testing::repository_path;
+using testing::repository_text;
+
+/// The smallest file: one model, one run.
+const std::string kSmall = R"({
+"schema": "runs/1",
+"about": "one run",
+"models": {"tiny": {"type": "dense", "layers": 2, "hidden": 64, "ffn": 128, "heads": 4, "vocab": 256}},
+"runs": [
+{"id": "a", "group": "g", "kind": "dense", "model": "tiny", "task": "pretrain", "gpu": "B200", "gpus": 8,
+"software": "Megatron-LM", "precision": "bf16", "seq": 512, "global_batch": 16, "micro_batch": 2,
+"tp": 1, "pp": 2, "dp": 4, "recompute": ["moe_act"], "recompute_known": true,
+"measured": {"step_s": 1.5, "mem_alloc_gib": 10},
+"source": {"repo": "r", "path": "p"}, "flags": []}
+]
+})";
+
+RunsFile read(const std::string& text) { return read_runs_text(text, "runs.json"); }
+
+std::string problems(const std::string& from, const std::string& to) {
+  return problems_of([&] { return read(edited(kSmall, from, to)); });
+}
+
+const PublishedRun& run_of(const RunsFile& file, const std::string& id) {
+  const auto found =
+      std::find_if(file.runs.begin(), file.runs.end(), [&](const PublishedRun& run) { return run.id == id; });
+  EXPECT_NE(found, file.runs.end()) << id;
+  return *found;
+}
+
+TEST(Runs, SayWhatTheirSourceSaysAndNothingMore) {
+  const RunsFile file = read(kSmall);
+  ASSERT_EQ(file.runs.size(), 1u);
+  const PublishedRun& run = file.runs.front();
+  EXPECT_EQ(run.id, "a");
+  EXPECT_FALSE(run.is_moe);
+  EXPECT_EQ(run.num_gpus, 8);
+  EXPECT_EQ(run.pp, 2);
+  EXPECT_EQ(run.recompute, std::vector<std::string>{"moe_act"});
+  EXPECT_EQ(run.measured.step, seconds(1.5));
+  EXPECT_EQ(run.measured.allocated_peak, gib(10));
+  EXPECT_FALSE(run.vpp || run.cp || run.ep || run.etp || run.zero || run.schedule || run.gpus_per_node);
+  EXPECT_FALSE(run.measured.reserved_peak || run.measured.allocated_in_update || run.measured.out_of_memory);
+}
+
+TEST(Runs, ReadTheRowsOfEveryPublishedKind) {
+  const RunsFile file = read_runs(repository_path("tests/data/runs/published.json"));
+  EXPECT_EQ(file.runs.size(), 13u);
+
+  const PublishedRun& dense = run_of(file, "nanotron_h100_bench-0");
+  EXPECT_EQ(dense.model_inline->ffn, 8192);
+  EXPECT_TRUE(dense.model_inline->tied_embeddings);
+  EXPECT_EQ(dense.measured.allocated_in_update, gib(25.07));
+  EXPECT_EQ(dense.measured.reserved_peak_of_first, gib(50.18));
+  EXPECT_EQ(dense.measured.bus_gigabytes_per_second.at("all_reduce"), 425.34);
+
+  const PublishedRun& failed = run_of(file, "nanotron_h100_oom-8");
+  EXPECT_TRUE(failed.measured.out_of_memory);
+  EXPECT_FALSE(failed.model_inline->ffn.has_value());  // null in the file
+
+  const PublishedRun& moe = run_of(file, "xtuner-147bbba6");
+  EXPECT_TRUE(moe.is_moe);
+  EXPECT_EQ(moe.vpp, 3);
+  EXPECT_EQ(moe.recompute, (std::vector<std::string>{"moe_act", "layernorm"}));
+  EXPECT_FALSE(moe.overlap.at("grad_reduce"));
+  EXPECT_EQ(run_of(file, "vtrain-multi-0").interconnect_intra, "8x NVLink node, 800 Gb/s InfiniBand per node");
+  EXPECT_EQ(run_of(file, "titan-8dc826c6").interconnect_inter, "400 Gb/s RDMA per GPU");
+  EXPECT_EQ(run_of(file, "titan-8dc826c6").measured.reserved_peak, gib(82.4));
+}
+
+TEST(Runs, OverrideTheLayersOfATruncatedModel) {
+  const RunsFile file = read_runs(repository_path("tests/data/runs/published.json"));
+  EXPECT_EQ(file.models.at("llama3-70b").layers, 80);
+  EXPECT_EQ(file.model_of(run_of(file, "simumax-70c6e4a0")).layers, 12);
+  EXPECT_EQ(file.model_of(run_of(file, "nanotron_h100_bench-0")).layers, 16);
+}
+
+TEST(Runs, KeepCudaGraphScopesAsAListOrAsOneWord) {
+  const std::string list = R"("flags": [], "cuda_graph": ["attn", "moe_router"])";
+  EXPECT_EQ(read(edited(kSmall, R"("flags": [])", list)).runs.front().cuda_graph,
+            (std::vector<std::string>{"attn", "moe_router"}));
+  const std::string word = R"("flags": [], "cuda_graph": "full_iteration")";
+  EXPECT_EQ(read(edited(kSmall, R"("flags": [])", word)).runs.front().cuda_graph,
+            std::vector<std::string>{"full_iteration"});
+}
+
+TEST(Runs, RefuseAnUnknownKey) {
+  EXPECT_EQ(problems(R"("seq": 512)", R"("sequ": 512, "seq": 512)"),
+            "runs.json:7: /runs/0/sequ: unknown key; did you mean \"seq\"?");
+}
+
+TEST(Runs, RefuseAMissingKey) {
+  EXPECT_EQ(problems(R"("precision": "bf16", )", ""),
+            "runs.json:6: /runs/0: expected the key \"precision\", which is missing");
+}
+
+TEST(Runs, RefuseAModelThatIsNotInTheTable) {
+  EXPECT_EQ(problems(R"("model": "tiny")", R"("model": "large")"),
+            "runs.json:6: /runs/0/model: expected a key of models, got \"large\"");
+}
+
+TEST(Runs, RefuseAnOutcomeThatIsNotOutOfMemory) {
+  EXPECT_EQ(problems(R"("mem_alloc_gib": 10)", R"("outcome": "crashed")"),
+            "runs.json:9: /runs/0/measured/outcome: expected \"OOM\", got \"crashed\"");
+}
+
+TEST(Runs, RefuseAnIdTwice) {
+  const std::size_t first = kSmall.find("{\"id\""), end = kSmall.find("\n]\n}");
+  const std::string twice = kSmall.substr(0, end) + ",\n" + kSmall.substr(first, end - first) + kSmall.substr(end);
+  EXPECT_EQ(problems_of([&] { return read(twice); }),
+            "runs.json:11: /runs/1/id: expected each id once, got \"a\" again");
+}
+
+TEST(Runs, RefuseAFileOfAnotherSchema) {
+  EXPECT_EQ(problems("runs/1", "runs/2"), "runs.json:2: /schema: expected \"runs/1\", got \"runs/2\"");
+}
+
+}  // namespace
+}  // namespace orrery::costmodel
