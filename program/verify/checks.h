@@ -5,10 +5,7 @@
 #include "program/step_program.h"
 
 #include <string>
-#include <utility>
 #include <vector>
-
-#include <fmt/format.h>
 
 namespace orrery::verify_checks {
 
@@ -18,10 +15,8 @@ class Problems {
   static constexpr std::size_t kMost = 20;
 
   /// "pipeline rank 3: " and the text.
-  template <class... Args>
-  void add(std::size_t rank, fmt::format_string<Args...> text, Args&&... args) {
-    if (list_.size() >= kMost) return;
-    list_.push_back(fmt::format("pipeline rank {}: {}", rank, fmt::format(text, std::forward<Args>(args)...)));
+  void add(std::size_t rank, const std::string& text) {
+    if (list_.size() < kMost) list_.push_back("pipeline rank " + std::to_string(rank) + ": " + text);
   }
   bool empty() const { return list_.empty(); }
   std::vector<std::string> take() && { return std::move(list_); }

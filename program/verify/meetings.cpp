@@ -5,6 +5,9 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <utility>
+
+#include <fmt/format.h>
 
 namespace orrery::verify_checks {
 namespace {
@@ -112,11 +115,11 @@ class DryRun {
     const OpKey &mine = key(rank, op), &theirs = key(other, *other_op);
     const OpKey &send = is_send(queue) ? mine : theirs, &receive = is_send(queue) ? theirs : mine;
     if (!are_ends(send, receive) || bytes_of_message(rank, op) != bytes_of_message(other, *other_op)) {
-      problems_.add(rank, "{} meets {} of pipeline rank {}, which is not its other end", to_string(mine),
-                    to_string(theirs), other);
+      problems_.add(rank, fmt::format("{} meets {} of pipeline rank {}, which is not its other end", to_string(mine),
+                                      to_string(theirs), other));
     } else if (!is_same_message(send, receive)) {
-      problems_.add(rank, "{} meets {} of pipeline rank {}: the order differs", to_string(mine), to_string(theirs),
-                    other);
+      problems_.add(rank, fmt::format("{} meets {} of pipeline rank {}: the order differs", to_string(mine),
+                                      to_string(theirs), other));
     }
     finish(rank, queue, op);
     finish(other, other_queue, *other_op);
@@ -127,7 +130,7 @@ class DryRun {
   bool step_collective(std::size_t rank, Queue queue, OpIndex op, Group group) {
     const std::vector<std::size_t>& members = members_of(group, rank);
     if (!std::binary_search(members.begin(), members.end(), rank)) {
-      problems_.add(rank, "{} is of a group without this rank", to_string(key(rank, op)));
+      problems_.add(rank, fmt::format("{} is of a group without this rank", to_string(key(rank, op))));
       finish(rank, queue, op);
       return true;
     }
@@ -141,10 +144,11 @@ class DryRun {
     for (std::size_t i = 0; i < members.size(); ++i) {
       const OpKey &first = key(members[0], ops[0]), &mine = key(members[i], ops[i]);
       if (first.op != mine.op || first.bucket != mine.bucket) {
-        problems_.add(members[i], "{} meets {} of pipeline rank {}: the order differs", to_string(mine),
-                      to_string(first), members[0]);
+        problems_.add(members[i], fmt::format("{} meets {} of pipeline rank {}: the order differs", to_string(mine),
+                                              to_string(first), members[0]));
       } else if (shape(members[i], ops[i]) != shape(members[0], ops[0])) {
-        problems_.add(members[i], "{} has another shape than on pipeline rank {}", to_string(mine), members[0]);
+        problems_.add(members[i],
+                      fmt::format("{} has another shape than on pipeline rank {}", to_string(mine), members[0]));
       }
       finish(members[i], queue, ops[i]);
     }
@@ -171,8 +175,8 @@ class DryRun {
       const auto& ops = states_[rank].queues[index(queue)];
       const std::size_t next = states_[rank].next[index(queue)];
       if (next == ops.size()) continue;
-      problems_.add(rank, "{} never runs, and {} ops behind it", to_string(key(rank, ops[next])),
-                    ops.size() - next - 1);
+      problems_.add(rank, fmt::format("{} never runs, and {} ops behind it", to_string(key(rank, ops[next])),
+                                      ops.size() - next - 1));
     }
   }
 

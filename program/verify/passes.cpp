@@ -5,6 +5,10 @@
 #include <bitset>
 #include <map>
 #include <span>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
 
 namespace orrery::verify_checks {
 namespace {
@@ -72,7 +76,8 @@ class PassChecker {
     for (std::int64_t micro_batch = -1; micro_batch < program_.num_micro_batches; ++micro_batch) {
       const std::span<const Entry> entries = sorted.of(micro_batch);
       for (std::size_t i = 1; i < entries.size(); ++i) {
-        if (entries[i].key == entries[i - 1].key) problems_.add(rank_, "{} twice", to_string(key(entries[i])));
+        if (entries[i].key == entries[i - 1].key)
+          problems_.add(rank_, fmt::format("{} twice", to_string(key(entries[i]))));
       }
       if (micro_batch < 0) continue;
       std::int64_t last_stage = -1;
@@ -107,7 +112,7 @@ class PassChecker {
     }
   }
   void missing(const Op& op, std::string_view what) {
-    problems_.add(rank_, "{} has no {} gradient", to_string(op.key), what);
+    problems_.add(rank_, fmt::format("{} has no {} gradient", to_string(op.key), what));
   }
 
   const StepProgram& program_;
@@ -125,7 +130,8 @@ void check_passes(const StepProgram& program, Problems& problems) {
     for (const std::int64_t stage : program.classes[rank].stages) {
       for (std::int64_t micro_batch = 0; micro_batch < program.num_micro_batches; ++micro_batch) {
         int& count = passed[{micro_batch, stage}];
-        if (count != 1) problems.add(rank, "micro-batch {} passes stage {} {} times", micro_batch, stage, count);
+        if (count != 1)
+          problems.add(rank, fmt::format("micro-batch {} passes stage {} {} times", micro_batch, stage, count));
         count = 1;  // said once, if two ranks hold the stage
       }
     }

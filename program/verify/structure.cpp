@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include <fmt/format.h>
+
 namespace orrery::verify_checks {
 namespace {
 
@@ -78,30 +80,30 @@ void check_class(const StepProgram& program, std::size_t rank, const std::vector
                  Problems& problems) {
   const RankClass& c = program.classes[rank];
   if (!covers(c.dep_begin, c.ops.size(), c.deps.size()) || !covers(c.use_begin, c.ops.size(), c.uses.size())) {
-    problems.add(rank, "lists of dependencies or uses do not cover its {} ops", c.ops.size());
+    problems.add(rank, fmt::format("lists of dependencies or uses do not cover its {} ops", c.ops.size()));
     return;
   }
   for (OpIndex op = 0; op < c.ops.size(); ++op) {
     const Op& given = c.ops[op];
     if (given.shape >= queues.size()) {
-      problems.add(rank, "{} has shape {} of {}", to_string(given.key), given.shape, queues.size());
+      problems.add(rank, fmt::format("{} has shape {} of {}", to_string(given.key), given.shape, queues.size()));
     } else if ((queues[given.shape] & set_of(given.queue)) == 0) {
-      problems.add(rank, "{} is on a queue that does not run [{}]", to_string(given.key),
-                   to_text(program.shapes[given.shape]));
+      problems.add(rank, fmt::format("{} is on a queue that does not run [{}]", to_string(given.key),
+                                     to_text(program.shapes[given.shape])));
     }
     if (given.key.micro_batch < -1 || given.key.micro_batch >= program.num_micro_batches) {
-      problems.add(rank, "{} is of micro-batch {} of {}", to_string(given.key), given.key.micro_batch,
-                   program.num_micro_batches);
+      problems.add(rank, fmt::format("{} is of micro-batch {} of {}", to_string(given.key), given.key.micro_batch,
+                                     program.num_micro_batches));
     }
     if (std::find(c.stages.begin(), c.stages.end(), given.key.stage) == c.stages.end()) {
-      problems.add(rank, "{} is of a stage that is not here", to_string(given.key));
+      problems.add(rank, fmt::format("{} is of a stage that is not here", to_string(given.key)));
     }
     for (const OpIndex dep : c.deps_of(op)) {
-      if (dep >= op) problems.add(rank, "{} depends on a later op", to_string(given.key));
+      if (dep >= op) problems.add(rank, fmt::format("{} depends on a later op", to_string(given.key)));
     }
     for (const TensorUse& use : c.uses_of(op)) {
       if (use.tensor() >= c.tensors.size()) {
-        problems.add(rank, "{} uses a tensor that does not exist", to_string(given.key));
+        problems.add(rank, fmt::format("{} uses a tensor that does not exist", to_string(given.key)));
       }
     }
   }
@@ -115,8 +117,8 @@ void check_structure(const StepProgram& program, Problems& problems) {
   for (const OpShape& shape : program.shapes) queues.push_back(std::visit(QueuesOfShape{}, shape));
   for (std::size_t rank = 0; rank < program.classes.size(); ++rank) check_class(program, rank, queues, problems);
   if (static_cast<std::int64_t>(program.classes.size()) != program.mesh.pp()) {
-    problems.add(program.classes.size(), "there are programs for {} of {} pipeline ranks", program.classes.size(),
-                 program.mesh.pp());
+    problems.add(program.classes.size(), fmt::format("there are programs for {} of {} pipeline ranks",
+                                                     program.classes.size(), program.mesh.pp()));
   }
 }
 

@@ -6,6 +6,8 @@
 #include <map>
 #include <optional>
 
+#include <fmt/format.h>
+
 namespace orrery::verify_checks {
 namespace {
 
@@ -71,8 +73,9 @@ class TensorChecker {
     }
     for (TensorIndex tensor = 0; tensor < tensors_.size(); ++tensor) {
       if (tensors_[tensor].state == State::released) continue;
-      problems_.add(rank(), "{} of layer {}, micro-batch {} is never released", name_of(c_.tensors[tensor].role),
-                    c_.tensors[tensor].layer, c_.tensors[tensor].micro_batch);
+      problems_.add(rank(),
+                    fmt::format("{} of layer {}, micro-batch {} is never released", name_of(c_.tensors[tensor].role),
+                                c_.tensors[tensor].layer, c_.tensors[tensor].micro_batch));
     }
   }
 
@@ -117,12 +120,13 @@ class TensorChecker {
 
   void wait_for(OpIndex op, const TensorUse& use, std::string_view what, OpIndex other) {
     if (other == op || happens_before_(other, op)) return;
-    problems_.add(rank(), "{} {} {} without waiting for {}", to_string(c_.ops[op].key), what,
-                  name_of(c_.tensors[use.tensor()].role), to_string(c_.ops[other].key));
+    problems_.add(rank(), fmt::format("{} {} {} without waiting for {}", to_string(c_.ops[op].key), what,
+                                      name_of(c_.tensors[use.tensor()].role), to_string(c_.ops[other].key)));
   }
 
   void say(OpIndex op, const TensorUse& use, std::string_view what) {
-    problems_.add(rank(), "{} {} {}", to_string(c_.ops[op].key), what, name_of(c_.tensors[use.tensor()].role));
+    problems_.add(rank(),
+                  fmt::format("{} {} {}", to_string(c_.ops[op].key), what, name_of(c_.tensors[use.tensor()].role)));
   }
 
   const RankClass& c_;

@@ -16,6 +16,7 @@ namespace {
 using testing::small_mla;
 using testing::small_moe;
 using testing::small_strategy;
+using testing::staged_strategy;
 
 constexpr const char* kFolder = ORRERY_SOURCE_DIR "/tests/golden/programs/";
 
@@ -35,6 +36,21 @@ TEST(GoldenProgram, PipelineWithExpertParallelRanksAndShardedStates) {
   Strategy strategy = small_strategy(model, 2, 2);
   strategy.zero_dense = strategy.zero_expert = 1;
   expect_golden("pp2_ep2_zero1.txt", to_text(lower(model, strategy, {.seq = 8, .global_batch = 8}, 8)));
+}
+
+TEST(GoldenProgram, VWithSplitBackwards) {
+  Model model = small_moe(4);
+  model.moe.reset();
+  model.layers.assign(4, LayerKind::dense);
+  expect_golden("pp2_zbv.txt",
+                to_text(lower(model, staged_strategy(model, Schedule::zbv, 2, 2), {.seq = 8, .global_batch = 2}, 2)));
+}
+
+TEST(GoldenProgram, OverlappedPairs) {
+  Model model = small_moe(2);
+  model.layers.assign(2, LayerKind::moe);
+  expect_golden("pp2_ep2_dualpipe.txt", to_text(lower(model, staged_strategy(model, Schedule::dualpipe, 2, 1, 2),
+                                                      {.seq = 8, .global_batch = 8}, 4)));
 }
 
 TEST(GoldenProgram, LatentAttentionWithRecomputation) {
