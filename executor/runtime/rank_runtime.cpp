@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include <fmt/format.h>
-
 namespace orrery::executor {
 namespace {
 
@@ -151,44 +149,6 @@ std::vector<LoadRecord> RankRuntime::take_loads() {
     loads.push_back(std::move(record));
   }
   return loads;
-}
-
-std::vector<std::string> cpu_unsupported(const StepProgram& program) {
-  const Model& model = program.model;
-  std::vector<std::string> reasons;
-  if (model.is_mla()) reasons.push_back("the CPU executor has no multi-head latent attention");
-  if (const auto* gqa = std::get_if<GroupedQueryAttention>(&model.attention)) {
-    if (gqa->qkv_bias) reasons.push_back("the CPU executor has no bias on queries, keys and values");
-    if (gqa->out_bias) reasons.push_back("the CPU executor has no bias on the output of attention");
-    if (gqa->sinks) reasons.push_back("the CPU executor has no attention sinks");
-    if (gqa->qk_norm && gqa->qk_norm_kind != QkNorm::per_head) {
-      reasons.push_back("the CPU executor normalises queries and keys by head, with a weight");
-    }
-  }
-  if (!model.spans.empty()) reasons.push_back("the CPU executor has no attention within a window");
-  if (!model.gated || model.activation != Activation::silu) reasons.push_back("the CPU executor has SwiGLU only");
-  if (model.mlp_bias) reasons.push_back("the CPU executor has no biases in the feed-forward");
-  if (model.norm != NormKind::rms || model.norm_bias) reasons.push_back("the CPU executor has RMSNorm only");
-  if (model.learned_positions) reasons.push_back("the CPU executor has rotary positions only");
-  if (model.moe) {
-    if (model.moe->shared_expert_gate) reasons.push_back("the CPU executor has no gate on the shared expert");
-    if (model.moe->num_groups > 1) reasons.push_back("the CPU executor has no group-limited routing");
-    if (model.moe->router_bias) reasons.push_back("the CPU executor has no trained bias in the router");
-    if (model.moe->expert_bias) reasons.push_back("the CPU executor has no biases in the experts");
-    if (model.moe->scale_input) reasons.push_back("the CPU executor scales what leaves an expert, not what enters it");
-  }
-  const Schedule schedule = program.strategy.schedule;
-  if (schedule != Schedule::gpipe && schedule != Schedule::one_f_one_b) {
-    reasons.push_back(fmt::format("the CPU executor runs the schedules gpipe and 1f1b, not {}", name_of(schedule)));
-  }
-  if (program.strategy.vpp != 1) {
-    reasons.push_back(fmt::format("the CPU executor has one stage on each rank, not {}", program.strategy.vpp));
-  }
-  const DType precision = program.strategy.precision;
-  if (precision != DType::f32 && precision != DType::bf16) {
-    reasons.push_back(fmt::format("the CPU executor computes in f32 or bf16, not in {}", name_of(precision)));
-  }
-  return reasons;
 }
 
 }  // namespace orrery::executor

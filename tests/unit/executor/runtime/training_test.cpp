@@ -273,6 +273,33 @@ TEST(Training, AScheduleOfSeveralStagesOnARankIsRefusedInWords) {
                           "the CPU executor has one stage on each rank, not 2"));
 }
 
+TEST(Training, DimensionsThatItDoesNotRunAreRefusedInWords) {
+  const Model model = small_model();
+  const auto reasons = [&](auto change) {
+    Strategy strategy = strategy_of(model);
+    change(strategy);
+    // What refuses a program looks at its strategy, not at its ops.
+    StepProgram program = lower(model, strategy_of(model), kBatch, 1);
+    program.strategy = strategy;
+    return cpu_unsupported(program);
+  };
+  const auto no = [](const char* what) { return ElementsAre(std::string("the CPU executor has no ") + what); };
+  EXPECT_THAT(reasons([](Strategy& s) { s.tp = 2; }), no("tensor parallelism"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.cp = 2; }), no("context parallelism"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.etp = 2; }), no("tensor parallelism of experts"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.zero_expert = 2; }), no("sharded gradients and weights (ZeRO 2 and 3)"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.num_optimizer_instances = 2; }), no("hybrid sharding"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.dispatcher = Dispatcher::two_level; }), no("dispatcher but all_to_all"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.capacity_factor = 1.0; }), no("capacity of experts"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.overlap.tp = true; }), no("overlap of communication and arithmetic"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.offload_optimizer = true; }), no("offload to a host"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.cuda_graphs = true; }), no("CUDA graphs"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.optimizer = OptimizerKind::muon; }), no("optimizer but AdamW"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.mtp = Mtp::on; }), no("multi-token prediction"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.moment_dtype = DType::bf16; }), no("optimizer states but in f32"));
+  EXPECT_THAT(reasons([](Strategy& s) { s.grad_wire_dtype = DType::bf16; }), no("gradients but in f32"));
+}
+
 TEST(Training, WeightsThatNoKernelReadsAreRefusedInWords) {
   Model model = small_model();
   auto& attention = std::get<GroupedQueryAttention>(model.attention);
