@@ -77,27 +77,6 @@ TEST(NotLowered, RefusesEachValueByName) {
   }
 }
 
-TEST(NotLowered, RefusesAModelWhoseProductsItWouldGetWrong) {
-  Model windowed = small_moe();
-  windowed.spans = {{}, {}, {.window = 128}, {.window = 8192, .chunked = true}};
-  Model ungated = small_moe();
-  ungated.gated = false;
-  Model chunked = windowed;
-  chunked.spans[2] = {};
-  const auto refusal_of = [](const Model& model) {
-    const std::vector<Violation> found = not_lowered(model, small_strategy(model));
-    return found.size() == 1 ? found[0].key + ": " + found[0].expected : "";
-  };
-  EXPECT_EQ(refusal_of(windowed),
-            "model: expected attention over the whole sequence, got a window of 128 tokens in layer 2: shorter spans "
-            "are not lowered yet");
-  EXPECT_EQ(refusal_of(chunked),
-            "model: expected attention over the whole sequence, got a chunk of 8192 tokens in layer 3: shorter spans "
-            "are not lowered yet");
-  EXPECT_EQ(refusal_of(ungated),
-            "model: expected a gated feed-forward, got one without a gate: the other is not lowered yet");
-}
-
 TEST(NotLowered, AcceptsBiasesSinksAndOtherNorms) {
   Model model = small_moe();
   auto& attention = std::get<GroupedQueryAttention>(model.attention);

@@ -120,7 +120,7 @@ TEST(ElementsOnRank, DivideThePredictionProjectionAndCopyPositions) {
   model.num_mtp_modules = 1;
   model.learned_positions = true;
   model.max_positions = 32;
-  const std::vector<Parameter> parameters = stage_parameters(model, even_stages(4, 1)[0], 8, 0, Mtp::on);
+  const std::vector<Parameter> parameters = stage_parameters(model, with_mtp(even_stages(4, 1), 1)[0], 8, 0);
   EXPECT_EQ(elements_on_rank(parameters[1], model, 2, 1), 32 * 64);
   for (const Parameter& p : parameters) {
     if (p.role == WeightRole::mtp_projection) {

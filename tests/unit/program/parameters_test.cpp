@@ -122,10 +122,10 @@ TEST(Parameters, OfAPredictionModuleAreALayerBetweenNormsAndAProjection) {
 TEST(StageParameters, PutPredictionModulesAndACopyOfTheEmbeddingWithTheHead) {
   const Model model = catalog_model("deepseek-v3.json");
   const std::vector<StageLayout> stages = even_stages(61, 2);
-  EXPECT_EQ(stage_parameters(model, stages[0], 64, 0, Mtp::on), stage_parameters(model, stages[0], 64, 0));
-  const std::vector<Parameter> with = stage_parameters(model, stages[1], 64, 3, Mtp::on);
-  const std::vector<Parameter> without = stage_parameters(model, stages[1], 64, 3, Mtp::off);
-  EXPECT_EQ(without, stage_parameters(model, stages[1], 64, 3));
+  const std::vector<StageLayout> predicting = with_mtp(stages, 1);
+  EXPECT_EQ(stage_parameters(model, predicting[0], 64, 0), stage_parameters(model, stages[0], 64, 0));
+  const std::vector<Parameter> with = stage_parameters(model, predicting[1], 64, 3);
+  const std::vector<Parameter> without = stage_parameters(model, stages[1], 64, 3);
   EXPECT_EQ(name_of(with.front()), "embedding");
   EXPECT_EQ(name_of(with[with.size() - 3]), "layers.61.mtp_final_norm");
   EXPECT_EQ(name_of(with.back()), "head");
@@ -139,7 +139,7 @@ TEST(StageParameters, PutPredictionModulesAndACopyOfTheEmbeddingWithTheHead) {
 TEST(StageParameters, OfOneStageHoldTheEmbeddingOnceBesidePredictionModules) {
   const Model model = catalog_model("glm-4.5-air.json");
   std::int64_t sum = 0;
-  for (const Parameter& p : stage_parameters(model, even_stages(46, 1)[0], 1, 0, Mtp::on)) {
+  for (const Parameter& p : stage_parameters(model, with_mtp(even_stages(46, 1), 1)[0], 1, 0)) {
     sum += p.buffer ? 0 : p.size();
   }
   EXPECT_EQ(sum, 106'852'245'504 + 2'375'059'456);
