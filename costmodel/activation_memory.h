@@ -1,29 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activations of one layer in bytes per token, by formula: what stays from forward to backward, what recomputation
-// drops and brings back, and what the backward needs beside it at its fullest moments. Nothing here looks at a
-// program; that the program's own tensors agree is tested by replaying them (program/memory_replay.h).
-// Formulas: docs/design/memory.md.
+// Activations of the pipeline ranks by formula: layers and ends from their tables (costmodel/tensor_table.h), slots
+// from layers, and the fullest moment of a step from slots and the counts of the schedule
+// (costmodel/pipeline_moments.h). Nothing here looks at a program; that the program's own tensors agree to the byte is
+// tested by replaying them (program/memory_replay.h). Formulas: docs/design/memory.md.
 #pragma once
 
-#include "program/model.h"
-#include "program/strategy.h"
+#include "costmodel/memory.h"
+#include "costmodel/tensor_lives.h"
 
 #include <set>
+#include <vector>
 
 namespace orrery::costmodel {
 
-/// Bytes per token of one layer.
-struct LayerActivations {
-  double saved = 0.0;  // from forward to backward, its input included
-  // During its backward, beyond what is saved:
-  double ffn_peak = 0.0;        // in the FFN's part, what it recomputes included
-  double attention_peak = 0.0;  // in the attention's part, likewise
-
-  double backward_peak() const { return ffn_peak > attention_peak ? ffn_peak : attention_peak; }
+/// The fullest moment of a pipeline rank, in bytes.
+struct ActivationPeak {
+  double saved = 0.0;              // waits for a backward
+  double transients = 0.0;         // everything else that lives then
+  double early_messages = 0.0;     // that may arrive before their slot begins: one on each queue
+  std::int64_t layers_in_flight = 0;  // layers times their micro-batches in flight, at most
 };
 
-/// `rho`: rows that arrive at the rank's experts, over those that leave it.
-LayerActivations layer_activations(const Model& model, const Strategy& strategy, LayerKind kind,
-                                   const std::set<RecomputeModule>& recompute, double rho);
+/// Of every pipeline rank, in order.
+/// Requires: violations(model, strategy, batch, mesh.world()) is empty.
+std::vector<ActivationPeak> activation_peaks(const Model& model, const Strategy& strategy, const BatchShape& batch,
+                                             const Mesh& mesh, const MemoryModel& parameters);
+
+/// Bytes of one transformer layer for a micro-batch on a rank.
+struct LayerActivations {
+  double saved = 0.0;    // from forward to backward, its input included
+  LifeSegment forward;   // relative to what lives before it
+  LifeSegment backward;  // whole
+};
+LayerActivations layer_activations(const TableSizes& sizes, LayerKind kind, const std::set<RecomputeModule>& recompute);
 
 }  // namespace orrery::costmodel

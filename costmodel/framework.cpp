@@ -34,12 +34,16 @@ std::pair<std::int64_t, std::int64_t> shape_on_rank(const Parameter& parameter, 
   return {elements / parameter.cols, parameter.cols};
 }
 
-Bytes wgrad_buffers(const Model& model, const Strategy& strategy, const StageLayout& stage) {
+Bytes wgrad_buffers(const Model& model, const Strategy& strategy, const std::vector<StageLayout>& stages) {
   std::set<std::pair<std::int64_t, std::int64_t>> shapes;
-  for (std::int64_t i = 0; i < stage.num_layers; ++i) {
-    // One expert stands for all: their shapes are equal.
-    for (const Parameter& parameter : layer_parameters(model, stage.first_layer + i, 0, model.moe ? 1 : 0)) {
-      if (is_wgrad_buffered(parameter)) shapes.insert(shape_on_rank(parameter, model, strategy));
+  std::set<LayerKind> known;  // layers of a kind have the same shapes
+  for (const StageLayout& stage : stages) {
+    for (std::int64_t i = 0; i < stage.num_layers; ++i) {
+      if (!known.insert(model.kind(stage.first_layer + i)).second) continue;
+      // One expert stands for all: their shapes are equal.
+      for (const Parameter& parameter : layer_parameters(model, stage.first_layer + i, 0, model.moe ? 1 : 0)) {
+        if (is_wgrad_buffered(parameter)) shapes.insert(shape_on_rank(parameter, model, strategy));
+      }
     }
   }
   double elements = 0.0;
@@ -47,17 +51,20 @@ Bytes wgrad_buffers(const Model& model, const Strategy& strategy, const StageLay
   return bytes(elements * static_cast<double>(size_of(strategy.precision)));
 }
 
-double parameters_on_rank(const Model& model, const Strategy& strategy, const Mesh& mesh, const StageLayout& stage) {
+double parameters_on_rank(const Model& model, const Strategy& strategy, const Mesh& mesh,
+                          const std::vector<StageLayout>& stages) {
   double elements = 0.0;
   for (const FlatBufferKind kind : {FlatBufferKind::dense, FlatBufferKind::expert}) {
-    elements += static_cast<double>(flat_buffer(model, stage, strategy, mesh, kind).elements);
+    elements += static_cast<double>(flat_buffer(model, stages, strategy, mesh, kind).elements);
   }
   return elements;
 }
 
-bool holds_experts(const Model& model, const StageLayout& stage) {
-  for (std::int64_t i = 0; i < stage.num_layers; ++i) {
-    if (model.kind(stage.first_layer + i) == LayerKind::moe) return true;
+bool holds_experts(const Model& model, const std::vector<StageLayout>& stages) {
+  for (const StageLayout& stage : stages) {
+    for (std::int64_t i = 0; i < stage.num_layers; ++i) {
+      if (model.kind(stage.first_layer + i) == LayerKind::moe) return true;
+    }
   }
   return false;
 }
@@ -75,8 +82,6 @@ Framework megatron() {
   out.head_wgrad_is_buffer = true;
   // TE get_dummy_wgrad, cached by shape; with gradients fused into the main gradient it stands for every weight.
   out.keeps_wgrad_buffers = true;
-  // TE >= 2.8: attention keeps its output before the all-to-all beside the projection's input (the same guide).
-  out.saves_output_twice = true;
   out.workspace = 2.0 * kCublasWorkspace + mib(32);  // and TE's own, 32 MiB since Hopper (module/base.py)
   out.grouped_workspace = 4.0 * mib(32);             // one for each of TE's four streams of grouped GEMMs
   // Reserved over allocated in 43 runs on B200 published by SimuMax: least 1.028, median 1.040, largest 1.093.
@@ -165,17 +170,16 @@ double saved_beside(const Framework& framework, const Model& model, const Strate
   double more = framework.attention_rows * row;
   if (kind == LayerKind::dense)
     more += framework.feed_forward_widths * static_cast<double>(model.dense_width) * element;
-  if (framework.saves_output_twice && strategy.cp > 1 && strategy.cp_kind == ContextParallel::ulysses) more += out;
   return more / tp;
 }
 
 Bytes buffers_of(const Framework& framework, const Model& model, const Strategy& strategy, std::int64_t tokens,
-                 const Mesh& mesh, const StageLayout& stage) {
+                 const Mesh& mesh, const std::vector<StageLayout>& stages) {
   Bytes out = framework.workspace;
-  if (holds_experts(model, stage)) out += framework.grouped_workspace;
-  if (framework.keeps_wgrad_buffers) out += wgrad_buffers(model, strategy, stage);
+  if (holds_experts(model, stages)) out += framework.grouped_workspace;
+  if (framework.keeps_wgrad_buffers) out += wgrad_buffers(model, strategy, stages);
   if (mesh.size(Group::dp) > 1) {
-    out += bytes(framework.bucket_bytes * parameters_on_rank(model, strategy, mesh, stage));
+    out += bytes(framework.bucket_bytes * parameters_on_rank(model, strategy, mesh, stages));
   }
   if (strategy.tp > 1) {
     const auto row = static_cast<double>(model.hidden * size_of(strategy.precision));
@@ -189,7 +193,7 @@ Bytes update_copies_of(const Framework& framework, const Model& model, const Str
   const auto ranks = static_cast<double>(mesh.size(Group::dp));
   if (!framework.gathers_into_copy || strategy.zero_dense != 1 || ranks == 1.0) return {};
   const double weights =
-      parameters_on_rank(model, strategy, mesh, stage) * static_cast<double>(size_of(strategy.precision));
+      parameters_on_rank(model, strategy, mesh, {stage}) * static_cast<double>(size_of(strategy.precision));
   return bytes(weights + weights / ranks);
 }
 

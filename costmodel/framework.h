@@ -13,6 +13,7 @@
 
 #include <optional>
 #include <string_view>
+#include <vector>
 
 namespace orrery::costmodel {
 
@@ -41,7 +42,6 @@ struct Framework {
   double attention_rows = 0.0;              // per token of a rank
   double feed_forward_widths = 0.0;         // of a gated feed-forward, widths of it per token of a rank
   bool saves_every_second_product = false;  // selective recomputation by operator: dense layers keep little else
-  bool saves_output_twice = false;          // the attention's, before and after the all-to-all of context parallelism
   double logits_bytes = 6.0;                // per token and vocabulary entry at the fullest moment of the loss
   bool head_wgrad_is_buffer = false;        // backward of the head allocates a gradient in the weight's type
 
@@ -73,10 +73,10 @@ std::optional<Framework> framework_of(std::string_view software);
 double saved_beside(const Framework& framework, const Model& model, const Strategy& strategy, LayerKind kind,
                     double ours);
 
-/// What the framework keeps on one rank of a stage from the first step on: weight-gradient buffers, buckets, gather
-/// buffers, workspaces. All zero for the default. Requires: the stage is one of the strategy's.
+/// What the framework keeps from the first step on, on a rank that holds these stages: weight-gradient buffers,
+/// buckets, gather buffers, workspaces. All zero for the default. Requires: the stages are the strategy's.
 Bytes buffers_of(const Framework& framework, const Model& model, const Strategy& strategy, std::int64_t tokens,
-                 const Mesh& mesh, const StageLayout& stage);
+                 const Mesh& mesh, const std::vector<StageLayout>& stages);
 
 /// Copies that exist while the optimizer steps, when the activations are gone.
 Bytes update_copies_of(const Framework& framework, const Model& model, const Strategy& strategy, const Mesh& mesh,

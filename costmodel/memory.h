@@ -27,12 +27,13 @@ struct MemoryByCause {
   Bytes transients;     // gradients and recomputed activations at the fullest moment
   Bytes communication;  // one message of each pipeline neighbour that arrives early
   Bytes buffers;        // that the framework keeps from the first step on
+  Bytes graphs;         // inputs and outputs of captured CUDA graphs, which cannot be shared
   Bytes fragmentation;  // of the allocator
   Bytes reserve;        // context of the driver, buffers of libraries
 
   Bytes states() const { return weights + gradients + optimizer; }
   /// What tensors take: all but what the allocator wastes and the process needs beside them.
-  Bytes allocated() const { return states() + activations + transients + communication + buffers; }
+  Bytes allocated() const { return states() + activations + transients + communication + buffers + graphs; }
   Bytes total() const { return allocated() + fragmentation + reserve; }
 };
 
@@ -40,6 +41,10 @@ struct MemoryByCause {
 struct MemoryModel {
   /// Rows that arrive at the fullest rank's experts, over those that leave it.
   double rho = 1.0;
+  /// The same over all ranks of the fullest rank's ETP group, and for tokens that are sent once however many of their
+  /// experts are there; not set: rho, and 1.
+  std::optional<double> rho_gathered = {};
+  std::optional<double> rho_distinct = {};
   /// Reserved over allocated memory, minus 1: 1.040 is the median of 43 runs of Megatron-LM on B200 (SimuMax), their
   /// largest is 1.093.
   double fragmentation = 0.04;
@@ -54,9 +59,6 @@ struct MemoryModel {
   /// The parameters of a framework on a GPU.
   static MemoryModel of(const Framework& framework);
 };
-
-/// Micro-batches whose activations pipeline rank `rank` holds at once: all under GPipe, min(m, p - rank) under 1F1B.
-std::int64_t micro_batches_in_flight(Schedule schedule, const PipelineShape& shape, std::int64_t rank);
 
 /// Memory of the ranks of every pipeline rank, in order.
 /// Requires: violations(model, strategy, batch, mesh.world()) is empty.
