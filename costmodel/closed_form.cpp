@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/closed_form.h"
 
+#include "costmodel/closed_step_end.h"
 #include "costmodel/closed_timer.h"
 #include "costmodel/layer_ops.h"
 #include "costmodel/pipeline_walk.h"
-#include "program/flat_buffer.h"
 #include "program/schedule.h"
 
 #include <algorithm>
@@ -38,6 +38,7 @@ class Estimator {
         batch_(batch),
         mesh_(mesh),
         timer_(model, strategy, mesh, cost, device_of_rank),
+        step_end_(model, strategy, mesh, timer_),
         num_mtp_(strategy.mtp == Mtp::on ? model.num_mtp_modules : 0) {}
 
   ClosedEstimate run() {
@@ -50,19 +51,27 @@ class Estimator {
     const std::vector<RankWalk> walked = walk_pipeline(strategy_, num_micro_batches, times, timer_.overlap());
 
     // Every rank joins the gradient norm when its own gradients are complete.
-    Seconds complete, updated, busiest;
+    Seconds complete, loaded, updated, busiest, forwards, delay;
+    const auto slots_per_stage =
+        static_cast<double>(num_micro_batches) * (strategy_.schedule == Schedule::dualpipe ? 0.5 : 1.0);
     for (std::size_t r = 0; r < walked.size(); ++r) {
       RankEstimate& rank = out_.ranks[r];
       rank.busy = walked[r].busy;
       busiest = std::max(busiest, rank.busy);
       out_.pipeline = std::max(out_.pipeline, walked[r].end);
-      complete = std::max(complete, walked[r].end + rank.gradient_sync);
+      // Reductions of sharded gradients that the slots do not hide come behind them.
+      const Seconds left = std::max(Seconds::zero(), slots_per_stage * rank.reductions - rank.busy);
+      complete = std::max(complete, walked[r].end + left + rank.gradient_sync);
+      // A rank waits for its first weights while the ranks before it run their first forward.
+      delay = std::max(delay, rank.weights_gather - forwards);
+      forwards += rank.forward;
+      loaded = std::max(loaded, walked[r].end + rank.states_load);
       updated = std::max(updated, rank.update);
     }
     timer_.enter(0);
     const Seconds norm = timer_.collective(Group::world, CollectiveKind::all_reduce, kNormBytes);
     out_.bubble = out_.pipeline - busiest;
-    out_.step_time = complete + norm + updated;
+    out_.step_time = delay + std::max(complete + norm, loaded) + updated;
     out_.extrapolated = timer_.extrapolated();
     return std::move(out_);
   }
@@ -141,6 +150,7 @@ class Estimator {
 
   std::vector<SlotTimes> estimate(std::int64_t rank) {
     RankEstimate estimate;
+    Seconds last_reduction;
     std::vector<SlotTimes> out;
     std::vector<StageLayout> layouts;
     const std::vector<std::int64_t> stages = stages_of(strategy_, rank);
@@ -151,41 +161,20 @@ class Estimator {
       if (behind == Neighbour::next_rank || behind == Neighbour::previous_rank) {
         slots.message = timer_.message(message_bytes(stages[chunk]), behind == Neighbour::next_rank);
       }
+      const ClosedStepEnd::Reductions reductions = step_end_.shard_slots(layouts.back(), slots);
+      estimate.reductions += reductions.all;
+      last_reduction = std::max(last_reduction, reductions.last);
       estimate.forward += slots.forward;
       estimate.backward += slots.backward();
       out.push_back(slots);
     }
-    add_step_end(layouts, estimate);
+    const StepEndTimes end = step_end_.times(layouts, out.front());
+    estimate.weights_gather = end.weights_gather;
+    estimate.gradient_sync = last_reduction + end.gradient_sync;
+    estimate.states_load = end.states_load;
+    estimate.update = end.update;
     out_.ranks.push_back(estimate);
     return out;
-  }
-
-  void add_step_end(const std::vector<StageLayout>& layouts, RankEstimate& rank) {
-    const FlatBuffer dense = flat_buffer(model_, layouts, strategy_, mesh_, FlatBufferKind::dense);
-    const FlatBuffer expert = flat_buffer(model_, layouts, strategy_, mesh_, FlatBufferKind::expert);
-    const auto reduced = [&](Group group, const FlatBuffer& buffer, int zero) {
-      return timer_.collective(group, zero >= 1 ? CollectiveKind::reduce_scatter : CollectiveKind::all_reduce,
-                               buffer.padded * size_of(strategy_.grad_wire_dtype));
-    };
-    const auto gathered = [&](Group group, const FlatBuffer& buffer, int zero) {
-      if (zero == 0) return Seconds::zero();
-      return timer_.collective(group, CollectiveKind::all_gather, buffer.padded * size_of(strategy_.precision));
-    };
-    const auto updated = [&](OpCode op, const FlatBuffer& buffer, int zero) {
-      const std::int64_t state = 2 * size_of(strategy_.moment_dtype) + size_of(strategy_.master_dtype);
-      return timer_.memory_bound(op, Pass::update, zero >= 1 ? buffer.shard() : buffer.padded,
-                                 size_of(strategy_.grad_dtype) + state,
-                                 state + (has_master(strategy_) ? size_of(strategy_.precision) : 0));
-    };
-    // The two groups reduce at the same time, on communicators of their own.
-    rank.gradient_sync =
-        std::max(reduced(Group::dp, dense, strategy_.zero_dense), reduced(Group::edp, expert, strategy_.zero_expert)) +
-        timer_.memory_bound(OpCode::norm_local, Pass::sync, dense.shard() + expert.shard(),
-                            size_of(strategy_.grad_dtype), 0);
-    const Seconds dense_update = updated(OpCode::adamw_dense, dense, strategy_.zero_dense);
-    const Seconds expert_update = updated(OpCode::adamw_expert, expert, strategy_.zero_expert);
-    rank.update = dense_update + std::max(gathered(Group::dp, dense, strategy_.zero_dense),
-                                          expert_update + gathered(Group::edp, expert, strategy_.zero_expert));
   }
 
   const Model& model_;
@@ -193,6 +182,7 @@ class Estimator {
   const BatchShape& batch_;
   const Mesh& mesh_;
   ClosedTimer timer_;
+  ClosedStepEnd step_end_;
   const std::int64_t num_mtp_;
   std::map<std::tuple<LayerKind, AttentionSpan, std::set<RecomputeModule>>, BlockTimes> layer_times_;
   ClosedEstimate out_;

@@ -70,6 +70,7 @@ TEST(ClosedFormOfRandomStrategies, IsNearTheAnalyticInterpreter) {
       EXPECT_GE(times.makespan, compute * (1.0 - 1e-12)) << index;
     }
     const ClosedEstimate closed = estimate_closed(c.model, c.strategy, c.batch, program.mesh, cached);
+    if (std::getenv("DUMP")) std::printf("ratio %.4f case %lu tp %ld sp %d pp %ld cp %ld k %d ep %ld etp %ld zd %d ze %d inst %ld sched %s disp %d b %d tpo %d pair %d dw %d sh %d offo %d offa %d muon %d mtp %d\n", closed.step_time / times.makespan, index, c.strategy.tp, c.strategy.sp, c.strategy.pp, c.strategy.cp, (int)c.strategy.cp_kind, c.strategy.ep, c.strategy.etp, c.strategy.zero_dense, c.strategy.zero_expert, c.strategy.num_optimizer_instances, std::string(name_of(c.strategy.schedule)).c_str(), (int)c.strategy.dispatcher, c.strategy.overlap.dp_buckets, c.strategy.overlap.tp, c.strategy.overlap.ep_batch_level, c.strategy.overlap.delayed_wgrad, c.strategy.overlap.shared_expert, c.strategy.offload_optimizer, c.strategy.offload_activations, (int)c.strategy.optimizer, (int)c.strategy.mtp);
     all.push_back({closed.step_time / times.makespan, index});
   });
   std::sort(all.begin(), all.end(), [](const Compared& a, const Compared& b) { return a.ratio < b.ratio; });
