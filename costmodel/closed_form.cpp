@@ -1,235 +1,194 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/closed_form.h"
 
-#include "base/check.h"
+#include "costmodel/closed_step_end.h"
+#include "costmodel/closed_timer.h"
 #include "costmodel/layer_ops.h"
-#include "program/flat_buffer.h"
+#include "costmodel/pipeline_walk.h"
+#include "program/schedule.h"
 
 #include <algorithm>
 #include <map>
-#include <numeric>
-#include <optional>
+#include <tuple>
 #include <utility>
+#include <variant>
 
 namespace orrery::costmodel {
 namespace {
 
-RankId first_rank_of(const Mesh& mesh, std::int64_t stage) {
-  return RankId(static_cast<std::int32_t>(stage * mesh.ranks_per_stage()));
-}
+/// A 128-bit sum of squares, its overflow flag, and the loss.
+constexpr std::int64_t kNormBytes = 32;
 
-/// A balanced router: every rank sends the same number of pairs to every expert.
-RoutingMatrix balanced_routing(std::int64_t group, std::int64_t num_experts, std::int64_t pairs) {
-  return routing(BalancedLoad{}, {.group = group, .num_experts = num_experts, .pairs_per_rank = pairs});
+/// What a block does for one micro-batch: compute takes the same everywhere, communication depends on where it is.
+struct BlockTimes {
+  Seconds forward, input_grad, weight_grad;
+  std::vector<std::pair<LayerOp, double>> communication;  // each different one, and how often
+};
+
+Seconds& of_pass(SlotTimes& times, Pass pass) {
+  return pass == Pass::fwd ? times.forward : pass == Pass::wgrad ? times.weight_grad : times.input_grad;
 }
 
 class Estimator {
  public:
   Estimator(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
             const CostModel& cost, std::span<const DeviceIndex> device_of_rank)
-      : model_(model), strategy_(strategy), batch_(batch), mesh_(mesh), cost_(cost), device_of_rank_(device_of_rank) {}
+      : model_(model),
+        strategy_(strategy),
+        batch_(batch),
+        mesh_(mesh),
+        timer_(model, strategy, mesh, cost, device_of_rank),
+        step_end_(model, strategy, mesh, timer_),
+        num_mtp_(strategy.mtp == Mtp::on ? model.num_mtp_modules : 0) {}
 
   ClosedEstimate run() {
-    const std::int64_t num_micro_batches = batch_.global_batch / (mesh_.dp() * strategy_.micro_batch);
     PipelineTimes times;
-    for (std::int64_t stage = 0; stage < strategy_.pp; ++stage) {
-      enter(stage);
-      out_.stages.push_back(estimate(strategy_.stages[static_cast<std::size_t>(stage)]));
-      times.forward.push_back(out_.stages.back().forward);
-      times.backward.push_back(out_.stages.back().backward);
+    for (std::int64_t rank = 0; rank < strategy_.pp; ++rank) {
+      timer_.enter(rank);
+      times.push_back(estimate(rank));
     }
-    if (strategy_.pp > 1) times.message = message();
-    out_.pipeline = pipeline_time(strategy_.schedule, num_micro_batches, times);
+    const std::int64_t num_micro_batches = batch_.global_batch / (mesh_.dp() * strategy_.micro_batch);
+    const std::vector<RankWalk> walked = walk_pipeline(strategy_, num_micro_batches, times, timer_.overlap());
 
-    // The first stage ends last. The others end earlier by the backwards that drain before it, and every rank joins
-    // the gradient norm when its own gradients are complete.
-    Seconds complete, updated, busiest, drained;
-    for (std::size_t s = 0; s < out_.stages.size(); ++s) {
-      const StageEstimate& stage = out_.stages[s];
-      complete = std::max(complete, out_.pipeline - drained + stage.gradient_sync);
-      updated = std::max(updated, stage.update);
-      busiest = std::max(busiest, static_cast<double>(num_micro_batches) * (stage.forward + stage.backward));
-      drained += stage.backward + times.message;
+    // Every rank joins the gradient norm when its own gradients are complete.
+    Seconds complete, loaded, updated, busiest, forwards, delay;
+    const auto slots_per_stage =
+        static_cast<double>(num_micro_batches) * (strategy_.schedule == Schedule::dualpipe ? 0.5 : 1.0);
+    for (std::size_t r = 0; r < walked.size(); ++r) {
+      RankEstimate& rank = out_.ranks[r];
+      rank.busy = walked[r].busy;
+      busiest = std::max(busiest, rank.busy);
+      out_.pipeline = std::max(out_.pipeline, walked[r].end);
+      // Reductions of sharded gradients that the slots do not hide come behind them.
+      const Seconds left = std::max(Seconds::zero(), slots_per_stage * rank.reductions - rank.busy);
+      complete = std::max(complete, walked[r].end + left + rank.gradient_sync);
+      // A rank waits for its first weights while the ranks before it run their first forward.
+      delay = std::max(delay, rank.weights_gather - forwards);
+      forwards += rank.forward;
+      loaded = std::max(loaded, walked[r].end + rank.states_load);
+      updated = std::max(updated, rank.update);
     }
-    enter(0);
-    const Seconds norm = collective(Group::world, CollectiveKind::all_reduce, kNormBytes);
+    timer_.enter(0);
+    const Seconds norm = timer_.collective(Group::world, CollectiveKind::all_reduce, kNormBytes);
     out_.bubble = out_.pipeline - busiest;
-    out_.step_time = complete + norm + updated;
+    out_.step_time = delay + std::max(complete + norm, loaded) + updated;
+    out_.extrapolated = timer_.extrapolated();
     return std::move(out_);
   }
 
  private:
-  // A 128-bit sum of squares, its overflow flag, and the loss.
-  static constexpr std::int64_t kNormBytes = 32;
-
-  void enter(std::int64_t stage) { rank_ = first_rank_of(mesh_, stage); }
-
-  DeviceIndex device_of(RankId rank) const {
-    return device_of_rank_.empty() ? DeviceIndex(rank.value()) : device_of_rank_[rank.index()];
-  }
-  std::vector<DeviceIndex> members(Group group) const {
-    std::vector<DeviceIndex> devices;
-    for (RankId member : mesh_.members(group, rank_)) devices.push_back(device_of(member));
-    return devices;
-  }
-
-  Seconds noted(const OpTime& time) {
-    out_.extrapolated = out_.extrapolated || time.extrapolated;
-    return time.time;
-  }
-  Seconds noted(const CommTime& time) {
-    out_.extrapolated = out_.extrapolated || time.extrapolated;
-    return time.alone();
-  }
-
-  Seconds compute(OpCode op, Pass pass, const OpShape& shape) {
-    ResolvedLoad load;
-    const Rows* rows = nullptr;
-    if (const auto* grouped = std::get_if<GroupedGemmShape>(&shape)) rows = &grouped->rows;
-    if (const auto* memory = std::get_if<MemoryShape>(&shape)) rows = &memory->rows;
-    if (rows && rows->kind == Rows::Kind::received) {
-      const std::int64_t num_local = model_.moe->num_experts / strategy_.ep;
-      load.received = static_cast<double>(rows->count);
-      load.rows_per_expert.assign(static_cast<std::size_t>(num_local), load.received / static_cast<double>(num_local));
-    }
-    return noted(cost_.compute({.pass = pass, .op = op}, shape, load, device_of(rank_)));
-  }
-
-  Seconds collective(Group group, CollectiveKind kind, std::int64_t num_bytes) {
-    if (mesh_.size(group) < 2 || num_bytes == 0) return {};
-    return noted(cost_.collective({.kind = kind, .group = group, .bytes = num_bytes}, members(group)));
-  }
-
-  Seconds exchange(const ExchangeShape& shape) {
-    // All exchanges of a plan route the same pairs.
-    if (!routing_) routing_ = balanced_routing(strategy_.ep, model_.moe->num_experts, shape.rows.count);
-    return noted(cost_.exchange(shape, *routing_, members(Group::ep)));
-  }
-
-  /// What a block does for one micro-batch: compute takes the same on every stage, exchanges depend on where it is.
-  struct BlockTimes {
-    Seconds forward, backward;
-    std::vector<LayerOp> exchanges;
-  };
-
   BlockTimes block_times(const std::vector<LayerOp>& ops) {
-    BlockTimes block;
+    SlotTimes compute;
+    std::map<std::tuple<Pass, OpShape, OpCode>, double> communication;
     for (const LayerOp& op : ops) {
-      if (std::holds_alternative<ExchangeShape>(op.shape)) {
-        block.exchanges.push_back(op);
+      const bool travels =
+          std::holds_alternative<ExchangeShape>(op.shape) || std::holds_alternative<CollectiveShape>(op.shape);
+      if (travels) {
+        communication[{op.pass, op.shape, op.op}] += 1.0;
       } else {
-        (op.pass == Pass::fwd ? block.forward : block.backward) += compute(op.op, op.pass, op.shape);
+        of_pass(compute, op.pass) += timer_.time(op);
       }
+    }
+    BlockTimes block{compute.forward, compute.input_grad, compute.weight_grad, {}};
+    for (const auto& [op, count] : communication) {
+      block.communication.push_back({{std::get<2>(op), std::get<0>(op), std::get<1>(op)}, count});
     }
     return block;
   }
 
-  void add(const BlockTimes& block, double times, StageEstimate& stage) {
-    stage.forward += times * block.forward;
-    stage.backward += times * block.backward;
-    for (const LayerOp& op : block.exchanges) {
-      const Seconds time = times * exchange(std::get<ExchangeShape>(op.shape));
-      (op.pass == Pass::fwd ? stage.forward : stage.backward) += time;
-      stage.exchanges += time;
+  void add(const BlockTimes& block, double times, SlotTimes& slots, RankEstimate& rank) {
+    slots.forward += times * block.forward;
+    slots.input_grad += times * block.input_grad;
+    slots.weight_grad += times * block.weight_grad;
+    for (const auto& [op, count] : block.communication) {
+      const Seconds time = times * count * timer_.time(op);
+      of_pass(slots, op.pass) += time;
+      rank.communication += time;
+      const bool to_experts = op.op == OpCode::moe_dispatch || op.op == OpCode::moe_combine;
+      if (to_experts) (op.pass == Pass::fwd ? slots.forward_exchanges : slots.backward_exchanges) += time;
     }
   }
 
-  const BlockTimes& layer_times(LayerKind kind, const std::set<RecomputeModule>& recompute) {
-    const auto [found, is_new] = layer_times_.try_emplace({kind, recompute});
-    if (is_new) found->second = block_times(layer_ops(model_, strategy_, batch_, 0, recompute));
+  /// Layers with the same kind, span and modules take the same.
+  const BlockTimes& layer_times(std::int64_t layer, const std::set<RecomputeModule>& recompute) {
+    const auto [found, is_new] = layer_times_.try_emplace({model_.kind(layer), model_.span(layer), recompute});
+    if (is_new) found->second = block_times(layer_ops(model_, strategy_, batch_, layer, recompute));
     return found->second;
   }
 
-  StageEstimate estimate(const StageLayout& layout) {
-    StageEstimate stage;
-    std::map<std::pair<LayerKind, bool>, std::int64_t> num_layers;  // by kind, and whether it recomputes
+  SlotTimes stage_times(const StageLayout& layout, RankEstimate& rank) {
+    SlotTimes slots;
+    const std::set<RecomputeModule> none;
+    std::map<const BlockTimes*, double> num_layers;
     for (std::int64_t i = 0; i < layout.num_layers; ++i) {
       const bool recomputes = i < layout.num_recompute_layers.value_or(layout.num_layers);
-      ++num_layers[{model_.kind(layout.first_layer + i), recomputes}];
+      num_layers[&layer_times(layout.first_layer + i, recomputes ? layout.recompute : none)] += 1.0;
     }
-    for (const auto& [kind, count] : num_layers) {
-      const std::set<RecomputeModule> modules = kind.second ? layout.recompute : std::set<RecomputeModule>{};
-      add(layer_times(kind.first, modules), static_cast<double>(count), stage);
+    for (std::int64_t i = 0; i < layout.num_mtp; ++i) {
+      num_layers[&layer_times(model_.num_layers() + i, layout.num_recompute_layers ? none : layout.recompute)] += 1.0;
     }
-    if (layout.embedding) add(block_times(embedding_ops(model_, strategy_, batch_)), 1.0, stage);
-    if (layout.head) add(block_times(head_ops(model_, strategy_, batch_)), 1.0, stage);
-    add_step_end(layout, stage);
-    return stage;
+    for (const auto& [block, count] : num_layers) add(*block, count, slots, rank);
+    if (layout.embedding) add(block_times(embedding_ops(model_, strategy_, batch_)), 1.0, slots, rank);
+    if (layout.num_mtp > 0) {
+      add(block_times(mtp_ops(model_, strategy_, batch_, !layout.head)), static_cast<double>(layout.num_mtp), slots,
+          rank);
+    }
+    if (layout.head) {
+      const auto num_heads = static_cast<double>(1 + num_mtp_);
+      add(block_times(head_ops(model_, strategy_, batch_, layout.num_mtp > 0)), num_heads, slots, rank);
+    }
+    return slots;
   }
 
-  Seconds memory_bound(OpCode op, Pass pass, std::int64_t rows, std::int64_t read, std::int64_t written) {
-    return compute(op, pass,
-                   MemoryShape{.rows = {Rows::Kind::fixed, rows}, .read_per_row = read, .written_per_row = written});
+  /// Bytes between a stage and the one behind it: the residual stream, and what modules before it have made of it.
+  std::int64_t message_bytes(std::int64_t stage) const {
+    std::int64_t streams = 1;
+    for (std::int64_t s = 0; s <= stage; ++s) streams += strategy_.stages[static_cast<std::size_t>(s)].num_mtp;
+    const std::int64_t rows = batch_.seq * strategy_.micro_batch / strategy_.cp / (strategy_.sp ? strategy_.tp : 1);
+    return streams * rows * model_.hidden * size_of(compute_dtype(strategy_));
   }
 
-  void add_step_end(const StageLayout& layout, StageEstimate& stage) {
-    const FlatBuffer dense = flat_buffer(model_, layout, strategy_, mesh_, FlatBufferKind::dense);
-    const FlatBuffer expert = flat_buffer(model_, layout, strategy_, mesh_, FlatBufferKind::expert);
-    const auto reduced = [&](Group group, const FlatBuffer& buffer, int zero) {
-      return collective(group, zero >= 1 ? CollectiveKind::reduce_scatter : CollectiveKind::all_reduce,
-                        buffer.padded * size_of(strategy_.grad_wire_dtype));
-    };
-    const auto gathered = [&](Group group, const FlatBuffer& buffer, int zero) {
-      if (zero == 0) return Seconds::zero();
-      return collective(group, CollectiveKind::all_gather, buffer.padded * size_of(strategy_.precision));
-    };
-    const auto updated = [&](OpCode op, const FlatBuffer& buffer, int zero) {
-      if (buffer.padded == 0) return Seconds::zero();
-      const std::int64_t state = 2 * size_of(strategy_.moment_dtype) + size_of(strategy_.master_dtype);
-      return memory_bound(op, Pass::update, zero >= 1 ? buffer.shard() : buffer.padded,
-                          size_of(strategy_.grad_dtype) + state,
-                          state + (has_master(strategy_) ? size_of(strategy_.precision) : 0));
-    };
-    // The two groups reduce at the same time, on communicators of their own.
-    stage.gradient_sync =
-        std::max(reduced(Group::dp, dense, strategy_.zero_dense), reduced(Group::edp, expert, strategy_.zero_expert)) +
-        memory_bound(OpCode::norm_local, Pass::sync, dense.shard() + expert.shard(), size_of(strategy_.grad_dtype), 0);
-    const Seconds dense_update = updated(OpCode::adamw_dense, dense, strategy_.zero_dense);
-    const Seconds expert_update = updated(OpCode::adamw_expert, expert, strategy_.zero_expert);
-    stage.update = dense_update + std::max(gathered(Group::dp, dense, strategy_.zero_dense),
-                                           expert_update + gathered(Group::edp, expert, strategy_.zero_expert));
-  }
-
-  Seconds message() {
-    const std::int64_t tokens = batch_.seq * strategy_.micro_batch;
-    Seconds slowest;
-    for (std::int64_t stage = 0; stage + 1 < strategy_.pp; ++stage) {
-      const PeerShape shape{.bytes = tokens * model_.hidden * size_of(strategy_.precision)};
-      slowest = std::max(slowest, noted(cost_.peer(shape, device_of(first_rank_of(mesh_, stage)),
-                                                   device_of(first_rank_of(mesh_, stage + 1)))));
+  std::vector<SlotTimes> estimate(std::int64_t rank) {
+    RankEstimate estimate;
+    Seconds last_reduction;
+    std::vector<SlotTimes> out;
+    std::vector<StageLayout> layouts;
+    const std::vector<std::int64_t> stages = stages_of(strategy_, rank);
+    for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
+      layouts.push_back(strategy_.stages[static_cast<std::size_t>(stages[chunk])]);
+      SlotTimes slots = stage_times(layouts.back(), estimate);
+      const Neighbour behind = neighbours_of(strategy_, rank, chunk).behind;
+      if (behind == Neighbour::next_rank || behind == Neighbour::previous_rank) {
+        slots.message = timer_.message(message_bytes(stages[chunk]), behind == Neighbour::next_rank);
+      }
+      const ClosedStepEnd::Reductions reductions = step_end_.shard_slots(layouts.back(), slots);
+      estimate.reductions += reductions.all;
+      last_reduction = std::max(last_reduction, reductions.last);
+      estimate.forward += slots.forward;
+      estimate.backward += slots.backward();
+      out.push_back(slots);
     }
-    return slowest;
+    const StepEndTimes end = step_end_.times(layouts, out.front());
+    estimate.weights_gather = end.weights_gather;
+    estimate.gradient_sync = last_reduction + end.gradient_sync;
+    estimate.states_load = end.states_load;
+    estimate.update = end.update;
+    out_.ranks.push_back(estimate);
+    return out;
   }
 
   const Model& model_;
   const Strategy& strategy_;
   const BatchShape& batch_;
   const Mesh& mesh_;
-  const CostModel& cost_;
-  std::span<const DeviceIndex> device_of_rank_;
-  RankId rank_;
-  std::optional<RoutingMatrix> routing_;
-  std::map<std::pair<LayerKind, std::set<RecomputeModule>>, BlockTimes> layer_times_;
+  ClosedTimer timer_;
+  ClosedStepEnd step_end_;
+  const std::int64_t num_mtp_;
+  std::map<std::tuple<LayerKind, AttentionSpan, std::set<RecomputeModule>>, BlockTimes> layer_times_;
   ClosedEstimate out_;
 };
 
-Seconds sum(const std::vector<Seconds>& times) { return std::accumulate(times.begin(), times.end(), Seconds::zero()); }
-Seconds largest(const std::vector<Seconds>& times) { return *std::max_element(times.begin(), times.end()); }
-
 }  // namespace
-
-Seconds pipeline_time(Schedule schedule, std::int64_t num_micro_batches, const PipelineTimes& times) {
-  const auto m = static_cast<double>(num_micro_batches), p = static_cast<double>(times.forward.size());
-  if (schedule == Schedule::gpipe) {
-    return sum(times.forward) + (m - 1.0) * largest(times.forward) + sum(times.backward) +
-           (m - 1.0) * largest(times.backward) + 2.0 * (p - 1.0) * times.message;
-  }
-  CHECK(schedule == Schedule::one_f_one_b, name_of(schedule));
-  std::vector<Seconds> both(times.forward.size());
-  for (std::size_t i = 0; i < both.size(); ++i) both[i] = times.forward[i] + times.backward[i];
-  const double num_messages = p > 1.0 ? 2.0 * (p - 1.0) * (m / p + 1.0) - 2.0 : 0.0;
-  return sum(both) + (m - 1.0) * largest(both) + num_messages * times.message;
-}
 
 ClosedEstimate estimate_closed(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
                                const CostModel& cost, std::span<const DeviceIndex> device_of_rank) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Step time from closed formulas: per-stage sums of op times, the bubble of the schedule, messages between stages, the
-// exchange of gradients and the optimizer. Independent of lowering and of the analytic interpreter, so that a mistake
-// in one shows in the other; and fast enough for a search, but an estimate, no bound. Formulas and how far they are
-// off: docs/design/closed-form.md.
+// Step time without a program: sums of op times per stage, a walk over the slots of the schedule, the exchange of
+// gradients and the optimizer. Independent of lowering and of the analytic interpreter, so that a mistake in one shows
+// in the other; and fast enough for a search, but an estimate, no bound. Formulas and how far they are off:
+// docs/design/closed-form.md.
 #pragma once
 
 #include "base/units.h"
@@ -14,41 +14,33 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
 namespace orrery::costmodel {
 
-/// One pipeline rank: times of one micro-batch, and of the step's end.
-struct StageEstimate {
-  Seconds forward, backward;  // exchanges of the experts included; backward with what is recomputed
-  Seconds exchanges;          // of both, what is communication
+/// One pipeline rank: times of one micro-batch on all its stages, and of the step's end.
+struct RankEstimate {
+  Seconds forward, backward;  // collectives and exchanges included; backward with what is recomputed
+  Seconds communication;      // of both, what is not arithmetic
+  Seconds busy;               // all its slots
+  Seconds weights_gather;     // of overlapped buckets, what the first forward waits for
+  Seconds reductions;         // of sharded gradients, of one micro-batch, beside the slots
   Seconds gradient_sync;      // until its shard of the gradients is complete
+  Seconds states_load;        // until offloaded optimizer states are there
   Seconds update;             // optimizer and the gather of parameters
 };
 
 struct ClosedEstimate {
   Seconds step_time;
-  Seconds pipeline;  // of it, until the last backward of the first stage ends
-  Seconds bubble;    // of the pipeline, what the busiest stage waits
-  std::vector<StageEstimate> stages;
+  Seconds pipeline;  // of it, until the last slot of the last rank ends
+  Seconds bubble;    // of the pipeline, what the busiest rank waits
+  std::vector<RankEstimate> ranks;
   bool extrapolated = false;
 };
 
-/// What one pipeline depends on, in the order of stages.
-struct PipelineTimes {
-  std::vector<Seconds> forward, backward;  // of one micro-batch
-  Seconds message;                         // between neighbours
-};
-
-/// Time from the first forward to the last backward.
-/// Source: GPipe, (m + p - 1) slots; 1F1B, the same and 2 (p - 1)(m / p + 1) - 2 messages, exact for equal stages and
-/// m divisible by p (docs/design/closed-form.md); the slowest stage sets the pace of unequal ones.
-Seconds pipeline_time(Schedule schedule, std::int64_t num_micro_batches, const PipelineTimes& times);
-
 /// Under a balanced load, for devices of one kind. `device_of_rank`: empty means that rank r is on device r. The
-/// first rank of each stage stands for all.
-/// Complexity: linear in the layers of a stage for each kind of layer; hand in a CachedCostModel when asking often.
+/// first rank of each pipeline rank stands for all.
+/// Complexity: linear in the ops of each kind of layer and in the slots; hand in a CachedCostModel when asking often.
 /// Requires: violations(model, strategy, batch, mesh.world()) is empty.
 ClosedEstimate estimate_closed(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
                                const CostModel& cost, std::span<const DeviceIndex> device_of_rank = {});

@@ -2,7 +2,7 @@
 #include "costmodel/step_work.h"
 
 #include "costmodel/layer_work.h"
-#include "program/flat_buffer.h"
+#include "costmodel/sharded_buffer.h"
 #include "program/schedule.h"
 
 #include <algorithm>
@@ -14,9 +14,6 @@ namespace orrery::costmodel {
 namespace {
 
 double real(std::int64_t n) { return static_cast<double>(n); }
-
-/// What goes around a ring of n ranks in a reduce-scatter or all-gather of `bytes`.
-double scattered(double n, double bytes) { return (n - 1.0) / n * bytes; }
 
 class Adder {
  public:
@@ -31,6 +28,9 @@ class Adder {
       held_.push_back(stage);
       layouts_.push_back(strategy.stages[static_cast<std::size_t>(stage)]);
     }
+    // Modules embed what they predict from; without them it is the head that shares its matrix.
+    holds_copy_ = std::any_of(layouts_.begin(), layouts_.end(),
+                              [this](const StageLayout& s) { return num_mtp_ > 0 ? s.num_mtp > 0 : s.head; });
     micro_batches_ = real(batch.global_batch / (mesh.dp() * strategy.micro_batch));
     // DualPipe sends half of the micro-batches each way, so each of a rank's two stages sees a half.
     if (strategy.schedule == Schedule::dualpipe) micro_batches_ /= 2.0;
@@ -113,29 +113,53 @@ class Adder {
     }
   }
 
-  double reduced(const FlatBuffer& buffer, int zero) const {
-    const double n = real(buffer.ranks), gradients = real(buffer.padded);
-    if (zero == 0) return 2.0 * scattered(n, gradients * real(size_of(strategy_.grad_wire_dtype)));
-    return scattered(n, gradients * real(size_of(strategy_.grad_wire_dtype))) +
-           scattered(n, gradients * real(size_of(strategy_.precision)));
+  void add_step_end() {
+    const auto add_buffer = [&](FlatBufferKind kind) {
+      const bool dense = kind == FlatBufferKind::dense;
+      const ShardedBuffer buffer(model_, strategy_, mesh_, layouts_, kind);
+      (dense ? out_.sent.dp : out_.sent.edp) += buffer.sent(micro_batches_);
+      out_.flops.optimizer += buffer.muon_flops();
+    };
+    add_buffer(FlatBufferKind::dense);
+    add_buffer(FlatBufferKind::expert);
+    add_repeated();
+    if (model_.moe && model_.moe->aux_free_bias) add_expert_counts();
+    out_.sent.world += all_reduced(real(mesh_.world()), 32.0);  // sum of squares, overflow flag and loss
   }
 
-  void add_step_end() {
-    const FlatBuffer dense = flat_buffer(model_, layouts_, strategy_, mesh_, FlatBufferKind::dense);
-    const FlatBuffer expert = flat_buffer(model_, layouts_, strategy_, mesh_, FlatBufferKind::expert);
-    out_.sent.dp += reduced(dense, strategy_.zero_dense);
-    out_.sent.edp += reduced(expert, strategy_.zero_expert);
-    if (model_.moe && model_.moe->aux_free_bias) {  // tokens of each expert, for the whole batch
-      double layers = 0.0;
-      for (const StageLayout& stage : layouts_) {
-        for (std::int64_t i = 0; i < stage.num_layers + stage.num_mtp; ++i) {
-          const std::int64_t layer = i < stage.num_layers ? stage.first_layer + i : model_.num_layers();
-          if (model_.kind(layer) == LayerKind::moe) ++layers;
-        }
-      }
-      out_.sent.dp += 2.0 * scattered(real(mesh_.size(Group::dp)), layers * real(model_.moe->num_experts) * 8.0);
+  /// Gradients of weights that several ranks hold beside their data-parallel copies, each of which has seen a part: TP
+  /// ranks with tokens of their own, or with heads of their own that share one norm; two stages with one embedding.
+  /// Source: Megatron-LM, finalize_model_grads.py.
+  void add_repeated() {
+    const double grad = real(size_of(strategy_.grad_dtype));
+    const std::int64_t shards = strategy_.zero_dense >= 2 ? mesh_.size(Group::dp_shard) : 1;
+    const auto held = [shards](std::int64_t elements) { return real((elements + shards - 1) / shards); };
+    std::int64_t repeated = 0;
+    for (const Parameter& p : rank_parameters(model_, layouts_, strategy_.ep, 0)) {
+      const bool of_heads = p.role == WeightRole::q_norm || p.role == WeightRole::k_norm;
+      const bool counts = p.split == Split::none && !p.buffer && !p.is_expert();
+      if (counts && (strategy_.sp || of_heads)) repeated += p.size();
     }
-    out_.sent.world += 2.0 * scattered(real(mesh_.world()), 32.0);  // sum of squares, overflow flag and loss
+    out_.sent.tp += all_reduced(real(strategy_.tp), held(repeated) * grad);
+    const bool here =
+        holds_copy_ || std::any_of(layouts_.begin(), layouts_.end(), [](const StageLayout& s) { return s.embedding; });
+    if (here && mesh_.size(Group::embedding) == 2 && (model_.tied_embeddings || num_mtp_ > 0)) {
+      out_.sent.embedding += held(model_.vocab / strategy_.tp * model_.hidden) * grad;
+    }
+  }
+
+  /// Tokens of each expert, over all ranks that have routed some.
+  void add_expert_counts() {
+    double layers = 0.0;
+    for (const StageLayout& stage : layouts_) {
+      for (std::int64_t i = 0; i < stage.num_layers + stage.num_mtp; ++i) {
+        const std::int64_t layer = i < stage.num_layers ? stage.first_layer + i : model_.num_layers();
+        if (model_.kind(layer) == LayerKind::moe) ++layers;
+      }
+    }
+    const double bytes = layers * real(model_.moe->num_experts) * 8.0;
+    out_.sent.dp += all_reduced(real(mesh_.size(Group::dp)), bytes);
+    if (strategy_.sp) out_.sent.tp += all_reduced(real(strategy_.tp), bytes);
   }
 
   const Model& model_;
@@ -146,6 +170,7 @@ class Adder {
   double micro_batches_ = 0.0;  // of each stage
   std::vector<std::int64_t> held_;
   std::vector<StageLayout> layouts_;
+  bool holds_copy_ = false;  // of the embedding, for prediction modules or a tied head
   StepWork out_;
 };
 
@@ -154,7 +179,7 @@ class Adder {
 double StepFlops::total() const {
   double sum = 0.0;
   for (const ByPass* part : {&linear, &experts, &attention}) sum = std::accumulate(part->begin(), part->end(), sum);
-  return sum;
+  return sum + optimizer;
 }
 
 StepWork step_work(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,

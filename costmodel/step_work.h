@@ -22,9 +22,10 @@ namespace orrery::costmodel {
 struct StepFlops {
   /// By Pass::fwd, rec, igrad, wgrad.
   using ByPass = std::array<double, 4>;
-  ByPass linear{};     // dense products: projections, dense and shared feed-forwards, router, head
-  ByPass experts{};    // grouped products
-  ByPass attention{};  // scores and values, causal half, backward 2.5 times the forward
+  ByPass linear{};         // dense products: projections, dense and shared feed-forwards, router, head
+  ByPass experts{};        // grouped products
+  ByPass attention{};      // scores and values, causal half, backward 2.5 times the forward
+  double optimizer = 0.0;  // Muon's
 
   double total() const;
 };

@@ -17,14 +17,13 @@ Work gemm_work(Pass pass, double m, double num_weights, double n, double k, DTyp
   switch (pass) {
     case Pass::fwd:
     case Pass::rec:
+    case Pass::sync:
+    case Pass::update:  // a product of the optimizer's
       return {products, x + w, y};
     case Pass::igrad:
       return {products, y + w, x};
     case Pass::wgrad:
       return {products, x + y + gradient, gradient};
-    case Pass::sync:
-    case Pass::update:
-      break;
   }
   CHECK(false, name_of(pass));
 }

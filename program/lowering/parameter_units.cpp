@@ -22,6 +22,18 @@ UnitElements unit_elements(const Model& model, const Strategy& s, std::int16_t k
   return out;
 }
 
+namespace {
+
+/// What one unit uses: a prediction module also the embedding, which is no parameter of its own.
+UnitElements used_by(const Model& model, const Strategy& s, const Run& run) {
+  UnitElements out = unit_elements(model, s, run.is_mtp_head ? OpKey::kHead : run.at.key_layer);
+  const bool is_module = run.is_layer() && model.is_mtp(run.at.key_layer);
+  if (is_module) out.dense += model.vocab / s.tp * model.hidden;
+  return out;
+}
+
+}  // namespace
+
 /// One of the two kinds of parameters.
 struct ParameterUnits::Buffer {
   int zero = 0;
@@ -68,9 +80,9 @@ void ParameterUnits::gather_weights(const Buffer& buffer, Pass pass, Stream& str
   };
   std::vector<Gathered> units;
   for (const Run& run : runs_of(stream, c_.model.num_layers())) {
-    const std::int16_t unit = run.is_mtp_head ? OpKey::kHead : run.at.key_layer;
-    const std::int64_t elements = unit_elements(c_.model, c_.strategy, unit).*buffer.elements;
-    if (elements == 0) continue;
+    const std::int64_t elements = used_by(c_.model, c_.strategy, run).*buffer.elements;
+    // The gradient of a lookup needs no weights.
+    if (elements == 0 || (pass == Pass::igrad && run.at.key_layer == OpKey::kEmbed)) continue;
     OpRule rule =
         exchange(buffer.gather, pass, buffer.queue, buffer.shard, CollectiveKind::all_gather,
                  elements * size_of(c_.dtype), {create(buffer.weights, {Rows::Kind::fixed, elements}, 1, c_.dtype)});
@@ -103,8 +115,7 @@ void ParameterUnits::reduce_gradients(const Buffer& buffer, Stream& stream) {
   Stream out;
   std::size_t next = 0;  // item that is not copied yet
   for (const Run& run : runs_of(stream, c_.model.num_layers())) {
-    const std::int16_t unit = run.is_mtp_head ? OpKey::kHead : run.at.key_layer;
-    const std::int64_t elements = unit_elements(c_.model, c_.strategy, unit).*buffer.elements;
+    const std::int64_t elements = used_by(c_.model, c_.strategy, run).*buffer.elements;
     out.insert(out.end(), stream.begin() + static_cast<std::ptrdiff_t>(next),
                stream.begin() + static_cast<std::ptrdiff_t>(run.begin));
     next = run.end;

@@ -97,7 +97,8 @@ class StepEndEmitter {
   /// unit, and overlapped buckets on the way.
   void reduce_gradients(const Buffer& buffer, OpIndex after, std::vector<OpIndex>& out) {
     const std::int64_t ranks = c_.mesh.size(buffer.whole);
-    if (ranks == 1 || buffer.flat.padded == 0 || buffer.zero >= 2 || s_.overlap.dp_buckets) return;
+    const bool by_unit = buffer.zero >= 2 && buffer.flat.ranks > 1;
+    if (ranks == 1 || buffer.flat.padded == 0 || by_unit || s_.overlap.dp_buckets) return;
     std::vector<RoleUse> uses;
     if (s_.grad_wire_dtype != s_.grad_dtype) {
       const Rows rows{Rows::Kind::fixed, buffer.flat.padded};
@@ -128,15 +129,24 @@ class StepEndEmitter {
     out.push_back(last);
   }
 
+  /// Of so many dense gradients, those that are left on a rank when the backward has ended: with ZeRO 2 and 3 a shard.
+  std::int64_t held(std::int64_t elements) const {
+    const std::int64_t shards = dense_.zero >= 2 ? dense_.flat.ranks : 1;
+    return (elements + shards - 1) / shards;
+  }
+
   /// Gradients of weights that other ranks hold as well: all TP ranks, or the first and the last stage.
   void reduce_shared_gradients(OpIndex after, std::vector<OpIndex>& out) {
-    if (rules_.sequence_parallel()) {
-      std::int64_t repeated = 0;
-      for (const Parameter& p : rank_parameters(rules_.model, c_.layouts(), s_.ep, 0)) {
-        if (p.split == Split::none && !p.buffer && !p.is_expert()) repeated += p.size();
-      }
+    // Without sequence parallelism all TP ranks see all tokens, but a norm that heads share only those of its heads.
+    std::int64_t repeated = 0;
+    for (const Parameter& p : rank_parameters(rules_.model, c_.layouts(), s_.ep, 0)) {
+      const bool of_heads = p.role == WeightRole::q_norm || p.role == WeightRole::k_norm;
+      const bool counts = p.split == Split::none && !p.buffer && !p.is_expert();
+      if (counts && (rules_.sequence_parallel() || of_heads)) repeated += p.size();
+    }
+    if (rules_.tp > 1 && repeated > 0) {
       out.push_back(collective(OpCode::tp_grad_ar, Pass::sync, Queue::tp, Group::tp, CollectiveKind::all_reduce,
-                               repeated * size_of(s_.grad_dtype), {after}));
+                               held(repeated) * size_of(s_.grad_dtype), {after}));
     }
     const bool has_copy = rules_.model.tied_embeddings || num_mtp_modules(rules_.model, s_) > 0;
     const RankId self(static_cast<std::int32_t>(c_.pipeline_rank * c_.mesh.ranks_per_stage()));
@@ -144,7 +154,7 @@ class StepEndEmitter {
     if (!has_copy || holders.size() < 2 || std::find(holders.begin(), holders.end(), self) == holders.end()) return;
     const std::int64_t elements = rules_.model.vocab / s_.tp * rules_.model.hidden;
     out.push_back(collective(OpCode::embed_grad_ar, Pass::sync, Queue::embedding, Group::embedding,
-                             CollectiveKind::all_reduce, elements * size_of(s_.grad_dtype), {after}));
+                             CollectiveKind::all_reduce, held(elements) * size_of(s_.grad_dtype), {after}));
   }
 
   std::int64_t num_bias_values() const {

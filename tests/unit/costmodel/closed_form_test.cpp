@@ -15,33 +15,6 @@ namespace {
 
 std::string repository_file(const std::string& path) { return std::string(ORRERY_SOURCE_DIR) + "/" + path; }
 
-PipelineTimes equal_stages(std::size_t p, double forward, double backward, double message) {
-  return {.forward = std::vector<Seconds>(p, seconds(forward)),
-          .backward = std::vector<Seconds>(p, seconds(backward)),
-          .message = seconds(message)};
-}
-
-// Golden makespans of tests/data/goldens/pipelines.json (F = 10, I = W = 10).
-TEST(ClosedForm, GivesGoldenMakespansOfEqualStages) {
-  EXPECT_EQ(pipeline_time(Schedule::gpipe, 8, equal_stages(4, 10, 20, 0)), seconds(330));
-  EXPECT_EQ(pipeline_time(Schedule::one_f_one_b, 8, equal_stages(4, 10, 20, 0)), seconds(330));
-  EXPECT_EQ(pipeline_time(Schedule::one_f_one_b, 32, equal_stages(8, 10, 20, 0)), seconds(1170));
-  EXPECT_EQ(pipeline_time(Schedule::one_f_one_b, 16, equal_stages(4, 10, 20, 1)), seconds(598));
-  EXPECT_EQ(pipeline_time(Schedule::one_f_one_b, 16, equal_stages(4, 10, 20, 2)), seconds(626));
-}
-
-TEST(ClosedForm, HasNoBubbleAndNoMessagesOnOneStage) {
-  EXPECT_EQ(pipeline_time(Schedule::one_f_one_b, 5, equal_stages(1, 10, 20, 7)), seconds(150));
-  EXPECT_EQ(pipeline_time(Schedule::gpipe, 5, equal_stages(1, 10, 20, 7)), seconds(150));
-}
-
-TEST(ClosedForm, LetsTheSlowestStageSetThePace) {
-  PipelineTimes times = equal_stages(4, 10, 20, 0);
-  times.forward[3] = seconds(14);
-  times.backward[3] = seconds(26);
-  EXPECT_EQ(pipeline_time(Schedule::one_f_one_b, 8, times), seconds(3 * 30 + 40 + 7 * 40));
-}
-
 struct Case {
   const char* model;
   std::int64_t devices, pp, ep, micro_batch, global_batch;
@@ -82,7 +55,7 @@ TEST(ClosedForm, AgreesWithTheAnalyticInterpreter) {
     const ClosedEstimate closed = estimate_closed(model, strategy, batch, program.mesh, cost);
     EXPECT_NEAR(closed.step_time / analytic, 1.0, c.tolerance);
     EXPECT_TRUE(closed.extrapolated);
-    EXPECT_EQ(closed.stages.size(), static_cast<std::size_t>(c.pp));
+    EXPECT_EQ(closed.ranks.size(), static_cast<std::size_t>(c.pp));
     EXPECT_LE(closed.pipeline, closed.step_time);
     const CachedCostModel cached(cost);
     EXPECT_EQ(estimate_closed(model, strategy, batch, program.mesh, cached).step_time, closed.step_time);

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Asks a CostModel about ops that are in no program, under a balanced router: for costmodel/closed_form.cpp.
+#pragma once
+
+#include "costmodel/cost_model.h"
+#include "costmodel/layer_ops.h"
+#include "program/mesh.h"
+
+#include <map>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace orrery::costmodel {
+
+class ClosedTimer {
+ public:
+  ClosedTimer(const Model& model, const Strategy& strategy, const Mesh& mesh, const CostModel& cost,
+              std::span<const DeviceIndex> device_of_rank);
+
+  /// The questions that follow are about the first rank of this pipeline rank.
+  void enter(std::int64_t pipeline_rank);
+
+  /// Of any op of a layer; what travels within a group of one takes no time.
+  Seconds time(const LayerOp& op);
+  Seconds collective(Group group, CollectiveKind kind, std::int64_t num_bytes);
+  Seconds memory_bound(OpCode op, Pass pass, std::int64_t rows, std::int64_t read, std::int64_t written);
+  Seconds copy(std::int64_t num_bytes, bool to_host);
+  /// A message to the next pipeline rank, or to the previous one.
+  Seconds message(std::int64_t num_bytes, bool to_next);
+
+  OverlapRule overlap() const { return cost_.overlap(device()); }
+  bool extrapolated() const { return extrapolated_; }
+
+ private:
+  Seconds compute(OpCode op, Pass pass, const OpShape& shape);
+  Seconds collective(CollectiveShape shape);
+  Seconds exchange(const ExchangeShape& shape);
+  const std::vector<DeviceIndex>& members(Group group);
+  DeviceIndex device_of(RankId rank) const;
+  DeviceIndex device() const { return device_of(rank_); }
+  template <class Time>
+  const Time& noted(const Time& time) {
+    extrapolated_ = extrapolated_ || time.extrapolated;
+    return time;
+  }
+
+  const Model& model_;
+  const Strategy& strategy_;
+  const Mesh& mesh_;
+  const CostModel& cost_;
+  const std::span<const DeviceIndex> device_of_rank_;
+  RankId rank_;
+  std::map<Group, std::vector<DeviceIndex>> members_;  // of the rank at hand
+  std::optional<RoutingMatrix> routing_;
+  bool extrapolated_ = false;
+};
+
+}  // namespace orrery::costmodel
