@@ -2,11 +2,13 @@
 // strategy/1, read and written (docs/formats/strategy.md).
 #include "base/files.h"
 #include "program/json_parts.h"
+#include "program/layout_text.h"
 #include "program/names.h"
 #include "program/plan.h"
 
 #include <algorithm>
 #include <utility>
+#include <variant>
 
 #include <fmt/format.h>
 
@@ -44,7 +46,20 @@ StageLayout read_stage(const JsonObject& in) {
   return stage;
 }
 
-// "even", or one object for each stage. `recompute` beside "even" holds for all stages.
+// Stages of a layout text; none after a problem.
+std::vector<StageLayout> read_layout(const JsonValue& in) {
+  auto parsed = parse_layout(in.string());
+  if (const auto* problem = std::get_if<LayoutTextProblem>(&parsed)) {
+    in.problem(fmt::format("expected \"even\", a list of stages or a layout: at character {} {}", problem->position,
+                           problem->message),
+               "a layout is E for the embedding, t for a layer, m for a prediction module and L for the head, with | "
+               "between stages: \"Et|(tt|)*6tL\"");
+    return {};
+  }
+  return std::get<std::vector<StageLayout>>(std::move(parsed));
+}
+
+// "even", a layout text, or one object for each stage. `recompute` beside the first two holds for all stages.
 std::vector<StageLayout> read_stages(const JsonObject& in, const Strategy& strategy, const Model& model) {
   const OptionalJsonValue stages = in.optional("stages");
   const OptionalJsonValue recompute = in.optional("recompute");
@@ -54,16 +69,20 @@ std::vector<StageLayout> read_stages(const JsonObject& in, const Strategy& strat
     for (const JsonValue& stage : stages.value().array()) layouts.push_back(read_stage(stage.object()));
     return layouts;
   }
-  if (stages.present() && !stages.value().is_text("even")) {
-    stages.value().problem("expected \"even\" or an array of stages");
+  std::vector<StageLayout> layouts;
+  if (stages.present() && stages.value().kind() != JsonKind::string) {
+    stages.value().problem("expected \"even\", a layout such as \"Et|(tt|)*6tL\", or an array of stages");
     return {};
   }
-  if (strategy.num_stages() > model.num_layers()) {
+  if (stages.present() && !stages.value().is_text("even")) {
+    layouts = read_layout(stages.value());
+  } else if (strategy.num_stages() > model.num_layers()) {
     in.required("pp").problem(fmt::format("expected at most {} stages (pp * vpp), one for each layer, got {}",
                                           model.num_layers(), strategy.num_stages()));
     return {};
+  } else {
+    layouts = even_stages(model.num_layers(), strategy.num_stages());
   }
-  std::vector<StageLayout> layouts = even_stages(model.num_layers(), strategy.num_stages());
   if (recompute.present()) {
     const std::set<RecomputeModule> modules = read_recompute(recompute.value());
     for (StageLayout& stage : layouts) stage.recompute = modules;

@@ -27,7 +27,7 @@ sed 's/"vocab_size"/"vocabulary"/' "$repository/catalog/models/moe-tiny-cpu.json
 run plan unknown.json cluster.json "${workload[@]}"
 grep -q -- '--ignore-key vocabulary' <<<"$err" || fail "hint" "--ignore-key vocabulary" "$err"
 
-# A batch that does not divide, a degree that does not, a dimension that is not lowered yet.
+# A batch that does not divide, a degree that does not, a rank order that is not lowered yet, a layout with a hole.
 printf '{\n  "schema": "strategy/1",\n  "ep": 2\n}\n' >ep2.json
 expect_error 2 'ep2.json:1: global_batch: expected a multiple of 2 (data-parallel ranks), got 3
   hint: nearest multiples are 2 and 4' fit moe-tiny-cpu cluster.json ep2.json --sequence 64 --global-batch 3
@@ -35,9 +35,14 @@ printf '{\n  "schema": "strategy/1",\n  "ep": 3\n}\n' >ep3.json
 run fit moe-tiny-cpu cluster.json ep3.json "${workload[@]}"
 [[ $code == 2 ]] || fail "exit code of ep 3" 2 "$code"
 grep -q 'ep3.json:3: /ep: expected a divisor of 8 (number of experts), got 3' <<<"$err" || fail "ep 3" "a divisor" "$err"
-printf '{\n  "schema": "strategy/1",\n  "tp": 2\n}\n' >tp2.json
-expect_error 2 'tp2.json:3: /tp: expected 1, got 2: tensor parallelism is not lowered yet' \
-  fit moe-tiny-cpu cluster.json tp2.json "${workload[@]}"
+printf '{\n  "schema": "strategy/1",\n  "order": "pp-tp-cp-ep-dp"\n}\n' >order.json
+expect_error 2 'order.json:3: /order: expected "tp-cp-ep-dp-pp", got "pp-tp-cp-ep-dp": other rank orders are not lowered yet
+  hint: the device of each rank, in the plan'"'"'s placement, says the same' \
+  fit moe-tiny-cpu cluster.json order.json "${workload[@]}"
+printf '{\n  "schema": "strategy/1",\n  "pp": 2, "stages": "Et)tL"\n}\n' >layout.json
+expect_error 2 'layout.json:3: /stages: expected "even", a list of stages or a layout: at character 3 expected E, t, m, L, | or a group, got ")"
+  hint: a layout is E for the embedding, t for a layer, m for a prediction module and L for the head, with | between stages: "Et|(tt|)*6tL"' \
+  fit moe-tiny-cpu cluster.json layout.json "${workload[@]}"
 
 # A cluster that is too small.
 expect_error 3 'infeasible: no strategy fits: the smallest (pp 32 ep 2 zero 1/0 micro-batch 1 1f1b recompute full stages 2x1+29x2+1) needs 211 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB

@@ -38,8 +38,8 @@ TEST_F(StrategyReader, ReadsEveryKey) {
     "cp_kind": "ulysses", "ep": 64, "etp": 1, "dp": 512, "zero_dense": 1, "zero_expert": 1, "micro_batch": 2,
     "num_optimizer_instances": 1, "schedule": "gpipe", "stages": "even", "recompute": ["moe_act", "mla_up_proj"],
     "dispatcher": "all_to_all", "capacity_factor": null, "overlap": {"tp": false}, "cuda_graphs": false,
-    "offload_optimizer": false, "offload_activations": false, "precision": "f32", "optimizer": "adamw",
-    "master_dtype": "f32", "moment_dtype": "f32", "grad_dtype": "f32", "grad_wire_dtype": "f32", "mtp": "off",
+    "offload_optimizer": false, "offload_activations": false, "precision": "f32", "fp8_recipe": "mxfp8",
+    "optimizer": "adamw", "master_dtype": "f32", "moment_dtype": "f32", "grad_dtype": "f32", "grad_wire_dtype": "f32", "mtp": "off",
     "order": "tp-cp-ep-dp-pp"})");
   Strategy expected;
   expected.pp = 4;
@@ -49,6 +49,7 @@ TEST_F(StrategyReader, ReadsEveryKey) {
   expected.micro_batch = 2;
   expected.schedule = Schedule::gpipe;
   expected.precision = DType::f32;
+  expected.fp8_recipe = Fp8Recipe::mxfp8;
   expected.stages = even_stages(61, 4);
   for (StageLayout& stage : expected.stages) {
     stage.recompute = {RecomputeModule::moe_act, RecomputeModule::mla_up_proj};
@@ -80,11 +81,67 @@ TEST_F(StrategyReader, ReportsBrokenRulesAtTheirLines) {
             "  hint: nearest divisors are 4 and 8");
 }
 
+TEST_F(StrategyReader, ReadsALayoutText) {
+  const Strategy strategy = read(R"({"schema": "strategy/1", "pp": 16, "vpp": 2, "schedule": "interleaved", "ep": 64,
+    "stages": "Et*3|(tt|)*29m|L", "recompute": ["moe_act"], "mtp": "on"})");
+  ASSERT_EQ(strategy.stages.size(), 32);
+  EXPECT_EQ(
+      strategy.stages[0],
+      (StageLayout{.first_layer = 0, .num_layers = 3, .embedding = true, .recompute = {RecomputeModule::moe_act}}));
+  EXPECT_EQ(strategy.stages[30],
+            (StageLayout{.first_layer = 61, .num_layers = 0, .num_mtp = 1, .recompute = {RecomputeModule::moe_act}}));
+  EXPECT_EQ(strategy.stages[31],
+            (StageLayout{.first_layer = 61, .num_layers = 0, .head = true, .recompute = {RecomputeModule::moe_act}}));
+}
+
+TEST_F(StrategyReader, ReadsPredictionModules) {
+  const auto modules = [&](const std::string& keys) {
+    std::vector<std::int64_t> counts;
+    for (const StageLayout& stage : read(R"({"schema": "strategy/1", "pp": 2, )" + keys + "}").stages) {
+      counts.push_back(stage.num_mtp);
+    }
+    return counts;
+  };
+  using Counts = std::vector<std::int64_t>;
+  EXPECT_EQ(modules(R"("mtp": "off")"), (Counts{0, 0}));
+  EXPECT_EQ(modules(R"("mtp": "on")"), (Counts{0, 1}));
+  EXPECT_EQ(modules(R"("mtp": "on", "stages": "Et*60|tL")"), (Counts{0, 1})) << "with the head, unless it is said";
+  EXPECT_EQ(modules(R"("mtp": "on", "stages": [{"first_layer": 0, "num_layers": 61, "embedding": true, "mtp": 1},
+    {"first_layer": 61, "num_layers": 0, "head": true}])"),
+            (Counts{1, 0}));
+}
+
+TEST_F(StrategyReader, ReportsALayoutTextWithTheCharacter) {
+  const std::string hint =
+      "\n  hint: a layout is E for the embedding, t for a layer, m for a prediction module and L for the head, with | "
+      "between stages: \"Et|(tt|)*6tL\"";
+  EXPECT_EQ(problems_of_keys("\"stages\": \"Et|xL\""),
+            "s.json:3: /stages: expected \"even\", a list of stages or a layout: at character 4 expected E, t, m, L, | "
+            "or a group, got \"x\"" +
+                hint);
+  EXPECT_EQ(problems_of_keys("\"stages\": 4"),
+            "s.json:3: /stages: expected \"even\", a layout such as \"Et|(tt|)*6tL\", or an array of stages");
+}
+
+TEST_F(StrategyReader, ReportsBrokenRulesOfALayoutTextAtTheText) {
+  EXPECT_EQ(problems_of_keys("\"pp\": 3,\n\"stages\": \"Et*30||t*31L\""),
+            "s.json:3: /pp: expected tp * cp * pp to be a divisor of 2048 (number of devices), got 3\n"
+            "  hint: for pp, nearest divisors are 2 and 4\n"
+            "s.json:3: /pp: expected etp * ep * pp to be a divisor of 2048 (number of devices), got 3\n"
+            "  hint: for pp, nearest divisors are 2 and 4\n"
+            "s.json:4: /stages: 1/num_layers: expected at least 1 layer on a stage that has nothing else, got 0");
+  EXPECT_EQ(problems_of_keys("\"pp\": 2,\n\"stages\": \"Et*30|t*30L\""),
+            "s.json:4: /stages: expected stages up to layer 60, the last of the model, got 59");
+  EXPECT_EQ(problems_of_keys("\"pp\": 2,\n\"stages\": \"Et*30|t*31mL\""),
+            "s.json:4: /stages: 1/mtp: expected 0, or all 0 modules on one stage with or behind the last layer, got 1\n"
+            "s.json:4: /stages: expected 0 prediction modules (mtp \"off\"), got 1");
+}
+
 TEST_F(StrategyReader, ReportsValuesThatCannotBeLowered) {
-  EXPECT_EQ(problems_of_keys("\"cuda_graphs\": true,\n\"overlap\": {\n\"tp\": true},\n\"mtp\": \"on\""),
-            "s.json:3: /cuda_graphs: expected false, got true: CUDA graphs are not lowered yet\n"
-            "s.json:5: /overlap/tp: expected false, got true: overlap of tensor parallelism is not lowered yet\n"
-            "s.json:6: /mtp: expected \"off\", got \"on\": multi-token prediction is not lowered yet");
+  EXPECT_EQ(problems_of_keys("\"order\": \"tp-cp-ep-pp-dp\""),
+            "s.json:3: /order: expected \"tp-cp-ep-dp-pp\", got \"tp-cp-ep-pp-dp\": other rank orders are not lowered "
+            "yet\n"
+            "  hint: the device of each rank, in the plan's placement, says the same");
   EXPECT_EQ(problems_of_keys("\"islands\": []"),
             "s.json:3: /islands: expected no islands: a strategy with parts of its own per node group is not lowered "
             "yet");
@@ -112,7 +169,6 @@ TEST_F(StrategyReader, ReportsMisspeltAndDuplicateNames) {
   EXPECT_EQ(problems_of_keys("\"recompute\": [\"moe\", \"moe\"]"),
             "s.json:3: /recompute/1: expected each module once, got \"moe\" again");
   EXPECT_EQ(problems_of_keys("\"recompute\": \"some\""), "s.json:3: /recompute: expected \"full\", got \"some\"");
-  EXPECT_EQ(problems_of_keys("\"stages\": \"uneven\""), "s.json:3: /stages: expected \"even\" or an array of stages");
 }
 
 TEST_F(StrategyReader, WantsRecomputeInListedStages) {
@@ -146,7 +202,7 @@ TEST_F(StrategyReader, ReadsAFileWithAndWithoutTheRules) {
   write_file_atomically(path.string(), R"({"schema": "strategy/1", "tp": 8})");
   EXPECT_EQ(read_strategy(path, model_).tp, 8);
   EXPECT_EQ(problems_of([&] { return read_strategy(path, model_, kBatch, 2048); }),
-            path.string() + ":1: /tp: expected 1, got 8: tensor parallelism is not lowered yet");
+            path.string() + ":1: sp: expected true, since tp is above 1 and the model has experts, got false");
   EXPECT_EQ(problems_of([&] { return read_strategy("no/strategy.json", model_); }),
             "no/strategy.json: expected a readable file, got: No such file or directory");
 }
