@@ -39,12 +39,20 @@ Value ratio(const std::optional<double>& value) { return value ? Value::percent(
 
 Table table_of(const std::vector<costmodel::MemoryErrorsOfGroup>& groups) {
   Table table;
-  table.columns = {{"group", "group"},       {"figure", "figure"}, {"figures", "figures"}, {"mean", "mean |e|"},
-                   {"median", "median |e|"}, {"bias", "bias"},     {"worst", "worst"},     {"worst_run", "of run"}};
+  table.columns = {{"group", "group"},
+                   {"figure", "figure"},
+                   {"figures", "figures"},
+                   {"mean", "mean |e|"},
+                   {"median", "median |e|"},
+                   {"bias", "bias"},
+                   {"over_allocated", "over allocated"},
+                   {"worst", "worst"},
+                   {"worst_run", "of run"}};
   for (const costmodel::MemoryErrorsOfGroup& group : groups) {
     table.rows.push_back({group.group, name_of(group.figure), group.num_figures, Value::percent(group.mean_absolute),
-                          Value::percent(group.median_absolute), Value::error(group.bias), Value::error(group.worst),
-                          group.worst_run});
+                          Value::percent(group.median_absolute), Value::error(group.bias),
+                          group.median_over_allocated ? Value(*group.median_over_allocated) : Value::unknown("-"),
+                          Value::error(group.worst), group.worst_run});
   }
   return table;
 }

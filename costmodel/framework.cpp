@@ -107,7 +107,7 @@ Framework torchtitan(bool compiled_loss) {
   // since no block that is asked for has their size: 14. A compiled loss keeps bf16 logits and their gradient.
   out.logits_bytes = compiled_loss ? 4.0 : 14.0;
   out.workspace = 2.0 * kCublasWorkspace;
-  out.fragmentation = 0.0;  // published figures are reserved memory, and agree without: docs/design/memory.md
+  out.fragmentation = 0.0;  // published figures are reserved memory, and agree without: docs/design/frameworks.md
   out.reserve = gib(2);     // an assumption, as for megatron
   return out;
 }
@@ -126,7 +126,7 @@ Framework nanotron() {
   out.logits_bytes = 8.0;         // f32 logits and a shifted copy (tensor_parallel/functional.py)
   out.num_gather_buffers = 2;     // MemoryBuffer "allgather" and "allgather2" (the same)
   out.workspace = 2.0 * kCublasWorkspace;
-  // Reserved over allocated of 323 runs that succeeded: median 1.12, mean 1.17; whether a run failed was not used.
+  // Reserved over allocated of the runs that succeeded (docs/design/frameworks.md); whether a run failed was not used.
   out.fragmentation = 0.15;
   // 79.1 GiB less the largest reserved memory that was ever seen to succeed, 76.93 GiB.
   out.reserve = gib(2.2);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the training framework adds to a model's memory, beyond what model and strategy say: which copies it keeps,
 // which kernels it fuses, what its allocator wastes. One struct of plain numbers and one preset for each framework;
-// every number has its source beside it in framework.cpp, and docs/design/memory.md says how each was found.
+// every number has its source beside it in framework.cpp, and docs/design/frameworks.md says how each was found.
 // The default is our own executor, which adds nothing.
 #pragma once
 

@@ -64,6 +64,13 @@ struct Modelled {
   }
 };
 
+/// What tensors take of a figure of reserved memory.
+std::optional<Bytes> allocated_of(const Modelled& run, MemoryFigure figure) {
+  if (figure == MemoryFigure::reserved_peak) return run.predicted(MemoryFigure::allocated_peak);
+  if (figure == MemoryFigure::reserved_peak_of_first) return run.stages.front().allocated();
+  return std::nullopt;
+}
+
 /// Equal reasons have equal texts: of what is not lowered, the words that name it; of other rules, the key without its
 /// indices and what was expected.
 std::string reason_of(const Violation& violation) {
@@ -127,7 +134,7 @@ void count(Feasibility& out, const PublishedRun& run, const Verdict& verdict) {
 
 std::vector<MemoryErrorsOfGroup> by_group(const std::vector<MemoryError>& errors) {
   std::vector<MemoryErrorsOfGroup> groups;
-  std::vector<std::vector<double>> absolutes;
+  std::vector<std::vector<double>> absolutes, over_allocated;
   for (const MemoryError& error : errors) {
     const auto same = [&](const MemoryErrorsOfGroup& g) { return g.group == error.group && g.figure == error.figure; };
     const auto found = std::find_if(groups.begin(), groups.end(), same);
@@ -135,6 +142,7 @@ std::vector<MemoryErrorsOfGroup> by_group(const std::vector<MemoryError>& errors
     if (found == groups.end()) {
       groups.push_back({.group = error.group, .figure = error.figure});
       absolutes.emplace_back();
+      over_allocated.emplace_back();
     }
     MemoryErrorsOfGroup& group = groups[at];
     const double relative = error.relative();
@@ -146,12 +154,14 @@ std::vector<MemoryErrorsOfGroup> by_group(const std::vector<MemoryError>& errors
     group.mean_absolute += std::abs(relative);  // the sum, until all are there
     group.bias += relative;
     absolutes[at].push_back(std::abs(relative));
+    if (error.allocated) over_allocated[at].push_back(error.measured / *error.allocated);
   }
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const auto n = static_cast<double>(groups[i].num_figures);
     groups[i].mean_absolute /= n;
     groups[i].bias /= n;
     groups[i].median_absolute = median(absolutes[i]);
+    if (!over_allocated[i].empty()) groups[i].median_over_allocated = median(over_allocated[i]);
   }
   return groups;
 }
@@ -194,7 +204,8 @@ MemoryScore score_memory(const RunsFile& file, const DeviceLookup& device_of) {
                               .group = run.group,
                               .figure = figure,
                               .measured = *size,
-                              .predicted = found.predicted(figure)});
+                              .predicted = found.predicted(figure),
+                              .allocated = allocated_of(found, figure)});
     }
     const std::optional<Device> device = found.plan.device.empty() ? std::nullopt : device_of(found.plan.device);
     if (!device || !device->memory) {

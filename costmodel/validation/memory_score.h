@@ -24,6 +24,7 @@ struct MemoryError {
   std::string run, group;
   MemoryFigure figure = MemoryFigure::allocated_peak;
   Bytes measured, predicted;
+  std::optional<Bytes> allocated;  // of a figure of reserved memory: what tensors take of it, as predicted
 
   double relative() const { return predicted / measured - 1.0; }
 };
@@ -33,7 +34,8 @@ struct MemoryErrorsOfGroup {
   MemoryFigure figure = MemoryFigure::allocated_peak;
   std::size_t num_figures = 0;
   double mean_absolute = 0.0, median_absolute = 0.0;
-  double bias = 0.0;  // mean of signed errors
+  double bias = 0.0;                            // mean of signed errors
+  std::optional<double> median_over_allocated;  // measured reserved over predicted allocated memory
   std::string worst_run;
   double worst = 0.0;  // signed
 };

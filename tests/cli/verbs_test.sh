@@ -39,6 +39,14 @@ expect_line '^  MFU, non-causal +[0-9.]+ %$' estimate plan.json
 expect_line '^  interpreter +simgrid$' simulate plan.json --trace simgrid.trace --perfetto simgrid.perfetto
 expect_line '^step time +' compare analytic.trace simgrid.trace
 expect_line '"step_time": \{' compare analytic.trace simgrid.trace --json
+
+# validate: errors by group, outcomes, and what is not modelled by its reason.
+runs=$repository/tests/data/runs/published.json
+expect_line '^  runs +13$' validate "$runs"
+expect_line '^  simumax +mem_alloc_gib +[0-9]+ +0\.[0-9] % ' validate "$runs" --memory
+expect_line '^  nanotron +all +[0-9]+ +0 +0 +[0-9]+ +[0-9]+ +100\.0 % +100\.0 %$' validate "$runs"
+expect_line '^  task: lora +1 +bridge-285e9ead$' validate "$runs"
+expect_line '"group": "simumax"' validate "$runs" --json
 expect_line '^  interpreter +simgrid$' simulate plan.json --fidelity L0
 
 # execute: the loss falls, and memory is what was predicted, to the byte.

@@ -60,6 +60,11 @@ TEST(MemoryScore, SumsUpByGroupAndFigure) {
   EXPECT_DOUBLE_EQ(reserved.mean_absolute, (std::abs(first) + std::abs(second)) / 2.0);
   EXPECT_DOUBLE_EQ(reserved.median_absolute, reserved.mean_absolute);
   EXPECT_DOUBLE_EQ(reserved.bias, (first + second) / 2.0);
+  const double ratio = score.errors[1].measured / *score.errors[1].allocated;
+  EXPECT_DOUBLE_EQ(*reserved.median_over_allocated,
+                   0.5 * (ratio + score.errors[3].measured / *score.errors[3].allocated));
+  EXPECT_NEAR(ratio * (1.0 + first), 1.15, 1e-9);  // the preset's fragmentation
+  EXPECT_FALSE(score.groups[0].median_over_allocated.has_value());
   EXPECT_EQ(reserved.worst, std::abs(first) > std::abs(second) ? first : second);
   EXPECT_EQ(reserved.worst_run,
             std::abs(first) > std::abs(second) ? "nanotron_h100_bench-0" : "nanotron_h100_bench-177");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/validation/runs.h"
 
+#include "base/json_reader.h"
 #include "tests/unit/program/reading.h"
 
 #include <algorithm>
@@ -127,6 +128,26 @@ TEST(Runs, RefuseAnIdTwice) {
 
 TEST(Runs, RefuseAFileOfAnotherSchema) {
   EXPECT_EQ(problems("runs/1", "runs/2"), "runs.json:2: /schema: expected \"runs/1\", got \"runs/2\"");
+}
+
+TEST(Runs, JudgeTheCorpusOfFilesAsTheSchemaDoes) {
+  const JsonDocument table = JsonDocument::parse_file(repository_path("tests/data/schemas/expectations.json").string());
+  int num_judged = 0;
+  for (const JsonValue& value : table.root().required("files").array()) {
+    const JsonObject row = value.object();
+    const std::string file = row.required("file").string();
+    if (row.required("schema").string() != "runs/1") continue;
+    SCOPED_TRACE(file);
+    ++num_judged;
+    const std::string problem = problems_of([&] { return read_runs(repository_path("tests/data/schemas/" + file)); });
+    EXPECT_EQ(problem.empty(), row.required("valid").boolean()) << problem;
+    const std::string pointer = row.optional("pointer").string().value_or("");
+    // A missing key is reported at its object.
+    const bool is_named = problem.find(pointer) != std::string::npos ||
+                          problem.find(pointer.substr(0, pointer.rfind('/')) + ":") != std::string::npos;
+    EXPECT_TRUE(is_named) << problem;
+  }
+  EXPECT_GE(num_judged, 10);
 }
 
 }  // namespace
