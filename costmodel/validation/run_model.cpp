@@ -29,6 +29,9 @@ std::optional<std::string> missing(const RunModel& in, bool is_moe, bool is_mla)
   return std::nullopt;
 }
 
+/// GPT-OSS has biases everywhere and attention sinks (Hugging Face modeling_gpt_oss.py), which runs/1 does not state.
+bool is_gpt_oss(const std::string& name) { return name.starts_with("gpt-oss"); }
+
 Attention attention_of(const std::string& name, const RunModel& in, bool is_mla) {
   if (is_mla) {
     return MultiHeadLatentAttention{.num_heads = *in.heads,
@@ -38,11 +41,47 @@ Attention attention_of(const std::string& name, const RunModel& in, bool is_mla)
                                     .qk_rope_dim = in.qk_rope_dim.value_or(0),
                                     .v_head_dim = in.v_head_dim.value_or(0)};
   }
-  return GroupedQueryAttention{.num_heads = *in.heads,
-                               .num_kv_heads = in.kv_heads.value_or(*in.heads),
-                               .head_dim = in.head_dim.value_or(*in.hidden / *in.heads),
-                               // Every Qwen3 normalises queries and keys (Hugging Face modeling_qwen3.py).
-                               .qk_norm = name.starts_with("qwen3")};
+  GroupedQueryAttention out{.num_heads = *in.heads,
+                            .num_kv_heads = in.kv_heads.value_or(*in.heads),
+                            .head_dim = in.head_dim.value_or(*in.hidden / *in.heads)};
+  // Every Qwen3 normalises queries and keys (Hugging Face modeling_qwen3.py).
+  out.qk_norm = name.starts_with("qwen3");
+  out.qkv_bias = out.out_bias = out.sinks = is_gpt_oss(name);
+  return out;
+}
+
+/// "swiglu" is a gated silu; nothing for a name that has no known meaning.
+bool set_activation(const std::string& name, Model& model) {
+  model.gated = name == "swiglu" || name == "geglu";
+  if (name == "swiglu") {
+    model.activation = Activation::silu;
+  } else if (name == "geglu" || name == "gelu") {
+    model.activation = Activation::gelu;
+  } else if (name == "squared_relu") {
+    model.activation = Activation::squared_relu;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/// What each layer sees, from the words of the file; false if they have no known meaning.
+bool set_spans(const std::string& attention, Model& model) {
+  if (attention == "GQA" || attention == "MLA") return true;
+  AttentionSpan even, odd;
+  if (attention == "GQA, alternating 128-token sliding window") {
+    even.window = 128;  // layers 0, 2, ... (Hugging Face configuration_gpt_oss.py)
+  } else if (attention == "GQA (chunked 8192)") {
+    // Every fourth layer sees the whole sequence (Hugging Face configuration_llama4.py); it is the last of its four.
+    even = odd = {.window = 8192, .chunked = true};
+  } else {
+    return false;
+  }
+  for (std::int64_t i = 0; i < model.num_layers(); ++i) model.spans.push_back(i % 2 == 0 ? even : odd);
+  if (even.chunked) {
+    for (std::size_t i = 3; i < model.spans.size(); i += 4) model.spans[i] = {};
+  }
+  return true;
 }
 
 /// Kinds of the layers, in order; nothing if the pattern has no known meaning.
@@ -69,14 +108,17 @@ std::variant<DescribedModel, NotModelled> described_model(const std::string& nam
   const bool is_moe = in.type == "moe";
   const std::string attention = in.attention.value_or("GQA");
   const bool is_mla = attention == "MLA";
-  if (attention.find("delta net") != std::string::npos) return refuse("attention " + attention);
   if (const auto key = missing(in, is_moe, is_mla)) return refuse(fmt::format("{} is not stated", *key));
-  const std::string activation = in.activation.value_or("swiglu");
-  if (activation != "swiglu" && activation != "geglu") return refuse("activation " + activation);
-  if (in.norm) return refuse("norm " + *in.norm);
 
   DescribedModel out;
   Model& model = out.model;
+  const std::string activation = in.activation.value_or("swiglu");
+  if (!set_activation(activation, model)) return refuse("activation " + activation);
+  if (in.norm && *in.norm != "layernorm") return refuse("norm " + *in.norm);
+  if (in.norm) {
+    model.norm = NormKind::layer;
+    model.norm_bias = true;
+  }
   model.name = name;
   model.family = in.type;
   model.hidden = *in.hidden;
@@ -92,12 +134,14 @@ std::variant<DescribedModel, NotModelled> described_model(const std::string& nam
                          .expert_width = *in.moe_ffn,
                          .shared_width = in.shared_expert_ffn.value_or(0),
                          .num_groups = in.router_groups.value_or(1),
-                         .top_k_groups = in.router_group_topk.value_or(1)};
+                         .top_k_groups = in.router_group_topk.value_or(1),
+                         .router_bias = is_gpt_oss(name),
+                         .expert_bias = is_gpt_oss(name)};
   }
   model.num_mtp_modules = in.mtp ? 1 : 0;
   model.tied_embeddings = in.tied_embeddings;
-  if (attention != "GQA" && !is_mla) out.assumptions.push_back(attention + ": every layer sees the whole sequence");
-  if (name.starts_with("gpt-oss")) out.assumptions.push_back("biases and attention sinks are left out");
+  if (!set_spans(attention, model)) return refuse("attention " + attention);
+  if (!model.gated) out.assumptions.push_back(activation + ": no biases in the feed-forward");
   return out;
 }
 

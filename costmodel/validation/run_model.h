@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The architecture of a published run as a Model. What runs/1 does not state and shapes do not depend on (epsilon,
-// rope) keeps its default; what we cannot describe is refused by name, and what is described more simply than it is,
-// such as a sliding window, is said.
+// rope) keeps its default; what we cannot describe is refused by name, and what is described more simply than it may
+// be, such as a feed-forward without biases, is said.
 #pragma once
 
 #include "costmodel/validation/runs.h"
@@ -21,7 +21,7 @@ struct NotModelled {
 
 struct DescribedModel {
   Model model;
-  std::vector<std::string> assumptions;  // "sliding window: every layer attends to the whole sequence"
+  std::vector<std::string> assumptions;  // "gelu: no biases in the feed-forward"
 };
 
 /// `name` becomes the model's.

@@ -81,8 +81,11 @@ void read_precision(Reading& in) {
     in.plan.strategy.precision = DType::bf16;
     in.assume("fp16: as bf16, which has its size");
   } else {
+    // Scales of MX formats belong to 32 elements; "fp8" and "fp8-current" scale a tensor (Megatron-Bridge: fp8_cs).
     in.plan.strategy.precision = DType::fp8;
-    if (precision != "fp8") in.assume(precision + ": as fp8");
+    const bool is_block = precision == "mxfp8" || precision == "nvfp4";
+    in.plan.strategy.fp8_recipe = is_block ? Fp8Recipe::mxfp8 : Fp8Recipe::tensorwise;
+    if (precision == "nvfp4") in.assume("nvfp4: as mxfp8");
   }
 }
 
@@ -102,12 +105,16 @@ void read_degrees(Reading& in) {
     in.refuse(
         fmt::format("tp * cp * pp * dp is {}, not {} (gpus)", run.tp * run.pp * strategy.cp * run.dp, run.num_gpus));
   }
-  const int zero = run.zero ? *run.zero : in.plan.framework.zero.value_or(0);
+  int zero = run.zero ? *run.zero : in.plan.framework.zero.value_or(0);
   if (!run.zero) in.assume(fmt::format("zero: {}, the default of {}", zero, in.plan.framework.name));
-  strategy.zero_dense = zero;
-  strategy.zero_expert = zero;
   const std::int64_t shard = run.fsdp_shard.value_or(0);
+  if (shard > 0 && zero < 3) {
+    zero = 3;  // Megatron-FSDP, whose rows state the stage of the optimizer alone
+    in.assume("fsdp_shard: gradients and weights are sharded too");
+  }
   if (shard > 0 && run.dp % shard == 0) strategy.num_optimizer_instances = run.dp / shard;
+  strategy.zero_dense = zero;
+  strategy.zero_expert = in.plan.model.moe ? zero : 0;
   strategy.grad_dtype = in.plan.framework.grad_dtype;
   strategy.grad_wire_dtype = in.plan.framework.grad_dtype;
 }

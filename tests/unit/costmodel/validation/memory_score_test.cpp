@@ -52,6 +52,7 @@ TEST(MemoryScore, SumsUpByGroupAndFigure) {
   const MemoryScore score =
       score_memory(only({"nanotron_h100_bench-0", "nanotron_h100_bench-177"}), every_device_has(79.19));
   ASSERT_EQ(score.groups.size(), 2u);
+  ASSERT_EQ(score.errors.size(), 4u);
   const MemoryErrorsOfGroup& reserved = score.groups[1];
   EXPECT_EQ(reserved.group, "nanotron_h100_bench");
   EXPECT_EQ(reserved.figure, MemoryFigure::reserved_peak_of_first);

@@ -91,21 +91,49 @@ TEST(RunModel, NormalisesQueriesAndKeysInQwen3) {
   EXPECT_FALSE(std::get<GroupedQueryAttention>(described("llama3-8b", llama()).model.attention).qk_norm);
 }
 
-TEST(RunModel, SaysWhatItDescribesMoreSimplyThanItIs) {
+TEST(RunModel, GivesEachLayerItsSpan) {
   RunModel in = llama();
+  EXPECT_TRUE(described("m", in).model.spans.empty());
   in.attention = "GQA, alternating 128-token sliding window";
-  EXPECT_EQ(described("gpt-oss-20b", in).assumptions,
-            (std::vector<std::string>{"GQA, alternating 128-token sliding window: every layer sees the whole sequence",
-                                      "biases and attention sinks are left out"}));
+  Model model = described("m", in).model;
+  EXPECT_EQ(model.span(0), AttentionSpan{.window = 128});
+  EXPECT_EQ(model.span(1), AttentionSpan());
+  in.attention = "GQA (chunked 8192)";
+  model = described("m", in).model;
+  EXPECT_EQ(model.span(2), (AttentionSpan{.window = 8192, .chunked = true}));
+  EXPECT_EQ(model.span(3), AttentionSpan());
+}
+
+TEST(RunModel, KnowsTheBiasesAndSinksOfGptOss) {
+  RunModel in = deepseek_v3();
+  in.attention = "GQA";
+  const Model model = described("gpt-oss-20b", in).model;
+  const auto& attention = std::get<GroupedQueryAttention>(model.attention);
+  EXPECT_TRUE(attention.qkv_bias && attention.out_bias && attention.sinks);
+  EXPECT_TRUE(model.moe->router_bias && model.moe->expert_bias);
+  EXPECT_FALSE(described("m", in).model.moe->router_bias);
+}
+
+TEST(RunModel, TellsGatedFromUngatedFeedForwards) {
+  RunModel in = llama();
+  EXPECT_TRUE(described("m", in).model.gated);
+  in.activation = "gelu";
+  in.norm = "layernorm";
+  const DescribedModel gpt = described("m", in);
+  EXPECT_FALSE(gpt.model.gated);
+  EXPECT_EQ(gpt.model.activation, Activation::gelu);
+  EXPECT_EQ(gpt.model.norm, NormKind::layer);
+  EXPECT_TRUE(gpt.model.norm_bias);
+  EXPECT_EQ(gpt.assumptions, std::vector<std::string>{"gelu: no biases in the feed-forward"});
 }
 
 TEST(RunModel, RefusesWhatItCannotDescribe) {
   RunModel in = llama();
-  in.activation = "gelu";
-  EXPECT_EQ(refusal(in), "model: activation gelu");
+  in.activation = "tanh";
+  EXPECT_EQ(refusal(in), "model: activation tanh");
   in = llama();
-  in.norm = "layernorm";
-  EXPECT_EQ(refusal(in), "model: norm layernorm");
+  in.norm = "batchnorm";
+  EXPECT_EQ(refusal(in), "model: norm batchnorm");
   in = llama();
   in.type = "hybrid-moe";
   EXPECT_EQ(refusal(in), "model: type hybrid-moe");

@@ -54,7 +54,7 @@ TEST(RunPlan, ReadsTheBenchmarksOfMegatronBridgeWithBf16Gradients) {
   const RunPlan bridge = plan(run_of("bridge-0f2e00f1"));
   EXPECT_EQ(bridge.strategy.grad_dtype, DType::bf16);
   EXPECT_EQ(bridge.strategy.precision, DType::fp8);
-  EXPECT_TRUE(assumes(bridge, "mxfp8: as fp8"));
+  EXPECT_EQ(bridge.strategy.fp8_recipe, Fp8Recipe::mxfp8);
   EXPECT_FALSE(bridge.recompute_is_stated);
 }
 
@@ -149,6 +149,15 @@ TEST(RunPlan, HasAFsdpShardInsideTheDataParallelGroup) {
   EXPECT_EQ(plan(run).strategy.num_optimizer_instances, 2);
   run.fsdp_shard = 0;
   EXPECT_EQ(plan(run).strategy.num_optimizer_instances, 1);
+}
+
+TEST(RunPlan, ShardsWeightsWhereMegatronShardsFully) {
+  PublishedRun run = run_of("simumax-70c6e4a0");
+  EXPECT_EQ(plan(run).strategy.zero_dense, 1);
+  EXPECT_EQ(plan(run).strategy.zero_expert, 0);  // there are none
+  run.fsdp_shard = 4;
+  EXPECT_EQ(plan(run).strategy.zero_dense, 3);
+  EXPECT_TRUE(assumes(plan(run), "fsdp_shard: gradients and weights are sharded too"));
 }
 
 // What nanotron's log of memory after the step says of its first stage: 18 of the 32 layers of the 8B model, 41 of 80.
