@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/closed_form.h"
 
+#include "costmodel/block_times.h"
 #include "costmodel/closed_step_end.h"
 #include "costmodel/closed_timer.h"
 #include "costmodel/layer_ops.h"
@@ -11,23 +12,12 @@
 #include <map>
 #include <tuple>
 #include <utility>
-#include <variant>
 
 namespace orrery::costmodel {
 namespace {
 
 /// A 128-bit sum of squares, its overflow flag, and the loss.
 constexpr std::int64_t kNormBytes = 32;
-
-/// What a block does for one micro-batch: compute takes the same everywhere, communication depends on where it is.
-struct BlockTimes {
-  Seconds forward, input_grad, weight_grad;
-  std::vector<std::pair<LayerOp, double>> communication;  // each different one, and how often
-};
-
-Seconds& of_pass(SlotTimes& times, Pass pass) {
-  return pass == Pass::fwd ? times.forward : pass == Pass::wgrad ? times.weight_grad : times.input_grad;
-}
 
 class Estimator {
  public:
@@ -77,65 +67,44 @@ class Estimator {
   }
 
  private:
-  BlockTimes block_times(const std::vector<LayerOp>& ops) {
-    SlotTimes compute;
-    std::map<std::tuple<Pass, OpShape, OpCode>, double> communication;
-    for (const LayerOp& op : ops) {
-      const bool travels =
-          std::holds_alternative<ExchangeShape>(op.shape) || std::holds_alternative<CollectiveShape>(op.shape);
-      if (travels) {
-        communication[{op.pass, op.shape, op.op}] += 1.0;
-      } else {
-        of_pass(compute, op.pass) += timer_.time(op);
-      }
-    }
-    BlockTimes block{compute.forward, compute.input_grad, compute.weight_grad, {}};
-    for (const auto& [op, count] : communication) {
-      block.communication.push_back({{std::get<2>(op), std::get<0>(op), std::get<1>(op)}, count});
-    }
-    return block;
-  }
-
-  void add(const BlockTimes& block, double times, SlotTimes& slots, RankEstimate& rank) {
-    slots.forward += times * block.forward;
-    slots.input_grad += times * block.input_grad;
-    slots.weight_grad += times * block.weight_grad;
-    for (const auto& [op, count] : block.communication) {
-      const Seconds time = times * count * timer_.time(op);
-      of_pass(slots, op.pass) += time;
-      rank.communication += time;
-      const bool to_experts = op.op == OpCode::moe_dispatch || op.op == OpCode::moe_combine;
-      if (to_experts) (op.pass == Pass::fwd ? slots.forward_exchanges : slots.backward_exchanges) += time;
-    }
-  }
-
   /// Layers with the same kind, span and modules take the same.
-  const BlockTimes& layer_times(std::int64_t layer, const std::set<RecomputeModule>& recompute) {
-    const auto [found, is_new] = layer_times_.try_emplace({model_.kind(layer), model_.span(layer), recompute});
-    if (is_new) found->second = block_times(layer_ops(model_, strategy_, batch_, layer, recompute));
+  using LayerClass = std::tuple<LayerKind, AttentionSpan, std::set<RecomputeModule>>;
+
+  const BlockTimes& layer_times(std::int64_t layer, const LayerClass& of) {
+    const auto [found, is_new] = layer_times_.try_emplace(of);
+    if (is_new) found->second = times_of(layer_ops(model_, strategy_, batch_, layer, std::get<2>(of)));
     return found->second;
   }
+  BlockTimes times_of(const std::vector<LayerOp>& ops) { return block_times(ops, strategy_, timer_); }
 
   SlotTimes stage_times(const StageLayout& layout, RankEstimate& rank) {
     SlotTimes slots;
-    const std::set<RecomputeModule> none;
-    std::map<const BlockTimes*, double> num_layers;
+    struct Layers {
+      std::int64_t one = 0;  // of them
+      double count = 0.0;
+    };
+    std::map<LayerClass, Layers> layers;
+    const auto add_layer = [&](std::int64_t layer, bool recomputes) {
+      Layers& alike =
+          layers[{model_.kind(layer), model_.span(layer), recomputes ? layout.recompute : std::set<RecomputeModule>{}}];
+      alike.one = layer;
+      alike.count += 1.0;
+    };
     for (std::int64_t i = 0; i < layout.num_layers; ++i) {
-      const bool recomputes = i < layout.num_recompute_layers.value_or(layout.num_layers);
-      num_layers[&layer_times(layout.first_layer + i, recomputes ? layout.recompute : none)] += 1.0;
+      add_layer(layout.first_layer + i, i < layout.num_recompute_layers.value_or(layout.num_layers));
     }
-    for (std::int64_t i = 0; i < layout.num_mtp; ++i) {
-      num_layers[&layer_times(model_.num_layers() + i, layout.num_recompute_layers ? none : layout.recompute)] += 1.0;
-    }
-    for (const auto& [block, count] : num_layers) add(*block, count, slots, rank);
-    if (layout.embedding) add(block_times(embedding_ops(model_, strategy_, batch_)), 1.0, slots, rank);
+    for (std::int64_t i = 0; i < layout.num_mtp; ++i) add_layer(model_.num_layers() + i, !layout.num_recompute_layers);
+
+    const auto add = [&](const BlockTimes& block, double count) {
+      rank.communication += add_block(block, count, timer_, slots);
+    };
+    for (const auto& [of, alike] : layers) add(layer_times(alike.one, of), alike.count);
+    if (layout.embedding) add(times_of(embedding_ops(model_, strategy_, batch_)), 1.0);
     if (layout.num_mtp > 0) {
-      add(block_times(mtp_ops(model_, strategy_, batch_, !layout.head)), static_cast<double>(layout.num_mtp), slots,
-          rank);
+      add(times_of(mtp_ops(model_, strategy_, batch_, !layout.head)), static_cast<double>(layout.num_mtp));
     }
     if (layout.head) {
-      const auto num_heads = static_cast<double>(1 + num_mtp_);
-      add(block_times(head_ops(model_, strategy_, batch_, layout.num_mtp > 0)), num_heads, slots, rank);
+      add(times_of(head_ops(model_, strategy_, batch_, layout.num_mtp > 0)), static_cast<double>(1 + num_mtp_));
     }
     return slots;
   }
@@ -184,7 +153,7 @@ class Estimator {
   ClosedTimer timer_;
   ClosedStepEnd step_end_;
   const std::int64_t num_mtp_;
-  std::map<std::tuple<LayerKind, AttentionSpan, std::set<RecomputeModule>>, BlockTimes> layer_times_;
+  std::map<LayerClass, BlockTimes> layer_times_;
   ClosedEstimate out_;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/closed_step_end.h"
 
+#include "costmodel/block_times.h"
 #include "program/parameters.h"
 
 #include <algorithm>
@@ -174,8 +175,6 @@ std::vector<ClosedStepEnd::Unit> ClosedStepEnd::units_of(const StageLayout& layo
 ClosedStepEnd::Reductions ClosedStepEnd::shard_slots(const StageLayout& layout, SlotTimes& slots) {
   const OverlapRule overlap = timer_.overlap();
   const std::vector<Unit> units = units_of(layout);
-  const bool splits = strategy_.schedule == Schedule::zb_h1 || strategy_.schedule == Schedule::zb_h2 ||
-                      strategy_.schedule == Schedule::zbv;
   Seconds first_gather, gathers, last_gather;  // dense and expert ones side by side
   Reductions reductions;
   for (const bool dense : {true, false}) {
@@ -205,7 +204,8 @@ ClosedStepEnd::Reductions ClosedStepEnd::shard_slots(const StageLayout& layout, 
     gathers = std::max(gathers, all_gathers);
   }
   const SlotTimes alone = slots;
-  const Seconds behind = splits ? alone.input_grad : alone.backward();  // what gathers of a backward run beside
+  const Seconds behind =
+      splits_backward(strategy_) ? alone.input_grad : alone.backward();  // what gathers of a backward run beside
   slots.forward = first_gather + side_by_side(alone.forward, gathers - first_gather, overlap);
   slots.input_grad += last_gather + side_by_side(behind, gathers - last_gather, overlap) - behind;
   const Seconds beside = std::min(reductions.all, alone.backward());

@@ -27,6 +27,7 @@ struct PartWork {
 
 class LayerWork {
  public:
+  /// `model` and `strategy` outlive it.
   LayerWork(const Model& model, const Strategy& strategy, const BatchShape& batch);
 
   /// Of attention: projections that no module recomputes alone; MLA's expansions of latents to heads; scores and

@@ -22,6 +22,7 @@ struct Case {
   int zero;
   std::set<RecomputeModule> recompute;
   double tolerance;  // relative; how far closed forms are off is a result, stated in docs/design/closed-form.md
+  std::int64_t tp = 1, vpp = 1;
 };
 
 TEST(ClosedForm, AgreesWithTheAnalyticInterpreter) {
@@ -38,16 +39,25 @@ TEST(ClosedForm, AgreesWithTheAnalyticInterpreter) {
            {"catalog/models/qwen3-30b-a3b.json", 64, 2, 8, 2, 512, one_f_one_b, 1, {R::layernorm, R::moe_act}, 0.02},
            {"catalog/models/llama3-8b.json", 64, 8, 1, 1, 24, one_f_one_b, 1, {}, 0.02},
            {"catalog/models/deepseek-v3.json", 2048, 16, 8, 1, 7680, one_f_one_b, 1, {R::full}, 0.03},
+           {"catalog/models/mixtral-8x7b.json", 64, 2, 8, 1, 128, Schedule::interleaved, 1, {}, 0.01, 2, 2},
+           {"catalog/models/qwen3-30b-a3b.json", 64, 4, 8, 1, 128, Schedule::zb_h1, 1, {}, 0.01},
+           {"catalog/models/qwen3-30b-a3b.json", 64, 4, 8, 1, 256, Schedule::zbv, 1, {}, 0.01, 1, 2},
+           {"catalog/models/qwen3-30b-a3b.json", 64, 4, 8, 1, 256, Schedule::dualpipe, 1, {}, 0.03},
+           {"catalog/models/llama3-8b.json", 64, 2, 1, 1, 64, one_f_one_b, 1, {}, 0.05, 4},
        }) {
-    SCOPED_TRACE(std::string(c.model) + " pp " + std::to_string(c.pp));
+    SCOPED_TRACE(std::string(c.model) + " " + std::string(name_of(c.schedule)) + " pp " + std::to_string(c.pp));
     const Model model = read_model(repository_file(c.model));
     Strategy strategy;
     strategy.pp = c.pp;
     strategy.ep = c.ep;
     strategy.micro_batch = c.micro_batch;
     strategy.schedule = c.schedule;
-    strategy.zero_dense = strategy.zero_expert = c.zero;
-    strategy.stages = even_stages(model.num_layers(), c.pp);
+    strategy.zero_dense = c.zero;
+    strategy.zero_expert = model.moe ? c.zero : 0;
+    strategy.tp = c.tp;
+    strategy.sp = c.tp > 1;
+    strategy.vpp = c.vpp;
+    strategy.stages = even_stages(model.num_layers(), strategy.num_stages());
     for (StageLayout& stage : strategy.stages) stage.recompute = c.recompute;
     const BatchShape batch{.seq = 4096, .global_batch = c.global_batch};
     const StepProgram program = lower(model, strategy, batch, c.devices);

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/block_times.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+#include <variant>
+
+namespace orrery::costmodel {
+namespace {
+
+Seconds& of_pass(SlotTimes& times, Pass pass) {
+  return pass == Pass::fwd ? times.forward : pass == Pass::wgrad ? times.weight_grad : times.input_grad;
+}
+
+template <std::size_t n>
+bool is_one_of(OpCode op, const OpCode (&ops)[n]) {
+  return std::find(std::begin(ops), std::end(ops), op) != std::end(ops);
+}
+
+/// Of column-parallel products, whose sums and second gathers are enqueued beside the other gradient.
+constexpr OpCode kColumns[] = {OpCode::tp_attn_in, OpCode::tp_q_latent,  OpCode::tp_kv_latent,
+                               OpCode::tp_mlp_in,  OpCode::tp_shared_in, OpCode::tp_head_in};
+constexpr OpCode kRows[] = {OpCode::tp_attn_out, OpCode::tp_mlp_out, OpCode::tp_shared_out};
+
+void place(BlockTimes::Communication& c, const Strategy& s) {
+  const auto beside = [&](Beside what, double hidden) {
+    c.with = what;
+    c.hidden = hidden;
+  };
+  const Pass pass = c.op.pass;
+  const auto* collective = std::get_if<CollectiveShape>(&c.op.shape);
+  if (collective && collective->kind == CollectiveKind::ring_shift) {
+    // The last gradients of keys and values come home when nothing is left to compute.
+    const auto hops = static_cast<double>(s.cp - 1);
+    if (c.op.op == OpCode::cp_dkv) return beside(Beside::core_backward, (hops - 1.0) / hops);
+    return beside(pass == Pass::fwd   ? Beside::core_forward
+                  : pass == Pass::rec ? Beside::core_again
+                                      : Beside::core_backward,
+                  1.0);
+  }
+  // All slices but one.
+  const double sliced = s.overlap.tp ? static_cast<double>(s.tp - 1) / static_cast<double>(s.tp) : 0.0;
+  const bool column = is_one_of(c.op.op, kColumns), row = is_one_of(c.op.op, kRows);
+  if ((column || row) && pass == Pass::fwd) return beside(Beside::products_forward, sliced);
+  if (!column || pass == Pass::rec) return;
+  const bool in_turn = !splits_backward(s) && !s.overlap.delayed_wgrad;
+  beside(Beside::products_backward, in_turn ? 1.0 : pass == Pass::igrad ? sliced : 0.0);
+}
+
+}  // namespace
+
+bool splits_backward(const Strategy& strategy) {
+  return strategy.schedule == Schedule::zb_h1 || strategy.schedule == Schedule::zb_h2 ||
+         strategy.schedule == Schedule::zbv;
+}
+
+BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy, ClosedTimer& timer) {
+  SlotTimes compute;
+  BlockTimes block;
+  std::map<std::tuple<Pass, OpCode, OpShape>, double> communication;
+  const auto beside = [&block](Beside what) -> Seconds& { return block.beside[static_cast<std::size_t>(what)]; };
+  for (const LayerOp& op : ops) {
+    if (std::holds_alternative<ExchangeShape>(op.shape) || std::holds_alternative<CollectiveShape>(op.shape)) {
+      communication[{op.pass, op.op, op.shape}] += 1.0;
+      continue;
+    }
+    const Seconds time = timer.time(op);
+    of_pass(compute, op.pass) += time;
+    if (std::holds_alternative<AttentionShape>(op.shape)) {
+      beside(op.pass == Pass::fwd   ? Beside::core_forward
+             : op.pass == Pass::rec ? Beside::core_again
+                                    : Beside::core_backward) += time;
+    } else if (std::holds_alternative<GemmShape>(op.shape) && op.pass != Pass::rec) {
+      beside(op.pass == Pass::fwd ? Beside::products_forward : Beside::products_backward) += time;
+    }
+  }
+  block.forward = compute.forward;
+  block.input_grad = compute.input_grad;
+  block.weight_grad = compute.weight_grad;
+  for (const auto& [op, count] : communication) {
+    block.communication.push_back({{std::get<1>(op), std::get<0>(op), std::get<2>(op)}, count, {}, 0.0});
+    place(block.communication.back(), strategy);
+  }
+  return block;
+}
+
+Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, SlotTimes& slots) {
+  slots.forward += num_blocks * block.forward;
+  slots.input_grad += num_blocks * block.input_grad;
+  slots.weight_grad += num_blocks * block.weight_grad;
+  Seconds all;
+  std::array<Seconds, kNumBeside> hidden{};
+  for (const BlockTimes::Communication& c : block.communication) {
+    const Seconds time = c.count * timer.time(c.op);
+    all += num_blocks * time;
+    if (c.with) hidden[static_cast<std::size_t>(*c.with)] += c.hidden * time;
+    of_pass(slots, c.op.pass) += num_blocks * (1.0 - c.hidden) * time;
+    const bool to_experts = c.op.op == OpCode::moe_dispatch || c.op.op == OpCode::moe_combine;
+    if (to_experts) (c.op.pass == Pass::fwd ? slots.forward_exchanges : slots.backward_exchanges) += num_blocks * time;
+  }
+  for (std::size_t i = 0; i < kNumBeside; ++i) {
+    const auto with = static_cast<Beside>(i);
+    const bool forward = with == Beside::products_forward || with == Beside::core_forward;
+    const Seconds more = side_by_side(block.beside[i], hidden[i], timer.overlap()) - block.beside[i];
+    (forward ? slots.forward : slots.input_grad) += num_blocks * more;
+  }
+  return all;
+}
+
+}  // namespace orrery::costmodel

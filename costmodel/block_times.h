@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Times of the blocks of a stage for costmodel/closed_form.cpp: sums over the ops of a layer or an end of the model,
+// where communication comes behind arithmetic, or beside the arithmetic that the lowering enqueues with it.
+#pragma once
+
+#include "costmodel/closed_timer.h"
+#include "costmodel/layer_ops.h"
+#include "costmodel/pipeline_walk.h"
+
+#include <array>
+#include <optional>
+#include <vector>
+
+namespace orrery::costmodel {
+
+/// Arithmetic beside which communication of a block runs.
+enum class Beside : std::uint8_t { products_forward, products_backward, core_forward, core_again, core_backward };
+inline constexpr std::size_t kNumBeside = static_cast<std::size_t>(Beside::core_backward) + 1;
+
+/// What a block does for one micro-batch: compute takes the same everywhere, communication depends on where it is.
+struct BlockTimes {
+  Seconds forward, input_grad, weight_grad;  // arithmetic
+  std::array<Seconds, kNumBeside> beside{};  // of it, what communication can run beside
+  struct Communication {
+    LayerOp op;
+    double count = 0.0;
+    std::optional<Beside> with;  // none: alone
+    double hidden = 0.0;         // share of it that can run beside
+  };
+  std::vector<Communication> communication;  // each different one
+};
+
+BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy, ClosedTimer& timer);
+
+/// Adds `num_blocks` of them on the rank that `timer` has entered. Returns what communication takes alone.
+Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, SlotTimes& slots);
+
+/// Whether the schedule has slots for the two gradients apart, and no whole backward beside them.
+bool splits_backward(const Strategy& strategy);
+
+}  // namespace orrery::costmodel
