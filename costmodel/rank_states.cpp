@@ -47,8 +47,8 @@ const RankElements& ElementCounts::layer(std::int64_t layer) {
   // One expert stands for all of the rank.
   for (const Parameter& parameter : layer_parameters(model_, layer, 0, std::min<std::int64_t>(local_experts, 1))) {
     if (parameter.buffer) continue;
-    const std::int64_t elements = elements_on_rank(parameter, model_, strategy_.tp, strategy_.etp) *
-                                  (parameter.is_expert() ? local_experts : 1);
+    const std::int64_t elements =
+        elements_on_rank(parameter, model_, strategy_.tp, strategy_.etp) * (parameter.is_expert() ? local_experts : 1);
     (parameter.is_expert() ? found->expert : found->dense) += elements;
     if (!is_orthogonalised(parameter, strategy_)) continue;
     (parameter.is_expert() ? found->muon_expert : found->muon_dense) += elements;

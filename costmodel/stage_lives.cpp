@@ -170,7 +170,8 @@ const TensorLives::Parts& StageLivesMaker::layer(LayerKind kind, const Modules& 
 void StageLivesMaker::add_framework(LayerKind kind, Parts& parts) const {
   LifeSegments &forward = parts[0].front().work, &backward = parts[1].front().work;
   const double ours = whole(forward).net.saved / sizes_.tokens;
-  const double more = sizes_.tokens * saved_beside(sizes_.parameters.framework, sizes_.model, sizes_.strategy, kind, ours);
+  const double more =
+      sizes_.tokens * saved_beside(sizes_.parameters.framework, sizes_.model, sizes_.strategy, kind, ours);
   forward.back().net += {more, more};
   if (forward.back().net.all > forward.back().peak.all) forward.back().peak = forward.back().net;
   backward.back().net += {-more, -more};
@@ -314,8 +315,7 @@ StageLives StageLivesMaker::make(std::int64_t stage, const StageNeighbours& neig
     if (layout.head || layout.num_mtp > 0) last = tail(layout, neighbours, split, last_elements);
     const auto add_ends = [&](std::size_t part, std::vector<Unit>& units) {
       for (const UnitLives& lives : last[part]) {
-        units.push_back(
-            unit(lives, last_elements[static_cast<std::size_t>(lives.unit)], lives.unit < num_modules()));
+        units.push_back(unit(lives, last_elements[static_cast<std::size_t>(lives.unit)], lives.unit < num_modules()));
       }
     };
     const auto add_layer = [&](std::int64_t i, std::size_t part, std::vector<Unit>& units) {
