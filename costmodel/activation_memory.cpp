@@ -6,6 +6,7 @@
 #include "costmodel/stage_lives.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace orrery::costmodel {
 namespace {
@@ -88,7 +89,9 @@ std::vector<ActivationPeak> activation_peaks(const Model& model, const Strategy&
 
 LayerActivations layer_activations(const TableSizes& sizes, LayerKind kind,
                                    const std::set<RecomputeModule>& recompute) {
-  StageLivesMaker maker(sizes, Mesh(sizes.strategy, sizes.strategy.tp * sizes.strategy.cp * sizes.strategy.pp));
+  // On one group of each kind, so that nothing is sharded.
+  const Strategy& s = sizes.strategy;
+  StageLivesMaker maker(sizes, Mesh(s, std::lcm(s.tp * s.cp, s.etp * s.ep) * s.pp));
   const TensorLives::Parts& parts = maker.layer(kind, recompute, false);
   LayerActivations out;
   out.forward = whole(parts[0].front().work);

@@ -205,7 +205,9 @@ TensorLives::Parts StageLivesMaker::tail(const StageLayout& layout, const StageN
   const Modules recompute = layout.num_recompute_layers ? Modules{} : layout.recompute;
   elements.assign(static_cast<std::size_t>(2 * all + 1), counts_.head());
   for (int i = 0; i < all; ++i) {
-    elements[static_cast<std::size_t>(i)] = counts_.layer(sizes_.model.num_layers() + i);
+    // A module uses the embedding as well, which is no parameter of its own.
+    RankElements& module = elements[static_cast<std::size_t>(i)] = counts_.layer(sizes_.model.num_layers() + i);
+    module.dense += sizes_.model.vocab / sizes_.tp * sizes_.model.hidden;
   }
   TensorLives lives(sizes_.stream(), 1 + 2 * all);
   const auto begin = [&](int unit) { lives.begin_unit(unit, bucket(elements[static_cast<std::size_t>(unit)])); };
@@ -325,7 +327,9 @@ StageLives StageLivesMaker::make(std::int64_t stage, const StageNeighbours& neig
       units.push_back(unit(parts[part].front(), counts_.layer(index), true));
     };
     const auto add_embedding = [&](std::size_t part, std::vector<Unit>& units) {
-      for (const UnitLives& lives : first[part]) units.push_back(unit(lives, counts_.embedding(), false));
+      // The gradient of a lookup needs no weights.
+      const RankElements gathered = part == 0 ? counts_.embedding() : RankElements{};
+      for (const UnitLives& lives : first[part]) units.push_back(unit(lives, gathered, false));
     };
     std::vector<Unit> forward;
     add_embedding(0, forward);

@@ -105,7 +105,7 @@ void read_degrees(Reading& in) {
   const int zero = run.zero ? *run.zero : in.plan.framework.zero.value_or(0);
   if (!run.zero) in.assume(fmt::format("zero: {}, the default of {}", zero, in.plan.framework.name));
   strategy.zero_dense = zero;
-  strategy.zero_expert = zero;
+  strategy.zero_expert = in.plan.model.moe ? zero : 0;
   const std::int64_t shard = run.fsdp_shard.value_or(0);
   if (shard > 0 && run.dp % shard == 0) strategy.num_optimizer_instances = run.dp / shard;
   strategy.grad_dtype = in.plan.framework.grad_dtype;

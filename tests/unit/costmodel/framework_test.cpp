@@ -14,7 +14,7 @@ Model catalog_model(const std::string& file) { return read_model(std::string(ORR
 
 /// 12 layers of Llama 3 70B, as SimuMax ran them.
 Model llama_70b() {
-  Model model = catalog_model("tests/data/models/llama3-70b.json");
+  Model model = catalog_model("catalog/models/llama3-70b.json");
   model.layers.resize(12);
   return model;
 }
