@@ -54,11 +54,10 @@ RecomputeModule whole_module(LayerKind kind) {
 
 }  // namespace
 
-LifeSegment SlotLives::total() const {
-  LifeSegment out{.peak = receive, .net = receive};
-  for (const LifeSegment& segment : work) out = joined(out, segment);
-  out.net += send;
-  return out;
+void SlotLives::add_up() {
+  total = {.peak = receive, .net = receive};
+  for (const LifeSegment& segment : work) total = joined(total, segment);
+  total.net += send;
 }
 
 const SlotLives& StageLives::of(Slot::Kind kind) const {
@@ -300,8 +299,29 @@ LifeSegments StageLivesMaker::slot(const std::vector<Unit>& units, Part part) co
   return out;
 }
 
-StageLives StageLivesMaker::make(std::int64_t stage, const StageNeighbours& neighbours, BackwardKinds kinds) {
+const StageLives& StageLivesMaker::stage(std::int64_t stage, const StageNeighbours& neighbours, BackwardKinds kinds) {
   const StageLayout& layout = sizes_.strategy.stages[static_cast<std::size_t>(stage)];
+  Key key{.layers = {},
+          .recompute = layout.recompute,
+          .embedding = layout.embedding,
+          .head = layout.head,
+          .whole_modules = layout.num_recompute_layers.has_value(),
+          .num_mtp = layout.num_mtp,
+          .neighbours = neighbours,
+          .whole = kinds.whole,
+          .split = kinds.split};
+  for (std::int64_t i = 0; i < layout.num_layers; ++i) {
+    const bool recomputes = i < layout.num_recompute_layers.value_or(layout.num_layers);
+    const char letter = sizes_.model.kind(layout.first_layer + i) == LayerKind::moe ? 'm' : 'd';
+    key.layers += static_cast<char>(recomputes ? letter - 'a' + 'A' : letter);
+  }
+  for (const auto& [known, lives] : stages_) {
+    if (known == key) return lives;
+  }
+  return stages_.emplace_back(std::move(key), make(layout, neighbours, kinds)).second;
+}
+
+StageLives StageLivesMaker::make(const StageLayout& layout, const StageNeighbours& neighbours, BackwardKinds kinds) {
   // Outputs of prediction modules cross boundaries between their stage and the head's, beside the hidden states.
   const bool modules_before = num_modules() > 0 && layout.head && layout.num_mtp == 0;
   const bool modules_behind = num_modules() > 0 && !layout.head && layout.num_mtp > 0;
@@ -357,6 +377,7 @@ StageLives StageLivesMaker::make(std::int64_t stage, const StageNeighbours& neig
     out.forward.send = (modules_behind ? -modules : -1.0) * x;
     out.backward.receive = out.input_grad.receive = (modules_behind ? 1.0 + modules : 1.0) * d_x;
   }
+  for (SlotLives* slot : {&out.forward, &out.backward, &out.input_grad, &out.weight_grad}) slot->add_up();
   LiveBytes inputs, output_gradients;
   if (neighbours.before == Neighbour::same_rank) {
     inputs = (modules_before ? modules : 1.0) * x;
@@ -366,9 +387,9 @@ StageLives StageLivesMaker::make(std::int64_t stage, const StageNeighbours& neig
     out.outputs = (modules_behind ? modules : 1.0) * x;
     output_gradients = (modules_behind ? 1.0 + modules : 1.0) * d_x;
   }
-  out.activations = out.forward.total().net + inputs + -1.0 * out.outputs;
+  out.activations = out.forward.total.net + inputs + -1.0 * out.outputs;
   if (kinds.split) {
-    out.weight_grads = out.activations + out.input_grad.total().net + output_gradients + -1.0 * out.gradients;
+    out.weight_grads = out.activations + out.input_grad.total.net + output_gradients + -1.0 * out.gradients;
   }
   return out;
 }
