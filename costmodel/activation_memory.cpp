@@ -6,27 +6,28 @@
 #include "costmodel/stage_lives.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace orrery::costmodel {
 namespace {
 
 /// A slot: alone, or a forward beside a backward, for which both messages are there at once and leave at the end.
-LifeSegment segment_of(const PipelineMoment& moment, const std::vector<StageLives>& stages) {
-  const SlotLives& slot = stages[static_cast<std::size_t>(moment.chunk)].of(moment.kind);
-  if (moment.beside < 0) return slot.total();
-  const SlotLives& backward = stages[static_cast<std::size_t>(moment.beside)].backward;
+LifeSegment segment_of(const PipelineMoment& moment, const std::vector<const StageLives*>& stages) {
+  const SlotLives& slot = stages[static_cast<std::size_t>(moment.chunk)]->of(moment.kind);
+  if (moment.beside < 0) return slot.total;
+  const SlotLives& backward = stages[static_cast<std::size_t>(moment.beside)]->backward;
   const LiveBytes arriving = slot.receive + backward.receive;
   return joined({.peak = arriving, .net = arriving}, zipped(slot.work, backward.work));
 }
 
 /// A receive is posted before its slot begins, so that at most one message of a kind waits in memory.
-double early_messages(const Strategy& strategy, std::int64_t rank, const std::vector<StageLives>& stages) {
+double early_messages(const Strategy& strategy, std::int64_t rank, const std::vector<const StageLives*>& stages) {
   double of_queue[2][4] = {};  // activations and gradients, by where they come from
   for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
     const StageNeighbours neighbours = neighbours_of(strategy, rank, chunk);
     const auto arrives = [](double& message, const LiveBytes& received) { message = std::max(message, received.all); };
-    arrives(of_queue[0][static_cast<std::size_t>(neighbours.before)], stages[chunk].forward.receive);
-    arrives(of_queue[1][static_cast<std::size_t>(neighbours.behind)], stages[chunk].backward.receive);
+    arrives(of_queue[0][static_cast<std::size_t>(neighbours.before)], stages[chunk]->forward.receive);
+    arrives(of_queue[1][static_cast<std::size_t>(neighbours.behind)], stages[chunk]->backward.receive);
   }
   double sum = 0.0;
   for (const auto& messages : of_queue) {
@@ -35,11 +36,11 @@ double early_messages(const Strategy& strategy, std::int64_t rank, const std::ve
   return sum;
 }
 
-LiveBytes held_by(const PipelineMoment& moment, const std::vector<StageLives>& stages) {
+LiveBytes held_by(const PipelineMoment& moment, const std::vector<const StageLives*>& stages) {
   LiveBytes out;
   for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
     const HeldByStage& held = moment.held[chunk];
-    const StageLives& stage = stages[chunk];
+    const StageLives& stage = *stages[chunk];
     out += static_cast<double>(held.activations) * stage.activations;
     out += static_cast<double>(held.weight_grads) * stage.weight_grads;
     out += static_cast<double>(held.outputs) * stage.outputs;
@@ -64,9 +65,9 @@ std::vector<ActivationPeak> activation_peaks(const Model& model, const Strategy&
       kinds.split = kinds.split || moment.kind == Slot::Kind::input_grad;
     }
     const std::vector<std::int64_t> held = stages_of(strategy, rank);
-    std::vector<StageLives> stages;
+    std::vector<const StageLives*> stages;
     for (std::size_t chunk = 0; chunk < held.size(); ++chunk) {
-      stages.push_back(maker.make(held[chunk], neighbours_of(strategy, rank, chunk), kinds));
+      stages.push_back(&maker.stage(held[chunk], neighbours_of(strategy, rank, chunk), kinds));
     }
     ActivationPeak& peak = out.emplace_back();
     LiveBytes fullest;
@@ -88,7 +89,9 @@ std::vector<ActivationPeak> activation_peaks(const Model& model, const Strategy&
 
 LayerActivations layer_activations(const TableSizes& sizes, LayerKind kind,
                                    const std::set<RecomputeModule>& recompute) {
-  StageLivesMaker maker(sizes, Mesh(sizes.strategy, sizes.strategy.tp * sizes.strategy.cp * sizes.strategy.pp));
+  // On one group of each kind, so that nothing is sharded.
+  const Strategy& s = sizes.strategy;
+  StageLivesMaker maker(sizes, Mesh(s, std::lcm(s.tp * s.cp, s.etp * s.ep) * s.pp));
   const TensorLives::Parts& parts = maker.layer(kind, recompute, false);
   LayerActivations out;
   out.forward = whole(parts[0].front().work);

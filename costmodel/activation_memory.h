@@ -15,9 +15,9 @@ namespace orrery::costmodel {
 
 /// The fullest moment of a pipeline rank, in bytes.
 struct ActivationPeak {
-  double saved = 0.0;              // waits for a backward
-  double transients = 0.0;         // everything else that lives then
-  double early_messages = 0.0;     // that may arrive before their slot begins: one on each queue
+  double saved = 0.0;                 // waits for a backward
+  double transients = 0.0;            // everything else that lives then
+  double early_messages = 0.0;        // that may arrive before their slot begins: one on each queue
   std::int64_t layers_in_flight = 0;  // layers times their micro-batches in flight, at most
 };
 

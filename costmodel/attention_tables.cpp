@@ -126,14 +126,14 @@ class CoreTable {
       }
       t_.input_grad({c_.q, c_.kv, in_round(round), held_in(round), R::attn_out, R::lse, R::d_attn_out, c_.d_q},
                     {{R::ring_dkv_part, kv()}});
-      // The sum travels on: made of the first part, joined by the others, and at last added to the rank's own.
-      if (round + 1 == s_.cp) {
-        round > 1 ? t_.input_grad({R::ring_dkv_part, R::ring_dkv, c_.d_kv}, {})
-                  : t_.input_grad({R::ring_dkv_part, c_.d_kv}, {});
-      } else if (round == 1) {
-        t_.input_grad({R::ring_dkv_part}, {{R::ring_dkv, kv()}});
+      // The sum travels on, and what arrives is another tensor; the last hop adds it to the rank's own.
+      const bool is_last = round + 1 == s_.cp;
+      if (round == 1) {
+        is_last ? t_.input_grad({R::ring_dkv_part, c_.d_kv}, {})
+                : t_.input_grad({R::ring_dkv_part}, {{R::ring_dkv, kv()}});
       } else {
-        t_.input_grad({R::ring_dkv_part, R::ring_dkv}, {});
+        is_last ? t_.input_grad({R::ring_dkv_part, R::ring_dkv, c_.d_kv}, {})
+                : t_.input_grad({R::ring_dkv_part, R::ring_dkv}, {{R::ring_dkv, kv()}});
       }
     }
   }

@@ -94,10 +94,10 @@ class MoeTable {
         moe_(*sizes.model.moe),
         has_exchange_(sizes.strategy.ep > 1),
         pairs_(pairs()),
-        rows_(sizes.parameters.rho * pairs_),
-        expert_rows_(sizes.strategy.etp > 1
-                         ? sizes.parameters.rho_gathered.value_or(sizes.parameters.rho) * pairs_ * as_double(etp())
-                         : rows_) {}
+        rows_(load(sizes.parameters.rho) * pairs_),
+        expert_rows_(splits_experts() ? load(sizes.parameters.rho_gathered.value_or(sizes.parameters.rho)) * pairs_ *
+                                            as_double(etp())
+                                      : rows_) {}
 
   TensorTable make() {
     forward();
@@ -107,6 +107,8 @@ class MoeTable {
 
  private:
   std::int64_t etp() const { return s_.strategy.etp; }
+  /// Rows that arrive over those that leave: with a capacity factor every place travels, used or not.
+  double load(double rho) const { return s_.strategy.capacity_factor ? 1.0 : rho; }
   bool splits_experts() const { return etp() > 1; }
   bool by_pairs() const { return s_.strategy.dispatcher == Dispatcher::all_to_all; }
   bool all_gathers() const { return s_.strategy.dispatcher == Dispatcher::all_gather; }

@@ -94,8 +94,8 @@ const std::vector<PipelineMoment>& pipeline_moments(const Strategy& strategy, st
   using Key = std::tuple<Schedule, bool, std::int64_t, std::int64_t, std::int64_t>;
   thread_local std::map<Key, std::vector<std::vector<PipelineMoment>>> known;
   const std::int64_t short_step = shortened_micro_batches(strategy, num_micro_batches);
-  const auto [found, is_new] = known.try_emplace(
-      {strategy.schedule, strategy.overlap.ep_batch_level, strategy.pp, strategy.vpp, short_step});
+  const auto [found, is_new] =
+      known.try_emplace({strategy.schedule, strategy.overlap.ep_batch_level, strategy.pp, strategy.vpp, short_step});
   if (is_new) {
     for (std::int64_t r = 0; r < strategy.pp; ++r) {
       found->second.push_back(find_pipeline_moments(strategy, short_step, r));

@@ -47,8 +47,8 @@ const RankElements& ElementCounts::layer(std::int64_t layer) {
   // One expert stands for all of the rank.
   for (const Parameter& parameter : layer_parameters(model_, layer, 0, std::min<std::int64_t>(local_experts, 1))) {
     if (parameter.buffer) continue;
-    const std::int64_t elements = elements_on_rank(parameter, model_, strategy_.tp, strategy_.etp) *
-                                  (parameter.is_expert() ? local_experts : 1);
+    const std::int64_t elements =
+        elements_on_rank(parameter, model_, strategy_.tp, strategy_.etp) * (parameter.is_expert() ? local_experts : 1);
     (parameter.is_expert() ? found->expert : found->dense) += elements;
     if (!is_orthogonalised(parameter, strategy_)) continue;
     (parameter.is_expert() ? found->muon_expert : found->muon_dense) += elements;
@@ -116,7 +116,8 @@ RankStates rank_states(const Model& model, const Strategy& s, const Mesh& mesh, 
     Bytes optimizer = bytes_of(2 * owned - muon, s.moment_dtype);  // Muon keeps one moment
     if (has_master(s) || master_is_weight) optimizer += bytes_of(owned, s.master_dtype);
     (s.offload_optimizer ? out.loaded : out.optimizer) += optimizer;
-    const bool casts = s.grad_wire_dtype != s.grad_dtype && buffer.zero < 2 && !s.overlap.dp_buckets;
+    const bool by_unit = buffer.zero >= 2 && buffer.ranks > 1;
+    const bool casts = s.grad_wire_dtype != s.grad_dtype && !by_unit && !s.overlap.dp_buckets;
     if (casts && buffer.all_ranks > 1) {
       out.wire_grads = std::max(out.wire_grads, bytes_of(buffer.padded(), s.grad_wire_dtype));
     }

@@ -54,11 +54,10 @@ RecomputeModule whole_module(LayerKind kind) {
 
 }  // namespace
 
-LifeSegment SlotLives::total() const {
-  LifeSegment out{.peak = receive, .net = receive};
-  for (const LifeSegment& segment : work) out = joined(out, segment);
-  out.net += send;
-  return out;
+void SlotLives::add_up() {
+  total = {.peak = receive, .net = receive};
+  for (const LifeSegment& segment : work) total = joined(total, segment);
+  total.net += send;
 }
 
 const SlotLives& StageLives::of(Slot::Kind kind) const {
@@ -170,7 +169,8 @@ const TensorLives::Parts& StageLivesMaker::layer(LayerKind kind, const Modules& 
 void StageLivesMaker::add_framework(LayerKind kind, Parts& parts) const {
   LifeSegments &forward = parts[0].front().work, &backward = parts[1].front().work;
   const double ours = whole(forward).net.saved / sizes_.tokens;
-  const double more = sizes_.tokens * saved_beside(sizes_.parameters.framework, sizes_.model, sizes_.strategy, kind, ours);
+  const double more =
+      sizes_.tokens * saved_beside(sizes_.parameters.framework, sizes_.model, sizes_.strategy, kind, ours);
   forward.back().net += {more, more};
   if (forward.back().net.all > forward.back().peak.all) forward.back().peak = forward.back().net;
   backward.back().net += {-more, -more};
@@ -204,7 +204,9 @@ TensorLives::Parts StageLivesMaker::tail(const StageLayout& layout, const StageN
   const Modules recompute = layout.num_recompute_layers ? Modules{} : layout.recompute;
   elements.assign(static_cast<std::size_t>(2 * all + 1), counts_.head());
   for (int i = 0; i < all; ++i) {
-    elements[static_cast<std::size_t>(i)] = counts_.layer(sizes_.model.num_layers() + i);
+    // A module uses the embedding as well, which is no parameter of its own.
+    RankElements& module = elements[static_cast<std::size_t>(i)] = counts_.layer(sizes_.model.num_layers() + i);
+    module.dense += sizes_.model.vocab / sizes_.tp * sizes_.model.hidden;
   }
   TensorLives lives(sizes_.stream(), 1 + 2 * all);
   const auto begin = [&](int unit) { lives.begin_unit(unit, bucket(elements[static_cast<std::size_t>(unit)])); };
@@ -297,8 +299,29 @@ LifeSegments StageLivesMaker::slot(const std::vector<Unit>& units, Part part) co
   return out;
 }
 
-StageLives StageLivesMaker::make(std::int64_t stage, const StageNeighbours& neighbours, BackwardKinds kinds) {
+const StageLives& StageLivesMaker::stage(std::int64_t stage, const StageNeighbours& neighbours, BackwardKinds kinds) {
   const StageLayout& layout = sizes_.strategy.stages[static_cast<std::size_t>(stage)];
+  Key key{.layers = {},
+          .recompute = layout.recompute,
+          .embedding = layout.embedding,
+          .head = layout.head,
+          .whole_modules = layout.num_recompute_layers.has_value(),
+          .num_mtp = layout.num_mtp,
+          .neighbours = neighbours,
+          .whole = kinds.whole,
+          .split = kinds.split};
+  for (std::int64_t i = 0; i < layout.num_layers; ++i) {
+    const bool recomputes = i < layout.num_recompute_layers.value_or(layout.num_layers);
+    const char letter = sizes_.model.kind(layout.first_layer + i) == LayerKind::moe ? 'm' : 'd';
+    key.layers += static_cast<char>(recomputes ? letter - 'a' + 'A' : letter);
+  }
+  for (const auto& [known, lives] : stages_) {
+    if (known == key) return lives;
+  }
+  return stages_.emplace_back(std::move(key), make(layout, neighbours, kinds)).second;
+}
+
+StageLives StageLivesMaker::make(const StageLayout& layout, const StageNeighbours& neighbours, BackwardKinds kinds) {
   // Outputs of prediction modules cross boundaries between their stage and the head's, beside the hidden states.
   const bool modules_before = num_modules() > 0 && layout.head && layout.num_mtp == 0;
   const bool modules_behind = num_modules() > 0 && !layout.head && layout.num_mtp > 0;
@@ -314,8 +337,7 @@ StageLives StageLivesMaker::make(std::int64_t stage, const StageNeighbours& neig
     if (layout.head || layout.num_mtp > 0) last = tail(layout, neighbours, split, last_elements);
     const auto add_ends = [&](std::size_t part, std::vector<Unit>& units) {
       for (const UnitLives& lives : last[part]) {
-        units.push_back(
-            unit(lives, last_elements[static_cast<std::size_t>(lives.unit)], lives.unit < num_modules()));
+        units.push_back(unit(lives, last_elements[static_cast<std::size_t>(lives.unit)], lives.unit < num_modules()));
       }
     };
     const auto add_layer = [&](std::int64_t i, std::size_t part, std::vector<Unit>& units) {
@@ -325,7 +347,9 @@ StageLives StageLivesMaker::make(std::int64_t stage, const StageNeighbours& neig
       units.push_back(unit(parts[part].front(), counts_.layer(index), true));
     };
     const auto add_embedding = [&](std::size_t part, std::vector<Unit>& units) {
-      for (const UnitLives& lives : first[part]) units.push_back(unit(lives, counts_.embedding(), false));
+      // The gradient of a lookup needs no weights.
+      const RankElements gathered = part == 0 ? counts_.embedding() : RankElements{};
+      for (const UnitLives& lives : first[part]) units.push_back(unit(lives, gathered, false));
     };
     std::vector<Unit> forward;
     add_embedding(0, forward);
@@ -353,6 +377,7 @@ StageLives StageLivesMaker::make(std::int64_t stage, const StageNeighbours& neig
     out.forward.send = (modules_behind ? -modules : -1.0) * x;
     out.backward.receive = out.input_grad.receive = (modules_behind ? 1.0 + modules : 1.0) * d_x;
   }
+  for (SlotLives* slot : {&out.forward, &out.backward, &out.input_grad, &out.weight_grad}) slot->add_up();
   LiveBytes inputs, output_gradients;
   if (neighbours.before == Neighbour::same_rank) {
     inputs = (modules_before ? modules : 1.0) * x;
@@ -362,9 +387,9 @@ StageLives StageLivesMaker::make(std::int64_t stage, const StageNeighbours& neig
     out.outputs = (modules_behind ? modules : 1.0) * x;
     output_gradients = (modules_behind ? 1.0 + modules : 1.0) * d_x;
   }
-  out.activations = out.forward.total().net + inputs + -1.0 * out.outputs;
+  out.activations = out.forward.total.net + inputs + -1.0 * out.outputs;
   if (kinds.split) {
-    out.weight_grads = out.activations + out.input_grad.total().net + output_gradients + -1.0 * out.gradients;
+    out.weight_grads = out.activations + out.input_grad.total.net + output_gradients + -1.0 * out.gradients;
   }
   return out;
 }

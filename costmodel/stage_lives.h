@@ -8,10 +8,13 @@
 #include "program/schedule.h"
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace orrery::costmodel {
@@ -21,7 +24,8 @@ struct SlotLives {
   LiveBytes receive;
   LifeSegments work;
   LiveBytes send;  // what it releases, less than nothing
-  LifeSegment total() const;
+  LifeSegment total;  // all of it
+  void add_up();
 };
 
 /// One stage, for one micro-batch. The bytes are those of the counts of HeldByStage.
@@ -42,8 +46,9 @@ class StageLivesMaker {
  public:
   StageLivesMaker(const TableSizes& sizes, const Mesh& mesh);
 
-  /// Stage `stage`, with these stages around it.
-  StageLives make(std::int64_t stage, const StageNeighbours& neighbours, BackwardKinds kinds);
+  /// Stage `stage`, with these stages around it; stages that are alike are made once. The reference holds as long as
+  /// this object.
+  const StageLives& stage(std::int64_t stage, const StageNeighbours& neighbours, BackwardKinds kinds);
 
   /// The parts of a layer, with a whole backward or a split one.
   const TensorLives::Parts& layer(LayerKind kind, const std::set<RecomputeModule>& recompute, bool split);
@@ -58,6 +63,18 @@ class StageLivesMaker {
     double dense = 0.0, expert = 0.0;
   };
 
+  /// All that a stage depends on: layers and whether they recompute, ends, neighbours.
+  struct Key {
+    std::string layers;
+    std::set<RecomputeModule> recompute;
+    bool embedding, head, whole_modules;
+    std::int64_t num_mtp;
+    StageNeighbours neighbours;
+    bool whole, split;
+    bool operator==(const Key&) const = default;
+  };
+
+  StageLives make(const StageLayout& layout, const StageNeighbours& neighbours, BackwardKinds kinds);
   const TensorTable& ffn(LayerKind kind);
   std::int64_t num_modules() const;
   /// What a framework saves beside ours, from the end of the forward to the end of the backward.
@@ -84,6 +101,7 @@ class StageLivesMaker {
   const TensorTable embedding_;
   std::optional<TensorTable> head_, adding_head_, mtp_, adding_mtp_;
   std::map<std::tuple<LayerKind, std::set<RecomputeModule>, bool>, Parts> layers_;
+  std::deque<std::pair<Key, StageLives>> stages_;
 };
 
 }  // namespace orrery::costmodel

@@ -80,7 +80,9 @@ void TensorLives::leaves(TensorRole role, int position) { leaving_.push_back(nam
 std::vector<TensorLives::Life> TensorLives::follow() const {
   std::vector<Life> lives;
   lives.reserve(events_.size() * 2);
-  std::vector<std::int16_t> bound(static_cast<std::size_t>(num_positions_ * kNumTensorRoles), -1);
+  // What each name stands for; behind the names, the scratch of attention that runs again.
+  const auto scratch = static_cast<std::size_t>(num_positions_ * kNumTensorRoles);
+  std::vector<std::int16_t> bound(scratch + 1, -1);
   const auto born = [&](std::size_t key, const TableUse& use, double bytes, std::int32_t created, const Event& event) {
     lives.push_back({.bytes = bytes,
                      .created = created,
@@ -95,10 +97,10 @@ std::vector<TensorLives::Life> TensorLives::follow() const {
     const Event& event = events_[i];
     const auto now = static_cast<std::int32_t>(i);
     for (const TableUse* use = event.begin; use != event.end; ++use) {
-      const std::size_t key = name(use->role, event.position + use->offset);
+      const bool is_scratch = event.keeps_out && use->role == TensorRole::attn_out;
+      const std::size_t key = is_scratch ? scratch : name(use->role, event.position + use->offset);
       if (use->creates) {
-        const std::int16_t life = born(key, *use, use->bytes, now, event);
-        if (!event.keeps_out || use->role != TensorRole::attn_out) bound[key] = life;
+        bound[key] = born(key, *use, use->bytes, now, event);
         continue;
       }
       if (bound[key] < 0) {
@@ -107,8 +109,8 @@ std::vector<TensorLives::Life> TensorLives::follow() const {
       }
       Life& life = lives[static_cast<std::size_t>(bound[key])];
       life.last = now;
-      const bool from_forward = life.created >= 0 ? events_[static_cast<std::size_t>(life.created)].part == Part::forward
-                                                  : life.hidden;
+      const bool from_forward =
+          life.created >= 0 ? events_[static_cast<std::size_t>(life.created)].part == Part::forward : life.hidden;
       if (from_forward && event.part != Part::forward) life.crosses = true;
     }
   }
@@ -151,7 +153,7 @@ TensorLives::Parts TensorLives::run() const {
     if (units.empty() || units.back().unit != event.unit) {
       units.push_back({.unit = event.unit, .work = {{}}});
       starts = false;
-      if (event.part == Part::forward) units.back().offloaded = offloaded[static_cast<std::size_t>(event.unit)];
+      units.back().offloaded = offloaded[static_cast<std::size_t>(event.unit)];
     }
     LifeSegments& segments = units.back().work;
     if (starts) segments.emplace_back();

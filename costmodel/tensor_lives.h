@@ -49,7 +49,7 @@ LifeSegment zipped(const LifeSegments& first, const LifeSegments& second);
 struct UnitLives {
   int unit = 0;
   LifeSegments work;
-  LiveBytes offloaded;  // of a forward: what the unit saves, which offload takes away until the backward
+  LiveBytes offloaded;  // what the unit saves, which offload takes away until the backward
 };
 
 /// Collects the ops of one piece of a stage, in the order of their slots, and follows its tensors.

@@ -55,6 +55,7 @@ std::vector<std::int64_t> ClassContext::layers() const {
   std::vector<std::int64_t> out;
   for (const StageContext& stage : stages) {
     for (std::int64_t layer = stage.first_layer(); layer <= stage.end_layer(); ++layer) out.push_back(layer);
+    if (stage.layout.embedding) out.push_back(embedding_position(rules_context.model, rules_context.strategy));
     if (stage.end_layer() != stage.num_layers()) continue;
     const std::int64_t mtp = num_mtp_modules(rules_context.model, rules_context.strategy);
     for (std::int64_t at = mtp_position(stage.num_layers(), 0); at < mtp_position(stage.num_layers(), mtp); ++at) {

@@ -66,9 +66,8 @@ OpIndex ClassBuilder::add(const OpRule& rule, const Position& at, Pass pass, con
   out_.use_begin.push_back(static_cast<std::uint32_t>(out_.uses.size()));
   for (const RoleUse& use : rule.uses) {
     const std::int64_t layer = at.layer + use.layer_offset;
-    const bool is_scratch = use.access == Access::create && kept != nullptr && kept->contains(use.role);
-    TensorIndex scratch = kNone;
-    TensorIndex& tensor = is_scratch ? scratch : bound(use.role, layer, at.micro_batch);
+    const bool is_scratch = use.access != Access::read && kept != nullptr && kept->contains(use.role);
+    TensorIndex& tensor = is_scratch ? scratch_[use.role] : bound(use.role, layer, at.micro_batch);
     if (use.access == Access::create) {
       tensor = static_cast<TensorIndex>(out_.tensors.size());
       out_.tensors.push_back({.role = use.role,

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -34,7 +35,7 @@ class ClassBuilder {
   /// Adds the op of `rule` and returns its index. `after`: further ops that it waits for, whatever their queue.
   OpIndex emit(const OpRule& rule, const Position& at, std::span<const OpIndex> after = {});
   /// The same as a recomputation: tensors of `kept` roles were not dropped, so what this op creates for them is
-  /// scratch that nobody reads.
+  /// scratch, which other ops of the recomputation may modify but nobody reads.
   OpIndex emit_again(const OpRule& rule, const Position& at, const std::set<TensorRole>& kept,
                      std::span<const OpIndex> after = {});
 
@@ -60,9 +61,10 @@ class ClassBuilder {
   std::int64_t rows_per_micro_batch_ = 0;
   /// By queue and other queue: the latest op of the other that this one has waited for.
   std::array<std::array<std::optional<OpIndex>, kNumQueues>, kNumQueues> waited_;
-  std::vector<TensorIndex> bound_;       // by (micro-batch, layer, role); kNone: no such tensor yet
-  std::vector<OpIndex> last_writer_;     // by tensor
-  std::vector<std::uint32_t> last_use_;  // by tensor: index into RankClass::uses
+  std::map<TensorRole, TensorIndex> scratch_;  // of the recomputation at hand
+  std::vector<TensorIndex> bound_;             // by (micro-batch, layer, role); kNone: no such tensor yet
+  std::vector<OpIndex> last_writer_;           // by tensor
+  std::vector<std::uint32_t> last_use_;        // by tensor: index into RankClass::uses
 };
 
 }  // namespace orrery::lowering

@@ -32,6 +32,13 @@ UnitElements used_by(const Model& model, const Strategy& s, const Run& run) {
   return out;
 }
 
+/// Where the gathered weights of a unit are. The embedding stands at the first layer, whose weights are there at the
+/// same time, and so has a position of its own.
+int weights_offset(const RuleContext& c, const Run& run) {
+  if (run.at.key_layer != OpKey::kEmbed) return 0;
+  return static_cast<int>(embedding_position(c.model, c.strategy) - run.at.layer);
+}
+
 }  // namespace
 
 /// One of the two kinds of parameters.
@@ -83,9 +90,9 @@ void ParameterUnits::gather_weights(const Buffer& buffer, Pass pass, Stream& str
     const std::int64_t elements = used_by(c_.model, c_.strategy, run).*buffer.elements;
     // The gradient of a lookup needs no weights.
     if (elements == 0 || (pass == Pass::igrad && run.at.key_layer == OpKey::kEmbed)) continue;
-    OpRule rule =
-        exchange(buffer.gather, pass, buffer.queue, buffer.shard, CollectiveKind::all_gather,
-                 elements * size_of(c_.dtype), {create(buffer.weights, {Rows::Kind::fixed, elements}, 1, c_.dtype)});
+    OpRule rule = exchange(
+        buffer.gather, pass, buffer.queue, buffer.shard, CollectiveKind::all_gather, elements * size_of(c_.dtype),
+        {create(buffer.weights, {Rows::Kind::fixed, elements}, 1, c_.dtype, weights_offset(c_, run))});
     if (run.is_mtp_head) rule.bucket = 1;
     units.push_back({run, {.rule = keep(rule), .at = run.at, .inserted = true}});
   }
@@ -104,7 +111,7 @@ void ParameterUnits::gather_weights(const Buffer& buffer, Pass pass, Stream& str
     if (!inside || (i != units[unit].run.begin && i + 1 != units[unit].run.end)) continue;
     // The first op of the unit waits for the weights, the last one releases them.
     OpRule with_weights = *stream[i].rule;
-    with_weights.uses.insert(with_weights.uses.begin(), read(buffer.weights));
+    with_weights.uses.insert(with_weights.uses.begin(), read(buffer.weights, weights_offset(c_, units[unit].run)));
     out.back().rule = keep(std::move(with_weights));
   }
   stream = std::move(out);

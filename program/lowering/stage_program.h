@@ -65,6 +65,11 @@ constexpr std::int64_t mtp_position(std::int64_t num_layers, std::int64_t module
 /// Modules of the model that are trained.
 std::int64_t num_mtp_modules(const Model& model, const Strategy& strategy);
 
+/// Where weights of the embedding are that are gathered while those of the first layer are there.
+inline std::int64_t embedding_position(const Model& model, const Strategy& strategy) {
+  return mtp_position(model.num_layers(), num_mtp_modules(model, strategy));
+}
+
 /// One pipeline rank under way: what the passes share.
 struct ClassContext {
   const RuleContext& rules_context;
