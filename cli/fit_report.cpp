@@ -86,6 +86,25 @@ Table parts_table(const std::vector<RankTable>& ranks) {
   return table;
 }
 
+std::string_view name_of_slot(Slot::Kind kind) {
+  switch (kind) {
+    case Slot::Kind::forward:
+      return "forward";
+    case Slot::Kind::backward:
+      return "backward";
+    case Slot::Kind::input_grad:
+      return "input gradient";
+    case Slot::Kind::weight_grad:
+      return "weight gradient";
+  }
+  return "?";
+}
+
+std::string moment_text(const MemoryByCause& memory, const RankTable& table) {
+  if (memory.activations == Bytes()) return "at the end of the step";
+  return fmt::format("in a {} of stage {}", name_of_slot(table.slot), table.stage);
+}
+
 void add_remedy(Table& table, const planner::Remedy& remedy) {
   table.rows.push_back({remedy.change, remedy.memory, Value::error(remedy.extra_time)});
 }
@@ -134,11 +153,7 @@ Report fit_report(const Plan& plan, const std::vector<MemoryByCause>& ranks) {
   const Mesh mesh(plan.strategy, plan.num_ranks());
   auto parameters = costmodel::MemoryModel::of(device);
   parameters.rho = FullestShare(plan.model, plan.load).of(plan.strategy);
-  std::vector<RankTable> tables;
-  for (std::int64_t rank = 0; rank < plan.strategy.pp; ++rank) {
-    tables.push_back(
-        costmodel::rank_table(plan.model, plan.strategy, plan.batch, mesh, costmodel::MemoryModel::of(device), rank));
-  }
+  const std::vector<RankTable> tables = costmodel::rank_tables(plan.model, plan.strategy, plan.batch, mesh, parameters);
   const auto less = [](const MemoryByCause& a, const MemoryByCause& b) { return a.total() < b.total(); };
   const std::int64_t fullest = std::max_element(ranks.begin(), ranks.end(), less) - ranks.begin();
   const RankTable& moment = tables[static_cast<std::size_t>(fullest)];
@@ -154,8 +169,7 @@ Report fit_report(const Plan& plan, const std::vector<MemoryByCause>& ranks) {
       .fact("headroom", "headroom", headroom)
       .fact("headroom_fraction", "of the device", Value::percent(headroom / *device.memory))
       .fact("fullest_rank", "fullest pipeline rank", fullest)
-      .fact("fullest_moment", "when",
-            fmt::format("after the forward of micro-batch {} on stage {}", moment.micro_batch, moment.stage));
+      .fact("fullest_moment", "when", moment_text(ranks[static_cast<std::size_t>(fullest)], moment));
   report.table("ranks", "Memory of a rank of each pipeline rank", ranks_table(plan, ranks));
   report.table("parts", "What lies on a rank, stage by stage", parts_table(tables));
   if (problem) report.note(*problem);

@@ -19,18 +19,12 @@ FlatBuffer flat_buffer(const Model& model, const std::vector<StageLayout>& stage
                        const Mesh& mesh, FlatBufferKind kind) {
   FlatBuffer buffer;
   buffer.ranks = mesh.size(kind == FlatBufferKind::dense ? Group::dp_shard : Group::edp_shard);
-  // Experts are alike: one of them is listed and counted as often as the rank has them.
-  const std::int64_t num_experts = model.moe ? model.moe->num_experts : 1;
-  const bool is_expert = kind == FlatBufferKind::expert;
-  for (const Parameter& parameter : rank_parameters(model, stages, num_experts, 0)) {
+  for (const Parameter& parameter : rank_parameters(model, stages, strategy.ep, 0)) {
+    const bool is_expert = kind == FlatBufferKind::expert;
     if (parameter.buffer || parameter.is_expert() != is_expert) continue;
     const std::int64_t elements = elements_on_rank(parameter, model, strategy.tp, strategy.etp);
     buffer.elements += elements;
     if (is_orthogonalised(parameter, strategy)) buffer.muon += elements;
-  }
-  if (is_expert) {
-    buffer.elements *= num_experts / strategy.ep;
-    buffer.muon *= num_experts / strategy.ep;
   }
   buffer.padded = (buffer.elements + buffer.ranks - 1) / buffer.ranks * buffer.ranks;
   return buffer;
