@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// orrery fit: will it fit? Memory of every stage by cause, for a model, a cluster and a strategy, or for a plan.
+// orrery fit: will it fit, what would make it fit, and how far could it go? For a model, a cluster and a strategy, or
+// for a plan.
 #include "base/errors.h"
 #include "base/files.h"
-#include "base/units_format.h"
 #include "cli/exit_code.h"
+#include "cli/fit_report.h"
 #include "cli/prediction.h"
-#include "cli/step_report.h"
 #include "cli/verbs.h"
 #include "costmodel/memory.h"
-#include "planner/remedies.h"
-#include "planner/strategy_text.h"
 
-#include <algorithm>
 #include <memory>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -28,6 +24,8 @@ struct FitOptions {
   WorkloadOptions workload;
   std::vector<std::string> files;
   std::string calibration, out;
+  FitQuestions questions;
+  std::vector<std::string> models;
 };
 
 /// The plan that the user gave, or one made of the three files. Its calibration is only read when it has to be known.
@@ -54,76 +52,38 @@ Plan plan_to_fit(const FitOptions& options) {
   return plan;
 }
 
-Table table_of(const std::vector<costmodel::MemoryByCause>& stages, const Plan& plan) {
-  Table table;
-  table.columns = {{"stage", "stage"},
-                   {"layers", "layers"},
-                   {"kinds", "dense/moe"},
-                   {"weights", "weights"},
-                   {"gradients", "gradients"},
-                   {"optimizer", "optimizer"},
-                   {"activations", "activations"},
-                   {"transients", "transients"},
-                   {"communication", "messages"},
-                   {"reserve", "reserve"},
-                   {"total", "total"}};
-  for (std::size_t i = 0; i < stages.size(); ++i) {
-    const costmodel::MemoryByCause& memory = stages[i];
-    const StageLayout& stage = plan.strategy.stages[i];
-    std::int64_t num_dense = 0;
-    for (std::int64_t layer = 0; layer < stage.num_layers; ++layer) {
-      if (plan.model.kind(stage.first_layer + layer) == LayerKind::dense) ++num_dense;
-    }
-    std::string layers = fmt::format("{}..{}", stage.first_layer, stage.first_layer + stage.num_layers - 1);
-    if (stage.embedding) layers = "embed+" + layers;
-    if (stage.head) layers += "+head";
-    table.rows.push_back({i, layers, fmt::format("{}/{}", num_dense, stage.num_layers - num_dense), memory.weights,
-                          memory.gradients, memory.optimizer, memory.activations, memory.transients,
-                          memory.communication, memory.fragmentation + memory.reserve, memory.total()});
-  }
-  return table;
-}
-
 int fit(const FitOptions& options) {
   const Plan plan = plan_to_fit(options);
-  const Device& device = plan.cluster.groups.front().device;
-  const std::vector<costmodel::MemoryByCause> stages = memory_of(plan);
-  const std::optional<std::string> problem = costmodel::why_it_does_not_fit(stages, device);
+  const std::vector<costmodel::MemoryByCause> ranks = memory_of(plan);
+  const bool fits = !costmodel::why_it_does_not_fit(ranks, plan.cluster.groups.front().device);
+  FitQuestions questions = options.questions;
+  for (const std::string& name : options.models) {
+    questions.models.push_back(load_model(options.common.inputs, name).value);
+  }
   if (!options.out.empty()) write_file_atomically(options.out, to_json(plan));
 
-  Report report("Fit");
-  add_model(report, plan.model);
-  add_workload(report, plan);
-  add_strategy(report, plan);
-  add_memory(report, costmodel::fullest(stages), device);
-  report.fact("fits", "fits", !problem.has_value());
-  report.table("stages", "Memory of a rank of each stage", table_of(stages, plan));
-  if (problem) {
-    report.note(*problem);
-    Table remedies{.columns = {{"change", "change"}, {"memory", "memory"}}, .rows = {}};
-    for (const planner::Remedy& remedy : planner::remedies(plan)) {
-      remedies.rows.push_back({remedy.change, remedy.memory});
-    }
-    if (remedies.rows.empty()) {
-      report.note("no single change makes it fit: orrery plan searches for several at once");
-    } else {
-      report.table("remedies", "Single changes that make it fit", std::move(remedies));
-    }
-  }
+  Report report = fit_report(plan, ranks);
+  if (!fits) add_remedies(report, plan);
+  add_answers(report, plan, questions);
   print(report, options.common.json);
-  return problem ? kInfeasible : kSuccess;
+  return fits ? kSuccess : kInfeasible;
 }
 
 }  // namespace
 
 Verb add_fit(CLI::App& app) {
   auto options = std::make_shared<FitOptions>();
-  CLI::App* command = app.add_subcommand("fit", "memory of every stage, and what would make it fit");
+  CLI::App* command = app.add_subcommand("fit", "memory of every rank, what would make it fit, and its limits");
   command->add_option("files", options->files, "PLAN, or MODEL CLUSTER STRATEGY (paths, or names of the catalog)")
       ->required();
   add_workload_options(*command, options->workload, true);
   command->add_option("--calibration", options->calibration, "for --out: calibration/1, or its name");
   command->add_option("--out", options->out, "write the plan of exactly this strategy to this file (plan/1)");
+  command->add_flag("--fewest-devices", options->questions.fewest_devices, "fewest nodes on which it fits, by less dp");
+  command->add_flag("--longest-sequence", options->questions.longest_sequence, "longest sequence that fits");
+  command->add_flag("--largest-micro-batch", options->questions.largest_micro_batch, "largest micro-batch that fits");
+  command->add_flag("--largest-layers", options->questions.largest_layers, "most layers of such a model that fit");
+  command->add_option("--largest-model", options->models, "which of these models is the largest that fits");
   add_model_options(*command, options->common.inputs);
   add_common_options(*command, options->common);
   return {command, [options] { return fit(*options); }};

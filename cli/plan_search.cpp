@@ -80,7 +80,7 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
   report.fact("tier", "predicted by", first.predictions.back().tier);
   add_step_time(report, best, first.predictions.back().step_time);
   add_memory(report, first.predictions.back().peak_memory, best.cluster.groups.front().device);
-  add_model_notes(report, best.model);
+  add_model_notes(report, best.model, best.strategy.mtp);
   note_extrapolated(report, first.extrapolated);
   report.table("ranked", "Best plans", table_of(result, best.num_ranks(), num_rows));
 

@@ -32,7 +32,7 @@ Value energy_of(const TraceSummary& summary) {
   return Value::unknown(summary.interpreter == "cpu" ? "no counter" : "not predicted");
 }
 
-void add_model(Report& report, const Model& model) {
+void add_model(Report& report, const Model& model, Mtp mtp) {
   const ParameterCounts counts = parameter_counts(model);
   report.fact("model", "model", model.name)
       .fact("parameters", "parameters", counts.total)
@@ -42,11 +42,11 @@ void add_model(Report& report, const Model& model) {
             counts.active_no_embedding_no_head);
   if (counts.buffers > 0) report.fact("router_bias_buffers", "of these, router bias buffers", counts.buffers);
   if (counts.mtp > 0) report.fact("parameters_mtp", "MTP modules (not in these)", counts.mtp);
-  add_model_notes(report, model);
+  add_model_notes(report, model, mtp);
 }
 
-void add_model_notes(Report& report, const Model& model) {
-  if (model.num_mtp_modules == 0) return;
+void add_model_notes(Report& report, const Model& model, Mtp mtp) {
+  if (model.num_mtp_modules == 0 || mtp == Mtp::on) return;
   report.note(fmt::format("the {} multi-token-prediction module{} of {} {} left out: mtp is off", model.num_mtp_modules,
                           model.num_mtp_modules == 1 ? "" : "s", model.name,
                           model.num_mtp_modules == 1 ? "is" : "are"));
@@ -63,8 +63,12 @@ void add_workload(Report& report, const Plan& plan) {
 void add_strategy(Report& report, const Plan& plan) {
   const Strategy& s = plan.strategy;
   const Mesh mesh(s, plan.num_ranks());
-  report.fact("pp", "pipeline (pp)", s.pp)
-      .fact("dp", "data parallel, dense (dp)", mesh.dp())
+  if (s.tp > 1) report.fact("tp", s.sp ? "tensor parallel (tp), with sp" : "tensor parallel (tp)", s.tp);
+  if (s.cp > 1) report.fact("cp", "context parallel (cp)", s.cp);
+  report.fact("pp", "pipeline (pp)", s.pp);
+  if (s.vpp > 1) report.fact("vpp", "stages of a rank (vpp)", s.vpp);
+  if (s.etp > 1) report.fact("etp", "tensor parallel, experts (etp)", s.etp);
+  report.fact("dp", "data parallel, dense (dp)", mesh.dp())
       .fact("ep", "expert parallel (ep)", s.ep)
       .fact("edp", "data parallel, experts (edp)", mesh.edp())
       .fact("zero", "ZeRO, dense / experts", fmt::format("{} / {}", s.zero_dense, s.zero_expert))
@@ -82,7 +86,7 @@ void add_step_time(Report& report, const Plan& plan, Seconds step_time) {
   report.fact("step_time", "step time", step_time)
       .fact("tokens_per_second", "tokens/s", (tokens / step_time).in(unit::hertz))
       .fact("tokens_per_second_per_device", "tokens/s and device", (tokens / step_time).in(unit::hertz) / num_devices);
-  const FlopsPerToken flop = training_flops_per_token(plan.model, plan.batch.seq);
+  const FlopsPerToken flop = training_flops_per_token(plan.model, plan.batch.seq, plan.strategy.mtp);
   const std::optional<FlopsPerSecond> peak = peak_rate(plan);
   const auto mfu = [&](double flops_per_token) {
     if (!peak) return Value::unknown("unknown: the device states no peak for this type");
@@ -98,7 +102,7 @@ void add_trace(Report& report, const Plan& plan, const Trace& trace) {
   add_step_time(report, plan, summary.step_time);
   report.fact("utilisation", "compute queue at work", Value::percent(compute_utilisation(trace)))
       .fact("energy", "energy of a step", energy_of(summary));
-  add_model_notes(report, plan.model);
+  add_model_notes(report, plan.model, plan.strategy.mtp);
   note_extrapolated(report, trace.header.extrapolated);
   for (const std::string& sentence : trace.header.notes) report.note(sentence);
 }

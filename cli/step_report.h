@@ -13,12 +13,12 @@
 namespace orrery::cli {
 
 /// Parameters, total and active by every convention, and the note about modules that are left out.
-void add_model(Report& report, const Model& model);
+void add_model(Report& report, const Model& model, Mtp mtp = Mtp::off);
 
-/// What is left out of the model: a note in every output.
-void add_model_notes(Report& report, const Model& model);
+/// What is left out of the model: a note in every output. Nothing is, with `mtp` on.
+void add_model_notes(Report& report, const Model& model, Mtp mtp = Mtp::off);
 
-/// Degrees and choices of a strategy.
+/// Degrees and choices of a strategy; tp, cp, etp and stages of a rank only where they are not 1.
 void add_strategy(Report& report, const Plan& plan);
 
 /// Sequences per step, devices, layout.

@@ -73,7 +73,10 @@ std::vector<ActivationPeak> activation_peaks(const Model& model, const Strategy&
     LiveBytes fullest;
     for (const PipelineMoment& moment : moments) {
       const LiveBytes then = held_by(moment, stages) + segment_of(moment, stages).peak;
-      if (then.all > fullest.all) fullest = then;
+      if (peak.moment == nullptr || then.all > fullest.all) {
+        fullest = then;
+        peak.moment = &moment;
+      }
       std::int64_t layers = 0;
       for (std::size_t chunk = 0; chunk < held.size(); ++chunk) {
         layers += moment.held[chunk].activations * strategy.stages[static_cast<std::size_t>(held[chunk])].num_layers;

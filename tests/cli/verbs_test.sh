@@ -20,7 +20,38 @@ expect_line '"fits": true,' "${fit_v3[@]}" --json
 printf '{"schema": "strategy/1", "pp": 16, "ep": 64}\n' >large.json
 run fit deepseek-v3 h800-2048 large.json --sequence 4096 --global-batch 15360
 [[ $code == 3 ]] || fail "exit code of fit" 3 "$code"
-grep -q 'recompute full in every stage' <<<"$out" || fail "remedies" "recompute full in every stage" "$out"
+grep -qE '^  recompute [a-z_+]+ in every stage +[0-9.]+ GiB +\+[0-9.]+ %$' <<<"$out" || fail "remedies" "recomputation" "$out"
+grep -qE '^  headroom +-[0-9.]+ GiB$' <<<"$out" || fail "headroom" "below zero" "$out"
+grep -qE '^  when +in a (forward|backward) of stage [0-9]+$' <<<"$out" || fail "moment" "a slot" "$out"
+
+# fit: every stage as Megatron-LM writes it, and back.
+expect_line '^  the same for Megatron-LM +Et\*3\|t\*3\|\(t\*4\|\)\*13t\*3L$' "${fit_v3[@]}"
+sed 's/"even"/"Et*3|t*3|(t*4|)*13t*3L"/' v3.json >layout.json
+run "${fit_v3[@]}" && even=$out
+run fit deepseek-v3 h800-2048 layout.json --sequence 4096 --global-batch 15360
+[[ $out == "$even" ]] || fail "the same layout" "the same output" "$out"
+
+# fit: no single change is enough, a pair is; nothing is.
+printf '{"schema": "strategy/1", "pp": 8, "ep": 8}\n' >pair.json
+run fit deepseek-v3 h800-2048 pair.json --sequence 4096 --global-batch 15360
+[[ $code == 3 ]] || fail "exit code of fit" 3 "$code"
+grep -q '^No single change makes it fit; the cheapest pair that does:$' <<<"$out" || fail "remedies" "a pair" "$out"
+printf '{"schema": "strategy/1"}\n' >none.json
+run fit deepseek-v3 h800-2048 none.json --sequence 4096 --global-batch 16384
+grep -q 'note: no change and no pair of changes makes it fit' <<<"$out" || fail "remedies" "none" "$out"
+
+# fit: the questions the other way round.
+limits=(--fewest-devices --longest-sequence --largest-micro-batch --largest-layers)
+for question in 'fewest devices' 'longest sequence' 'largest micro-batch' 'most layers'; do
+  expect_line "^  $question +[0-9,]+ +[0-9.]+ [GM]iB  [a-z]" "${fit_v3[@]}" "${limits[@]}"
+done
+models=(--largest-model qwen3-30b-a3b deepseek-v3 mixtral-8x7b)
+expect_line '^  largest model  deepseek-v3 ' "${fit_v3[@]}" "${models[@]}"
+expect_line '^  mixtral-8x7b +46,702,792,704 +32 +- +no +ep: expected a divisor of 8' "${fit_v3[@]}" "${models[@]}"
+run "${fit_v3[@]}" "${limits[@]}" "${models[@]}" --json
+for count in '"headroom": 17' '"question": 5' '"rank": 16' '"model": 4' '"part": 18'; do
+  [[ $(grep -cF "${count%: *}:" <<<"$out") == "${count##*: }" ]] || fail "JSON of fit" "$count" "$out"
+done
 
 # plan, estimate, simulate: one plan through all of them.
 run plan qwen3-30b-a3b h100-64 "${workload[@]}" --calibration h800 --out plan.json

@@ -52,6 +52,24 @@ TEST(StepReport, SaysWhatIsLeftOutOfTheModel) {
   add_model(with, model);
   EXPECT_THAT(with.text(),
               HasSubstr("note: the 1 multi-token-prediction module of small-moe is left out: mtp is off\n"));
+  Report trained;
+  add_model(trained, model, Mtp::on);
+  EXPECT_THAT(trained.text(), Not(HasSubstr("multi-token")));
+}
+
+TEST(StepReport, ShowsDegreesThatAreNotPlain) {
+  Plan plan = small_plan();
+  Report plain;
+  add_strategy(plain, plan);
+  for (const char* key : {"(tp)", "(cp)", "(vpp)", "(etp)"}) EXPECT_THAT(plain.text(), Not(HasSubstr(key)));
+  plan.strategy.tp = plan.strategy.cp = plan.strategy.vpp = plan.strategy.etp = 2;
+  plan.strategy.sp = true;
+  Report report;
+  add_strategy(report, plan);
+  for (const char* label : {"tensor parallel (tp), with sp", "context parallel (cp)", "stages of a rank (vpp)",
+                            "tensor parallel, experts (etp)"}) {
+    EXPECT_THAT(report.text(), HasSubstr(label));
+  }
 }
 
 TEST(StepReport, NamesOpsThatAreExtrapolated) {

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// One question, asked many times: is this strategy legal on so many devices of the plan's kind, and does it fit them?
+#pragma once
+
+#include "base/units.h"
+#include "program/arrivals.h"
+#include "program/plan.h"
+
+#include <cstdint>
+#include <string>
+
+namespace orrery::planner {
+
+struct FitCheck {
+  bool legal = false;
+  bool fits = false;
+  Bytes memory;     // of the fullest rank, if legal
+  std::string why;  // it is illegal or does not fit; empty if it fits
+};
+
+/// Checks attempts with one model, under a load and on a kind of device.
+class FitChecker {
+ public:
+  /// Requires: `model` and `device` outlive this, and the device's memory is known.
+  FitChecker(const Model& model, const LoadModel& load, const Device& device)
+      : model_(model), device_(device), fullest_share_(model, load) {}
+  explicit FitChecker(const Plan& plan) : FitChecker(plan.model, plan.load, plan.cluster.groups.front().device) {}
+
+  /// Complexity: that of violations() and memory_per_stage(), some microseconds for each stage.
+  FitCheck check(const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices) const;
+
+ private:
+  const Model& model_;
+  const Device& device_;
+  FullestShare fullest_share_;
+};
+
+}  // namespace orrery::planner
