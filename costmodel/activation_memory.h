@@ -17,11 +17,11 @@ struct PipelineMoment;
 
 /// The fullest moment of a pipeline rank, in bytes.
 struct ActivationPeak {
-  double saved = 0.0;              // waits for a backward
-  double transients = 0.0;         // everything else that lives then
-  double early_messages = 0.0;     // that may arrive before their slot begins: one on each queue
+  double saved = 0.0;                      // waits for a backward
+  double transients = 0.0;                 // everything else that lives then
+  double early_messages = 0.0;             // that may arrive before their slot begins: one on each queue
   const PipelineMoment* moment = nullptr;  // of the slot in which that is; of pipeline_moments, so it holds as they do
-  std::int64_t layers_in_flight = 0;  // layers times their micro-batches in flight, at most
+  std::int64_t layers_in_flight = 0;       // layers times their micro-batches in flight, at most
 };
 
 /// Of every pipeline rank, in order.

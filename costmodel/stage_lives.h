@@ -23,7 +23,7 @@ namespace orrery::costmodel {
 struct SlotLives {
   LiveBytes receive;
   LifeSegments work;
-  LiveBytes send;  // what it releases, less than nothing
+  LiveBytes send;     // what it releases, less than nothing
   LifeSegment total;  // all of it
   void add_up();
 };
