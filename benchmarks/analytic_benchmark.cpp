@@ -72,13 +72,21 @@ void ClosedForm(benchmark::State& state) {
 }
 BENCHMARK(ClosedForm)->Unit(benchmark::kMicrosecond);
 
+/// By schedule: 1F1B, ZB-H1, DualPipe.
 void MemoryPerStage(benchmark::State& state) {
   const DeepSeekV3& p = plan();
+  Strategy strategy = p.strategy;
+  strategy.schedule = static_cast<Schedule>(state.range(0));
+  state.SetLabel(std::string(name_of(strategy.schedule)));
   for (auto _ : state) {
-    benchmark::DoNotOptimize(memory_per_stage(p.model, p.strategy, p.batch, p.program.mesh, {}));
+    benchmark::DoNotOptimize(memory_per_stage(p.model, strategy, p.batch, p.program.mesh, {}));
   }
 }
-BENCHMARK(MemoryPerStage)->Unit(benchmark::kMicrosecond);
+BENCHMARK(MemoryPerStage)
+    ->Arg(static_cast<int>(Schedule::one_f_one_b))
+    ->Arg(static_cast<int>(Schedule::zb_h1))
+    ->Arg(static_cast<int>(Schedule::dualpipe))
+    ->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace orrery::costmodel
