@@ -99,6 +99,19 @@ TEST(Memory, AddsWhatAGpuTakesBesides) {
   EXPECT_EQ(MemoryModel::of(cpu).reserve, Bytes::zero());
 }
 
+TEST(Memory, CountsInputsAndOutputsOfCapturedGraphs) {
+  const Model model = model_of("catalog/models/llama3-8b.json");
+  Strategy strategy = strategy_of(model, 2, 1, Schedule::one_f_one_b, {});
+  const BatchShape batch{.seq = 4096, .global_batch = 32};
+  const Mesh mesh(strategy, 8);
+  EXPECT_EQ(memory_per_stage(model, strategy, batch, mesh, kExact)[0].graphs, Bytes());
+  strategy.cuda_graphs = true;
+  const auto ranks = memory_per_stage(model, strategy, batch, mesh, kExact);
+  const double stream = 4096.0 * 4096 * 2;
+  EXPECT_EQ(ranks[0].graphs, bytes(2.0 * stream * 16 * 2));  // 16 layers, two micro-batches
+  EXPECT_EQ(ranks[1].graphs, bytes(2.0 * stream * 16));
+}
+
 TEST(Memory, SaysWhichStageDoesNotFit) {
   Device device;
   device.name = "d";
