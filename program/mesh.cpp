@@ -178,6 +178,7 @@ bool Mesh::spans_pipeline_ranks(Group group) const {
     case Group::edp_replica:
       return bidirectional_ && instances_ > 1;
     case Group::embedding:
+      return copy_rank_ > 0;
     case Group::world:
     case Group::pp_next:
     case Group::pp_prev:

@@ -23,6 +23,12 @@ struct Coords {
   bool operator==(const Coords&) const = default;
 };
 
+/// The group over which states of `whole` (dp or edp) are sharded: an instance of hybrid sharding, else all of it.
+constexpr Group sharding_group(Group whole, const Strategy& strategy) {
+  if (strategy.num_optimizer_instances == 1) return whole;
+  return whole == Group::dp ? Group::dp_shard : Group::edp_shard;
+}
+
 class Mesh {
  public:
   /// Requires: tp * cp * pp and etp * ep * pp divide `world` (program/legality.h checks it for users).

@@ -51,7 +51,7 @@ OpIndex GradientBuckets::emit(const Bucket& bucket, bool gathers, std::span<cons
   const RuleContext& rules = c_.rules_context;
   const Strategy& s = rules.strategy;
   const int zero = bucket.dense ? s.zero_dense : s.zero_expert;
-  const Group whole = bucket.dense ? Group::dp : Group::edp, shard = bucket.dense ? Group::dp_shard : Group::edp_shard;
+  const Group whole = bucket.dense ? Group::dp : Group::edp, shard = sharding_group(whole, s);
   CollectiveShape shape{.group = shard, .bytes = bucket.elements * size_of(gathers ? rules.dtype : s.grad_wire_dtype)};
   OpCode op = bucket.dense ? OpCode::dp_grad_rs : OpCode::edp_grad_rs;
   if (gathers) {

@@ -46,18 +46,18 @@ struct ParameterUnits::Buffer {
   int zero = 0;
   std::int64_t UnitElements::* elements = &UnitElements::dense;
   Queue queue = Queue::dp;
-  Group shard = Group::dp_shard, replica = Group::dp_replica;
+  Group shard = Group::dp, replica = Group::dp_replica;
   OpCode gather = OpCode::dp_param_ag, scatter = OpCode::dp_grad_rs, over_replicas = OpCode::dp_replica_ar;
   TensorRole weights = TensorRole::layer_weights, gradients = TensorRole::grad_bucket;
 };
 
 void ParameterUnits::apply(Slot::Kind kind, Stream& stream) {
   const Strategy& s = c_.strategy;
-  const Buffer dense{.zero = s.zero_dense};
+  const Buffer dense{.zero = s.zero_dense, .shard = sharding_group(Group::dp, s)};
   const Buffer expert{.zero = s.zero_expert,
                       .elements = &UnitElements::expert,
                       .queue = Queue::edp,
-                      .shard = Group::edp_shard,
+                      .shard = sharding_group(Group::edp, s),
                       .replica = Group::edp_replica,
                       .gather = OpCode::edp_param_ag,
                       .scatter = OpCode::edp_grad_rs,

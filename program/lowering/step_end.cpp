@@ -14,7 +14,7 @@ struct Buffer {
   FlatBuffer flat;
   int zero = 0;
   Queue queue = Queue::dp;
-  Group whole = Group::dp, shard = Group::dp_shard, replica = Group::dp_replica;
+  Group whole = Group::dp, shard = Group::dp, replica = Group::dp_replica;
   OpCode cast = OpCode::dp_grad_cast, scatter = OpCode::dp_grad_rs, all_reduce = OpCode::dp_grad_ar,
          over_replicas = OpCode::dp_replica_ar, update = OpCode::adamw_dense, orthogonalise = OpCode::muon_dense,
          gather = OpCode::dp_param_ag;
@@ -33,12 +33,13 @@ class StepEndEmitter {
         bucketed_(bucketed),
         builder_(builder),
         dense_{.flat = flat_buffer(rules_.model, c_.layouts(), s_, c_.mesh, FlatBufferKind::dense),
-               .zero = s_.zero_dense},
+               .zero = s_.zero_dense,
+               .shard = sharding_group(Group::dp, s_)},
         expert_{.flat = flat_buffer(rules_.model, c_.layouts(), s_, c_.mesh, FlatBufferKind::expert),
                 .zero = s_.zero_expert,
                 .queue = Queue::edp,
                 .whole = Group::edp,
-                .shard = Group::edp_shard,
+                .shard = sharding_group(Group::edp, s_),
                 .replica = Group::edp_replica,
                 .cast = OpCode::edp_grad_cast,
                 .scatter = OpCode::edp_grad_rs,

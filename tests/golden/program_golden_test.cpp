@@ -38,6 +38,40 @@ TEST(GoldenProgram, PipelineWithExpertParallelRanksAndShardedStates) {
   expect_golden("pp2_ep2_zero1.txt", to_text(lower(model, strategy, {.seq = 8, .global_batch = 8}, 8)));
 }
 
+TEST(GoldenProgram, TensorAndContextParallelRanksWithAWindow) {
+  Model model = small_moe(2);
+  model.moe.reset();
+  model.layers.assign(2, LayerKind::dense);
+  model.spans = {{}, {.window = 4}};
+  Strategy strategy = small_strategy(model);
+  strategy.tp = strategy.cp = 2;
+  strategy.sp = true;
+  strategy.cp_kind = ContextParallel::all_gather;
+  expect_golden("tp2_cp2_window.txt", to_text(lower(model, strategy, {.seq = 16, .global_batch = 1}, 4)));
+}
+
+TEST(GoldenProgram, LatentAttentionInARingWithExpertsDividedTwice) {
+  const Model model = small_mla();
+  Strategy strategy = small_strategy(model, 1, 2);
+  strategy.cp = 2;
+  strategy.etp = 2;
+  strategy.precision = DType::fp8;
+  strategy.fp8_recipe = Fp8Recipe::tensorwise;
+  expect_golden("mla_ring_ep2_etp2_fp8.txt", to_text(lower(model, strategy, {.seq = 16, .global_batch = 2}, 4)));
+}
+
+TEST(GoldenProgram, ShardedWeightsWithAPredictionModuleAndOffload) {
+  Model model = small_moe(2);
+  model.num_mtp_modules = 1;
+  Strategy strategy = small_strategy(model, 1, 2);
+  strategy.mtp = Mtp::on;
+  strategy.stages = with_mtp(strategy.stages, 1);
+  strategy.zero_dense = strategy.zero_expert = 3;
+  strategy.dispatcher = Dispatcher::two_level;
+  strategy.offload_activations = strategy.offload_optimizer = true;
+  expect_golden("zero3_mtp_offload.txt", to_text(lower(model, strategy, {.seq = 8, .global_batch = 4}, 4)));
+}
+
 TEST(GoldenProgram, VWithSplitBackwards) {
   Model model = small_moe(4);
   model.moe.reset();

@@ -58,6 +58,7 @@ TEST(Mesh, KnowsWhichGroupsSpanPipelineRanks) {
   strategy.pp = 4;
   for (const Schedule schedule : {Schedule::one_f_one_b, Schedule::dualpipe}) {
     strategy.schedule = schedule;
+    strategy.stages = even_stages(4, 4);
     const Mesh mesh(strategy, 16);
     for (int index = 0; index < kNumGroups; ++index) {
       const auto group = static_cast<Group>(index);
