@@ -136,8 +136,8 @@ std::string run_of(char letter, std::int64_t count) {
 }
 
 std::string stage_text(const StageLayout& stage) {
-  return (stage.embedding ? "E" : "") + run_of('t', stage.num_layers) + run_of('m', stage.num_mtp) +
-         (stage.head ? "L" : "");
+  return fmt::format("{}{}{}{}", stage.embedding ? "E" : "", run_of('t', stage.num_layers), run_of('m', stage.num_mtp),
+                     stage.head ? "L" : "");
 }
 
 /// The shortest text for the tokens from one of them to the last.
@@ -170,7 +170,7 @@ std::string layout_text(const std::vector<StageLayout>& stages) {
       equal[period] = tokens[i] == tokens[i + period] ? equal[period] + 1 : 0;
       for (std::size_t count = equal[period] / period + 1; count >= 2; --count) {
         const std::size_t length =
-            inside + 3 + fmt::formatted_size("{}", count) + best[i + period * count].length;  // ( ) *
+            inside + 3 + std::to_string(count).size() + best[i + period * count].length;  // ( ) *
         if (length < best[i].length) best[i] = {.length = length, .period = period, .count = count};
       }
     }
