@@ -106,7 +106,6 @@ constexpr std::array<std::string_view, kNumTensorRoles> kRoleNames = {
     "back_rows",
     "embed_part",
     "head_full",
-    "head_max",
     "mtp_tokens",
     "mtp_embed",
     "mtp_part",

@@ -122,7 +122,6 @@ enum class TensorRole : std::uint8_t {
   back_rows,
   embed_part,
   head_full,
-  head_max,
   mtp_tokens,
   mtp_embed,
   mtp_part,
