@@ -5,6 +5,7 @@
 #include "cli/exit_code.h"
 #include "cli/report.h"
 #include "cli/verbs.h"
+#include "costmodel/validation/cross_validation.h"
 #include "costmodel/validation/memory_score.h"
 #include "costmodel/validation/runs.h"
 #include "program/json_parts.h"
@@ -13,6 +14,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -24,6 +26,7 @@ struct ValidateOptions {
   CommonOptions common;
   std::string runs;
   bool memory = false;
+  bool cross_validate = false;
 };
 
 std::optional<Device> device_of_catalog(const std::filesystem::path& catalog, const std::string& name) {
@@ -93,11 +96,70 @@ Table surprises(const std::vector<costmodel::Feasibility>& feasibility) {
   return table;
 }
 
-Report memory_report(const costmodel::MemoryScore& score) {
+/// Precision and recall of both limits; of a fold without a fit, the preset's alone.
+std::vector<Value> row_of(const costmodel::Feasibility& preset, const costmodel::Feasibility& cross, Value fitted_on,
+                          Value fragmentation) {
+  return {preset.framework,
+          preset.hidden == 0 ? Value("all") : Value(preset.hidden),
+          std::move(fitted_on),
+          std::move(fragmentation),
+          preset.num_ran,
+          cross.num_ran_unlike_said,
+          preset.num_failed,
+          cross.num_failed_as_said,
+          ratio(cross.precision()),
+          ratio(cross.recall()),
+          ratio(preset.precision()),
+          ratio(preset.recall())};
+}
+
+Table table_of(const std::vector<costmodel::CrossValidation>& frameworks) {
+  Table table;
+  table.columns = {{"framework", "framework"},
+                   {"hidden", "held out"},
+                   {"fitted_on", "fitted on"},
+                   {"fragmentation", "fragmentation"},
+                   {"ran", "ran"},
+                   {"ran_unlike_said", "said not to fit"},
+                   {"failed", "ran out of memory"},
+                   {"failed_as_said", "as said"},
+                   {"precision", "precision"},
+                   {"recall", "recall"},
+                   {"preset_precision", "preset's precision"},
+                   {"preset_recall", "preset's recall"}};
+  for (const costmodel::CrossValidation& framework : frameworks) {
+    table.rows.push_back(
+        row_of(framework.preset, framework.cross_judged, Value::unknown("-"), Value::unknown("by fold")));
+    for (const costmodel::Fold& fold : framework.folds) {
+      table.rows.push_back(row_of(fold.preset, fold.cross_judged, fold.num_fitted_on,
+                                  fold.fragmentation ? Value(*fold.fragmentation) : Value::unknown("-")));
+    }
+  }
+  return table;
+}
+
+void add_cross_validation(const std::vector<costmodel::JudgedRun>& runs, Report& report) {
+  const std::vector<costmodel::CrossValidation> frameworks = costmodel::cross_validate(runs);
+  if (frameworks.empty()) {
+    report.note("cross-validation: no modelled run ran out of memory");
+    return;
+  }
+  report.table("cross_validation", "Each width judged by what the others show", table_of(frameworks));
+  for (const costmodel::CrossValidation& framework : frameworks) {
+    const auto range = framework.fitted_range();
+    const std::string preset =
+        fmt::format("{}: the preset's fragmentation is {:.4g}", framework.framework, framework.folds.front().of_preset);
+    report.note(range ? fmt::format("{}, the folds' {:.4g} to {:.4g}", preset, range->first, range->second)
+                      : fmt::format("{}, no fold has runs of other widths to fit on", preset));
+  }
+}
+
+Report memory_report(const costmodel::MemoryScore& score, bool cross_validate) {
   Report report("Memory against published runs");
   report.fact("runs", "runs", score.num_runs).fact("modelled", "modelled", score.num_modelled);
   report.table("errors", "Predicted against measured", table_of(score.groups));
   report.table("feasibility", "Whether it fits", table_of(score.feasibility));
+  if (cross_validate) add_cross_validation(score.judged, report);
   Table unlike_said = surprises(score.feasibility);
   if (!unlike_said.rows.empty()) report.table("surprises", "Outcomes unlike what was said", std::move(unlike_said));
   report.table("not_modelled", "Not modelled", table_of(score.refused));
@@ -111,7 +173,7 @@ Report memory_report(const costmodel::MemoryScore& score) {
 int validate(const ValidateOptions& options) {
   const costmodel::RunsFile file = costmodel::read_runs(options.runs);
   const auto lookup = [&](const std::string& name) { return device_of_catalog(options.common.inputs.catalog, name); };
-  print(memory_report(costmodel::score_memory(file, lookup)), options.common.json);
+  print(memory_report(costmodel::score_memory(file, lookup), options.cross_validate), options.common.json);
   return kSuccess;
 }
 
@@ -122,6 +184,8 @@ Verb add_validate(CLI::App& app) {
   CLI::App* command = app.add_subcommand("validate", "how far predictions are from published, measured runs");
   command->add_option("runs", options->runs, "runs/1")->required();
   command->add_flag("--memory", options->memory, "score memory; so far the only score, and the default");
+  command->add_flag("--cross-validate", options->cross_validate,
+                    "judge each model width with the fragmentation of the framework's other widths too");
   add_common_options(*command, options->common);
   return {command, [options] { return validate(*options); }};
 }

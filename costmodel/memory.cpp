@@ -94,7 +94,8 @@ std::optional<std::string> why_it_does_not_fit(const std::vector<MemoryByCause>&
                                         [](const auto& a, const auto& b) { return a.total() < b.total(); });
   CHECK(largest != stages.end());
   if (largest->total() <= *device.memory) return std::nullopt;
-  return fmt::format("stage {} needs {}, device has {}", largest - stages.begin(), largest->total(), *device.memory);
+  return fmt::format("pipeline rank {} needs {}, device has {}", largest - stages.begin(), largest->total(),
+                     *device.memory);
 }
 
 Bytes peak_memory(const StepProgram& program) { return peak_memory(program, BalancedLoad{}); }

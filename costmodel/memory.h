@@ -68,7 +68,8 @@ std::vector<MemoryByCause> memory_per_stage(const Model& model, const Strategy& 
 /// The largest total. Requires: at least one stage.
 Bytes fullest(const std::vector<MemoryByCause>& stages);
 
-/// Nothing if the fullest stage fits the device, else a sentence: "stage 0 needs 91.2 GiB, device has 79.2 GiB".
+/// Nothing if the fullest stage fits the device, else a sentence: "pipeline rank 0 needs 91.2 GiB, device has
+/// 79.2 GiB".
 /// Throws: ConfigError if the device's memory is unknown.
 std::optional<std::string> why_it_does_not_fit(const std::vector<MemoryByCause>& stages, const Device& device);
 

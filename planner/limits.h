@@ -19,7 +19,7 @@ namespace orrery::planner {
 struct Limit {
   std::optional<std::int64_t> value;  // nothing: no value fits
   Bytes memory;                       // of the fullest rank at that value
-  std::string binds;                  // "at 5,121: stage 0 needs ..., device has ..."
+  std::string binds;                  // "at 5,121: pipeline rank 0 needs ..., device has ..."
 };
 
 /// Fewest devices of the plan's nodes, whole nodes only, with the same strategy and batch and only dp changed: less

@@ -106,30 +106,32 @@ std::variant<Modelled, NotModelled> modelled(const RunsFile& file, const Publish
   return Modelled{.plan = std::move(plan), .mesh = mesh, .stages = std::move(stages)};
 }
 
-/// The most that recomputation can save: whether the run fits then.
-bool fits_if_recomputing(const Modelled& run, const Device& device) {
-  RunPlan plan = run.plan;
-  for (StageLayout& stage : plan.strategy.stages) stage.recompute = {RecomputeModule::full};
-  return !why_it_does_not_fit(stages_of(plan, run.mesh), device);
+/// The most that recomputation can save: what is allocated then.
+Bytes allocated_if_recomputing(const Modelled& run) {
+  Modelled recomputing = run;
+  for (StageLayout& stage : recomputing.plan.strategy.stages) stage.recompute = {RecomputeModule::full};
+  recomputing.stages = stages_of(recomputing.plan, run.mesh);
+  return recomputing.predicted(MemoryFigure::allocated_peak);
 }
 
-struct Verdict {
-  bool fits = false;
-  bool fits_recomputing = false;
-};
-
-void count(Feasibility& out, const PublishedRun& run, const Verdict& verdict) {
-  const bool failed = run.measured.out_of_memory;
-  ++(failed ? out.num_failed : out.num_ran);
-  if (failed && !verdict.fits) ++out.num_failed_as_said;
-  if (failed && verdict.fits) out.failed_unlike_said.push_back(run.id);
-  if (failed || verdict.fits) return;
-  if (verdict.fits_recomputing) {
-    ++out.num_ran_if_recomputing;
-  } else {
-    ++out.num_ran_unlike_said;
-    out.ran_unlike_said.push_back(run.id);
+JudgedRun judged(const PublishedRun& run, const Modelled& found, Bytes device_memory) {
+  JudgedRun out{.id = run.id,
+                .framework = std::string(found.plan.framework.name),
+                .hidden = found.plan.model.hidden,
+                .out_of_memory = run.measured.out_of_memory,
+                .allocated = found.predicted(MemoryFigure::allocated_peak),
+                .if_recomputing = {},
+                .fragmentation = found.plan.framework.fragmentation,
+                .reserve = found.plan.framework.reserve,
+                .device_memory = device_memory,
+                .over_allocated = {}};
+  if (!found.plan.recompute_is_stated) out.if_recomputing = allocated_if_recomputing(found);
+  for (const auto& [name, figure] : kFigureNames) {
+    const auto size = measured(run.measured, figure);
+    const auto allocated = allocated_of(found, figure);
+    if (size && allocated) out.over_allocated = *size / *allocated;
   }
+  return out;
 }
 
 std::vector<MemoryErrorsOfGroup> by_group(const std::vector<MemoryError>& errors) {
@@ -170,22 +172,10 @@ std::vector<MemoryErrorsOfGroup> by_group(const std::vector<MemoryError>& errors
 
 std::string_view name_of(MemoryFigure figure) { return orrery::name_of(kFigureNames, figure); }
 
-std::optional<double> Feasibility::precision() const {
-  const std::size_t said = num_failed_as_said + num_ran_unlike_said;
-  if (said == 0) return std::nullopt;
-  return static_cast<double>(num_failed_as_said) / static_cast<double>(said);
-}
-
-std::optional<double> Feasibility::recall() const {
-  if (num_failed == 0) return std::nullopt;
-  return static_cast<double>(num_failed_as_said) / static_cast<double>(num_failed);
-}
-
 MemoryScore score_memory(const RunsFile& file, const DeviceLookup& device_of) {
   MemoryScore score;
   score.num_runs = file.runs.size();
   std::map<std::string, RefusedRuns> refused;
-  std::map<std::pair<std::string, std::int64_t>, Feasibility> feasibility;
   std::set<std::string> assumptions, unknown_devices;
   for (const PublishedRun& run : file.runs) {
     const auto result = modelled(file, run);
@@ -212,20 +202,10 @@ MemoryScore score_memory(const RunsFile& file, const DeviceLookup& device_of) {
       unknown_devices.insert(run.gpu);
       continue;
     }
-    Verdict verdict{.fits = !why_it_does_not_fit(found.stages, *device)};
-    if (!verdict.fits && !found.plan.recompute_is_stated) {
-      verdict.fits_recomputing = fits_if_recomputing(found, *device);
-    }
-    const std::string framework(found.plan.framework.name);
-    for (const std::int64_t hidden : {std::int64_t{0}, found.plan.model.hidden}) {
-      Feasibility& counts = feasibility[{framework, hidden}];
-      counts.framework = framework;
-      counts.hidden = hidden;
-      count(counts, run, verdict);
-    }
+    score.judged.push_back(judged(run, found, *device->memory));
   }
   score.groups = by_group(score.errors);
-  for (auto& [key, counts] : feasibility) score.feasibility.push_back(std::move(counts));
+  score.feasibility = feasibility_of(score.judged);
   for (auto& [key, runs] : refused) score.refused.push_back(std::move(runs));
   std::stable_sort(score.refused.begin(), score.refused.end(),
                    [](const RefusedRuns& a, const RefusedRuns& b) { return a.num_runs > b.num_runs; });

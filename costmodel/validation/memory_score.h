@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "costmodel/memory.h"
+#include "costmodel/validation/feasibility.h"
 #include "costmodel/validation/run_plan.h"
 #include "costmodel/validation/runs.h"
 
@@ -40,23 +41,6 @@ struct MemoryErrorsOfGroup {
   double worst = 0.0;  // signed
 };
 
-/// Runs of one framework and one model width: how many ran, how many ran out of memory, and what was said of them.
-struct Feasibility {
-  std::string framework;
-  std::int64_t hidden = 0;  // 0: all of the framework
-  std::size_t num_ran = 0, num_failed = 0;
-  std::size_t num_failed_as_said = 0;
-  std::size_t num_ran_unlike_said = 0;       // said not to fit
-  std::size_t num_ran_if_recomputing = 0;    // fit only if they recompute, and their source does not say
-  std::vector<std::string> ran_unlike_said;  // ids
-  std::vector<std::string> failed_unlike_said;
-
-  /// Of the runs that were said to fail, those that did; nothing if none was.
-  std::optional<double> precision() const;
-  /// Of the runs that failed, those that were said to; nothing if none did.
-  std::optional<double> recall() const;
-};
-
 struct RefusedRuns {
   std::string reason;
   std::size_t num_runs = 0;
@@ -67,7 +51,8 @@ struct MemoryScore {
   std::size_t num_runs = 0, num_modelled = 0;
   std::vector<MemoryError> errors;                  // in the order of the file
   std::vector<MemoryErrorsOfGroup> groups;          // by group and figure, in the order of the file
-  std::vector<Feasibility> feasibility;             // by framework, then by width
+  std::vector<JudgedRun> judged;                    // whose device's memory is known, in the order of the file
+  std::vector<Feasibility> feasibility;             // of these, by framework, then by width
   std::vector<RefusedRuns> refused;                 // most frequent first
   std::vector<std::string> assumptions;             // each once
   std::vector<std::string> devices_not_in_catalog;  // of modelled runs, whose fit is therefore not scored

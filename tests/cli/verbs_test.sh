@@ -78,6 +78,13 @@ expect_line '^  simumax +mem_alloc_gib +[0-9]+ +0\.[0-9] % ' validate "$runs" --
 expect_line '^  nanotron +all +[0-9]+ +0 +0 +[0-9]+ +[0-9]+ +100\.0 % +100\.0 %$' validate "$runs"
 expect_line '^  task: lora +1 +bridge-285e9ead$' validate "$runs"
 expect_line '"group": "simumax"' validate "$runs" --json
+made_up=$repository/tests/data/runs/made-up.json
+expect_line '^  nanotron +all +- +by fold +4 +0 +2 +2 +100\.0 % +100\.0 % +100\.0 % +100\.0 %$' \
+  validate "$made_up" --cross-validate
+expect_line '^  nanotron +2,048 +2 +0\.3[0-9]* ' validate "$made_up" --cross-validate
+expect_line "^  note: nanotron: the preset's fragmentation is 0\.15, the folds' 0\.2[0-9]* to 0\.3[0-9]*$" \
+  validate "$made_up" --cross-validate
+expect_line '"fitted_on": 2' validate "$made_up" --cross-validate --json
 expect_line '^  interpreter +simgrid$' simulate plan.json --fidelity L0
 
 # execute: the loss falls, and memory is what was predicted, to the byte.

@@ -45,7 +45,7 @@ TEST(FitReport, GivesTheVerdictWithItsHeadroom) {
   const std::string tight = text_of(plan_that_needs(0.8));
   EXPECT_THAT(tight, HasSubstr("  fits                                no\n"));
   EXPECT_THAT(tight, HasSubstr("  of the device                       -25.0 %\n"));
-  EXPECT_THAT(tight, ContainsRegex("note: stage [01] needs [0-9.]+ MiB, device has [0-9.]+ MiB\n"));
+  EXPECT_THAT(tight, ContainsRegex("note: pipeline rank [01] needs [0-9.]+ MiB, device has [0-9.]+ MiB\n"));
   EXPECT_THAT(tight, HasSubstr("  the same for Megatron-LM            Ett|ttL\n"));
   EXPECT_THAT(tight, ContainsRegex("  when                                in a (forward|backward) of stage [01]\n"));
 }
@@ -88,7 +88,7 @@ TEST(FitReport, FindsTheLargestModelThatFits) {
   tiny.name = "tiny";
   const std::string text = answers_text(plan, {.models = {small, large, plan.model, tiny}});
   EXPECT_THAT(text, ContainsRegex("  largest model  small-moe +[0-9.]+ MiB  see the models below\n"));
-  EXPECT_THAT(text, ContainsRegex("  large +[0-9,]+ +40 +[0-9.]+ MiB +no  stage [01] needs "));
+  EXPECT_THAT(text, ContainsRegex("  large +[0-9,]+ +40 +[0-9.]+ MiB +no  pipeline rank [01] needs "));
   EXPECT_THAT(text, ContainsRegex("  tiny .* no  stages: expected at least 2 layers, one for each stage\n"));
   EXPECT_THAT(answers_text(plan, {.models = {small}}),
               ContainsRegex("  largest model  small +[0-9.]+ MiB  every model that was given fits\n"));

@@ -121,7 +121,7 @@ TEST(Memory, SaysWhichStageDoesNotFit) {
   stages[1].activations = gib(79);
   EXPECT_FALSE(why_it_does_not_fit(stages, device));
   stages[1].weights = gib(12.2);
-  EXPECT_EQ(*why_it_does_not_fit(stages, device), "stage 1 needs 91.2 GiB, device has 80.0 GiB");
+  EXPECT_EQ(*why_it_does_not_fit(stages, device), "pipeline rank 1 needs 91.2 GiB, device has 80.0 GiB");
   device.memory.reset();
   try {
     why_it_does_not_fit(stages, device);

@@ -62,7 +62,7 @@ TEST(Limits, FewestDevicesSaysWhatBinds) {
       "has 4");
   const Limit none = fewest_devices(sharded_plan(0.1));
   EXPECT_FALSE(none.value);
-  EXPECT_THAT(none.binds, StartsWith("at 64: stage 1 needs "));
+  EXPECT_THAT(none.binds, StartsWith("at 64: pipeline rank 1 needs "));
 }
 
 TEST(Limits, LongestSequenceIsTheLongestOfAll) {
@@ -76,7 +76,7 @@ TEST(Limits, LongestSequenceIsTheLongestOfAll) {
     ASSERT_LT(longest, 1500);
     const Limit limit = longest_sequence(plan);
     EXPECT_EQ(limit.value.value_or(0), longest);
-    EXPECT_THAT(limit.binds, StartsWith("at " + std::to_string(longest + 1) + ": stage "));
+    EXPECT_THAT(limit.binds, StartsWith("at " + std::to_string(longest + 1) + ": pipeline rank "));
   }
 }
 
@@ -113,7 +113,7 @@ TEST(Limits, LargestMicroBatchIsTheLargestOfAll) {
     EXPECT_EQ(largest_micro_batch(plan).value.value_or(0), largest);
   }
   EXPECT_EQ(largest_micro_batch(sharded_plan(50.0)).binds, "it is all 8 sequences of a rank");
-  EXPECT_THAT(largest_micro_batch(sharded_plan(1.0)).binds, StartsWith("at 4: stage 0 needs "));
+  EXPECT_THAT(largest_micro_batch(sharded_plan(1.0)).binds, StartsWith("at 4: pipeline rank 0 needs "));
 }
 
 TEST(Limits, LargestLayersIsTheMostOfAll) {
