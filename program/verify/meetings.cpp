@@ -100,7 +100,9 @@ class DryRun {
     if (!op) return false;
     if (const std::optional<Queue> other_queue = opposite(queue)) return step_message(rank, queue, *op, *other_queue);
     const auto* collective = std::get_if<CollectiveShape>(&shape(rank, *op));
-    if (collective != nullptr && program_.mesh.spans_pipeline_ranks(collective->group)) {
+    // Even without a copy of the embedding, its group is no group of the other pipeline ranks.
+    if (collective != nullptr &&
+        (collective->group == Group::embedding || program_.mesh.spans_pipeline_ranks(collective->group))) {
       return step_collective(rank, queue, *op, collective->group);
     }
     finish(rank, queue, *op);  // members of the other groups share this class, and so this order
