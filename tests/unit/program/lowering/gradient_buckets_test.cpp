@@ -2,7 +2,9 @@
 #include "program/lowering/gradient_buckets.h"
 
 #include "program/flat_buffer.h"
+#include "program/hf_config.h"
 #include "tests/unit/program/lowering/lowered.h"
+#include "tests/unit/program/reading.h"
 
 namespace orrery {
 namespace {
@@ -115,6 +117,20 @@ TEST(GradientBuckets, WithHybridShardingShardsOfABucketAreSummedOverInstances) {
   EXPECT_EQ(lowered.collective("dp.grad_rs.b0", Pass::sync).group, Group::dp_shard);
   EXPECT_EQ(lowered.collective("dp.replica_ar.b0", Pass::sync).group, Group::dp_replica);
   EXPECT_EQ(bytes(lowered, "dp.replica_ar.b0", Pass::sync), kHead / 2 * 4);
+}
+
+TEST(GradientBuckets, ExpertsHaveBucketsOfTheirOwn) {
+  const Model model = read_model(testing::repository_path("catalog/models/deepseek-v3.json"));
+  Strategy strategy = small_strategy(model, 1, 64);
+  strategy.zero_dense = strategy.zero_expert = 1;
+  strategy.overlap.dp_buckets = true;
+  const Lowered lowered(model, strategy, 128, {.seq = 4096, .global_batch = 128});
+  // Four experts of 3 x 2048 x 7168 elements in each of 58 layers: one layer is enough for a bucket over two ranks.
+  constexpr std::int64_t kExperts = 4 * 3 * 2048 * 7168;
+  for (std::int64_t bucket = 0; bucket < 58; ++bucket) {
+    EXPECT_EQ(bytes(lowered, "edp.grad_rs.b" + std::to_string(bucket), Pass::sync), kExperts * 4) << bucket;
+  }
+  EXPECT_FALSE(lowered.has("edp.grad_rs.b58"));
 }
 
 }  // namespace

@@ -84,5 +84,17 @@ TEST(Mtp, AModuleRunsOnTheStageOfTheHead) {
   EXPECT_TRUE(lowered.has("head.loss"));
 }
 
+TEST(Mtp, AModuleBeforeTheStageOfTheHeadAddsToTheGradientThatArrives) {
+  Strategy strategy = trained(with_module(), 1);
+  strategy.pp = 2;
+  strategy.stages = {{.first_layer = 0, .num_layers = 1, .embedding = true, .num_mtp = 1},
+                     {.first_layer = 1, .num_layers = 0, .head = true}};
+  Lowered lowered(with_module(), strategy, 2);
+  EXPECT_EQ(lowered.uses("mtp.norm", Pass::igrad), "x! mtp_embed! d_mtp_pair! ~d_x +d_mtp_embed");
+  lowered.rank = 1;
+  EXPECT_FALSE(lowered.has("mtp.norm"));
+  EXPECT_EQ(lowered.of_layer(1, Pass::fwd), "head.norm head.logits head.loss");
+}
+
 }  // namespace
 }  // namespace orrery

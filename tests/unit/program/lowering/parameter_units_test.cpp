@@ -139,5 +139,19 @@ TEST(ParameterUnits, ExpertsAreShardedOverTheirOwnGroupAndByTheirOwnStage) {
   EXPECT_EQ(lowered.names([](const OpKey& key) { return key.op == OpCode::dp_grad_rs; }), "dp.grad_rs");
 }
 
+TEST(ParameterUnits, APredictionModuleIsAUnitWithTheEmbeddingThatItUsesAndAHead) {
+  Model model = two_layers();
+  model.num_mtp_modules = 1;
+  Strategy strategy = sharded(3, model);
+  strategy.mtp = Mtp::on;
+  strategy.stages = with_mtp(strategy.stages, 1);
+  const Lowered lowered(model, strategy, 2);
+  // Its layer, a projection of 64 x 128 and three norms, beside the embedding; its head is the model's.
+  const std::int64_t module = kLayer + 64 * 128 + 3 * 64 + kEmbedding;
+  EXPECT_EQ(text_of(lowered.collective("dp.param_ag", Pass::fwd, 2)), "all_gather " + std::to_string(module * 2));
+  EXPECT_EQ(text_of(lowered.collective("dp.param_ag.b1", Pass::fwd, 2)), "all_gather " + std::to_string(kHead * 2));
+  EXPECT_EQ(text_of(lowered.collective("dp.grad_rs.b1", Pass::sync, 2)), "reduce_scatter " + std::to_string(kHead * 4));
+}
+
 }  // namespace
 }  // namespace orrery
