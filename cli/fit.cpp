@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "cli/exit_code.h"
 #include "cli/fit_report.h"
+#include "cli/memory_timeline_file.h"
 #include "cli/prediction.h"
 #include "cli/verbs.h"
 #include "costmodel/memory.h"
@@ -23,7 +24,7 @@ struct FitOptions {
   CommonOptions common;
   WorkloadOptions workload;
   std::vector<std::string> files;
-  std::string calibration, out;
+  std::string calibration, out, timeline;
   FitQuestions questions;
   std::vector<std::string> models;
 };
@@ -61,6 +62,7 @@ int fit(const FitOptions& options) {
     questions.models.push_back(load_model(options.common.inputs, name).value);
   }
   if (!options.out.empty()) write_file_atomically(options.out, to_json(plan));
+  if (!options.timeline.empty()) write_memory_timeline(options.timeline, plan);
 
   Report report = fit_report(plan, ranks);
   if (!fits) add_remedies(report, plan);
@@ -79,6 +81,7 @@ Verb add_fit(CLI::App& app) {
   add_workload_options(*command, options->workload, true);
   command->add_option("--calibration", options->calibration, "for --out: calibration/1, or its name");
   command->add_option("--out", options->out, "write the plan of exactly this strategy to this file (plan/1)");
+  command->add_option("--timeline", options->timeline, "write memory over time, op by op, to this file (CSV)");
   command->add_flag("--fewest-devices", options->questions.fewest_devices, "fewest nodes on which it fits, by less dp");
   command->add_flag("--longest-sequence", options->questions.longest_sequence, "longest sequence that fits");
   command->add_flag("--largest-micro-batch", options->questions.largest_micro_batch, "largest micro-batch that fits");

@@ -40,6 +40,16 @@ printf '{"schema": "strategy/1"}\n' >none.json
 run fit deepseek-v3 h800-2048 none.json --sequence 4096 --global-batch 16384
 grep -q 'note: no change and no pair of changes makes it fit' <<<"$out" || fail "remedies" "none" "$out"
 
+# fit: memory over time starts and ends with the states alone, and is fullest where the table says.
+printf '{"schema": "strategy/1", "pp": 2, "ep": 2, "zero_dense": 1}\n' >small.json
+run fit moe-tiny-cpu h100-64 small.json --sequence 64 --global-batch 128 --timeline timeline.csv --json
+[[ $code == 0 ]] || fail "exit code of fit" 0 "$code, $err"
+[[ $(head -1 timeline.csv) == pipeline_rank,op,tensor_bytes,total_bytes ]] || fail "timeline" "a header" "$(head -1 timeline.csv)"
+for rank in 0 1; do
+  [[ $(grep "^$rank," timeline.csv | tail -1) == "$rank",step/stage*/update/*,0,* ]] ||
+    fail "timeline" "no tensor at the end of rank $rank" "$(grep "^$rank," timeline.csv | tail -1)"
+done
+
 # fit: the questions the other way round.
 limits=(--fewest-devices --longest-sequence --largest-micro-batch --largest-layers)
 for question in 'fewest devices' 'longest sequence' 'largest micro-batch' 'most layers'; do
