@@ -44,7 +44,7 @@ enum class Dimension : std::uint8_t {
 struct Change {
   Dimension dimension;
   std::string text;
-  std::function<void(Strategy&)> apply;
+  std::function<void(Strategy&)> apply;  // outlives who made it: it may refer to the plan only
 };
 
 bool lays_stages(Dimension d) { return d == Dimension::schedule || d == Dimension::pp || d == Dimension::layer; }
@@ -109,22 +109,24 @@ class Changes {
 
   void schedule() {
     if (now_.schedule == Schedule::one_f_one_b) return;
-    add(Dimension::schedule, fmt::format("schedule 1f1b instead of {}", name_of(now_.schedule)), [&](Strategy& s) {
-      const bool same_stages = s.vpp == 1;
-      s.schedule = Schedule::one_f_one_b;
-      s.vpp = 1;
-      if (!same_stages) lay_evenly(s, plan_.model);
-    });
+    add(Dimension::schedule, fmt::format("schedule 1f1b instead of {}", name_of(now_.schedule)),
+        [&model = plan_.model](Strategy& s) {
+          const bool same_stages = s.vpp == 1;
+          s.schedule = Schedule::one_f_one_b;
+          s.vpp = 1;
+          if (!same_stages) lay_evenly(s, model);
+        });
   }
 
   void pipeline() {
     const std::int64_t most = std::min(plan_.model.num_layers() / now_.vpp, plan_.num_ranks());
     for (std::int64_t pp = now_.pp + 1; pp <= most; ++pp) {
       if (plan_.num_ranks() % pp != 0) continue;
-      add(Dimension::pp, fmt::format("pp {} instead of {}, stages even", pp, now_.pp), [&, pp](Strategy& s) {
-        s.pp = pp;
-        lay_evenly(s, plan_.model);
-      });
+      add(Dimension::pp, fmt::format("pp {} instead of {}, stages even", pp, now_.pp),
+          [&model = plan_.model, pp](Strategy& s) {
+            s.pp = pp;
+            lay_evenly(s, model);
+          });
     }
   }
 
