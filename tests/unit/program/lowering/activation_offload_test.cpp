@@ -79,7 +79,8 @@ TEST(ActivationOffload, OffloadedActivationsLeaveTheDeviceUntilTheirBackward) {
 }
 
 TEST(ActivationOffload, WithoutItNothingIsCopied) {
-  for (const Op& op : offloaded(dense_layers(2), false).ops().ops) EXPECT_NE(op.queue, Queue::copy);
+  const Lowered lowered = offloaded(dense_layers(2), false);
+  for (const Op& op : lowered.ops().ops) EXPECT_NE(op.queue, Queue::copy);
 }
 
 TEST(ActivationOffload, WhatIsRecomputedIsNotCopied) {
