@@ -63,11 +63,12 @@ ActivationOffload::ActivationOffload(const RuleContext& context, const Stream& f
         }
         reads.push_back(read(use.role));
       }
-      const auto add = [&](OpCode op, Pass pass, bool to_host, const std::vector<RoleUse>& copied) {
+      const auto add = [&](OpCode op, Pass pass, bool to_host, const std::vector<RoleUse>& copied) -> const OpRule* {
         shape.to_host = to_host;
-        OpRule& rule = rules_.emplace_back(c_.with_shape(op, pass, Queue::copy, shape, copied));
+        OpRule rule = c_.with_shape(op, pass, Queue::copy, shape, copied);
         rule.bucket = static_cast<std::int16_t>(kind);
-        return &rule;
+        rules_.push_back(std::move(rule));
+        return &rules_.back();
       };
       layer.store.push_back(add(OpCode::act_store, Pass::fwd, true, reads));
       layer.load.push_back(add(OpCode::act_load, Pass::igrad, false, uses));

@@ -84,7 +84,7 @@ class StepEndEmitter {
   ClassBuilder::Position here() const {
     return {.stage = c_.stages.front().stage, .layer = c_.stages.front().first_layer()};
   }
-  OpIndex add(OpRule rule, const std::vector<OpIndex>& after) { return builder_.emit(rule, here(), after); }
+  OpIndex add(const OpRule& rule, const std::vector<OpIndex>& after) { return builder_.emit(rule, here(), after); }
   OpIndex add(OpCode op, Pass pass, Queue queue, const OpShape& shape, const std::vector<OpIndex>& after,
               const std::vector<RoleUse>& uses = {}) {
     return add(rules_.with_shape(op, pass, queue, shape, uses), after);

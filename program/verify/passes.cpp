@@ -47,7 +47,7 @@ class SortedOps {
   }
 
  private:
-  static std::size_t slot(const Op& op) { return static_cast<std::size_t>(op.key.micro_batch + 1); }
+  static std::size_t slot(const Op& op) { return static_cast<std::size_t>(std::int64_t{op.key.micro_batch} + 1); }
 
   std::vector<std::size_t> begin_;
   std::vector<Entry> entries_;

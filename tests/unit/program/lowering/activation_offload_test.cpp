@@ -37,7 +37,7 @@ TEST(ActivationOffload, ACopyHasTheBytesOfWhatTheBackwardNeeds) {
   const Lowered lowered = offloaded(dense_layers(2));
   // 32 tokens: x, norm1, x_mid and norm2 of 64, qkv of 128, attn_out of 64, fc1 of 256 and act of 128 elements of bf16;
   // lse of 4 heads in f32.
-  const std::int64_t expected = 32 * (2 * (4 * 64 + 128 + 64 + 256 + 128) + 4 * 4);
+  const std::int64_t expected = std::int64_t{32} * (2 * (4 * 64 + 128 + 64 + 256 + 128) + 4 * 4);
   const auto store = lowered.shape<CopyShape>("act.store.b0", Pass::fwd, 0);
   EXPECT_EQ(store.bytes, expected);
   EXPECT_TRUE(store.to_host);
