@@ -63,10 +63,11 @@ ActivationOffload::ActivationOffload(const RuleContext& context, const Stream& f
         }
         reads.push_back(read(use.role));
       }
+      const auto bucket = static_cast<std::int16_t>(kind);
       const auto add = [&](OpCode op, Pass pass, bool to_host, const std::vector<RoleUse>& copied) -> const OpRule* {
         shape.to_host = to_host;
         OpRule rule = c_.with_shape(op, pass, Queue::copy, shape, copied);
-        rule.bucket = static_cast<std::int16_t>(kind);
+        rule.bucket = bucket;
         rules_.push_back(std::move(rule));
         return &rules_.back();
       };
