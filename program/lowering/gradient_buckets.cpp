@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/lowering/gradient_buckets.h"
 
-#include "program/flat_buffer.h"
+#include "program/lowering/parameter_kind.h"
 #include "program/lowering/parameter_units.h"
 #include "program/lowering/stream_runs.h"
 
@@ -10,15 +10,14 @@
 namespace orrery::lowering {
 
 GradientBuckets::GradientBuckets(const ClassContext& context, const std::vector<StageUnits>& done) : c_(context) {
-  cut(true, done);
-  cut(false, done);
+  cut(FlatBufferKind::dense, done);
+  cut(FlatBufferKind::expert, done);
 }
 
-void GradientBuckets::cut(bool dense, const std::vector<StageUnits>& done) {
+void GradientBuckets::cut(FlatBufferKind kind, const std::vector<StageUnits>& done) {
   const RuleContext& rules = c_.rules_context;
-  const FlatBuffer flat = flat_buffer(rules.model, c_.layouts(), rules.strategy, c_.mesh,
-                                      dense ? FlatBufferKind::dense : FlatBufferKind::expert);
-  const std::int64_t ranks = c_.mesh.size(dense ? Group::dp : Group::edp);
+  const FlatBuffer flat = flat_buffer(rules.model, c_.layouts(), rules.strategy, c_.mesh, kind);
+  const std::int64_t ranks = c_.mesh.size(parameter_kind(kind, rules.strategy).whole);
   if (ranks == 1 || flat.padded == 0) return;
   // Source: Megatron-LM, distributed_data_parallel.py: large enough to fill the links of a large group.
   const std::int64_t enough = std::max<std::int64_t>(40'000'000, 1'000'000 * ranks);
@@ -26,7 +25,7 @@ void GradientBuckets::cut(bool dense, const std::vector<StageUnits>& done) {
   std::int16_t index = 0;
   std::vector<UnitId> units;
   const auto close = [&](UnitId last, std::int64_t elements) {
-    buckets_.push_back({.dense = dense, .elements = elements, .index = index++, .last = last, .units = units});
+    buckets_.push_back({.kind = kind, .elements = elements, .index = index++, .last = last, .units = units});
     units.clear();
     left -= elements;
     waiting -= elements;
@@ -34,9 +33,8 @@ void GradientBuckets::cut(bool dense, const std::vector<StageUnits>& done) {
   for (const StageUnits& stage : done) {
     for (const Run& run : runs_of(*stage.weight_gradients, rules.model.num_layers())) {
       if (run.is_mtp_head) continue;
-      const UnitElements elements = unit_elements(rules.model, rules.strategy, run.at.key_layer);
       units.emplace_back(stage.stage, run.at.key_layer);
-      waiting += dense ? elements.dense : elements.expert;
+      waiting += unit_elements(rules.model, rules.strategy, run.at.key_layer).of(kind);
       // Shards are whole: what does not divide goes to the next bucket.
       const std::int64_t size = std::min(waiting, left) / flat.ranks * flat.ranks;
       if (size >= enough && size < left) close(units.back(), size);
@@ -50,32 +48,31 @@ OpIndex GradientBuckets::emit(const Bucket& bucket, bool gathers, std::span<cons
                               ClassBuilder& builder) const {
   const RuleContext& rules = c_.rules_context;
   const Strategy& s = rules.strategy;
-  const int zero = bucket.dense ? s.zero_dense : s.zero_expert;
-  const Group whole = bucket.dense ? Group::dp : Group::edp, shard = sharding_group(whole, s);
-  CollectiveShape shape{.group = shard, .bytes = bucket.elements * size_of(gathers ? rules.dtype : s.grad_wire_dtype)};
-  OpCode op = bucket.dense ? OpCode::dp_grad_rs : OpCode::edp_grad_rs;
+  const ParameterKind kind = parameter_kind(bucket.kind, s);
+  CollectiveShape shape{.group = kind.shard,
+                        .bytes = bucket.elements * size_of(gathers ? rules.dtype : s.grad_wire_dtype)};
+  OpCode op = kind.scatter;
   if (gathers) {
     shape.kind = CollectiveKind::all_gather;
-    op = bucket.dense ? OpCode::dp_param_ag : OpCode::edp_param_ag;
-  } else if (zero == 0) {
+    op = kind.gather;
+  } else if (kind.zero == 0) {
     shape.kind = CollectiveKind::all_reduce;
-    shape.group = whole;
-    op = bucket.dense ? OpCode::dp_grad_ar : OpCode::edp_grad_ar;
+    shape.group = kind.whole;
+    op = kind.all_reduce;
   } else {
     shape.kind = CollectiveKind::reduce_scatter;
   }
   const ClassBuilder::Position here{.stage = c_.stages.front().stage, .layer = c_.stages.front().first_layer()};
-  const Queue queue = bucket.dense ? Queue::dp : Queue::edp;
-  OpRule rule = rules.with_shape(op, gathers ? Pass::update : Pass::sync, queue, shape, {});
+  OpRule rule = rules.with_shape(op, gathers ? Pass::update : Pass::sync, kind.queue, shape, {});
   rule.bucket = bucket.index;
   OpIndex last = 0;
-  const std::int64_t ranks = c_.mesh.size(shard);
-  if (zero == 0 || ranks > 1) last = builder.emit(rule, here, after);
-  if (gathers || zero == 0 || s.num_optimizer_instances == 1) return last;
+  const std::int64_t ranks = c_.mesh.size(kind.shard);
+  if (kind.zero == 0 || ranks > 1) last = builder.emit(rule, here, after);
+  if (gathers || kind.zero == 0 || s.num_optimizer_instances == 1) return last;
   const std::vector<OpIndex> reduced = {last};
-  OpRule over = rules.with_shape(bucket.dense ? OpCode::dp_replica_ar : OpCode::edp_replica_ar, Pass::sync, queue,
+  OpRule over = rules.with_shape(kind.over_replicas, Pass::sync, kind.queue,
                                  CollectiveShape{.kind = CollectiveKind::all_reduce,
-                                                 .group = bucket.dense ? Group::dp_replica : Group::edp_replica,
+                                                 .group = kind.replica,
                                                  .bytes = bucket.elements / ranks * size_of(s.grad_wire_dtype)},
                                  {});
   over.bucket = bucket.index;
@@ -84,9 +81,8 @@ OpIndex GradientBuckets::emit(const Bucket& bucket, bool gathers, std::span<cons
 
 void GradientBuckets::gather_weights(ClassBuilder& builder) {
   for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {
-    const Strategy& s = c_.rules_context.strategy;
-    const int zero = bucket->dense ? s.zero_dense : s.zero_expert;
-    if (zero == 0 || c_.mesh.size(bucket->dense ? Group::dp_shard : Group::edp_shard) == 1) continue;
+    const ParameterKind kind = parameter_kind(bucket->kind, c_.rules_context.strategy);
+    if (kind.zero == 0 || c_.mesh.size(kind.shard) == 1) continue;
     bucket->gather = emit(*bucket, true, {}, builder);
   }
 }

@@ -6,6 +6,7 @@
 // first, since the forward needs them so.
 #pragma once
 
+#include "program/flat_buffer.h"
 #include "program/lowering/slot_stream.h"
 
 #include <cstdint>
@@ -40,14 +41,14 @@ class GradientBuckets {
 
  private:
   struct Bucket {
-    bool dense = true;
+    FlatBufferKind kind = FlatBufferKind::dense;
     std::int64_t elements = 0;
     std::int16_t index = 0;
     UnitId last;
     std::vector<UnitId> units;
     std::int64_t gather = -1;  // its op, -1: none
   };
-  void cut(bool dense, const std::vector<StageUnits>& done);
+  void cut(FlatBufferKind kind, const std::vector<StageUnits>& done);
   OpIndex emit(const Bucket& bucket, bool gathers, std::span<const OpIndex> after, ClassBuilder& builder) const;
 
   const ClassContext& c_;

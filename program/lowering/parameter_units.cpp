@@ -41,35 +41,14 @@ int weights_offset(const RuleContext& c, const Run& run) {
 
 }  // namespace
 
-/// One of the two kinds of parameters.
-struct ParameterUnits::Buffer {
-  int zero = 0;
-  std::int64_t UnitElements::* elements = &UnitElements::dense;
-  Queue queue = Queue::dp;
-  Group shard = Group::dp, replica = Group::dp_replica;
-  OpCode gather = OpCode::dp_param_ag, scatter = OpCode::dp_grad_rs, over_replicas = OpCode::dp_replica_ar;
-  TensorRole weights = TensorRole::layer_weights, gradients = TensorRole::grad_bucket;
-};
-
 void ParameterUnits::apply(Slot::Kind kind, Stream& stream) {
-  const Strategy& s = c_.strategy;
-  const Buffer dense{.zero = s.zero_dense, .shard = sharding_group(Group::dp, s)};
-  const Buffer expert{.zero = s.zero_expert,
-                      .elements = &UnitElements::expert,
-                      .queue = Queue::edp,
-                      .shard = sharding_group(Group::edp, s),
-                      .replica = Group::edp_replica,
-                      .gather = OpCode::edp_param_ag,
-                      .scatter = OpCode::edp_grad_rs,
-                      .over_replicas = OpCode::edp_replica_ar,
-                      .weights = TensorRole::expert_layer_weights,
-                      .gradients = TensorRole::expert_grad_bucket};
-  for (const Buffer& buffer : {dense, expert}) {
-    if (buffer.zero < 2 || mesh_.size(buffer.shard) == 1) continue;
-    if (buffer.zero == 3 && kind != Slot::Kind::weight_grad) {
-      gather_weights(buffer, kind == Slot::Kind::forward ? Pass::fwd : Pass::igrad, stream);
+  for (const FlatBufferKind buffer : {FlatBufferKind::dense, FlatBufferKind::expert}) {
+    const ParameterKind parameters = parameter_kind(buffer, c_.strategy);
+    if (parameters.zero < 2 || mesh_.size(parameters.shard) == 1) continue;
+    if (parameters.zero == 3 && kind != Slot::Kind::weight_grad) {
+      gather_weights(parameters, kind == Slot::Kind::forward ? Pass::fwd : Pass::igrad, stream);
     }
-    if (kind == Slot::Kind::backward || kind == Slot::Kind::weight_grad) reduce_gradients(buffer, stream);
+    if (kind == Slot::Kind::backward || kind == Slot::Kind::weight_grad) reduce_gradients(parameters, stream);
   }
 }
 
@@ -80,19 +59,20 @@ OpRule ParameterUnits::exchange(OpCode op, Pass pass, Queue queue, Group group, 
   return c_.with_shape(op, pass, queue, CollectiveShape{.kind = kind, .group = group, .bytes = bytes}, uses);
 }
 
-void ParameterUnits::gather_weights(const Buffer& buffer, Pass pass, Stream& stream) {
+void ParameterUnits::gather_weights(const ParameterKind& parameters, Pass pass, Stream& stream) {
   struct Gathered {
     Run run;
     StreamItem item;
   };
   std::vector<Gathered> units;
   for (const Run& run : runs_of(stream, c_.model.num_layers())) {
-    const std::int64_t elements = used_by(c_.model, c_.strategy, run).*buffer.elements;
+    const std::int64_t elements = used_by(c_.model, c_.strategy, run).of(parameters.kind);
     // The gradient of a lookup needs no weights.
     if (elements == 0 || (pass == Pass::igrad && run.at.key_layer == OpKey::kEmbed)) continue;
-    OpRule rule = exchange(
-        buffer.gather, pass, buffer.queue, buffer.shard, CollectiveKind::all_gather, elements * size_of(c_.dtype),
-        {create(buffer.weights, {Rows::Kind::fixed, elements}, 1, c_.dtype, weights_offset(c_, run))});
+    OpRule rule =
+        exchange(parameters.gather, pass, parameters.queue, parameters.shard, CollectiveKind::all_gather,
+                 elements * size_of(c_.dtype),
+                 {create(parameters.weights, {Rows::Kind::fixed, elements}, 1, c_.dtype, weights_offset(c_, run))});
     if (run.is_mtp_head) rule.bucket = 1;
     units.push_back({run, {.rule = keep(rule), .at = run.at, .inserted = true}});
   }
@@ -111,18 +91,18 @@ void ParameterUnits::gather_weights(const Buffer& buffer, Pass pass, Stream& str
     if (!inside || (i != units[unit].run.begin && i + 1 != units[unit].run.end)) continue;
     // The first op of the unit waits for the weights, the last one releases them.
     OpRule with_weights = *stream[i].rule;
-    with_weights.uses.insert(with_weights.uses.begin(), read(buffer.weights, weights_offset(c_, units[unit].run)));
+    with_weights.uses.insert(with_weights.uses.begin(), read(parameters.weights, weights_offset(c_, units[unit].run)));
     out.back().rule = keep(std::move(with_weights));
   }
   stream = std::move(out);
 }
 
-void ParameterUnits::reduce_gradients(const Buffer& buffer, Stream& stream) {
-  const std::int64_t ranks = mesh_.size(buffer.shard);
+void ParameterUnits::reduce_gradients(const ParameterKind& parameters, Stream& stream) {
+  const std::int64_t ranks = mesh_.size(parameters.shard);
   Stream out;
   std::size_t next = 0;  // item that is not copied yet
   for (const Run& run : runs_of(stream, c_.model.num_layers())) {
-    const std::int64_t elements = used_by(c_.model, c_.strategy, run).*buffer.elements;
+    const std::int64_t elements = used_by(c_.model, c_.strategy, run).of(parameters.kind);
     out.insert(out.end(), stream.begin() + static_cast<std::ptrdiff_t>(next),
                stream.begin() + static_cast<std::ptrdiff_t>(run.begin));
     next = run.end;
@@ -132,18 +112,18 @@ void ParameterUnits::reduce_gradients(const Buffer& buffer, Stream& stream) {
       if (stream[i].rule->pass != Pass::wgrad || stream[i].inserted || has_bucket || elements == 0) continue;
       has_bucket = true;
       OpRule first = *stream[i].rule;
-      first.uses.push_back(create(buffer.gradients, {Rows::Kind::fixed, elements}, 1, c_.strategy.grad_wire_dtype));
+      first.uses.push_back(create(parameters.gradients, {Rows::Kind::fixed, elements}, 1, c_.strategy.grad_wire_dtype));
       out.back().rule = keep(std::move(first));
     }
     if (!has_bucket) continue;
     const std::int64_t bytes = elements * size_of(c_.strategy.grad_wire_dtype);
-    OpRule reduce = exchange(buffer.scatter, Pass::sync, buffer.queue, buffer.shard, CollectiveKind::reduce_scatter,
-                             bytes, {read(buffer.gradients)});
+    OpRule reduce = exchange(parameters.scatter, Pass::sync, parameters.queue, parameters.shard,
+                             CollectiveKind::reduce_scatter, bytes, {read(parameters.gradients)});
     if (run.is_mtp_head) reduce.bucket = 1;
     out.push_back({.rule = keep(reduce), .at = run.at, .inserted = true});
     if (c_.strategy.num_optimizer_instances == 1) continue;
-    OpRule over = exchange(buffer.over_replicas, Pass::sync, buffer.queue, buffer.replica, CollectiveKind::all_reduce,
-                           (bytes + ranks - 1) / ranks, {});
+    OpRule over = exchange(parameters.over_replicas, Pass::sync, parameters.queue, parameters.replica,
+                           CollectiveKind::all_reduce, (bytes + ranks - 1) / ranks, {});
     over.bucket = reduce.bucket;
     out.push_back({.rule = keep(over), .at = run.at, .inserted = true});
   }

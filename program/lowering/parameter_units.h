@@ -6,6 +6,7 @@
 // their own groups and stages. With hybrid sharding gradient shards are then summed over the instances.
 #pragma once
 
+#include "program/lowering/parameter_kind.h"
 #include "program/lowering/slot_stream.h"
 #include "program/mesh.h"
 
@@ -16,6 +17,7 @@ namespace orrery::lowering {
 /// Trained elements of one unit on one rank.
 struct UnitElements {
   std::int64_t dense = 0, expert = 0;
+  std::int64_t of(FlatBufferKind kind) const { return kind == FlatBufferKind::dense ? dense : expert; }
 };
 
 /// Of a layer, prediction modules counted on behind the last, or of OpKey::kEmbed and OpKey::kHead.
@@ -31,9 +33,8 @@ class ParameterUnits {
   void apply(Slot::Kind kind, Stream& stream);
 
  private:
-  struct Buffer;
-  void gather_weights(const Buffer& buffer, Pass pass, Stream& stream);
-  void reduce_gradients(const Buffer& buffer, Stream& stream);
+  void gather_weights(const ParameterKind& parameters, Pass pass, Stream& stream);
+  void reduce_gradients(const ParameterKind& parameters, Stream& stream);
   const OpRule* keep(OpRule rule);
   OpRule exchange(OpCode op, Pass pass, Queue queue, Group group, CollectiveKind kind, std::int64_t bytes,
                   const std::vector<RoleUse>& uses) const;

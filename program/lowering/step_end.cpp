@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/flat_buffer.h"
 #include "program/lowering/muon.h"
+#include "program/lowering/parameter_kind.h"
 #include "program/lowering/stage_program.h"
 
 namespace orrery::lowering {
@@ -9,19 +10,13 @@ namespace {
 /// Bytes of the all-reduce that ends the gradient norm: a 128-bit sum of squares, its overflow flag, and the loss.
 constexpr std::int64_t kNormBytes = 32;
 
-/// One of the two flat buffers, its ZeRO stage, and the ops and groups that serve it.
+/// The parameters of one kind, as one flat buffer.
 struct Buffer {
   FlatBuffer flat;
-  int zero = 0;
-  Queue queue = Queue::dp;
-  Group whole = Group::dp, shard = Group::dp, replica = Group::dp_replica;
-  OpCode cast = OpCode::dp_grad_cast, scatter = OpCode::dp_grad_rs, all_reduce = OpCode::dp_grad_ar,
-         over_replicas = OpCode::dp_replica_ar, update = OpCode::adamw_dense, orthogonalise = OpCode::muon_dense,
-         gather = OpCode::dp_param_ag;
-  TensorRole wire = TensorRole::wire_grads;
+  ParameterKind kind;
 
-  std::int64_t owned() const { return zero >= 1 ? flat.shard() : flat.padded; }
-  std::int64_t owned_muon() const { return zero >= 1 ? flat.muon_shard() : flat.muon; }
+  std::int64_t owned() const { return kind.zero >= 1 ? flat.shard() : flat.padded; }
+  std::int64_t owned_muon() const { return kind.zero >= 1 ? flat.muon_shard() : flat.muon; }
 };
 
 class StepEndEmitter {
@@ -32,23 +27,8 @@ class StepEndEmitter {
         s_(context.rules_context.strategy),
         bucketed_(bucketed),
         builder_(builder),
-        dense_{.flat = flat_buffer(rules_.model, c_.layouts(), s_, c_.mesh, FlatBufferKind::dense),
-               .zero = s_.zero_dense,
-               .shard = sharding_group(Group::dp, s_)},
-        expert_{.flat = flat_buffer(rules_.model, c_.layouts(), s_, c_.mesh, FlatBufferKind::expert),
-                .zero = s_.zero_expert,
-                .queue = Queue::edp,
-                .whole = Group::edp,
-                .shard = sharding_group(Group::edp, s_),
-                .replica = Group::edp_replica,
-                .cast = OpCode::edp_grad_cast,
-                .scatter = OpCode::edp_grad_rs,
-                .all_reduce = OpCode::edp_grad_ar,
-                .over_replicas = OpCode::edp_replica_ar,
-                .update = OpCode::adamw_expert,
-                .orthogonalise = OpCode::muon_expert,
-                .gather = OpCode::edp_param_ag,
-                .wire = TensorRole::expert_wire_grads} {}
+        dense_(buffer_of(FlatBufferKind::dense)),
+        expert_(buffer_of(FlatBufferKind::expert)) {}
 
   void emit() {
     const OpIndex backward_end = builder_.next() - 1;
@@ -84,6 +64,9 @@ class StepEndEmitter {
   ClassBuilder::Position here() const {
     return {.stage = c_.stages.front().stage, .layer = c_.stages.front().first_layer()};
   }
+  Buffer buffer_of(FlatBufferKind kind) const {
+    return {.flat = flat_buffer(rules_.model, c_.layouts(), s_, c_.mesh, kind), .kind = parameter_kind(kind, s_)};
+  }
   OpIndex add(const OpRule& rule, const std::vector<OpIndex>& after) { return builder_.emit(rule, here(), after); }
   OpIndex add(OpCode op, Pass pass, Queue queue, const OpShape& shape, const std::vector<OpIndex>& after,
               const std::vector<RoleUse>& uses = {}) {
@@ -97,34 +80,34 @@ class StepEndEmitter {
   /// Adds the ops after which the gradients that this rank owns are complete. ZeRO 2 and 3 have summed them unit by
   /// unit, and overlapped buckets on the way.
   void reduce_gradients(const Buffer& buffer, OpIndex after, std::vector<OpIndex>& out) {
-    const std::int64_t ranks = c_.mesh.size(buffer.whole);
-    const bool by_unit = buffer.zero >= 2 && buffer.flat.ranks > 1;
+    const std::int64_t ranks = c_.mesh.size(buffer.kind.whole);
+    const bool by_unit = buffer.kind.zero >= 2 && buffer.flat.ranks > 1;
     if (ranks == 1 || buffer.flat.padded == 0 || by_unit || s_.overlap.dp_buckets) return;
     std::vector<RoleUse> uses;
     if (s_.grad_wire_dtype != s_.grad_dtype) {
       const Rows rows{Rows::Kind::fixed, buffer.flat.padded};
       after =
-          add(buffer.cast, Pass::sync, Queue::compute,
+          add(buffer.kind.cast, Pass::sync, Queue::compute,
               MemoryShape{
                   .rows = rows, .read_per_row = size_of(s_.grad_dtype), .written_per_row = size_of(s_.grad_wire_dtype)},
-              {after}, {create(buffer.wire, rows, 1, s_.grad_wire_dtype)});
-      uses.push_back(read(buffer.wire));
+              {after}, {create(buffer.kind.wire, rows, 1, s_.grad_wire_dtype)});
+      uses.push_back(read(buffer.kind.wire));
     }
     const std::int64_t bytes = buffer.flat.padded * size_of(s_.grad_wire_dtype);
-    if (buffer.zero == 0) {
-      out.push_back(collective(buffer.all_reduce, Pass::sync, buffer.queue, buffer.whole, CollectiveKind::all_reduce,
-                               bytes, {after}, uses));
+    if (buffer.kind.zero == 0) {
+      out.push_back(collective(buffer.kind.all_reduce, Pass::sync, buffer.kind.queue, buffer.kind.whole,
+                               CollectiveKind::all_reduce, bytes, {after}, uses));
       return;
     }
     // Hybrid sharding: to shards within an instance, and these over the instances.
     OpIndex last = after;
     if (buffer.flat.ranks > 1) {
-      last = collective(buffer.scatter, Pass::sync, buffer.queue, buffer.shard, CollectiveKind::reduce_scatter, bytes,
-                        {after}, uses);
+      last = collective(buffer.kind.scatter, Pass::sync, buffer.kind.queue, buffer.kind.shard,
+                        CollectiveKind::reduce_scatter, bytes, {after}, uses);
     }
     if (s_.num_optimizer_instances > 1) {
-      last = collective(buffer.over_replicas, Pass::sync, buffer.queue, buffer.replica, CollectiveKind::all_reduce,
-                        buffer.flat.shard() * size_of(s_.grad_wire_dtype), {last},
+      last = collective(buffer.kind.over_replicas, Pass::sync, buffer.kind.queue, buffer.kind.replica,
+                        CollectiveKind::all_reduce, buffer.flat.shard() * size_of(s_.grad_wire_dtype), {last},
                         buffer.flat.ranks > 1 ? std::vector<RoleUse>{} : uses);
     }
     out.push_back(last);
@@ -132,7 +115,7 @@ class StepEndEmitter {
 
   /// Of so many dense gradients, those that are left on a rank when the backward has ended: with ZeRO 2 and 3 a shard.
   std::int64_t held(std::int64_t elements) const {
-    const std::int64_t shards = dense_.zero >= 2 ? dense_.flat.ranks : 1;
+    const std::int64_t shards = dense_.kind.zero >= 2 ? dense_.flat.ranks : 1;
     return (elements + shards - 1) / shards;
   }
 
@@ -205,14 +188,15 @@ class StepEndEmitter {
   OpIndex optimize(const Buffer& buffer, const std::vector<OpIndex>& after) {
     std::vector<RoleUse> uses;
     if (s_.offload_optimizer) uses.push_back(read(TensorRole::optimizer_states));
-    OpIndex last = add(buffer.update, Pass::update, Queue::compute,
+    OpIndex last = add(buffer.kind.update, Pass::update, Queue::compute,
                        update_shape(buffer.owned() - buffer.owned_muon(), 2, 15), after, uses);
     if (buffer.flat.muon == 0) return last;
-    const FlatBufferKind kind = buffer.queue == Queue::dp ? FlatBufferKind::dense : FlatBufferKind::expert;
-    for (const OpRule& rule : muon_rules(c_, buffer.orthogonalise, kind, buffer.zero >= 1 ? buffer.flat.ranks : 1)) {
+    for (const OpRule& rule :
+         muon_rules(c_, buffer.kind.orthogonalise, buffer.kind.kind, buffer.kind.zero >= 1 ? buffer.flat.ranks : 1)) {
       add(rule, {});
     }
-    return add(buffer.orthogonalise, Pass::update, Queue::compute, update_shape(buffer.owned_muon(), 1, 5), {}, uses);
+    return add(buffer.kind.orthogonalise, Pass::update, Queue::compute, update_shape(buffer.owned_muon(), 1, 5), {},
+               uses);
   }
 
   std::int64_t offloaded_bytes() const {
@@ -236,9 +220,9 @@ class StepEndEmitter {
 
   /// ZeRO 3 leaves weights in shards; overlapped buckets gather them in the next step's forward.
   void gather_parameters(const Buffer& buffer, OpIndex after) {
-    const bool stays = buffer.zero == 0 || buffer.zero == 3 || s_.overlap.dp_buckets;
+    const bool stays = buffer.kind.zero == 0 || buffer.kind.zero == 3 || s_.overlap.dp_buckets;
     if (stays || buffer.flat.ranks == 1 || buffer.flat.padded == 0) return;
-    collective(buffer.gather, Pass::update, buffer.queue, buffer.shard, CollectiveKind::all_gather,
+    collective(buffer.kind.gather, Pass::update, buffer.kind.queue, buffer.kind.shard, CollectiveKind::all_gather,
                buffer.flat.padded * size_of(compute_dtype(s_)), {after});
   }
 
