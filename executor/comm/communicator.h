@@ -44,6 +44,7 @@ std::int64_t size_of(SumType type);
 struct CommReport {
   std::int64_t bytes_sent = 0;  ///< payload for other ranks; a rank's own part does not count
   int last_peer = -1;           ///< the peer whose arrival was the last; -1 without peers
+  Instant own_arrival = {};     ///< when this rank called a collective, as its peers read it; not set without peers
   Instant last_arrival = {};  ///< when it called (before one's own start if this rank came last); for a send: had room
 };
 

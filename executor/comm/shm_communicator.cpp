@@ -55,7 +55,7 @@ void ShmCommunicator::meet() {
 
 CommReport ShmCommunicator::read_posts(std::int64_t bytes_sent) {
   const Post& mine = memory_.post(rank_, half_);
-  CommReport report = {.bytes_sent = bytes_sent};
+  CommReport report = {.bytes_sent = bytes_sent, .own_arrival = Instant(Instant::duration(mine.arrival))};
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank_) continue;
     const Post& post = memory_.post(peer, half_);

@@ -51,7 +51,8 @@ RankRuntime::Step RankRuntime::run_step() {
 
   const Instant arrival = now();
   const CommReport all_here = state_.groups.world().barrier("step/start");
-  start_ = std::max(arrival, all_here.last_arrival);
+  // Of all arrivals the last, own included as the others read it: all ranks have the same start.
+  start_ = std::max({arrival, all_here.own_arrival, all_here.last_arrival});
   step_.spans.reserve(state_.rank_class.ops.size());
   for (OpIndex op = 0; op < state_.rank_class.ops.size(); ++op) run_op(op);
   collect_sends(/*wait=*/true);

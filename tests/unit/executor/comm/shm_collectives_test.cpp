@@ -4,6 +4,7 @@
 #include "tests/unit/executor/comm/thread_ranks.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 #include <random>
@@ -14,7 +15,6 @@
 namespace orrery::executor {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::run_ranks;
 using testing::small_segment;
@@ -22,7 +22,7 @@ using testing::small_segment;
 /// The value that rank `rank` holds at `index`; sums of them depend on the order of additions.
 template <class T>
 T value_of(int rank, std::int64_t index) {
-  return static_cast<T>(static_cast<double>((index * 7919 + rank * 104729) % 2003 - 1001) * 1.37);
+  return static_cast<T>(static_cast<double>((index * 7919 + std::int64_t{rank} * 104729) % 2003 - 1001) * 1.37);
 }
 
 template <class T>
@@ -132,8 +132,9 @@ TEST_P(Collectives, AllGatherPutsTheBlocksInTheOrderOfTheRanks) {
 TEST_P(Collectives, AllGatherWorksInPlace) {
   run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
     const auto world = endpoint.world();
-    std::vector<std::byte> output(static_cast<std::size_t>(10'001 * world->size()));
-    const auto own = std::span(output).subspan(static_cast<std::size_t>(10'001 * world->rank()), 10'001);
+    const auto block = std::size_t{10'001};
+    std::vector<std::byte> output(block * static_cast<std::size_t>(world->size()));
+    const auto own = std::span(output).subspan(block * static_cast<std::size_t>(world->rank()), block);
     std::ranges::fill(own, static_cast<std::byte>(world->rank() + 1));
     world->all_gather(own, output, "step/ag");
     for (std::size_t i = 0; i < output.size(); ++i) ASSERT_EQ(static_cast<std::size_t>(output[i]), i / 10'001 + 1);
@@ -233,6 +234,19 @@ TEST(ShmCommunicator, ReportsThePeerThatCameLast) {
       EXPECT_EQ(report.last_peer, 1);
       EXPECT_GE(report.last_arrival - before, std::chrono::milliseconds(90));
       EXPECT_LE(report.last_arrival, now());
+    }
+  });
+}
+
+TEST(ShmCommunicator, AllRanksReadTheSameLastArrival) {
+  run_ranks(small_segment(3), [&](ShmEndpoint& endpoint) {
+    const auto world = endpoint.world();
+    for (int round = 0; round < 50; ++round) {
+      const CommReport report = world->barrier("step/start");
+      const std::int64_t last = std::max(report.own_arrival, report.last_arrival).time_since_epoch().count();
+      std::array<std::int64_t, 3> all{};
+      world->all_gather(std::as_bytes(std::span(&last, 1)), std::as_writable_bytes(std::span(all)), "step/last");
+      EXPECT_EQ(all, (std::array<std::int64_t, 3>{last, last, last}));
     }
   });
 }
