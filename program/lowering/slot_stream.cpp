@@ -31,24 +31,16 @@ void add_gradients(const BlockRules& block, const ClassBuilder::Position& at, St
       if (wgrad.follows == op && wgrad.early == early) out.push_back({&wgrad, at});
     }
   };
-  const auto end = block.igrad.end();
-  for (auto igrad = block.igrad.begin(); igrad != end; ++igrad) {
-    const OpCode op = igrad->op;
-    if (igrad->queue == Queue::tp || has_op({block.igrad.begin(), igrad}, op)) {
-      out.push_back({&*igrad, at});
-      continue;
-    }
-    add_followers(op, true);
-    out.push_back({&*igrad, at});
+  std::span<const OpRule> left = block.igrad;
+  while (!left.empty()) {
+    const OpCode op = left.front().op;
     // Slices of one product alternate with the sums of theirs.
-    auto last =
-        std::find_if(std::make_reverse_iterator(end), std::make_reverse_iterator(igrad), [op](const OpRule& rule) {
-          return rule.op == op;
-        }).base();
-    while (last != end && last->queue == Queue::tp) ++last;
-    for (++igrad; igrad != last; ++igrad) out.push_back({&*igrad, at});
-    --igrad;
+    const auto end = std::find_if(left.begin(), left.end(),
+                                  [op](const OpRule& rule) { return rule.op != op && rule.queue != Queue::tp; });
+    add_followers(op, true);
+    for (auto igrad = left.begin(); igrad != end; ++igrad) out.push_back({&*igrad, at});
     add_followers(op, false);
+    left = {end, left.end()};
   }
   for (const OpRule& wgrad : block.wgrad) {
     if (!has_op(block.igrad, wgrad.follows)) out.push_back({&wgrad, at});
