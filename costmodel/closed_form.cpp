@@ -6,6 +6,7 @@
 #include "costmodel/closed_timer.h"
 #include "costmodel/layer_ops.h"
 #include "costmodel/pipeline_walk.h"
+#include "program/counts.h"
 #include "program/schedule.h"
 
 #include <algorithm>
@@ -29,7 +30,7 @@ class Estimator {
         mesh_(mesh),
         timer_(model, strategy, mesh, cost, device_of_rank),
         step_end_(model, strategy, mesh, timer_),
-        num_mtp_(strategy.mtp == Mtp::on ? model.num_mtp_modules : 0) {}
+        num_mtp_(num_mtp_modules(model, strategy.mtp)) {}
 
   ClosedEstimate run() {
     PipelineTimes times;

@@ -2,6 +2,7 @@
 #include "costmodel/closed_step_end.h"
 
 #include "costmodel/block_times.h"
+#include "program/counts.h"
 #include "program/parameters.h"
 
 #include <algorithm>
@@ -167,7 +168,7 @@ std::vector<ClosedStepEnd::Unit> ClosedStepEnd::units_of(const StageLayout& layo
       if (!p.buffer) (p.is_expert() ? unit.expert : unit.dense) += elements;
     }
   }
-  const std::int64_t num_heads = 1 + (strategy_.mtp == Mtp::on ? model_.num_mtp_modules : 0);
+  const std::int64_t num_heads = 1 + num_mtp_modules(model_, strategy_.mtp);
   for (std::int64_t i = 0; layout.head && i < num_heads; ++i) units.push_back({.dense = vocabulary + model_.hidden});
   return units;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/sharded_buffer.h"
 
+#include "program/counts.h"
 #include "program/parameters.h"
 
 #include <algorithm>
@@ -71,7 +72,7 @@ std::vector<double> ShardedBuffer::units() const {
   const bool dense = kind_ == FlatBufferKind::dense;
   const double vocabulary = dense ? real(model_.vocab / strategy_.tp * model_.hidden) : 0.0;
   const double norm = dense ? real(model_.hidden * (model_.norm_bias ? 2 : 1)) : 0.0;
-  const std::int64_t num_heads = 1 + (strategy_.mtp == Mtp::on ? model_.num_mtp_modules : 0);
+  const std::int64_t num_heads = 1 + num_mtp_modules(model_, strategy_.mtp);
   std::vector<double> out;
   for (const StageLayout& stage : layouts_) {
     if (stage.embedding) out.push_back(dense ? embedding() : 0.0);

@@ -2,6 +2,7 @@
 #include "costmodel/stage_lives.h"
 
 #include "base/check.h"
+#include "program/counts.h"
 
 #include <algorithm>
 
@@ -100,9 +101,7 @@ StageLivesMaker::Unit StageLivesMaker::unit(const UnitLives& lives, const RankEl
   return out;
 }
 
-std::int64_t StageLivesMaker::num_modules() const {
-  return sizes_.strategy.mtp == Mtp::on ? sizes_.model.num_mtp_modules : 0;
-}
+std::int64_t StageLivesMaker::num_modules() const { return num_mtp_modules(sizes_.model, sizes_.strategy.mtp); }
 
 const TensorTable& StageLivesMaker::ffn(LayerKind kind) {
   std::optional<TensorTable>& table = kind == LayerKind::moe ? moe_ : dense_;

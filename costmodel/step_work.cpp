@@ -3,6 +3,7 @@
 
 #include "costmodel/layer_work.h"
 #include "costmodel/sharded_buffer.h"
+#include "program/counts.h"
 #include "program/schedule.h"
 
 #include <algorithm>
@@ -23,7 +24,7 @@ class Adder {
         strategy_(strategy),
         mesh_(mesh),
         layer_(model, strategy, batch),
-        num_mtp_(strategy.mtp == Mtp::on ? model.num_mtp_modules : 0) {
+        num_mtp_(num_mtp_modules(model, strategy.mtp)) {
     for (const std::int64_t stage : stages_of(strategy, pipeline_rank)) {
       held_.push_back(stage);
       layouts_.push_back(strategy.stages[static_cast<std::size_t>(stage)]);

@@ -88,7 +88,7 @@ ParameterCounts parameter_counts(const Model& model) {
 FlopsPerToken training_flops_per_token(const Model& model, std::int64_t seq, Mtp mtp) {
   CHECK(seq >= 1, seq);
   const auto h = static_cast<double>(model.hidden), s = static_cast<double>(seq);
-  const std::int64_t num_mtp = mtp == Mtp::on ? model.num_mtp_modules : 0;
+  const std::int64_t num_mtp = num_mtp_modules(model, mtp);
   const auto num_logits = static_cast<double>(1 + num_mtp);  // each module predicts with the same head
   const double core = std::visit([](const auto& a) { return core_width(a); }, model.attention);
   const double projections = std::visit([h](const auto& a) { return projection_weights(a, h); }, model.attention);

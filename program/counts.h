@@ -23,6 +23,11 @@ struct ParameterCounts {
 
 ParameterCounts parameter_counts(const Model& model);
 
+/// Prediction modules that are trained.
+constexpr std::int64_t num_mtp_modules(const Model& model, Mtp mtp) {
+  return mtp == Mtp::on ? model.num_mtp_modules : 0;
+}
+
 /// Training FLOPs per token at sequence length `seq`, both conventions.
 /// causal: attention over the keys that the mask leaves, the diagonal counted half, so that a full span is seq / 2
 /// (Megatron-LM's num_floating_point_operations, router not counted; unlike it, windows and chunks are respected).

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/dimension_rules.h"
 
+#include "program/counts.h"
 #include "program/names.h"
 
 #include <algorithm>
@@ -161,7 +162,7 @@ class DimensionRules {
   }
 
   void prediction_modules() {
-    const std::int64_t wanted = s_.mtp == Mtp::on ? model_.num_mtp_modules : 0;
+    const std::int64_t wanted = num_mtp_modules(model_, s_.mtp);
     if (s_.mtp == Mtp::on && model_.num_mtp_modules == 0) {
       refuse("mtp", "expected \"off\", since the model has no prediction modules, got \"on\"");
     }

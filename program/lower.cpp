@@ -15,14 +15,10 @@ ModelRules::ModelRules(const RuleContext& context)
   }
   if (model_.dense_width > 0) dense_ffn_ = dense_ffn_rules(context);
   if (model_.moe) moe_ffn_ = moe_ffn_rules(context);
-  if (num_mtp_modules(model_, context.strategy) == 0) return;
+  if (num_mtp_modules(model_, context.strategy.mtp) == 0) return;
   adding_head_ = head_rules(context, true);
   mtp_ = mtp_rules(context, false);
   adding_mtp_ = mtp_rules(context, true);
-}
-
-std::int64_t num_mtp_modules(const Model& model, const Strategy& strategy) {
-  return strategy.mtp == Mtp::on ? model.num_mtp_modules : 0;
 }
 
 ClassContext::ClassContext(const RuleContext& the_rules_context, const ModelRules& the_rules, const Mesh& the_mesh,
@@ -57,7 +53,7 @@ std::vector<std::int64_t> ClassContext::layers() const {
     for (std::int64_t layer = stage.first_layer(); layer <= stage.end_layer(); ++layer) out.push_back(layer);
     if (stage.layout.embedding) out.push_back(embedding_position(rules_context.model, rules_context.strategy));
     if (stage.end_layer() != stage.num_layers()) continue;
-    const std::int64_t mtp = num_mtp_modules(rules_context.model, rules_context.strategy);
+    const std::int64_t mtp = num_mtp_modules(rules_context.model, rules_context.strategy.mtp);
     for (std::int64_t at = mtp_position(stage.num_layers(), 0); at < mtp_position(stage.num_layers(), mtp); ++at) {
       out.push_back(at);
     }

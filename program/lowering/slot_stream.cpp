@@ -76,7 +76,7 @@ std::size_t segment_end(const Stream& stream, std::size_t begin) {
 
 MessageRules::MessageRules(const RuleContext& c) {
   const std::int64_t num_bytes = c.local_tokens * c.model.hidden * size_of(c.dtype);
-  const std::int64_t num_mtp = num_mtp_modules(c.model, c.strategy);
+  const std::int64_t num_mtp = num_mtp_modules(c.model, c.strategy.mtp);
   for (const Kind kind : {Kind::send_act, Kind::recv_act, Kind::send_grad, Kind::recv_grad}) {
     constexpr OpCode kOps[] = {OpCode::pp_send_act, OpCode::pp_recv_act, OpCode::pp_send_grad, OpCode::pp_recv_grad};
     const bool send = kind == Kind::send_act || kind == Kind::send_grad;
@@ -160,7 +160,7 @@ ClassBuilder::Position StageStreams::at_mtp_head(std::int64_t module) const {
 }
 
 std::int64_t StageStreams::num_mtp_heads() const {
-  return c_->layout.head ? num_mtp_modules(c_->rules_context.model, c_->rules_context.strategy) : 0;
+  return c_->layout.head ? num_mtp_modules(c_->rules_context.model, c_->rules_context.strategy.mtp) : 0;
 }
 
 const RecomputeRules& StageStreams::recompute(std::int64_t layer) const { return recompute_.at(layer); }

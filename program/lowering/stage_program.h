@@ -3,6 +3,7 @@
 // between stages; then gradients and optimizer close the step.
 #pragma once
 
+#include "program/counts.h"
 #include "program/lowering/class_builder.h"
 #include "program/lowering/rules.h"
 #include "program/mesh.h"
@@ -62,12 +63,9 @@ constexpr std::int64_t mtp_position(std::int64_t num_layers, std::int64_t module
   return num_layers + 1 + 2 * module;
 }
 
-/// Modules of the model that are trained.
-std::int64_t num_mtp_modules(const Model& model, const Strategy& strategy);
-
 /// Where weights of the embedding are that are gathered while those of the first layer are there.
 inline std::int64_t embedding_position(const Model& model, const Strategy& strategy) {
-  return mtp_position(model.num_layers(), num_mtp_modules(model, strategy));
+  return mtp_position(model.num_layers(), num_mtp_modules(model, strategy.mtp));
 }
 
 /// One pipeline rank under way: what the passes share.

@@ -132,7 +132,7 @@ class StepEndEmitter {
       out.push_back(collective(OpCode::tp_grad_ar, Pass::sync, Queue::tp, Group::tp, CollectiveKind::all_reduce,
                                held(repeated) * size_of(s_.grad_dtype), {after}));
     }
-    const bool has_copy = rules_.model.tied_embeddings || num_mtp_modules(rules_.model, s_) > 0;
+    const bool has_copy = rules_.model.tied_embeddings || num_mtp_modules(rules_.model, s_.mtp) > 0;
     const RankId self(static_cast<std::int32_t>(c_.pipeline_rank * c_.mesh.ranks_per_stage()));
     const std::vector<RankId> holders = c_.mesh.members(Group::embedding, self);
     if (!has_copy || holders.size() < 2 || std::find(holders.begin(), holders.end(), self) == holders.end()) return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/layer_ops.h"
 
+#include "program/counts.h"
 #include "program/hf_config.h"
 #include "program/legality.h"
 #include "program/lower.h"
@@ -59,7 +60,7 @@ void append(std::vector<LayerOp> more, std::vector<LayerOp>& ops) { ops.insert(o
 void expect_equal_ops(const StepProgram& program, const std::string& where) {
   const Model& model = program.model;
   const Strategy& s = program.strategy;
-  const std::int64_t num_mtp = s.mtp == Mtp::on ? model.num_mtp_modules : 0;
+  const std::int64_t num_mtp = num_mtp_modules(model, s.mtp);
   for (const StageLayout& stage : s.stages) {
     for (std::int64_t i = 0; i < stage.num_layers + stage.num_mtp; ++i) {
       const bool is_module = i >= stage.num_layers;
