@@ -4,7 +4,10 @@
 #include "program/dtype.h"
 #include "program/op_key.h"
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <variant>
 
 // What an op works on. Shapes are stored; FLOPs and bytes are derived from them in program/work.h and nowhere else.
@@ -125,6 +128,12 @@ struct MemoryShape {
 };
 
 enum class CollectiveKind : std::uint8_t { all_reduce, reduce_scatter, all_gather, all_to_all, ring_shift };
+
+constexpr std::string_view name_of(CollectiveKind kind) {
+  constexpr std::array<std::string_view, 5> kNames = {"all_reduce", "reduce_scatter", "all_gather", "all_to_all",
+                                                      "ring_shift"};
+  return kNames.at(static_cast<std::size_t>(kind));
+}
 
 /// A collective over `group` on a buffer of `bytes`: the whole (gathered) buffer, as nccl-tests counts it; of an
 /// all-to-all, what each rank holds; of a ring shift, what each rank sends to the next. To these come `rows` of

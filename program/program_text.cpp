@@ -77,9 +77,7 @@ struct TextOfShape {
     return fmt::format("memory {} rows, {} B in, {} B out", text_of(s.rows), s.read_per_row, s.written_per_row);
   }
   std::string operator()(const CollectiveShape& s) const {
-    constexpr std::array<std::string_view, 5> kKinds = {"all_reduce", "reduce_scatter", "all_gather", "all_to_all",
-                                                        "ring_shift"};
-    return fmt::format("{} over {} of {} B{}", kKinds.at(static_cast<std::size_t>(s.kind)), name_of(s.group), s.bytes,
+    return fmt::format("{} over {} of {} B{}", orrery::name_of(s.kind), name_of(s.group), s.bytes,
                        text_of(s.rows, s.row_bytes));
   }
   std::string operator()(const ExchangeShape& s) const {

@@ -24,18 +24,10 @@ std::pair<std::string, std::int64_t> named_collective(const OpShape& shape, std:
     return {"all_to_all", exchange->rows.count * exchange->row_bytes + ranks * exchange->count_bytes};
   }
   const CollectiveShape& collective = std::get<CollectiveShape>(shape);
-  switch (collective.kind) {
-    case CollectiveKind::all_reduce:
-      return {"all_reduce", collective.bytes};
-    case CollectiveKind::reduce_scatter:
-      return {"reduce_scatter", collective.bytes};
-    case CollectiveKind::all_gather:
-      return {"all_gather", collective.bytes};
-    case CollectiveKind::all_to_all:
-    case CollectiveKind::ring_shift:
-      break;  // no probe has context parallelism
-  }
-  CHECK(false, static_cast<int>(collective.kind));
+  const bool of_context =
+      collective.kind == CollectiveKind::all_to_all || collective.kind == CollectiveKind::ring_shift;
+  CHECK(!of_context, static_cast<int>(collective.kind));  // no probe has context parallelism
+  return {std::string(name_of(collective.kind)), collective.bytes};
 }
 
 class Collector {

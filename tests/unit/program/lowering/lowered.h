@@ -141,25 +141,9 @@ inline Model one_dense_layer() {
   return model;
 }
 
-inline std::string text_of(CollectiveKind kind) {
-  switch (kind) {
-    case CollectiveKind::all_reduce:
-      return "all_reduce";
-    case CollectiveKind::reduce_scatter:
-      return "reduce_scatter";
-    case CollectiveKind::all_gather:
-      return "all_gather";
-    case CollectiveKind::all_to_all:
-      return "all_to_all";
-    case CollectiveKind::ring_shift:
-      return "ring_shift";
-  }
-  return "";
-}
-
 /// For example "all_gather 4096".
 inline std::string text_of(const CollectiveShape& shape) {
-  return text_of(shape.kind) + " " + std::to_string(shape.bytes);
+  return std::string(name_of(shape.kind)) + " " + std::to_string(shape.bytes);
 }
 
 }  // namespace orrery::testing
