@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/errors.h"
+#include "base/files.h"
 #include "cli/calibration.h"
 #include "cli/exit_code.h"
 #include "cli/machine.h"
 #include "cli/report.h"
 #include "cli/verbs.h"
+#include "costmodel/validation/time_factors.h"
 
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace orrery::cli {
 namespace {
@@ -20,13 +26,43 @@ struct CalibrateOptions {
   CommonOptions common;
   WorkloadOptions workload{.sequence = 256, .global_batch = 16};
   std::string model = "moe-tiny-cpu", out = ".";
-  std::string calibration, cluster;  // paths, instead of out
+  std::string calibration, cluster;            // paths, instead of out
+  std::string device, framework = "megatron";  // of the catalog, instead of this machine
   std::optional<DType> precision;
   std::int64_t num_ranks = default_num_ranks();
   double seconds = 45.0;
 };
 
+/// What the catalog's tables and factors say of a device, without measuring anything.
+int calibrate_from_catalog(const CalibrateOptions& options) {
+  const std::filesystem::path folder = options.common.inputs.catalog / "calibration";
+  const std::filesystem::path tables = folder / "tables" / (options.device + ".json");
+  if (!std::filesystem::exists(tables)) {
+    throw ConfigError(fmt::format("--device: expected a device with a table in {}, got \"{}\"",
+                                  (folder / "tables").string(), options.device));
+  }
+  const costmodel::TimeFactors factors = costmodel::read_time_factors(folder / "factors" / "training.json");
+  if (!factors.of.contains("framework " + options.framework)) {
+    std::vector<std::string> known;
+    for (const auto& [owner, knobs] : factors.of) {
+      if (owner.starts_with("framework ")) known.push_back(owner.substr(std::string_view("framework ").size()));
+    }
+    throw ConfigError(
+        fmt::format("--framework: expected one of {}, got \"{}\"", fmt::join(known, ", "), options.framework));
+  }
+  const costmodel::Calibration calibration =
+      costmodel::with_factors(costmodel::read_calibration(tables), factors, options.device, options.framework);
+  const std::string path = options.calibration.empty() ? options.device + ".json" : options.calibration;
+  write_file_atomically(path, costmodel::to_json(calibration));
+  Report report("Calibration of the catalog");
+  report.fact("device", "device", options.device).fact("framework", "framework", options.framework);
+  report.fact("calibration", "written", path);
+  print(report, options.common.json);
+  return kSuccess;
+}
+
 int calibrate(const CalibrateOptions& options) {
+  if (!options.device.empty()) return calibrate_from_catalog(options);
   const std::filesystem::path folder = options.out;
   const std::filesystem::path calibration =
       options.calibration.empty() ? folder / "calibration.json" : std::filesystem::path(options.calibration);
@@ -70,6 +106,10 @@ Verb add_calibrate(CLI::App& app) {
   command->add_option("--out", options->out, "folder for calibration.json and cluster.json")->capture_default_str();
   command->add_option("--out-calibration", options->calibration, "path of the calibration instead");
   command->add_option("--out-cluster", options->cluster, "path of the cluster instead");
+  command->add_option("--device", options->device,
+                      "write the catalog's calibration of this device instead of measuring this machine");
+  command->add_option("--framework", options->framework, "that trains on the device: megatron, nanotron, ...")
+      ->capture_default_str();
   add_model_options(*command, options->common.inputs);
   add_common_options(*command, options->common);
   return {command, [options] { return calibrate(*options); }};

@@ -41,7 +41,7 @@ int predict(const PredictOptions& options, const std::string& title, const MakeI
   add_workload(report, plan);
   add_strategy(report, plan);
   report.fact("ops", "ops of a replica", program.num_ops());
-  add_trace(report, plan, trace);
+  add_prediction(report, plan, trace, calibration.value);
   add_memory(report, costmodel::fullest(memory_of(plan)), plan.cluster.groups.front().device);
   print(report, options.common.json);
   return kSuccess;

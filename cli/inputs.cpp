@@ -64,14 +64,6 @@ Source source_of(const InputOptions& options, const fs::path& path) {
   return source;
 }
 
-std::string device_name(const InputOptions& options, const costmodel::Calibration& calibration) {
-  if (const Device* device = std::get_if<Device>(&calibration.device)) return device->name;
-  const std::string& name = std::get<std::string>(calibration.device);
-  const JsonDocument document = JsonDocument::parse_file((options.catalog / "devices" / (name + ".json")).string());
-  const JsonValue value = document.root().required("name");
-  return value.string();
-}
-
 Loaded<costmodel::Calibration> load_calibration_file(const InputOptions& options, const fs::path& path) {
   Source source = source_of(options, path);
   costmodel::Calibration calibration = costmodel::read_calibration_text(source.content, path.string());
@@ -123,10 +115,13 @@ Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, con
                                                 const Cluster& cluster) {
   if (!name.empty()) return load_calibration_file(options, find_file(options, "calibration", "calibration", name));
   const std::string& device = cluster.groups.front().device.name;
+  // Calibrations of the catalog are named after their device's file, which is small.
   for (const std::string& candidate : names_in(options.catalog / "calibration")) {
-    Loaded<costmodel::Calibration> loaded =
-        load_calibration_file(options, options.catalog / "calibration" / (candidate + ".json"));
-    if (device_name(options, loaded.value) == device) return loaded;
+    const fs::path file = options.catalog / "devices" / (candidate + ".json");
+    if (!fs::exists(file) || JsonDocument::parse_file(file.string()).root().required("name").string() != device) {
+      continue;
+    }
+    return load_calibration_file(options, options.catalog / "calibration" / (candidate + ".json"));
   }
   throw ConfigError(fmt::format("expected a calibration of {}, which the catalog does not have", device),
                     "pass --calibration FILE; orrery calibrate makes one of this machine");
@@ -137,7 +132,10 @@ Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, con
   if (!name.empty()) return load_calibration_file(options, find_file(options, "calibration", "calibration", name));
   const Source& wanted = plan.calibration_source;
   fs::path path = wanted.path;
-  if (!fs::exists(path)) path = options.catalog / "calibration" / path.filename();
+  if (!fs::exists(path)) {
+    const fs::path in_catalog = options.catalog / path.lexically_relative("catalog");
+    path = fs::exists(in_catalog) ? in_catalog : options.catalog / "calibration" / path.filename();
+  }
   Loaded<costmodel::Calibration> loaded = load_calibration_file(options, path);
   if (loaded.source.sha256 == wanted.sha256) return loaded;
   throw ConfigError(

@@ -2,6 +2,7 @@
 #include "cli/step_report.h"
 
 #include "base/units_format.h"
+#include "costmodel/power.h"
 #include "planner/strategy_text.h"
 #include "program/counts.h"
 #include "program/mesh.h"
@@ -9,6 +10,7 @@
 #include "traces/summary.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include <fmt/format.h>
@@ -23,6 +25,42 @@ std::optional<FlopsPerSecond> peak_rate(const Plan& plan) {
   const auto peak = device.peak.find(plan.strategy.precision);
   if (peak == device.peak.end()) return std::nullopt;
   return peak->second * static_cast<double>(plan.num_ranks());
+}
+
+void add_end_of_trace(Report& report, const Plan& plan, const Trace& trace) {
+  add_model_notes(report, plan.model, plan.strategy.mtp);
+  note_extrapolated(report, trace.header.extrapolated);
+  for (const std::string& sentence : trace.header.notes) report.note(sentence);
+}
+
+// Predictions of published runs from tables alone were off by twice as much as with fitted numbers
+// (docs/accuracy.md): what extrapolation does to an interval.
+constexpr double kExtrapolatedWidth = 2.0;
+
+void add_interval(Report& report, Seconds step, const std::optional<costmodel::Interval>& interval, bool extrapolated) {
+  if (!interval) {
+    report.fact("step_time_low", "80 % interval, from", Value::unknown("no errors are known"))
+        .fact("step_time_high", "80 % interval, to", Value::unknown("no errors are known"));
+    return;
+  }
+  const double width = extrapolated ? kExtrapolatedWidth : 1.0;
+  report.fact("step_time_low", "80 % interval, from", step * std::pow(interval->low, width))
+      .fact("step_time_high", "80 % interval, to", step * std::pow(interval->high, width));
+}
+
+void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost) {
+  const double tokens = static_cast<double>(plan.batch.seq * plan.batch.global_batch);
+  const auto or_unknown = [](const auto& x, const char* why) { return x ? Value(*x) : Value::unknown(why); };
+  report.fact("energy", "energy of a step", or_unknown(cost.energy, "unknown: no power is stated"));
+  if (cost.energy) report.fact("energy_per_token", "energy of a token", *cost.energy / tokens);
+  report.fact("cost", "price of a step, USD", or_unknown(cost.usd, "unknown: no price is stated"));
+  if (cost.usd) report.fact("cost_per_million_tokens", "price of a million tokens, USD", *cost.usd / tokens * 1e6);
+  if (cost.kg_co2e) report.fact("kg_co2e", "carbon of a step, kg CO2e", *cost.kg_co2e);
+  if (cost.energy && cost.assumed_power) {
+    report.note(
+        "energy: of the devices alone; 76 % of a device's power limit while it computes and 50 % while it "
+        "waits, where the calibration states no power");
+  }
 }
 
 }  // namespace
@@ -102,9 +140,20 @@ void add_trace(Report& report, const Plan& plan, const Trace& trace) {
   add_step_time(report, plan, summary.step_time);
   report.fact("utilisation", "compute queue at work", Value::percent(compute_utilisation(trace)))
       .fact("energy", "energy of a step", energy_of(summary));
-  add_model_notes(report, plan.model, plan.strategy.mtp);
-  note_extrapolated(report, trace.header.extrapolated);
-  for (const std::string& sentence : trace.header.notes) report.note(sentence);
+  add_end_of_trace(report, plan, trace);
+}
+
+void add_prediction(Report& report, const Plan& plan, const Trace& trace, const costmodel::Calibration& calibration) {
+  const Seconds step = summarize(trace).step_time;
+  const double utilisation = compute_utilisation(trace);
+  report.fact("interpreter", "interpreter", trace.header.interpreter);
+  add_step_time(report, plan, step);
+  add_interval(report, step, calibration.interval, !trace.header.extrapolated.empty());
+  report.fact("utilisation", "compute queue at work", Value::percent(utilisation));
+  add_cost(report, plan,
+           costmodel::cost_of_step(plan.cluster, costmodel::power_of(plan.cluster.groups.front().device, calibration),
+                                   step, utilisation, plan.num_ranks()));
+  add_end_of_trace(report, plan, trace);
 }
 
 void add_memory(Report& report, Bytes peak, const Device& device) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cli/report.h"
+#include "costmodel/calibration.h"
 #include "program/plan.h"
 #include "traces/summary.h"
 #include "traces/trace.h"
@@ -29,6 +30,10 @@ void add_step_time(Report& report, const Plan& plan, Seconds step_time);
 
 /// What a trace says about its step: time, rates, utilisation, energy, extrapolated ops, notes.
 void add_trace(Report& report, const Plan& plan, const Trace& trace);
+
+/// The same of a predicted trace: with the 80 % interval of its time, and energy, price and carbon by the power of
+/// `calibration`.
+void add_prediction(Report& report, const Plan& plan, const Trace& trace, const costmodel::Calibration& calibration);
 
 /// Peak memory of the fullest rank beside what the device has.
 void add_memory(Report& report, Bytes peak, const Device& device);

@@ -4,6 +4,7 @@
 #include "base/json_reader.h"
 #include "cli/exit_code.h"
 #include "cli/report.h"
+#include "cli/time_validation.h"
 #include "cli/verbs.h"
 #include "costmodel/validation/cross_validation.h"
 #include "costmodel/validation/memory_score.h"
@@ -26,6 +27,7 @@ struct ValidateOptions {
   CommonOptions common;
   std::string runs;
   bool memory = false;
+  TimeOptions time;
   bool cross_validate = false;
 };
 
@@ -173,6 +175,11 @@ Report memory_report(const costmodel::MemoryScore& score, bool cross_validate) {
 int validate(const ValidateOptions& options) {
   const costmodel::RunsFile file = costmodel::read_runs(options.runs);
   const auto lookup = [&](const std::string& name) { return device_of_catalog(options.common.inputs.catalog, name); };
+  if (options.time.wanted) {
+    print(time_report(file, lookup, options.common.inputs.catalog, options.time, options.cross_validate),
+          options.common.json);
+    return kSuccess;
+  }
   print(memory_report(costmodel::score_memory(file, lookup), options.cross_validate), options.common.json);
   return kSuccess;
 }
@@ -184,8 +191,14 @@ Verb add_validate(CLI::App& app) {
   CLI::App* command = app.add_subcommand("validate", "how far predictions are from published, measured runs");
   command->add_option("runs", options->runs, "runs/1")->required();
   command->add_flag("--memory", options->memory, "score memory; so far the only score, and the default");
-  command->add_flag("--cross-validate", options->cross_validate,
-                    "judge each model width with the fragmentation of the framework's other widths too");
+  command->add_flag("--time", options->time.wanted, "score step times");
+  command->add_option("--runs-out", options->time.runs_out, "write every run's predictions there, one JSON line each");
+  command->add_option("--plot", options->time.plot, "draw predicted over measured there (SVG)");
+  command->add_option("--factors-out", options->time.factors_out,
+                      "write the factors that --cross-validate fits to all runs there (time_factors/1)");
+  command->add_flag(
+      "--cross-validate", options->cross_validate,
+      "memory: judge each width by the fragmentation of the others; time: fit anew, each model and GPU held out");
   add_common_options(*command, options->common);
   return {command, [options] { return validate(*options); }};
 }

@@ -13,6 +13,14 @@ Seconds& of_pass(SlotTimes& times, Pass pass) {
   return pass == Pass::fwd ? times.forward : pass == Pass::wgrad ? times.weight_grad : times.input_grad;
 }
 
+Seconds& host_of_pass(BlockTimes& block, Pass pass) {
+  return pass == Pass::fwd ? block.host_forward : pass == Pass::wgrad ? block.host_weight_grad : block.host_input_grad;
+}
+
+HostWindow& window_of_pass(HostWindows& windows, Pass pass) {
+  return pass == Pass::fwd ? windows.forward : pass == Pass::wgrad ? windows.weight_grad : windows.input_grad;
+}
+
 template <std::size_t n>
 bool is_one_of(OpCode op, const OpCode (&ops)[n]) {
   return std::find(std::begin(ops), std::end(ops), op) != std::end(ops);
@@ -61,6 +69,7 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
   std::map<std::tuple<Pass, OpCode, OpShape>, double> communication;
   const auto beside = [&block](Beside what) -> Seconds& { return block.beside[static_cast<std::size_t>(what)]; };
   for (const LayerOp& op : ops) {
+    host_of_pass(block, op.pass) += timer.host(op);
     if (std::holds_alternative<ExchangeShape>(op.shape) || std::holds_alternative<CollectiveShape>(op.shape)) {
       communication[{op.pass, op.op, op.shape}] += 1.0;
       continue;
@@ -85,7 +94,15 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
   return block;
 }
 
-Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, SlotTimes& slots) {
+Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, SlotTimes& slots,
+                  HostWindows& windows) {
+  const auto add_window = [&](HostWindow& window, Seconds device, Seconds host) {
+    window.device += num_blocks * device;
+    window.host += num_blocks * host;
+  };
+  add_window(windows.forward, block.forward, block.host_forward);
+  add_window(windows.input_grad, block.input_grad, block.host_input_grad);
+  add_window(windows.weight_grad, block.weight_grad, block.host_weight_grad);
   slots.forward += num_blocks * block.forward;
   slots.input_grad += num_blocks * block.input_grad;
   slots.weight_grad += num_blocks * block.weight_grad;
@@ -94,6 +111,7 @@ Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer
   for (const BlockTimes::Communication& c : block.communication) {
     const Seconds time = c.count * timer.time(c.op);
     all += num_blocks * time;
+    window_of_pass(windows, c.op.pass).device += num_blocks * time;
     if (c.with) hidden[static_cast<std::size_t>(*c.with)] += c.hidden * time;
     of_pass(slots, c.op.pass) += num_blocks * (1.0 - c.hidden) * time;
     const bool to_experts = c.op.op == OpCode::moe_dispatch || c.op.op == OpCode::moe_combine;
@@ -106,6 +124,19 @@ Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer
     (forward ? slots.forward : slots.input_grad) += num_blocks * more;
   }
   return all;
+}
+
+void wait_for_host(const HostWindows& windows, const Strategy& strategy, SlotTimes& slots) {
+  slots.forward += windows.forward.missing();
+  // ZBV runs the weight gradients of a micro-batch right behind its input gradients, as a whole backward does.
+  if (splits_backward(strategy) && strategy.schedule != Schedule::zbv) {
+    slots.input_grad += windows.input_grad.missing();
+    slots.weight_grad += windows.weight_grad.missing();
+    return;
+  }
+  const HostWindow backward{.device = windows.input_grad.device + windows.weight_grad.device,
+                            .host = windows.input_grad.host + windows.weight_grad.host};
+  slots.input_grad += backward.missing();
 }
 
 }  // namespace orrery::costmodel

@@ -7,6 +7,7 @@
 #include "costmodel/layer_ops.h"
 #include "costmodel/pipeline_walk.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <vector>
@@ -19,8 +20,9 @@ inline constexpr std::size_t kNumBeside = static_cast<std::size_t>(Beside::core_
 
 /// What a block does for one micro-batch: compute takes the same everywhere, communication depends on where it is.
 struct BlockTimes {
-  Seconds forward, input_grad, weight_grad;  // arithmetic
-  std::array<Seconds, kNumBeside> beside{};  // of it, what communication can run beside
+  Seconds forward, input_grad, weight_grad;                 // arithmetic
+  Seconds host_forward, host_input_grad, host_weight_grad;  // to enqueue it, communication included
+  std::array<Seconds, kNumBeside> beside{};                 // of arithmetic, what communication can run beside
   struct Communication {
     LayerOp op;
     double count = 0.0;
@@ -32,8 +34,25 @@ struct BlockTimes {
 
 BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy, ClosedTimer& timer);
 
+/// What a slot has its device and its host do, communication as if nothing hid it.
+struct HostWindow {
+  Seconds device, host;
+
+  /// By which the host is late.
+  Seconds missing() const { return std::max(Seconds::zero(), host - device); }
+};
+
+/// The windows of one stage and micro-batch (costmodel/host_time.h).
+struct HostWindows {
+  HostWindow forward, input_grad, weight_grad;
+};
+
 /// Adds `num_blocks` of them on the rank that `timer` has entered. Returns what communication takes alone.
-Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, SlotTimes& slots);
+Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, SlotTimes& slots,
+                  HostWindows& windows);
+
+/// Lengthens slots by what the host is late; a whole backward is one window.
+void wait_for_host(const HostWindows& windows, const Strategy& strategy, SlotTimes& slots);
 
 /// Whether the schedule has slots for the two gradients apart, and no whole backward beside them.
 bool splits_backward(const Strategy& strategy);

@@ -27,6 +27,7 @@ class CachedCostModel : public CostModel {
   CommTime copy(const CopyShape& shape, DeviceIndex device) const override;
   CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override;
   OverlapRule overlap(DeviceIndex device) const override { return model_.overlap(device); }
+  Seconds dispatch(const OpKey& key, const OpShape& shape) const override { return model_.dispatch(key, shape); }
 
  private:
   using Members = std::vector<DeviceIndex>;

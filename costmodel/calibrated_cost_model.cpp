@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/calibrated_cost_model.h"
 
+#include "costmodel/host_time.h"
+
 #include <algorithm>
 
 namespace orrery::costmodel {
@@ -23,6 +25,15 @@ CalibratedCostModel::CalibratedCostModel(Cluster cluster, const Calibration& cal
   const bool is_cpu = std::any_of(cluster_.groups.begin(), cluster_.groups.end(),
                                   [](const NodeGroup& group) { return group.device.kind == DeviceKind::cpu; });
   other_conditions_ = is_cpu && cluster_.num_devices() != calibration.conditions.active_ranks;
+  if (calibration.kernels) {
+    dispatch_ = calibration.kernels->dispatch;
+    materialized_attention_ = calibration.kernels->materialized_attention;
+  }
+}
+
+Seconds CalibratedCostModel::dispatch(const OpKey& key, const OpShape& shape) const {
+  if (dispatch_ == Seconds::zero()) return {};
+  return dispatch_ * num_kernels(key, shape, materialized_attention_);
 }
 
 const Device& CalibratedCostModel::device_of(DeviceIndex device) const {

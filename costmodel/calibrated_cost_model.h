@@ -24,6 +24,7 @@ class CalibratedCostModel : public CostModel {
   CommTime copy(const CopyShape& shape, DeviceIndex device) const override;
   CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override;
   OverlapRule overlap(DeviceIndex device) const override;
+  Seconds dispatch(const OpKey& key, const OpShape& shape) const override;
 
  private:
   const Device& device_of(DeviceIndex device) const;
@@ -32,6 +33,8 @@ class CalibratedCostModel : public CostModel {
   OperatorCurves curves_;
   CollectiveModel collectives_;
   bool other_conditions_ = false;  // than the calibration's
+  Seconds dispatch_;               // of one kernel; zero: unknown, the host is taken to be in time
+  bool materialized_attention_ = false;
 };
 
 }  // namespace orrery::costmodel

@@ -104,6 +104,16 @@ void write_fits(JsonWriter& out, const Calibration& calibration) {
   out.end_array().end_object();
 }
 
+void write_kernels(JsonWriter& out, const KernelParameters& kernels) {
+  out.key("kernels").begin_object();
+  out.field("matmul", kernels.matmul).field("matmul_fp8", kernels.matmul_fp8).field("grouped", kernels.grouped);
+  out.field("ramp", kernels.ramp);
+  out.field("attention_forward", kernels.attention_forward).field("attention_backward", kernels.attention_backward);
+  out.field("memory", kernels.memory).field("kernel", kernels.kernel).field("dispatch", kernels.dispatch);
+  out.field("network", kernels.network).field("materialized_attention", kernels.materialized_attention);
+  out.field("source", kernels.source).end_object();
+}
+
 /// A memory-bound op as one byte per row.
 OpShape normalized(const OpMeasurement& measurement) {
   const auto* memory = std::get_if<MemoryShape>(&measurement.shape);
@@ -150,6 +160,11 @@ std::string to_json(const Calibration& calibration) {
     out.null();
   }
   write_fits(out, calibration);
+  if (calibration.kernels) write_kernels(out, *calibration.kernels);
+  if (calibration.interval) {
+    out.key("interval").begin_object().field("low", calibration.interval->low);
+    out.field("high", calibration.interval->high).field("runs", calibration.interval->num_runs).end_object();
+  }
   out.end_object();
   return out.text();
 }

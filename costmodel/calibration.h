@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/units.h"
+#include "costmodel/kernel_model.h"
 #include "program/cluster.h"
 #include "program/op.h"
 #include "traces/measurements.h"
@@ -51,6 +52,12 @@ struct CollectiveFit {
   double residual = 0.0;                      // median of |fitted / measured - 1|
 };
 
+/// Where a measured step lies in four of five cases, as a factor on the predicted one.
+struct Interval {
+  double low = 1.0, high = 1.0;
+  std::int64_t num_runs = 0;  // whose errors say so
+};
+
 struct Calibration {
   struct Conditions {
     std::optional<Watts> power_limit;
@@ -71,7 +78,9 @@ struct Calibration {
   std::vector<CollectiveMeasurement> collectives;
   std::optional<Sourced<Seconds>> launch_gap, launch_dispatch;
   std::optional<Sourced<Watts>> idle_power, busy_power, waiting_power, power_limit;
-  std::vector<CollectiveFit> fits;  // empty: none were made yet
+  std::vector<CollectiveFit> fits;          // empty: none were made yet
+  std::optional<KernelParameters> kernels;  // for shapes without a point
+  std::optional<Interval> interval;         // of step times
 };
 
 /// Throws: ConfigError with all problems of the file; also when its fits were made for other points.

@@ -160,6 +160,33 @@ void read_fits(const JsonObject& in, Calibration& calibration) {
   in.finish();
 }
 
+KernelParameters read_kernels(const JsonObject& in) {
+  KernelParameters out;
+  const auto fraction = [&](std::string_view key, double& value) { value = in.required(key).number({.min = 1e-3}); };
+  fraction("matmul", out.matmul);
+  fraction("matmul_fp8", out.matmul_fp8);
+  fraction("grouped", out.grouped);
+  out.ramp = in.required("ramp").number({.min = 0.0});
+  fraction("attention_forward", out.attention_forward);
+  fraction("attention_backward", out.attention_backward);
+  fraction("memory", out.memory);
+  out.kernel = in.required("kernel").quantity<Seconds>(Sign::not_negative);
+  out.dispatch = in.required("dispatch").quantity<Seconds>(Sign::not_negative);
+  fraction("network", out.network);
+  out.materialized_attention = in.required("materialized_attention").boolean();
+  out.source = source_of(in);
+  in.finish();
+  return out;
+}
+
+Interval read_interval(const JsonObject& in) {
+  Interval out{.low = in.required("low").number({.min = 1e-3, .max = 1.0}),
+               .high = in.required("high").number({.min = 1.0}),
+               .num_runs = in.required("runs").integer(kCount)};
+  in.finish();
+  return out;
+}
+
 Calibration read(const JsonObject& in) {
   in.schema("calibration/1");
   Calibration out;
@@ -193,6 +220,8 @@ Calibration read(const JsonObject& in) {
     return true;
   });
   if (const JsonValue fits = in.required("fits"); !fits.is_null()) read_fits(fits.object(), out);
+  if (const auto kernels = in.optional("kernels").object()) out.kernels = read_kernels(*kernels);
+  if (const auto interval = in.optional("interval").object()) out.interval = read_interval(*interval);
   in.finish();
   return out;
 }

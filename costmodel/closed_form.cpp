@@ -80,6 +80,7 @@ class Estimator {
 
   SlotTimes stage_times(const StageLayout& layout, RankEstimate& rank) {
     SlotTimes slots;
+    HostWindows windows;
     struct Layers {
       std::int64_t one = 0;  // of them
       double count = 0.0;
@@ -97,7 +98,7 @@ class Estimator {
     for (std::int64_t i = 0; i < layout.num_mtp; ++i) add_layer(model_.num_layers() + i, !layout.num_recompute_layers);
 
     const auto add = [&](const BlockTimes& block, double count) {
-      rank.communication += add_block(block, count, timer_, slots);
+      rank.communication += add_block(block, count, timer_, slots, windows);
     };
     for (const auto& [of, alike] : layers) add(layer_times(alike.one, of), alike.count);
     if (layout.embedding) add(times_of(embedding_ops(model_, strategy_, batch_)), 1.0);
@@ -107,6 +108,7 @@ class Estimator {
     if (layout.head) {
       add(times_of(head_ops(model_, strategy_, batch_, layout.num_mtp > 0)), static_cast<double>(1 + num_mtp_));
     }
+    wait_for_host(windows, strategy_, slots);
     return slots;
   }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/closed_timer.h"
 
+#include "costmodel/host_time.h"
+
 #include <utility>
 #include <variant>
 
@@ -44,6 +46,10 @@ Seconds ClosedTimer::time(const LayerOp& op) {
   if (const auto* shape = std::get_if<CollectiveShape>(&op.shape)) return collective(*shape);
   if (const auto* shape = std::get_if<ExchangeShape>(&op.shape)) return exchange(*shape);
   return compute(op.op, op.pass, op.shape);
+}
+
+Seconds ClosedTimer::host(const LayerOp& op) const {
+  return host_share(strategy_) * cost_.dispatch({.pass = op.pass, .op = op.op}, op.shape);
 }
 
 Seconds ClosedTimer::compute(OpCode op, Pass pass, const OpShape& shape) {

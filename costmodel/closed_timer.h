@@ -29,6 +29,9 @@ class ClosedTimer {
   /// A message to the next pipeline rank, or to the previous one.
   Seconds message(std::int64_t num_bytes, bool to_next);
 
+  /// Of the host, to enqueue the op.
+  Seconds host(const LayerOp& op) const;
+
   OverlapRule overlap() const { return cost_.overlap(device()); }
   bool extrapolated() const { return extrapolated_; }
 

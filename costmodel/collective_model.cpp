@@ -66,6 +66,7 @@ Bytes whole(Bytes payload) { return bytes(std::ceil(payload.in(unit::byte))); }
 
 CollectiveModel::CollectiveModel(Cluster cluster, const Calibration& calibration)
     : cluster_(std::move(cluster)), calibrated_links_(calibration.conditions.links) {
+  if (calibration.kernels) network_ = calibration.kernels->network;
   const std::vector<CollectiveFit> fits = calibration.fits.empty() ? fitted(calibration.collectives) : calibration.fits;
   for (const CollectiveFit& entry : fits) fits_[{entry.op, entry.path}] = entry;
   for (const CollectiveMeasurement& point : calibration.collectives) {
@@ -178,6 +179,7 @@ CollectiveModel::Efficiency CollectiveModel::efficiency(std::string_view op, con
     }
     if (best > 0.0) return {.fraction = best, .extrapolated = true};
   }
+  if (network_ && path != PathClass::node) return {.fraction = *network_, .extrapolated = true};
   return {.fraction = default_fraction(op), .extrapolated = true};
 }
 

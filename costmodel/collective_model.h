@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -65,6 +66,7 @@ class CollectiveModel {
   Cluster cluster_;
   std::map<std::pair<std::string, std::string>, CollectiveFit> fits_;
   std::map<std::string, BytesPerSecond> calibrated_links_;
+  std::optional<double> network_;  // of a NIC's rate, where a calibration states it
   /// By op and ranks: time over nccl-tests' size, within a node.
   std::map<std::string, std::map<std::int64_t, LinearCurve>, std::less<>> tables_;
 };

@@ -11,4 +11,6 @@ Seconds CommTime::alone() const {
   return latency + slowest;
 }
 
+Seconds CostModel::dispatch(const OpKey& /*key*/, const OpShape& /*shape*/) const { return {}; }
+
 }  // namespace orrery::costmodel

@@ -67,6 +67,8 @@ class CostModel {
   virtual CommTime copy(const CopyShape& shape, DeviceIndex device) const = 0;
   virtual CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const = 0;
   virtual OverlapRule overlap(DeviceIndex device) const = 0;
+  /// Time of the host to enqueue an op; zero: the host is never late (costmodel/host_time.h).
+  virtual Seconds dispatch(const OpKey& key, const OpShape& shape) const;
 };
 
 }  // namespace orrery::costmodel

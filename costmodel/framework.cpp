@@ -74,7 +74,8 @@ bool holds_experts(const Model& model, const std::vector<StageLayout>& stages) {
 Framework megatron() {
   Framework out;
   out.name = "megatron";
-  out.zero = 1;  // --use-distributed-optimizer in every published recipe
+  out.zero = 1;                   // --use-distributed-optimizer in every published recipe
+  out.overlaps_gradients = true;  // overlap_grad_reduce and overlap_param_gather, too
   // TE's Triton cross-entropy turns the bf16 logits into their gradient in place (SimuMax docs/b200/
   // b200_real_repro_guide.md, section 4); Megatron's own fused one keeps an f32 copy: 6.
   out.logits_bytes = 2.0;
@@ -133,13 +134,44 @@ Framework nanotron() {
   return out;
 }
 
+Framework megatron_deepspeed() {
+  Framework out;
+  out.name = "megatron-deepspeed";
+  out.memory_is_known = false;
+  out.sequence_parallel = false;      // Megatron-DeepSpeed forked before it
+  out.zero = 0;                       // vTrain's configurations leave DeepSpeed's stage at 0
+  out.grad_dtype = DType::bf16;       // fp16 gradients, which are reduced as they are
+  out.materialized_attention = true;  // its fused softmax kernel, before flash attention
+  return out;
+}
+
+Framework composer() {
+  Framework out;
+  out.name = "composer";
+  out.memory_is_known = false;
+  out.zero = 3;  // FSDP with mixed_precision PURE: f32 shards, bf16 copies and gradients on the wire
+  return out;
+}
+
+Framework internevo() {
+  Framework out;
+  out.name = "internevo";
+  out.memory_is_known = false;
+  out.zero = 1;
+  out.grad_dtype = DType::bf16;
+  return out;
+}
+
 std::optional<Framework> framework_of(std::string_view software) {
   if (contains(software, "nanotron")) return nanotron();
   if (contains(software, "torchtitan")) return torchtitan(!contains(software, "(2024"));
   if (contains(software, "Megatron-Bridge")) return megatron_bridge();
-  if (contains(software, "Megatron-DeepSpeed")) return std::nullopt;  // another loss, another optimizer
-  // NeMo trains with Megatron-LM core; MLPerf's submitters spell it in three ways.
-  for (const std::string_view name : {"Megatron", "megatron", "NeMo", "Nemo", "NEMO"}) {
+  if (contains(software, "Megatron-DeepSpeed")) return megatron_deepspeed();
+  if (contains(software, "Composer")) return composer();
+  if (contains(software, "InternEvo")) return internevo();
+  // NeMo trains with Megatron-LM core; MLPerf's submitters spell it in three ways, or name PyTorch alone.
+  for (const std::string_view name : {"Megatron", "megatron", "NeMo", "Nemo", "NEMO", "PyTorch", "Pytorch", "pytorch",
+                                      "NVIDIA Release", "ROCm", "LLMBoost", "CUDA"}) {
     if (contains(software, name)) return megatron();
   }
   return std::nullopt;

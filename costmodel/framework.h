@@ -26,12 +26,17 @@ enum class StageSplit {
 struct Framework {
   std::string_view name = "orrery";
 
+  bool memory_is_known = true;  // false: no memory of its runs was published, what follows is of time alone
+
   // What it does unless it is told otherwise.
   bool sequence_parallel = true;   // where there is tensor parallelism
   std::optional<int> zero = {};    // stage of its optimizer, where a run does not say
   bool recompute_is_none = false;  // without a word about it, nothing is recomputed
   DType grad_dtype = DType::f32;   // of accumulated gradients
   StageSplit stage_split = StageSplit::even;
+
+  bool overlaps_gradients = false;      // with the backward, where a run does not say
+  bool materialized_attention = false;  // its attention writes the scores; of time alone
 
   // States.
   double bucket_bytes = 0.0;        // per parameter, where gradients are reduced: buckets beside the gradients
@@ -65,6 +70,10 @@ Framework megatron_bridge();
 /// torchtitan: FSDP2 with f32 shards. `compiled_loss`: since 2025 the loss is compiled.
 Framework torchtitan(bool compiled_loss = false);
 Framework nanotron();
+/// Of these three no memory was published: they serve predictions of time.
+Framework megatron_deepspeed();
+Framework composer();
+Framework internevo();
 
 /// The preset of a published run's software, or nothing if we have none: "nanotron", "torchtitan 9dec370, ...".
 std::optional<Framework> framework_of(std::string_view software);

@@ -6,24 +6,14 @@
 
 #include <algorithm>
 #include <optional>
+#include <vector>
 
 #include <fmt/format.h>
 
 namespace orrery::costmodel {
 namespace {
 
-// Fractions of a device's peak rate where nothing was measured, all for a B200 of SimuMax (docs/design/operators.md):
-// the median of 514 GEMM shapes, grouped GEMM with 512 rows for each expert, and the bandwidth of streaming ops.
-constexpr double kGemmFraction = 0.485;
-constexpr double kGroupedForwardFraction = 0.367, kGroupedInputGradFraction = 0.405, kGroupedWeightGradFraction = 0.219;
-constexpr double kMemoryFraction = 0.666;
-// The low end of FlashAttention-2 on A100.
-constexpr double kAttentionFraction = 0.5;
-
-double grouped_fraction(Pass pass) {
-  if (pass == Pass::wgrad) return kGroupedWeightGradFraction;
-  return pass == Pass::igrad ? kGroupedInputGradFraction : kGroupedForwardFraction;
-}
+const KernelParameters kNoDevice;
 
 Pass measured_pass(Pass pass) { return pass == Pass::rec ? Pass::fwd : pass; }
 
@@ -79,7 +69,8 @@ Seconds hardware_bound(const OpShape& shape, const Work& work, const Device& dev
 
 }  // namespace
 
-OperatorCurves::OperatorCurves(const Calibration& calibration) {
+OperatorCurves::OperatorCurves(const Calibration& calibration)
+    : kernels_(calibration.kernels), power_limit_(calibration.conditions.power_limit) {
   if (calibration.launch_gap) launch_gap_ = calibration.launch_gap->value;
   for (const OpPoint& point : calibration.points) {
     const auto per_flop = [&](Flops work) { return point.time.in(unit::second) / work.in(unit::flop); };
@@ -113,52 +104,65 @@ const ScatteredCurve* OperatorCurves::gemm_curve(std::string_view op, const Kind
   return nullptr;
 }
 
+KernelModel OperatorCurves::form(const Device& device) const {
+  if (!kernels_) return KernelModel(device, kNoDevice);
+  const bool is_capped = power_limit_ && device.power_limit;
+  return KernelModel(device, *kernels_, is_capped ? clock_under_power_limit(*device.power_limit, *power_limit_) : 1.0);
+}
+
+std::optional<OpTime> OperatorCurves::by_form(bool has_table, const std::optional<Seconds>& time) const {
+  if (!time || (has_table && !kernels_)) return std::nullopt;
+  return OpTime{.time = *time, .extrapolated = !kernels_.has_value()};
+}
+
 OpTime OperatorCurves::gemm(const OpKey& key, const GemmShape& s, const Device& device) const {
   const Pass pass = measured_pass(key.pass);
   const auto m = static_cast<double>(s.m), n = static_cast<double>(s.n), k = static_cast<double>(s.k);
   bool exact = false;
-  if (const ScatteredCurve* curve = gemm_curve(name_of(key.op), {pass, s.dtype}, exact)) {
-    const ScatteredCurve::Value per_flop = curve->at({m, n, k});
-    return {.time = seconds(per_flop.value * products(m, n, k).in(unit::flop)),
-            .extrapolated = !exact || !per_flop.inside};
+  const ScatteredCurve* curve = gemm_curve(name_of(key.op), {pass, s.dtype}, exact);
+  ScatteredCurve::Value per_flop;
+  if (curve) per_flop = curve->at({m, n, k});
+  if (!curve || !exact || !per_flop.inside) {
+    const double rows[] = {m};
+    const auto time = form(device).product(pass, rows, s.n, s.k, s.dtype, s.accumulate);
+    if (const auto formed = by_form(curve != nullptr, time)) return *formed;
   }
-  const auto peak = peak_of(device, s.dtype);
-  if (!peak) not_calibrated("gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
-  return {.time = products(m, n, k) / (kGemmFraction * *peak), .extrapolated = true};
+  if (!curve) not_calibrated("gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
+  return {.time = seconds(per_flop.value * products(m, n, k).in(unit::flop)),
+          .extrapolated = !exact || !per_flop.inside};
 }
 
 OpTime OperatorCurves::grouped_gemm(Pass pass, const GroupedGemmShape& s, const ResolvedLoad& load,
                                     const Device& device) const {
   const auto n = static_cast<double>(s.n), k = static_cast<double>(s.k);
   const auto experts = static_cast<double>(s.num_experts);
+  const std::vector<double> even(static_cast<std::size_t>(s.num_experts), static_cast<double>(s.rows.count) / experts);
+  const std::vector<double>& rows_of = load.rows_per_expert.empty() ? even : load.rows_per_expert;
   bool exact = false;
   const ScatteredCurve* curve = stand_in(grouped_gemms_, Kind{pass, s.dtype}, exact);
   bool exact_gemm = false;
   const ScatteredCurve* product = curve ? nullptr : gemm_curve("gemm", {pass, s.dtype}, exact_gemm);
-  const auto peak = peak_of(device, s.dtype);
-  if (!curve && !product && !peak) {
-    not_calibrated("grouped_gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
-  }
   OpTime total{.time = {}, .extrapolated = !exact};
-  const auto add_expert = [&](double rows) -> Seconds {
-    const Flops work = products(rows, n, k);
-    const double measured_rows = std::max(rows, 1.0);  // a table has no point below one row
-    if (!curve && !product) return work / (grouped_fraction(pass) * *peak);
-    const ScatteredCurve::Value per_flop =
-        curve ? curve->at({experts, measured_rows, n, k}) : product->at({measured_rows, n, k});
-    total.extrapolated = total.extrapolated || !per_flop.inside;
-    return seconds(per_flop.value * work.in(unit::flop));
-  };
-  if (load.rows_per_expert.empty()) {
-    total.time = experts * add_expert(static_cast<double>(s.rows.count) / experts);
-    return total;
+  if (curve || product) {
+    double last_rows = 0.0;
+    Seconds last_time;
+    for (const double rows : rows_of) {
+      if (rows != last_rows) {                             // a balanced router asks once
+        const double measured_rows = std::max(rows, 1.0);  // a table has no point below one row
+        const ScatteredCurve::Value per_flop =
+            curve ? curve->at({experts, measured_rows, n, k}) : product->at({measured_rows, n, k});
+        total.extrapolated = total.extrapolated || !per_flop.inside;
+        last_time = seconds(per_flop.value * products(rows, n, k).in(unit::flop));
+      }
+      last_rows = rows;
+      total.time += last_time;
+    }
+    if (!total.extrapolated) return total;
   }
-  double last_rows = 0.0;
-  Seconds last_time;
-  for (double rows : load.rows_per_expert) {
-    if (rows != last_rows) last_time = add_expert(rows);  // a balanced router asks once
-    last_rows = rows;
-    total.time += last_time;
+  const auto time = form(device).product(pass, rows_of, s.n, s.k, s.dtype, s.accumulate);
+  if (const auto formed = by_form(curve || product, time)) return *formed;
+  if (!curve && !product) {
+    not_calibrated("grouped_gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
   }
   return total;
 }
@@ -166,7 +170,7 @@ OpTime OperatorCurves::grouped_gemm(Pass pass, const GroupedGemmShape& s, const 
 OpTime OperatorCurves::attention(const OpKey& key, const AttentionShape& s, double share, const Device& device) const {
   const Pass pass = measured_pass(key.pass);
   // Documents leave a share of the pairs. Per pair they are taken to cost what those of whole sequences do.
-  const Flops work = work_of(key, s, {.attention_share = share}).flops;
+  const Work work = work_of(key, s, {.attention_share = share});
   bool exact = false;
   const ScatteredCurve* curve = stand_in(attentions_, AttentionKind{pass, s.dtype, s.causal}, exact);
   if (!exact) {
@@ -175,32 +179,33 @@ OpTime OperatorCurves::attention(const OpKey& key, const AttentionShape& s, doub
     const ScatteredCurve* other = stand_in(attentions_, AttentionKind{pass, s.dtype, !s.causal}, other_exact);
     if (other_exact || !curve) curve = other;
   }
-  if (!curve) {
-    const auto peak = peak_of(device, s.dtype);
-    if (!peak) not_calibrated("attention", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
-    return {.time = work / (kAttentionFraction * *peak), .extrapolated = true};
+  ScatteredCurve::Value per_flop;
+  if (curve) {
+    per_flop = curve->at(
+        {static_cast<double>(s.batch * s.heads), static_cast<double>(s.seq), static_cast<double>(s.d_qk + s.d_v)});
   }
-  const ScatteredCurve::Value per_flop = curve->at(
-      {static_cast<double>(s.batch * s.heads), static_cast<double>(s.seq), static_cast<double>(s.d_qk + s.d_v)});
-  return {.time = seconds(per_flop.value * work.in(unit::flop)),
-          .extrapolated = !exact || !per_flop.inside || s.window > 0 || share != 1.0};
+  const bool interpolated = exact && per_flop.inside && s.window == 0 && share == 1.0;
+  if (!interpolated) {
+    if (const auto formed = by_form(curve != nullptr, form(device).attention(pass, s, work))) return *formed;
+  }
+  if (!curve) not_calibrated("attention", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
+  return {.time = seconds(per_flop.value * work.flops.in(unit::flop)), .extrapolated = !interpolated};
 }
 
 OpTime OperatorCurves::memory_bound(const OpKey& key, Bytes traffic, const Device& device) const {
   if (traffic <= Bytes::zero()) return {};
   const Pass pass = measured_pass(key.pass);
   const auto own = memory_bound_.find({std::string(name_of(key.op)), pass});
-  if (own != memory_bound_.end()) {
-    const LinearCurve::Value value = own->second.at(traffic);
-    return {.time = value.time, .extrapolated = !value.inside};
+  const bool has_own = own != memory_bound_.end();
+  const LinearCurve& curve = has_own ? own->second : generic_memory_bound_;
+  LinearCurve::Value value;
+  if (!curve.empty()) value = curve.at(traffic);
+  if (!value.inside) {
+    if (const auto formed = by_form(!curve.empty(), form(device).memory_bound(traffic))) return *formed;
   }
-  if (!generic_memory_bound_.empty()) {
-    const LinearCurve::Value value = generic_memory_bound_.at(traffic);
-    // Where ops are measured by name, the generic table is only a stand-in.
-    return {.time = value.time, .extrapolated = !value.inside || !memory_bound_.empty()};
-  }
-  if (!device.memory_bandwidth) not_calibrated(name_of(key.op), pass, device, "the memory bandwidth");
-  return {.time = traffic / (kMemoryFraction * *device.memory_bandwidth), .extrapolated = true};
+  if (curve.empty()) not_calibrated(name_of(key.op), pass, device, "the memory bandwidth");
+  // Where ops are measured by name, the generic table is only a stand-in.
+  return {.time = value.time, .extrapolated = !value.inside || (!has_own && !memory_bound_.empty())};
 }
 
 OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,

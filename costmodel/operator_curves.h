@@ -6,11 +6,13 @@
 
 #include "costmodel/calibration.h"
 #include "costmodel/cost_model.h"
+#include "costmodel/kernel_model.h"
 #include "costmodel/linear_curve.h"
 #include "costmodel/scattered_curve.h"
 #include "program/work.h"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -33,6 +35,9 @@ class OperatorCurves {
 
   /// The curve of `op` by its own name, else that of all products; null: there is none.
   const ScatteredCurve* gemm_curve(std::string_view op, const Kind& kind, bool& exact) const;
+  /// By the form, where it is stated or `has_table` is false.
+  std::optional<OpTime> by_form(bool has_table, const std::optional<Seconds>& time) const;
+  KernelModel form(const Device& device) const;
   OpTime gemm(const OpKey& key, const GemmShape& shape, const Device& device) const;
   OpTime grouped_gemm(Pass pass, const GroupedGemmShape& shape, const ResolvedLoad& load, const Device& device) const;
   OpTime attention(const OpKey& key, const AttentionShape& shape, double share, const Device& device) const;
@@ -44,6 +49,9 @@ class OperatorCurves {
   std::map<AttentionKind, ScatteredCurve> attentions_;  // over batch * heads, sequence, d_qk + d_v
   std::map<std::pair<std::string, Pass>, LinearCurve> memory_bound_;
   LinearCurve generic_memory_bound_;
+  /// Stated by the calibration; absent: the form with the numbers of no device stands in where there is no table.
+  std::optional<KernelParameters> kernels_;
+  std::optional<Watts> power_limit_;  // at which the numbers hold
   Seconds launch_gap_;
 };
 

@@ -2,6 +2,7 @@
 #include "costmodel/timed_program.h"
 
 #include "base/check.h"
+#include "costmodel/host_time.h"
 #include "costmodel/op_timer.h"
 #include "costmodel/simulated_ranks.h"
 
@@ -29,13 +30,14 @@ class Resolver {
   Resolver(const StepProgram& program, const CostModel& model, const SimulatedRanks& simulated, const RunInput& input)
       : program_(program),
         simulated_(simulated),
+        model_(model),
         timer_(program, model, simulated, input),
         messages_(simulated.ranks().size() * kNumEdges) {
     out_.program = &program;
     out_.ranks.reserve(simulated.ranks().size());
   }
 
-  TimedProgram run(const CostModel& model) {
+  TimedProgram run() {
     for (const SimulatedRank& rank : simulated_.ranks()) {
       out_.ranks.push_back({.view = rank.view,
                             .device = rank.device,
@@ -44,7 +46,7 @@ class Resolver {
                             .compute_time = {},
                             .meeting = {},
                             .sent = {},
-                            .overlap = model.overlap(rank.device)});
+                            .overlap = model_.overlap(rank.device)});
       resolve(out_.ranks.back());
     }
     out_.extrapolated = timer_.extrapolated();
@@ -71,6 +73,19 @@ class Resolver {
       rank.meeting[i] = std::holds_alternative<PeerShape>(program_.shapes[op.shape]) ? message(rank, op, nth)
                                                                                      : collective(rank, op, i);
     }
+    wait_for_its_host(rank, ops);
+  }
+
+  void wait_for_its_host(TimedRank& rank, const std::vector<Op>& ops) {
+    const double share = host_share(program_.strategy);
+    std::vector<Seconds> host(ops.size()), alone(ops.size());
+    bool is_known = false;
+    for (OpIndex i = 0; i < ops.size(); ++i) {
+      host[i] = share * model_.dispatch(ops[i].key, program_.shapes[ops[i].shape]);
+      is_known = is_known || host[i] > Seconds::zero();
+      if (is_of_layer(ops[i].queue)) alone[i] = out_.meetings[rank.meeting[i]].time.alone();
+    }
+    if (is_known) costmodel::wait_for_host(ops, host, alone, rank.compute_time);
   }
 
   /// The nth message along an edge is one meeting of the sender's nth send and the receiver's nth receive.
@@ -127,6 +142,7 @@ class Resolver {
 
   const StepProgram& program_;
   const SimulatedRanks& simulated_;
+  const CostModel& model_;
   OpTimer timer_;
   TimedProgram out_;
   std::vector<std::vector<MeetingIndex>> messages_;  // by sender and direction
@@ -141,7 +157,7 @@ class Resolver {
 TimedProgram time_program(const StepProgram& program, const CostModel& model, const Cluster& cluster,
                           std::span<const DeviceIndex> device_of_rank, const RunInput& input) {
   const SimulatedRanks simulated(program, cluster, device_of_rank, input);
-  return Resolver(program, model, simulated, input).run(model);
+  return Resolver(program, model, simulated, input).run();
 }
 
 }  // namespace orrery::costmodel

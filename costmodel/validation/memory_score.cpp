@@ -71,25 +71,6 @@ std::optional<Bytes> allocated_of(const Modelled& run, MemoryFigure figure) {
   return std::nullopt;
 }
 
-/// Equal reasons have equal texts: of what is not lowered, the words that name it; of other rules, the key without its
-/// indices and what was expected.
-std::string reason_of(const Violation& violation) {
-  constexpr std::string_view kNotLowered = " not lowered yet";
-  const std::string& text = violation.expected;
-  if (text.ends_with(kNotLowered)) {
-    const std::size_t colon = text.rfind(": ");
-    if (colon != std::string::npos) return text.substr(colon + 2);
-  }
-  std::string key;
-  for (const char c : violation.key) {
-    if (c < '0' || c > '9')
-      key += c;
-    else if (!key.ends_with('*'))
-      key += '*';
-  }
-  return fmt::format("strategy: /{}: {}", key, text.substr(0, text.rfind(", got ")));
-}
-
 std::vector<MemoryByCause> stages_of(const RunPlan& plan, const Mesh& mesh) {
   return memory_per_stage(plan.model, plan.strategy, plan.batch, mesh, MemoryModel::of(plan.framework));
 }
@@ -98,6 +79,8 @@ std::variant<Modelled, NotModelled> modelled(const RunsFile& file, const Publish
   auto read = plan_of(file, run);
   if (const auto* refused = std::get_if<NotModelled>(&read)) return *refused;
   RunPlan plan = std::get<RunPlan>(std::move(read));
+  if (!plan.framework.memory_is_known) return NotModelled{fmt::format("no memory of {}", plan.framework.name)};
+  if (plan.trains_adapters) return NotModelled{"task: lora"};  // no gradients and optimizer states of frozen weights
   plan.strategy = without_timing_choices(plan.strategy);
   const auto broken = violations(plan.model, plan.strategy, plan.batch, plan.num_devices);
   if (!broken.empty()) return NotModelled{reason_of(broken.front())};

@@ -10,7 +10,6 @@
 #include "costmodel/validation/run_plan.h"
 #include "costmodel/validation/runs.h"
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -57,9 +56,6 @@ struct MemoryScore {
   std::vector<std::string> assumptions;             // each once
   std::vector<std::string> devices_not_in_catalog;  // of modelled runs, whose fit is therefore not scored
 };
-
-/// The device of a catalog name, or nothing.
-using DeviceLookup = std::function<std::optional<Device>(const std::string& name)>;
 
 MemoryScore score_memory(const RunsFile& file, const DeviceLookup& device_of);
 

@@ -50,6 +50,9 @@ std::optional<std::int64_t> ffn_of_siblings(const RunsFile& file, const RunModel
   return *widths.begin();
 }
 
+/// Megatron pads the vocabulary to a multiple of 128 for each rank of tensor parallelism.
+constexpr std::int64_t kVocabularyMultiple = 128;
+
 void read_model(Reading& in) {
   RunModel model = in.file.model_of(in.run);
   if (in.plan.framework.name == nanotron().name) {
@@ -69,6 +72,11 @@ void read_model(Reading& in) {
     in.plan.model.tied_embeddings = false;
     in.assume("tied embeddings: the first and the last stage hold a copy each");
   }
+  if (in.plan.model.vocab % in.run.tp != 0) {
+    const std::int64_t multiple = kVocabularyMultiple * in.run.tp;
+    in.plan.model.vocab = (in.plan.model.vocab + multiple - 1) / multiple * multiple;
+    in.assume("vocabulary padded to a multiple of 128 for each rank of tensor parallelism");
+  }
   if (in.plan.model.num_mtp_modules > 0 && says(in.run, "w/o MTP")) in.plan.model.num_mtp_modules = 0;
 }
 
@@ -77,6 +85,7 @@ void read_precision(Reading& in) {
   if (precision == "bf16" || in.plan.framework.name == torchtitan().name) {
     // torchtitan casts to float8 inside the product: what it saves is bf16.
     in.plan.strategy.precision = DType::bf16;
+    in.plan.casts_inside_products = precision != "bf16";
   } else if (precision == "fp16") {
     in.plan.strategy.precision = DType::bf16;
     in.assume("fp16: as bf16, which has its size");
@@ -85,7 +94,9 @@ void read_precision(Reading& in) {
     in.plan.strategy.precision = DType::fp8;
     const bool is_block = precision == "mxfp8" || precision == "nvfp4";
     in.plan.strategy.fp8_recipe = is_block ? Fp8Recipe::mxfp8 : Fp8Recipe::tensorwise;
-    if (precision == "nvfp4") in.assume("nvfp4: as mxfp8");
+    // Adapters are trained beside weights that stay in 8 bits: such runs take as long as those in fp8.
+    in.plan.multiplies_fp4 = precision == "nvfp4" && !in.plan.trains_adapters;
+    if (precision == "nvfp4") in.assume("nvfp4: as mxfp8, at the fp4 rate unless adapters are trained");
   }
 }
 
@@ -138,9 +149,13 @@ void read_timing_choices(Reading& in) {
     const auto found = in.run.overlap.find(key);
     return found != in.run.overlap.end() && found->second;
   };
-  strategy.overlap.dp_buckets = is_on("grad_reduce");
+  const bool is_stated = in.run.overlap.contains("grad_reduce");
+  strategy.overlap.dp_buckets = is_stated ? is_on("grad_reduce") : in.plan.framework.overlaps_gradients;
+  if (strategy.zero_dense > 1 || strategy.zero_expert > 1) strategy.overlap.dp_buckets = false;  // units are their own
   strategy.overlap.tp = is_on("tp_comm") || is_on("async_tp");
-  strategy.cuda_graphs = !in.run.cuda_graph.empty();
+  // Graphs of a few modules spare little of the host's time.
+  const auto& graphs = in.run.cuda_graph;
+  strategy.cuda_graphs = std::find(graphs.begin(), graphs.end(), "full_iteration") != graphs.end();
   if (in.run.dispatcher && in.run.dispatcher->find("DeepEP") != std::string::npos) {
     strategy.dispatcher = Dispatcher::two_level;
   }
@@ -196,6 +211,23 @@ void read_stages(Reading& in) {
 
 }  // namespace
 
+std::string reason_of(const Violation& violation) {
+  constexpr std::string_view kNotLowered = " not lowered yet";
+  const std::string& text = violation.expected;
+  if (text.ends_with(kNotLowered)) {
+    const std::size_t colon = text.rfind(": ");
+    if (colon != std::string::npos) return text.substr(colon + 2);
+  }
+  std::string key;
+  for (const char c : violation.key) {
+    if (c < '0' || c > '9')
+      key += c;
+    else if (!key.ends_with('*'))
+      key += '*';
+  }
+  return fmt::format("strategy: /{}: {}", key, text.substr(0, text.rfind(", got ")));
+}
+
 std::string catalog_device(const std::string& gpu) {
   constexpr std::pair<std::string_view, std::string_view> kNames[] = {{"A100-SXM-40GB", "a100-40gb"},
                                                                       {"A100-SXM-80GB", "a100"},
@@ -206,6 +238,10 @@ std::string catalog_device(const std::string& gpu) {
                                                                       {"H100-SXM-80GB", "h100"},
                                                                       {"H100-SXM-96GB-500W", "h100-96gb"},
                                                                       {"H200-SXM-141GB", "h200"},
+                                                                      {"H200-NVL-141GB", "h200-nvl"},
+                                                                      {"L40S", "l40s"},
+                                                                      {"MI325X", "mi325x"},
+                                                                      {"MI350X", "mi350x"},
                                                                       {"H800-SXM-80GB", "h800"},
                                                                       {"MI300X", "mi300x"},
                                                                       {"MI355X", "mi355x"}};
@@ -254,8 +290,13 @@ std::variant<RunPlan, NotModelled> plan_of(const RunsFile& file, const Published
   Reading in{.file = file, .run = run, .plan = {}, .refusal = {}};
   const std::optional<Framework> framework = framework_of(run.software);
   if (!framework) return NotModelled{"no preset for the software of " + run.group};
-  if (run.task != "pretrain" && run.task != "pretrain_performance") return NotModelled{"task: " + run.task};
+  constexpr std::string_view kTasks[] = {"pretrain", "pretrain_performance", "sft", "lora"};
+  if (std::find(std::begin(kTasks), std::end(kTasks), run.task) == std::end(kTasks)) {
+    return NotModelled{"task: " + run.task};
+  }
   in.plan.framework = *framework;
+  in.plan.trains_adapters = run.task == "lora";
+  if (in.plan.trains_adapters) in.assume("LoRA: the adapters' own products and gradients take no time");
   in.plan.batch = {.seq = run.seq, .global_batch = run.global_batch};
   in.plan.num_devices = run.num_gpus;
   in.plan.device = catalog_device(run.gpu);

@@ -6,14 +6,20 @@
 
 #include "costmodel/framework.h"
 #include "costmodel/validation/run_model.h"
+#include "program/legality.h"
 #include "program/step_program.h"
 
+#include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <variant>
 #include <vector>
 
 namespace orrery::costmodel {
+
+/// The device of a catalog name, or nothing.
+using DeviceLookup = std::function<std::optional<Device>(const std::string& name)>;
 
 struct RunPlan {
   Model model;
@@ -22,12 +28,19 @@ struct RunPlan {
   std::int64_t num_devices = 1;
   std::string device;  // name in the catalog; empty: we have none
   Framework framework;
+  bool casts_inside_products = false;    // to fp8; what is saved stays bf16
+  bool multiplies_fp4 = false;           // which no strategy says; its tensors are taken to be fp8
+  bool trains_adapters = false;          // LoRA: the model's own weights are frozen
   bool recompute_is_stated = false;      // by the source, or by its framework's default
   std::vector<std::string> assumptions;  // each once, in words
 };
 
 /// Requires: `run` is of `file`.
 std::variant<RunPlan, NotModelled> plan_of(const RunsFile& file, const PublishedRun& run);
+
+/// Why a plan that breaks a rule is not modelled. Equal reasons have equal texts: of what is not lowered, the words
+/// that name it; of other rules, the key without its indices and what was expected.
+std::string reason_of(const Violation& violation);
 
 /// Name in catalog/devices of a device as runs/1 spells it; empty: there is none.
 std::string catalog_device(const std::string& gpu);

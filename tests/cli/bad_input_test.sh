@@ -55,9 +55,10 @@ run fit deepseek-v3 h100-64 ep2.json --sequence 4096 --global-batch 512
 expect_error 2 "model: expected a path that ends in .json, or the name of a model of the catalog $ORRERY_CATALOG (deepseek-v2, deepseek-v2-lite, deepseek-v3, glm-4.5, glm-4.5-air, gpt-oss-120b, gpt-oss-20b, gpt3-175b, kimi-k2, llama3-70b, llama3-8b, llama3.1-405b, llama4-maverick, llama4-scout, mixtral-8x22b, mixtral-8x7b, moe-tiny-cpu, olmoe-1b-7b, qwen3-235b-a22b, qwen3-30b-a3b), got \"deepsek-v3\"
   hint: did you mean \"deepseek-v3\"?" plan deepsek-v3 cluster.json "${workload[@]}"
 expect_error 2 'nothere.json: expected a readable file, got: No such file or directory' estimate nothere.json
-expect_error 2 'expected a calibration of NVIDIA H100 SXM 80GB, which the catalog does not have
+sed 's/"device": "h100"/"device": "l40s"/' "$repository/catalog/clusters/h100-64.json" >l40s-64.json
+expect_error 2 'expected a calibration of NVIDIA L40S 48GB, which the catalog does not have
   hint: pass --calibration FILE; orrery calibrate makes one of this machine' \
-  plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512
+  plan mixtral-8x7b l40s-64.json --sequence 4096 --global-batch 512
 
 # Flags.
 expect_error 2 'orrery: cluster is required

@@ -40,7 +40,7 @@ printf '{"schema": "strategy/1"}\n' >none.json
 run fit deepseek-v3 h800-2048 none.json --sequence 4096 --global-batch 16384
 grep -q 'note: no change and no pair of changes makes it fit' <<<"$out" || fail "remedies" "none" "$out"
 
-# fit: memory over time starts and ends with the states alone, and is fullest where the table says.
+# fit: memory over time ends with the states alone.
 printf '{"schema": "strategy/1", "pp": 2, "ep": 2, "zero_dense": 1}\n' >small.json
 run fit moe-tiny-cpu h100-64 small.json --sequence 64 --global-batch 128 --timeline timeline.csv --json
 [[ $code == 0 ]] || fail "exit code of fit" 0 "$code, $err"
@@ -95,6 +95,26 @@ expect_line '^  nanotron +2,048 +2 +0\.3[0-9]* ' validate "$made_up" --cross-val
 expect_line "^  note: nanotron: the preset's fragmentation is 0\.15, the folds' 0\.2[0-9]* to 0\.3[0-9]*$" \
   validate "$made_up" --cross-validate
 expect_line '"fitted_on": 2' validate "$made_up" --cross-validate --json
+
+# validate --time: every run that ran is predicted, from tables and with the catalog's factors; files on request.
+expect_line '^  predicted +11$' validate "$runs" --time --runs-out runs.jsonl --plot runs.svg
+[[ $(grep -c '^{"run":"[^"]*","measured_s":[0-9.]*,"zero_fit_s":[0-9.]*,"fitted_s":[0-9.]*}$' runs.jsonl) == 11 ]] ||
+  fail "runs" "11 lines" "$(cat runs.jsonl)"
+[[ $(grep -c '<circle cx="[0-9.]*" cy="[0-9.]*" r="2.6"' runs.svg) == 11 ]] || fail "plot" "11 points" "$(head -3 runs.svg)"
+expect_line '^  simumax +B200 +MoE +1 +0 ' validate "$runs" --time
+expect_line '"zero_fit_mean": 0\.[0-9]+' validate "$runs" --time --json
+expect_error 2 '--factors-out: expected --cross-validate too, which makes the fit' \
+  validate "$runs" --time --factors-out factors.json
+
+# calibrate --device: the catalog's tables with the factors of a framework.
+expect_line '^  framework +nanotron$' calibrate --device h100 --framework nanotron --out-calibration h100.json
+grep -q '"source": "published tables.*factors of training with nanotron' h100.json || fail "h100.json" "factors" "none"
+expect_error 2 '--framework: expected one of composer, internevo, megatron, megatron-bridge, megatron-deepspeed, nanotron, torchtitan, got "megatorn"' \
+  calibrate --device h100 --framework megatorn
+
+# estimate: an interval, energy, price.
+expect_line '^  80 % interval, to +[0-9.]+ m?s$' estimate plan.json
+expect_line '^  energy of a token +[0-9.]+ m?J$' estimate plan.json
 expect_line '^  interpreter +simgrid$' simulate plan.json --fidelity L0
 
 # execute: the loss falls, and memory is what was predicted, to the byte.

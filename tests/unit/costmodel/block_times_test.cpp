@@ -20,7 +20,34 @@ SlotTimes layer(Strategy strategy, std::int64_t world, OverlapRule overlap = {})
   ClosedTimer timer(model, strategy, mesh, cost, {});
   timer.enter(0);
   SlotTimes slots;
-  add_block(block_times(layer_ops(model, strategy, kBatch, 0, {}), strategy, timer), 1.0, timer, slots);
+  HostWindows windows;
+  add_block(block_times(layer_ops(model, strategy, kBatch, 0, {}), strategy, timer), 1.0, timer, slots, windows);
+  wait_for_host(windows, strategy, slots);
+  return slots;
+}
+
+/// Every op takes a second of its device, and so long of its host.
+class SlowHost : public testing::UnitCostModel {
+ public:
+  explicit SlowHost(Seconds dispatch) : dispatch_(dispatch) {}
+  Seconds dispatch(const OpKey& /*key*/, const OpShape& /*shape*/) const override { return dispatch_; }
+
+ private:
+  Seconds dispatch_;
+};
+
+SlotTimes layer_of_slow_host(const Strategy& base, Seconds dispatch) {
+  const Model model = orrery::testing::small_moe();
+  Strategy strategy = base;
+  strategy.stages = even_stages(model.num_layers(), strategy.num_stages());
+  const Mesh mesh(strategy, strategy.pp);
+  const SlowHost cost(dispatch);
+  ClosedTimer timer(model, strategy, mesh, cost, {});
+  timer.enter(0);
+  SlotTimes slots;
+  HostWindows windows;
+  add_block(block_times(layer_ops(model, strategy, kBatch, 0, {}), strategy, timer), 1.0, timer, slots, windows);
+  wait_for_host(windows, strategy, slots);
   return slots;
 }
 
@@ -29,6 +56,31 @@ Strategy sequence_parallel() {
   strategy.tp = 2;
   strategy.sp = true;
   return strategy;
+}
+
+TEST(BlockTimes, TakeAsLongAsAHostThatIsLate) {
+  const SlotTimes late = layer_of_slow_host({}, seconds(2));
+  EXPECT_EQ(late.forward, seconds(22));
+  EXPECT_EQ(late.backward(), seconds(26));
+  const SlotTimes in_time = layer_of_slow_host({}, seconds(0.9));
+  EXPECT_EQ(in_time.forward, seconds(11));
+  EXPECT_EQ(in_time.backward(), seconds(13));
+}
+
+TEST(BlockTimes, HaveAHostWindowForEachGradientWhereTheyAreApart) {
+  Strategy strategy;
+  strategy.pp = 2;
+  strategy.schedule = Schedule::zb_h1;
+  const SlotTimes late = layer_of_slow_host(strategy, seconds(2));
+  EXPECT_EQ(late.input_grad, seconds(18));
+  EXPECT_EQ(late.weight_grad, seconds(8));
+}
+
+TEST(BlockTimes, LeaveAFifthOfTheHostTimeToGraphs) {
+  Strategy strategy;
+  strategy.cuda_graphs = true;
+  EXPECT_EQ(layer_of_slow_host(strategy, seconds(2)).forward, seconds(11));
+  EXPECT_EQ(layer_of_slow_host(strategy, seconds(10)).forward, seconds(22));
 }
 
 TEST(BlockTimes, AddUpOnOneRank) {

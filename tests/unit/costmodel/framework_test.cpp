@@ -5,6 +5,8 @@
 #include "program/hf_config.h"
 #include "tests/unit/program/small_models.h"
 
+#include <string_view>
+
 #include <gtest/gtest.h>
 
 namespace orrery::costmodel {
@@ -40,8 +42,16 @@ TEST(Framework, IsFoundByThePublishedName) {
   EXPECT_EQ(framework_of("Megatron-Bridge, NeMo container 26.08"), megatron_bridge());
   EXPECT_EQ(framework_of("torchtitan 9dec370, torch 1963fc8 (2024-12)"), torchtitan(false));
   EXPECT_EQ(framework_of("torchtitan 820504e, torch 38410cf9 (2025-06)"), torchtitan(true));
-  EXPECT_FALSE(framework_of("Megatron-DeepSpeed").has_value());
-  EXPECT_FALSE(framework_of("InternEvo").has_value());
+  EXPECT_EQ(framework_of("Megatron-DeepSpeed"), megatron_deepspeed());
+  EXPECT_EQ(framework_of("llm-foundry/Composer FSDP (torch version not stated in table)"), composer());
+  EXPECT_EQ(framework_of("InternEvo"), internevo());
+  for (const std::string_view mlperf :
+       {"PyTorch NVIDIA Release 25.09", "NVIDIA NGC Pytorch 25.04 HugeCTR Nemo 25.09, DGL 25.03", "NVIDIA NEMO",
+        "DGL NVIDIA Release 24.09", "Primus, ROCm 7.1.0, PyTorch 2.9.0, rocm/megatron-lm v25.10", "LLMBoost 1.2.0",
+        "CUDA 12.3"}) {
+    EXPECT_EQ(framework_of(mlperf), megatron()) << mlperf;
+  }
+  EXPECT_FALSE(framework_of("JAX, MaxText").has_value());
 }
 
 TEST(Framework, AddsNothingByDefault) {

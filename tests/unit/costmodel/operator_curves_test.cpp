@@ -2,9 +2,12 @@
 #include "costmodel/operator_curves.h"
 
 #include "base/errors.h"
+#include "costmodel/kernel_model.h"
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -141,13 +144,93 @@ TEST(OperatorCurves, LetAGemmOfOneExpertsRowsStandInForAGroupedOne) {
   EXPECT_TRUE(time.extrapolated);
 }
 
-TEST(OperatorCurves, FallBackToAFractionOfThePeakRate) {
+TEST(OperatorCurves, FallBackToTheFormWithTheNumbersOfNoDeviceAndSaySo) {
+  const Device device = gpu();
+  const KernelParameters of_no_device;
+  const KernelModel form(device, of_no_device);
   const OpTime gemm = time_of({}, OpCode::mlp_fc1, Pass::fwd, GemmShape{.m = 4000, .n = 4000, .k = 4850});
-  EXPECT_NEAR(in_us(gemm), 2.0 * 4000 * 4000 * 4850 / (0.485 * 1000e12) * 1e6, 1e-9);
+  EXPECT_EQ(gemm.time, form.product(Pass::fwd, std::vector{4000.0}, 4000, 4850, DType::bf16, DType::f32));
   EXPECT_TRUE(gemm.extrapolated);
-  EXPECT_TRUE(time_of({}, OpCode::attn_core, Pass::fwd, kAttention).extrapolated);
-  const MemoryShape norm{.rows = {.count = 1000}, .read_per_row = 666};
-  EXPECT_NEAR(in_us(time_of({}, OpCode::attn_norm, Pass::fwd, norm)), 1.0, 1e-9);
+  const GroupedGemmShape grouped_shape{.rows = {Rows::Kind::received, 1024}, .num_experts = 2, .n = 1024, .k = 1024};
+  const OpTime grouped = time_of({}, OpCode::moe_fc1, Pass::wgrad, grouped_shape);
+  EXPECT_EQ(grouped.time, form.product(Pass::wgrad, std::vector{512.0, 512.0}, 1024, 1024, DType::bf16, DType::f32));
+  EXPECT_TRUE(grouped.extrapolated);
+  const OpTime attention = time_of({}, OpCode::attn_core, Pass::fwd, kAttention);
+  EXPECT_EQ(attention.time,
+            form.attention(Pass::fwd, kAttention, work_of(key(OpCode::attn_core, Pass::fwd), kAttention, {})));
+  EXPECT_TRUE(attention.extrapolated);
+  const OpTime norm =
+      time_of({}, OpCode::attn_norm, Pass::fwd, MemoryShape{.rows = {.count = 1000}, .read_per_row = 8});
+  EXPECT_EQ(norm.time, form.memory_bound(bytes(8000)));
+  EXPECT_TRUE(norm.extrapolated);
+}
+
+TEST(OperatorCurves, AskTheFormThatTheCalibrationStatesWhereTheTableHasNoPoint) {
+  const MemoryShape measured_norm{.rows = {.count = 1000000}, .read_per_row = 1};
+  const GroupedGemmShape measured_experts{.rows = {Rows::Kind::received, 1024}, .num_experts = 2, .n = 1024, .k = 1024};
+  Calibration calibration;
+  calibration.points = {point("gemm", Pass::fwd, kGemm, microseconds(10)),
+                        point("grouped_gemm", Pass::fwd, measured_experts, microseconds(40)),
+                        point("attention", Pass::fwd, kAttention, milliseconds(2)),
+                        point("memory", Pass::fwd, measured_norm, microseconds(5))};
+  calibration.kernels = KernelParameters{.matmul = 0.25, .memory = 0.125, .kernel = microseconds(7)};
+  const Device device = gpu();
+  const KernelModel form(device, *calibration.kernels);
+  const auto expect_form = [&](OpCode op, Pass pass, const OpShape& shape, const std::optional<Seconds>& expected,
+                               const ResolvedLoad& load = {}) {
+    const OpTime time = time_of(calibration, op, pass, shape, load);
+    EXPECT_EQ(time.time, expected) << name_of(op) << ' ' << name_of(pass);
+    EXPECT_FALSE(time.extrapolated) << name_of(op) << ' ' << name_of(pass);
+  };
+  const auto product = [&](Pass pass, const std::vector<double>& rows) {
+    return form.product(pass, rows, 1024, 1024, DType::bf16, DType::f32);
+  };
+  const auto attention = [&](Pass pass, const AttentionShape& shape, const ResolvedLoad& load = {}) {
+    return form.attention(pass, shape, work_of(key(OpCode::attn_core, pass), shape, load));
+  };
+  const GemmShape large{.m = 2048, .n = 1024, .k = 1024};
+  expect_form(OpCode::mlp_fc1, Pass::fwd, large, product(Pass::fwd, {2048}));
+  expect_form(OpCode::mlp_fc1, Pass::wgrad, kGemm, product(Pass::wgrad, {1024}));
+  const ResolvedLoad skewed{.rows_per_expert = {1000, 24}, .received = 1024};
+  expect_form(OpCode::moe_fc1, Pass::fwd, measured_experts, product(Pass::fwd, {1000, 24}), skewed);
+  expect_form(OpCode::moe_fc1, Pass::igrad, measured_experts, product(Pass::igrad, {512, 512}));
+  AttentionShape longer = kAttention, sliding = kAttention;
+  longer.seq = longer.kv_seq = 8192;
+  sliding.window = 512;
+  const ResolvedLoad documents{.attention_share = 0.5};
+  expect_form(OpCode::attn_core, Pass::fwd, longer, attention(Pass::fwd, longer));
+  expect_form(OpCode::attn_core, Pass::fwd, sliding, attention(Pass::fwd, sliding));
+  expect_form(OpCode::attn_core, Pass::fwd, kAttention, attention(Pass::fwd, kAttention, documents), documents);
+  expect_form(OpCode::attn_core, Pass::igrad, kAttention, attention(Pass::igrad, kAttention));
+  expect_form(OpCode::attn_norm, Pass::fwd, MemoryShape{.rows = {.count = 2000000}, .read_per_row = 1},
+              form.memory_bound(bytes(2e6)));
+  // What was measured is known better.
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::mlp_fc1, Pass::fwd, kGemm)), 10.0);
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::moe_fc1, Pass::fwd, measured_experts)), 40.0);
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::attn_core, Pass::rec, kAttention)), 2000.0);
+  EXPECT_DOUBLE_EQ(in_us(time_of(calibration, OpCode::attn_norm, Pass::fwd, measured_norm)), 5.0);
+}
+
+TEST(OperatorCurves, AskTheNearestPointsWhereNoFormIsStated) {
+  Calibration calibration;
+  calibration.points = {point("gemm", Pass::fwd, kGemm, microseconds(20))};
+  const OpTime twice = time_of(calibration, OpCode::mlp_fc1, Pass::fwd, GemmShape{.m = 2048, .n = 1024, .k = 1024});
+  EXPECT_NEAR(in_us(twice), 40.0, 1e-9);  // as long for each operation
+  EXPECT_TRUE(twice.extrapolated);
+  const OpTime other_pass = time_of(calibration, OpCode::mlp_fc1, Pass::wgrad, kGemm);
+  EXPECT_DOUBLE_EQ(in_us(other_pass), 20.0);
+  EXPECT_TRUE(other_pass.extrapolated);
+}
+
+TEST(OperatorCurves, AskTheNearestPointsWhereTheFormKnowsNoPeak) {
+  Calibration calibration;
+  calibration.points = {point("gemm", Pass::fwd, kGemm, microseconds(20))};
+  calibration.kernels.emplace();
+  Device device = gpu();
+  device.peak.clear();
+  const OpTime time = OperatorCurves(calibration).time_of(key(OpCode::mlp_fc1, Pass::wgrad), kGemm, {}, device);
+  EXPECT_DOUBLE_EQ(in_us(time), 20.0);
+  EXPECT_TRUE(time.extrapolated);
 }
 
 TEST(OperatorCurves, RefuseADeviceOfWhichNothingIsKnown) {
@@ -186,7 +269,8 @@ TEST(OperatorCurves, NeverBeatTheHardware) {
 }
 
 TEST(OperatorCurves, PredictAGemmThatWasLeftOutOfTheTableWithin5PercentAtTheMedian) {
-  const Calibration full = read_calibration(std::string(ORRERY_SOURCE_DIR) + "/catalog/calibration/h800.json");
+  const Calibration full =
+      read_calibration(std::string(ORRERY_SOURCE_DIR) + "/tests/data/calibration/h100-products.json");
   std::vector<double> errors;
   for (std::size_t left_out = 0; left_out < full.points.size(); left_out += 7) {
     if (full.points[left_out].op != "gemm") continue;
@@ -194,8 +278,8 @@ TEST(OperatorCurves, PredictAGemmThatWasLeftOutOfTheTableWithin5PercentAtTheMedi
     for (std::size_t i = 0; i < full.points.size(); ++i) {
       if (i != left_out) rest.points.push_back(full.points[i]);
     }
-    const OpTime time =
-        OperatorCurves(rest).time_of(key(OpCode::mlp_fc1, Pass::fwd), full.points[left_out].shape, {}, Device());
+    const OpTime time = OperatorCurves(rest).time_of(key(OpCode::mlp_fc1, full.points[left_out].pass),
+                                                     full.points[left_out].shape, {}, Device());
     errors.push_back(std::abs(time.time / full.points[left_out].time - 1.0));
   }
   ASSERT_GE(errors.size(), 60);

@@ -111,6 +111,7 @@ TEST(MemoryScore, AsksWhetherRecomputingMakesItFitWhereTheSourceIsSilent) {
 TEST(MemoryScore, CountsRunsThatCannotBeModelledUnderTheirReason) {
   RunsFile file = only({"vtrain-multi-0", "bridge-285e9ead", "vtrain-multi-0"});
   file.runs.back().id = "again";
+  file.runs.front().software = file.runs.back().software = "JAX";
   const MemoryScore score = score_memory(file, every_device_has(80.0));
   EXPECT_EQ(score.num_runs, 3u);
   EXPECT_EQ(score.num_modelled, 0u);

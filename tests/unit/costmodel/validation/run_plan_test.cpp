@@ -4,7 +4,9 @@
 #include "tests/unit/program/reading.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
+#include <string>
 
 #include <gtest/gtest.h>
 
@@ -105,9 +107,67 @@ TEST(RunPlan, GivesBothEndsACopyOfTiedEmbeddings) {
   EXPECT_EQ(layers_of(tied.strategy.stages), (std::vector<std::int64_t>{16, 12}));
 }
 
-TEST(RunPlan, RefusesWhatHasNoPresetOrIsNoPretraining) {
-  EXPECT_EQ(refusal(run_of("vtrain-multi-0")), "no preset for the software of vtrain_multi_node");
-  EXPECT_EQ(refusal(run_of("bridge-285e9ead")), "task: lora");
+TEST(RunPlan, RefusesWhatHasNoPresetOrTrainsNoModel) {
+  PublishedRun run = run_of("vtrain-multi-0");
+  run.software = "JAX";
+  EXPECT_EQ(refusal(run), "no preset for the software of vtrain_multi_node");
+  run = run_of("bridge-285e9ead");
+  run.task = "inference";
+  EXPECT_EQ(refusal(run), "task: inference");
+}
+
+TEST(RunPlan, TrainsAdaptersOnlyUnderLora) {
+  const std::string assumption = "LoRA: the adapters' own products and gradients take no time";
+  PublishedRun run = run_of("bridge-285e9ead");  // a run of LoRA
+  EXPECT_TRUE(plan(run).trains_adapters);
+  EXPECT_TRUE(assumes(plan(run), assumption));
+  for (const std::string task : {"sft", "pretrain", "pretrain_performance"}) {
+    run.task = task;
+    EXPECT_FALSE(plan(run).trains_adapters) << task;
+    EXPECT_FALSE(assumes(plan(run), assumption)) << task;
+  }
+}
+
+TEST(RunPlan, MultipliesFp4WhereWeightsAreTrainedInIt) {
+  PublishedRun run = run_of("bridge-0f2e00f1");
+  EXPECT_FALSE(plan(run).multiplies_fp4);  // it is one in mxfp8
+  run.precision = "nvfp4";
+  EXPECT_TRUE(plan(run).multiplies_fp4);
+  EXPECT_EQ(plan(run).strategy.precision, DType::fp8);
+  EXPECT_EQ(plan(run).strategy.fp8_recipe, Fp8Recipe::mxfp8);
+  EXPECT_TRUE(assumes(plan(run), "nvfp4: as mxfp8, at the fp4 rate unless adapters are trained"));
+  run.task = "sft";
+  EXPECT_TRUE(plan(run).multiplies_fp4);
+  run.task = "lora";
+  EXPECT_FALSE(plan(run).multiplies_fp4);
+}
+
+TEST(RunPlan, CastsInsideProductsInTheFloat8OfTorchtitan) {
+  PublishedRun run = run_of("titan-8dc826c6");
+  EXPECT_FALSE(plan(run).casts_inside_products);  // it is one in bf16
+  for (const std::string precision : {"float8 tensorwise", "float8 rowwise", "FP8(float8 tensorwise)+BF16"}) {
+    run.precision = precision;
+    EXPECT_TRUE(plan(run).casts_inside_products) << precision;
+    EXPECT_EQ(plan(run).strategy.precision, DType::bf16) << precision;  // of what is saved
+  }
+  EXPECT_FALSE(plan(run_of("bridge-285e9ead")).casts_inside_products);  // fp8 of Transformer Engine
+}
+
+TEST(RunPlan, PadsAVocabularyThatTensorParallelismDoesNotDivide) {
+  const std::string assumption = "vocabulary padded to a multiple of 128 for each rank of tensor parallelism";
+  PublishedRun run = run_of("vtrain-multi-0");
+  EXPECT_EQ(plan(run).model.vocab, 50257);
+  EXPECT_FALSE(assumes(plan(run), assumption));
+  run.tp = 2;
+  run.dp = 32;
+  EXPECT_EQ(plan(run).model.vocab, 197 * 256);  // 50257 / 256 = 196.3
+  EXPECT_TRUE(assumes(plan(run), assumption));
+  run.tp = 8;
+  run.dp = 8;
+  EXPECT_EQ(plan(run).model.vocab, 50 * 1024);  // 50257 / 1024 = 49.1
+  run.model_inline->vocab = 50264;              // 8 x 6283
+  EXPECT_EQ(plan(run).model.vocab, 50264);
+  EXPECT_FALSE(assumes(plan(run), assumption));
 }
 
 TEST(RunPlan, RefusesDegreesThatAreNotTheNumberOfDevices) {
@@ -130,7 +190,7 @@ TEST(RunPlan, RefusesALayoutAndAnUnknownSchedule) {
 TEST(RunPlan, KeepsTheChoicesThatMoveTimeAlone) {
   PublishedRun run = run_of("xtuner-147bbba6");
   run.overlap["tp_comm"] = true;
-  run.cuda_graph = {"attn"};
+  run.cuda_graph = {"full_iteration"};
   run.dispatcher = "DeepEP";
   const Strategy strategy = plan(run).strategy;
   EXPECT_TRUE(strategy.overlap.tp);
@@ -141,6 +201,37 @@ TEST(RunPlan, KeepsTheChoicesThatMoveTimeAlone) {
   EXPECT_FALSE(plain.cuda_graphs);
   EXPECT_EQ(plain.dispatcher, Dispatcher::all_to_all);
   EXPECT_EQ(plain.stages, strategy.stages);
+}
+
+TEST(RunPlan, HasCudaGraphsOnlyWhereTheyHoldAWholeIteration) {
+  PublishedRun run = run_of("xtuner-147bbba6");
+  EXPECT_FALSE(plan(run).strategy.cuda_graphs);
+  run.cuda_graph = {"attn", "moe_router"};
+  EXPECT_FALSE(plan(run).strategy.cuda_graphs);
+  run.cuda_graph = {"attn", "full_iteration"};
+  EXPECT_TRUE(plan(run).strategy.cuda_graphs);
+}
+
+TEST(RunPlan, OverlapsGradientsAsItsFrameworkDoesWhereTheRowIsSilent) {
+  PublishedRun run = run_of("simumax-70c6e4a0");
+  EXPECT_TRUE(plan(run).strategy.overlap.dp_buckets);  // Megatron's recipes do
+  run.overlap["grad_reduce"] = false;
+  EXPECT_FALSE(plan(run).strategy.overlap.dp_buckets);
+  run = run_of("nanotron_h100_bench-0");
+  EXPECT_FALSE(plan(run).strategy.overlap.dp_buckets);
+  run.overlap["grad_reduce"] = true;
+  EXPECT_TRUE(plan(run).strategy.overlap.dp_buckets);
+}
+
+TEST(RunPlan, HasNoBucketsWhereEveryLayerReducesItsOwnGradients) {
+  PublishedRun run = run_of("simumax-70c6e4a0");
+  run.overlap["grad_reduce"] = true;
+  run.zero = 1;
+  EXPECT_TRUE(plan(run).strategy.overlap.dp_buckets);
+  run.zero = 2;
+  EXPECT_FALSE(plan(run).strategy.overlap.dp_buckets);
+  run.zero = 3;
+  EXPECT_FALSE(plan(run).strategy.overlap.dp_buckets);
 }
 
 TEST(RunPlan, HasAFsdpShardInsideTheDataParallelGroup) {
@@ -197,7 +288,20 @@ TEST(StagesByCost, HoldEachLayerOnceWithTheEndsAtTheEnds) {
 TEST(CatalogDevice, IsNamedForEachDeviceThatRunsSpell) {
   EXPECT_EQ(catalog_device("H100-SXM-80GB"), "h100");
   EXPECT_EQ(catalog_device("H100-SXM-96GB-500W"), "h100-96gb");
-  EXPECT_EQ(catalog_device("L40S"), "");
+  EXPECT_EQ(catalog_device("H200-NVL-141GB"), "h200-nvl");
+  EXPECT_EQ(catalog_device("L40S"), "l40s");
+  EXPECT_EQ(catalog_device("MI325X"), "mi325x");
+  EXPECT_EQ(catalog_device("MI350X"), "mi350x");
+  EXPECT_EQ(catalog_device("V100-SXM-32GB"), "");
+}
+
+TEST(CatalogDevice, IsAFileOfTheCatalog) {
+  for (const std::string gpu :
+       {"A100-SXM-40GB", "A100-SXM-80GB", "B200", "B300", "GB200", "GB300", "H100-SXM-80GB", "H100-SXM-96GB-500W",
+        "H200-SXM-141GB", "H200-NVL-141GB", "H800-SXM-80GB", "L40S", "MI300X", "MI325X", "MI350X", "MI355X"}) {
+    const std::string file = "catalog/devices/" + catalog_device(gpu) + ".json";
+    EXPECT_TRUE(std::filesystem::exists(testing::repository_path(file))) << gpu;
+  }
 }
 
 }  // namespace

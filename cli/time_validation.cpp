@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/time_validation.h"
+
+#include "base/errors.h"
+#include "base/files.h"
+#include "base/json_writer.h"
+#include "cli/scatter_plot.h"
+#include "costmodel/collective_fit.h"
+#include "costmodel/validation/time_score.h"
+
+#include <cmath>
+#include <map>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace orrery::cli {
+namespace {
+
+/// What tables of kernels say of each device: catalog/calibration/tables. A device without a file has the defaults.
+class Tables {
+ public:
+  explicit Tables(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  const costmodel::Calibration& of(const std::string& device) {
+    const auto [found, is_new] = known_.try_emplace(device);
+    const std::filesystem::path path = folder_ / (device + ".json");
+    if (is_new && std::filesystem::exists(path)) {
+      found->second = costmodel::read_calibration(path);
+      found->second.fits = costmodel::fitted(found->second.collectives);
+    }
+    return found->second;
+  }
+
+ private:
+  std::filesystem::path folder_;
+  std::map<std::string, costmodel::Calibration> known_;
+};
+
+Value or_dash(const std::optional<double>& x) { return x ? Value(*x) : Value::unknown("-"); }
+
+Table table_of(const std::vector<costmodel::StratumScore>& strata) {
+  Table table;
+  table.columns = {{"group", "group"},
+                   {"gpu", "GPU"},
+                   {"kind", "kind"},
+                   {"predicted", "n"},
+                   {"refused", "refused"},
+                   {"zero_fit_mean", "zero-fit: mean"},
+                   {"zero_fit_median", "median"},
+                   {"zero_fit_bias", "bias"},
+                   {"shipped_mean", "fitted: mean"},
+                   {"shipped_median", "median"},
+                   {"shipped_bias", "bias"},
+                   {"cross_mean", "cross-validated: mean"},
+                   {"cross_median", "median"},
+                   {"cross_bias", "bias"},
+                   {"cross_mean_with_refused", "refused as 100 %"},
+                   {"coverage", "in 80 %"},
+                   {"width_over_error", "half-width / error"}};
+  for (const costmodel::StratumScore& s : strata) {
+    std::vector<Value> row = {s.stratum.group, s.stratum.gpu, s.stratum.is_moe ? "MoE" : "dense", s.num_predicted,
+                              s.num_refused};
+    const auto add = [&](const costmodel::TimeErrors& e) {
+      row.push_back(Value::percent(e.mean));
+      row.push_back(Value::percent(e.median));
+      row.push_back(Value::error(e.bias));
+    };
+    add(s.zero_fit);
+    add(s.shipped);
+    if (s.cross_validated) {
+      add(*s.cross_validated);
+      row.push_back(Value::percent(s.cross_validated->mean_with_refused));
+    } else {
+      for (int i = 0; i < 3; ++i) row.push_back(Value::unknown("-"));
+      row.push_back(Value::percent(s.shipped.mean_with_refused));
+    }
+    row.push_back(s.coverage ? Value::percent(*s.coverage) : Value::unknown("-"));
+    row.push_back(or_dash(s.width_over_error));
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+Table table_of(const std::vector<costmodel::FamilyScore>& families) {
+  Table table{.columns = {{"group", "group"},
+                          {"families", "families"},
+                          {"runs", "runs"},
+                          {"shipped", "tau, fitted"},
+                          {"cross_validated", "tau, cross-validated"}},
+              .rows = {}};
+  for (const costmodel::FamilyScore& f : families) {
+    table.rows.push_back({f.group, f.num_families, f.num_runs, f.shipped, or_dash(f.cross_validated)});
+  }
+  return table;
+}
+
+Table worst_of(const costmodel::TimedRuns& timed, const costmodel::TimeScore& score) {
+  Table table{.columns = {{"group", "group"}, {"run", "run"}, {"measured", "measured"}, {"error", "error"}},
+              .rows = {}};
+  std::map<std::string, Seconds> measured;
+  for (const costmodel::TimedRun& run : timed.runs) measured[run.run->id] = run.measured;
+  for (const costmodel::StratumScore& s : score.strata) {
+    const costmodel::TimeErrors& errors = s.cross_validated ? *s.cross_validated : s.shipped;
+    if (errors.worst_run.empty()) continue;
+    table.rows.push_back({s.stratum.group, errors.worst_run, measured[errors.worst_run], Value::error(errors.worst)});
+  }
+  return table;
+}
+
+std::string lines_of(const costmodel::TimedRuns& timed, const costmodel::TimeScore& score) {
+  std::string out;
+  for (std::size_t i = 0; i < timed.runs.size(); ++i) {
+    JsonWriter line(JsonWriter::Layout::line);
+    line.begin_object().field("run", timed.runs[i].run->id);
+    line.field("measured_s", timed.runs[i].measured.in(unit::second));
+    line.field("zero_fit_s", score.zero_fit[i].in(unit::second));
+    line.field("fitted_s", score.shipped[i].in(unit::second));
+    if (!score.cross_validated.empty()) {
+      line.field("cross_validated_s", score.cross_validated[i].in(unit::second));
+    }
+    line.end_object();
+    out += line.text();
+    if (!out.ends_with('\n')) out += '\n';
+  }
+  return out;
+}
+
+std::string plot_of(const costmodel::TimedRuns& timed, const costmodel::TimeScore& score) {
+  const bool crossed = !score.cross_validated.empty();
+  std::vector<PlotPoint> points;
+  for (std::size_t i = 0; i < timed.runs.size(); ++i) {
+    const costmodel::TimedRun& run = timed.runs[i];
+    points.push_back(
+        {.group = run.run->group,
+         .name = fmt::format("{}: {} on {} {}", run.run->id, run.plan.model.name, run.plan.num_devices, run.run->gpu),
+         .measured = run.measured.in(unit::second),
+         .predicted = (crossed ? score.cross_validated : score.shipped)[i].in(unit::second)});
+  }
+  return scatter_plot(points, crossed ? "Step times of published runs, each model and GPU held out"
+                                      : "Step times of published runs, with the catalog's factors");
+}
+
+void write_files(const costmodel::TimedRuns& timed, const costmodel::TimeScore& score, const TimeOptions& options) {
+  if (!options.runs_out.empty()) write_file_atomically(options.runs_out, lines_of(timed, score));
+  if (!options.plot.empty()) write_file_atomically(options.plot, plot_of(timed, score));
+  if (options.factors_out.empty()) return;
+  if (!score.fitted) throw ConfigError("--factors-out: expected --cross-validate too, which makes the fit");
+  write_file_atomically(options.factors_out, costmodel::to_json(*score.fitted));
+}
+
+}  // namespace
+
+Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLookup& device_of,
+                   const std::filesystem::path& catalog, const TimeOptions& options, bool cross_validate) {
+  const costmodel::TimedRuns timed = costmodel::timed_runs(file, device_of);
+  Tables tables(catalog / "calibration" / "tables");
+  const auto base = [&](const costmodel::TimedRun& run) -> const costmodel::Calibration& {
+    return tables.of(run.plan.device);
+  };
+  const std::filesystem::path factors = catalog / "calibration" / "factors" / "training.json";
+  const costmodel::TimeFactors shipped =
+      std::filesystem::exists(factors) ? costmodel::read_time_factors(factors) : costmodel::TimeFactors{};
+  const costmodel::TimeScore score = costmodel::score_time(
+      timed, base, shipped, cross_validate, fmt::format("orrery validate on {} runs", timed.runs.size()));
+  write_files(timed, score, options);
+
+  Report report("Step times against published runs");
+  report.fact(
+      "runs", "runs that ran", timed.runs.size() + [&] {
+        std::size_t refused = 0;
+        for (const auto& [stratum, count] : timed.refused) refused += count;
+        return refused;
+      }());
+  report.fact("predicted", "predicted", timed.runs.size());
+  report.table("strata", "Absolute errors", table_of(score.strata));
+  report.table("families", "Order of plans: Kendall's tau, mean over families", table_of(score.families));
+  report.table("worst", "Worst of each stratum", worst_of(timed, score));
+  if (score.interval_score) {
+    report.fact("interval_score", "interval score", *score.interval_score);
+    report.fact("constant_interval_score", "of a constant width", *score.constant_score);
+  }
+  Table refused{.columns = {{"reason", "reason"}, {"runs", "runs"}, {"example", "first"}}, .rows = {}};
+  for (const auto& [reason, ids] : timed.reasons) refused.rows.push_back({reason, ids.size(), ids.front()});
+  if (!refused.rows.empty()) report.table("not_modelled", "Not modelled", std::move(refused));
+  report.note("zero-fit: from tables of kernels and data sheets alone; fitted: with the factors in the catalog");
+  return report;
+}
+
+}  // namespace orrery::cli

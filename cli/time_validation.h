@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The half of orrery validate that is about step times.
+#pragma once
+
+#include "cli/report.h"
+#include "costmodel/validation/run_plan.h"
+#include "costmodel/validation/runs.h"
+
+#include <filesystem>
+#include <string>
+
+namespace orrery::cli {
+
+struct TimeOptions {
+  bool wanted = false;
+  std::string runs_out, plot, factors_out;  // empty: not wanted
+};
+
+/// Scores the runs, and writes the files that were asked for. Throws: ConfigError if the catalog's factors or
+/// calibrations are broken, or if factors are to be written without a fit.
+Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLookup& device_of,
+                   const std::filesystem::path& catalog, const TimeOptions& options, bool cross_validate);
+
+}  // namespace orrery::cli

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/kernel_model.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+namespace orrery::costmodel {
+namespace {
+
+/// A tile of the result and the share of the largest tile's rate that its main loop reaches: a smaller one loads more
+/// operands for each product.
+struct Tile {
+  double rows, cols, rate;
+};
+constexpr std::array<Tile, 8> kTiles = {{{256, 128, 1.0},
+                                         {128, 256, 1.0},
+                                         {128, 128, 0.9},
+                                         {256, 64, 0.8},
+                                         {64, 256, 0.8},
+                                         {128, 64, 0.75},
+                                         {64, 128, 0.75},
+                                         {64, 64, 0.55}}};
+// A split of the inner dimension is worth a kernel only if something of it is left for each part.
+constexpr std::array<double, 4> kSplits = {1, 2, 4, 8};
+constexpr double kLeastSplitColumns = 256.0;
+// Rows of queries that a block of flash attention works on: two warp groups of 64, twice for the pipeline.
+constexpr double kQueryRows = 256.0;
+// Passes over the scores of an attention that writes them: product, softmax with mask, dropout, and what reads each.
+constexpr double kScorePassesForward = 6.0, kScorePassesBackward = 8.0;
+
+double size_in_bytes(DType dtype) { return static_cast<double>(size_of(dtype)); }
+
+}  // namespace
+
+double clock_under_power_limit(Watts limit, Watts calibrated) { return std::cbrt(limit / calibrated); }
+
+KernelModel::KernelModel(const Device& device, const KernelParameters& parameters, double clock)
+    : device_(device), parameters_(parameters), clock_(clock), bandwidth_(std::numeric_limits<double>::infinity()) {
+  if (device.num_sms) num_sms_ = static_cast<double>(*device.num_sms);
+  // CPU ranks keep operands in caches: their memory bounds no product.
+  if (device.memory_bandwidth && device.kind != DeviceKind::cpu) {
+    bandwidth_ = device.memory_bandwidth->in(unit::byte_per_second)*parameters.memory;
+  }
+}
+
+std::optional<double> KernelModel::peak_of(DType dtype) const {
+  const auto found = device_.peak.find(dtype);
+  if (found == device_.peak.end()) return std::nullopt;
+  return found->second.in(unit::flop_per_second)*clock_;
+}
+
+std::optional<Seconds> KernelModel::product(Pass pass, std::span<const double> rows, std::int64_t n, std::int64_t k,
+                                            DType dtype, DType accumulate) const {
+  const auto peak = peak_of(dtype);
+  if (!peak) return std::nullopt;
+  const double reached = dtype == DType::fp8 ? parameters_.matmul_fp8 : parameters_.matmul;
+  const double sm_rate = *peak * reached * (rows.size() > 1 ? parameters_.grouped : 1.0) / num_sms_;
+  const double width = static_cast<double>(n), depth = static_cast<double>(k);
+  const double element = size_in_bytes(dtype), result = size_in_bytes(accumulate);
+  // y = x w^T: the forward makes (rows, n) over k, the input gradient (rows, k) over n, the weight gradient (n, k) over
+  // rows.
+  double traffic = 0.0, num_rows = 0.0;
+  for (const double r : rows) {
+    num_rows += r;
+    if (r > 0.0) traffic += width * depth * (pass == Pass::wgrad ? 2.0 * result : element);
+  }
+  traffic += num_rows * (width + depth) * element;
+  double best = std::numeric_limits<double>::infinity();
+  for (const Tile& tile : kTiles) {
+    for (const double split : kSplits) {
+      double tiles = 0.0, inner = 0.0;  // inner columns, by tile
+      double deepest = 0.0;
+      double outputs = 0.0;
+      for (std::size_t i = 0; i < rows.size();) {
+        const double r = rows[i];
+        double same = 0.0;  // experts with as many rows
+        for (; i < rows.size() && rows[i] == r; ++i) same += 1.0;
+        if (r <= 0.0) continue;
+        const double m = pass == Pass::wgrad ? width : r;
+        const double cols = pass == Pass::fwd || pass == Pass::rec ? width : depth;
+        const double over = pass == Pass::wgrad ? r : pass == Pass::igrad ? width : depth;
+        const double num = same * std::ceil(m / tile.rows) * std::ceil(cols / tile.cols) * split;
+        tiles += num;
+        inner += num * (over / split);
+        deepest = std::max(deepest, over / split);
+        outputs += same * m * cols;
+      }
+      if (tiles == 0.0) return parameters_.kernel;
+      const double columns = inner / tiles;
+      if (split > 1.0 && columns < kLeastSplitColumns) break;
+      // Waves of tiles of the mean depth, but never less than the deepest tile of an uneven weight gradient.
+      const double depths =
+          std::max(std::ceil(tiles / num_sms_) * (columns + parameters_.ramp), deepest + parameters_.ramp);
+      double time = depths * 2.0 * tile.rows * tile.cols / (sm_rate * tile.rate);
+      if (split > 1.0) time += split * outputs * 4.0 / bandwidth_;  // partial sums in f32
+      best = std::min(best, time);
+    }
+  }
+  return seconds(std::max(best, traffic / bandwidth_)) + parameters_.kernel;
+}
+
+std::optional<Seconds> KernelModel::attention(Pass pass, const AttentionShape& shape, const Work& work) const {
+  const auto peak = peak_of(shape.dtype);
+  if (!peak) return std::nullopt;
+  const bool forward = pass != Pass::igrad;
+  const double heads = static_cast<double>(shape.batch * shape.heads);
+  const double queries = static_cast<double>(shape.seq), keys = static_cast<double>(shape.kv_seq);
+  const double operations = work.flops.in(unit::flop);
+  if (parameters_.materialized_attention) {
+    const double scores = heads * queries * keys * size_in_bytes(shape.dtype);
+    // A masked softmax spares no product: all pairs are multiplied, in two products forward and four backward.
+    const double all =
+        2.0 * heads * queries * keys * static_cast<double>(shape.d_qk + shape.d_v) * (forward ? 1.0 : 2.0);
+    const double traffic = scores * (forward ? kScorePassesForward : kScorePassesBackward);
+    return seconds(all / (*peak * parameters_.matmul) + traffic / bandwidth_) +
+           (forward ? 4.0 : 6.0) * parameters_.kernel;
+  }
+  const double reached = *peak * (forward ? parameters_.attention_forward : parameters_.attention_backward);
+  // Blocks are dealt longest first, so the kernel ends with the mean load or with the longest block: of b blocks under
+  // a causal mask the last sees (2 b - 1) / b of the mean; under a window all see about the same.
+  const double of_head = std::ceil(queries / kQueryRows);
+  const double skew = shape.causal && shape.window == 0 ? (2.0 * of_head - 1.0) / of_head : 1.0;
+  const double longest = skew * operations / (heads * of_head);
+  const double time = std::max(operations / reached, longest / (reached / num_sms_));
+  return seconds(std::max(time, (work.read + work.written).in(unit::byte) / bandwidth_)) +
+         (forward ? 1.0 : 3.0) * parameters_.kernel;  // the backward prepares and converts in kernels of their own
+}
+
+std::optional<Seconds> KernelModel::memory_bound(Bytes traffic) const {
+  if (!device_.memory_bandwidth) return std::nullopt;
+  return traffic / (parameters_.memory * *device_.memory_bandwidth) + parameters_.kernel;
+}
+
+}  // namespace orrery::costmodel

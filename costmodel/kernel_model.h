@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time of a kernel from the hardware and a few numbers that say what kernels of a software generation reach on it:
+// tiles in waves over the multiprocessors, traffic over the memory bandwidth, a start. A table of measured kernels is
+// better where it has the shape (operator_curves.h); this is for all other shapes. It is a form with a cause for each
+// term, so that the numbers carry over between shapes. Formulas and what was fitted: docs/design/kernels.md.
+#pragma once
+
+#include "base/units.h"
+#include "program/cluster.h"
+#include "program/op.h"
+#include "program/work.h"
+
+#include <optional>
+#include <span>
+#include <string>
+
+namespace orrery::costmodel {
+
+/// The numbers of a device and a software generation. Defaults are those of no device: between what was found for
+/// A100, H100 and B200 (docs/design/kernels.md).
+struct KernelParameters {
+  double matmul = 0.7;                          // of the peak rate, which the largest tile reaches far from its ends
+  double matmul_fp8 = 0.55;                     // the same of the fp8 peak
+  double grouped = 0.9;                         // of the rate of one product, by those of several experts in one kernel
+  double ramp = 200.0;                          // start and end of a tile, in inner columns of the product
+  double attention_forward = 0.6;               // of the peak rate, on full waves
+  double attention_backward = 0.5;              // the same, over 2.5 times the operations of the forward
+  double memory = 0.8;                          // of the bandwidth, by streaming kernels
+  Seconds kernel = 3.0 * unit::microsecond;     // that the shortest kernel takes
+  Seconds dispatch = 20.0 * unit::microsecond;  // of the host for one kernel
+  double network = 0.85;                        // of a NIC's rate, by collectives over nodes that were not measured
+  bool materialized_attention = false;  // scores are written and read: two batched products and a softmax between
+  std::string source;                   // what the numbers were fitted to
+
+  bool operator==(const KernelParameters&) const = default;
+};
+
+/// Clock of a device that may draw `limit`, over that of one that may draw `calibrated`: dynamic power grows with the
+/// third power of the clock as long as voltage follows it, so a compute-bound kernel under a cap runs at the cube root.
+/// Source: docs/design/kernels.md.
+double clock_under_power_limit(Watts limit, Watts calibrated);
+
+class KernelModel {
+ public:
+  /// `clock`: of the multiprocessors, over that at which `parameters` hold.
+  KernelModel(const Device& device, const KernelParameters& parameters, double clock = 1.0);
+
+  /// A product, or those of several experts in one pool of waves: `rows` of each. `k` inner columns; with `accumulate`
+  /// the result is read and written in that type, as a weight gradient is.
+  /// Nothing if the device's peak for `dtype` is unknown. A device whose multiprocessors are unknown has one: no waves.
+  std::optional<Seconds> product(Pass pass, std::span<const double> rows, std::int64_t n, std::int64_t k, DType dtype,
+                                 DType accumulate) const;
+  /// `work` with the share of pairs that documents leave.
+  std::optional<Seconds> attention(Pass pass, const AttentionShape& shape, const Work& work) const;
+  /// Nothing if the device's bandwidth is unknown.
+  std::optional<Seconds> memory_bound(Bytes traffic) const;
+
+ private:
+  std::optional<double> peak_of(DType dtype) const;
+
+  const Device& device_;
+  const KernelParameters& parameters_;
+  double clock_, num_sms_ = 1.0;
+  double bandwidth_;  // bytes per second that streaming kernels reach; infinite if unknown
+};
+
+}  // namespace orrery::costmodel

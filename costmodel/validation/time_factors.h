@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// What training steps do to the numbers of a calibration: factors found by time_fit.h on published runs, by chip
+// family, device and training framework, and how far predictions made with them were off. time_factors/1 on disk
+// (docs/formats/time-factors.md); the catalog ships one.
+#pragma once
+
+#include "costmodel/calibration.h"
+#include "program/cluster.h"
+
+#include <array>
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace orrery::costmodel {
+
+/// What is fitted.
+enum class Knob : std::size_t { matmul, matmul_fp8, grouped, attention, memory, kernel, dispatch, network };
+inline constexpr std::size_t kNumKnobs = static_cast<std::size_t>(Knob::network) + 1;
+inline constexpr std::array<std::string_view, kNumKnobs> kKnobNames = {"matmul", "matmul_fp8", "grouped",  "attention",
+                                                                       "memory", "kernel",     "dispatch", "network"};
+
+/// Logarithms of factors.
+using Knobs = std::array<double, kNumKnobs>;
+
+/// `base` with its numbers multiplied; fractions stay at most one.
+Calibration with_knobs(Calibration base, const Knobs& knobs);
+
+/// "hopper" for h100, h200, h800; the device's own name where no family is known.
+std::string family_of(std::string_view device);
+
+/// The names under which the factors of a device and a framework stand.
+std::array<std::string, 3> owners_of(std::string_view device, std::string_view framework);
+
+struct TimeFactors {
+  std::map<std::string, Knobs> of;           // "family hopper", "device h800", "framework nanotron"; absent: one
+  std::map<std::string, double> release;     // of a software: logarithm of the factor on a whole step
+  std::map<std::string, Interval> interval;  // by framework
+  std::string source;                        // what they were fitted to
+
+  /// Sum over the owners.
+  Knobs knobs(std::string_view device, std::string_view framework) const;
+  double release_of(const std::string& software) const;
+};
+
+/// The calibration of a device for training with a framework: `base` with its factors and its interval.
+Calibration with_factors(const Calibration& base, const TimeFactors& factors, std::string_view device,
+                         std::string_view framework);
+
+/// Throws: ConfigError with all problems of the file.
+TimeFactors read_time_factors(const std::filesystem::path& path);
+TimeFactors read_time_factors_text(const std::string& text, const std::string& file);
+/// Deterministic text; factors to four digits.
+std::string to_json(const TimeFactors& factors);
+
+}  // namespace orrery::costmodel

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/validation/time_fit.h"
+
+#include <Eigen/Dense>
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace orrery::costmodel {
+namespace {
+
+// Standard deviations of the logarithm of each factor before anything is fitted: how far a training step may be from
+// the tables. Launching depends on the host and the framework most, products on the power that a board may draw.
+constexpr Knobs kPrior = {0.2, 0.15, 0.2, 0.25, 0.4, 0.5, 0.6, 0.3};
+constexpr double kDeviceShare = 0.5;  // of a device within its family
+constexpr double kReleasePrior = 0.05;
+// Errors above this count by their size, not by its square.
+constexpr double kRobust = 0.15;
+constexpr double kDeviation = 0.1;  // expected of one run, as a logarithm: what the prior is weighed against
+constexpr double kStep = 0.02;      // of the numeric derivative
+constexpr int kIterations = 4;
+constexpr double kLargestMove = 0.7;  // of a logarithm in one iteration
+
+std::array<std::string, 3> owners_of(const TimedRun& run) {
+  return costmodel::owners_of(run.plan.device, run.plan.framework.name);
+}
+
+/// Logarithm of predicted over measured, and its derivatives by the knobs.
+struct Linear {
+  double value = 0.0;
+  Knobs slope{};
+};
+
+template <class Work>
+void in_parallel(std::size_t count, Work work) {
+  const std::size_t num_threads = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, 8);
+  std::vector<std::jthread> threads;
+  for (std::size_t t = 0; t < num_threads; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::size_t i = t; i < count; i += num_threads) work(i);
+    });
+  }
+}
+
+double log_time(const TimedRun& run, const Calibration& base, const Knobs& knobs) {
+  return std::log(predict(run, with_knobs(base, knobs)).in(unit::second));
+}
+
+class Fit {
+ public:
+  Fit(std::span<const TimedRun> runs, const BaseCalibration& base) : runs_(runs) {
+    std::set<std::string> owners, releases;
+    std::map<std::string, double> in_cell;
+    for (const TimedRun& run : runs) {
+      bases_.push_back(&base(run));
+      cells_.push_back(cell_of(run));
+      in_cell[cells_.back()] += 1.0;
+      for (const std::string& owner : owners_of(run)) owners.insert(owner);
+      releases.insert(run.run->software);
+    }
+    for (const std::string& owner : owners) column_.emplace(owner, column_.size() * kNumKnobs);
+    num_columns_ = owners.size() * kNumKnobs;
+    for (const std::string& release : releases) release_column_.emplace(release, num_columns_++);
+    // Many runs of one cell tell less than as many of different ones.
+    for (const std::string& cell : cells_) weights_.push_back(1.0 / std::sqrt(in_cell[cell]));
+  }
+
+  TimeFactors solve() {
+    Eigen::VectorXd at = Eigen::VectorXd::Zero(static_cast<Eigen::Index>(num_columns_));
+    for (int i = 0; i < kIterations; ++i) {
+      linearise(factors(at));
+      at = step(at, "");
+    }
+    linearise(factors(at));
+    at_ = at;
+    return factors(at);
+  }
+
+  /// Factors without the runs of a cell, from the last linearisation.
+  TimeFactors without(const std::string& cell) const {
+    Eigen::VectorXd at = at_;
+    for (int i = 0; i < kIterations; ++i) at = step(at, cell);
+    return factors(at);
+  }
+
+  const std::vector<std::string>& cells() const { return cells_; }
+  const Calibration& base(std::size_t run) const { return *bases_[run]; }
+
+ private:
+  TimeFactors factors(const Eigen::VectorXd& at) const {
+    TimeFactors out;
+    for (const auto& [owner, column] : column_) {
+      for (std::size_t k = 0; k < kNumKnobs; ++k) out.of[owner][k] = at[static_cast<Eigen::Index>(column + k)];
+    }
+    for (const auto& [release, column] : release_column_) {
+      out.release[release] = at[static_cast<Eigen::Index>(column)];
+    }
+    return out;
+  }
+
+  void linearise(const TimeFactors& factors) {
+    linear_.assign(runs_.size(), {});
+    centre_ = Eigen::VectorXd::Zero(static_cast<Eigen::Index>(num_columns_));
+    for (const auto& [owner, column] : column_) {
+      const auto found = factors.of.find(owner);
+      for (std::size_t k = 0; k < kNumKnobs; ++k) centre_[static_cast<Eigen::Index>(column + k)] = found->second[k];
+    }
+    for (const auto& [release, column] : release_column_) {
+      centre_[static_cast<Eigen::Index>(column)] = factors.release.at(release);
+    }
+    in_parallel(runs_.size(), [&](std::size_t i) {
+      const Knobs here = factors.knobs(runs_[i].plan.device, runs_[i].plan.framework.name);
+      const double time = log_time(runs_[i], *bases_[i], here);
+      linear_[i].value =
+          time + factors.release_of(runs_[i].run->software) - std::log(runs_[i].measured.in(unit::second));
+      for (std::size_t k = 0; k < kNumKnobs; ++k) {
+        Knobs there = here;
+        there[k] += kStep;
+        linear_[i].slope[k] = (log_time(runs_[i], *bases_[i], there) - time) / kStep;
+      }
+    });
+  }
+
+  /// One step of iteratively reweighted least squares from `at`, on the linearised errors. Complexity: runs x
+  /// columns^2.
+  Eigen::VectorXd step(const Eigen::VectorXd& at, const std::string& held_out) const {
+    const auto n = static_cast<Eigen::Index>(num_columns_);
+    Eigen::MatrixXd normal = Eigen::MatrixXd::Zero(n, n);
+    Eigen::VectorXd right = Eigen::VectorXd::Zero(n);
+    for (const auto& [owner, column] : column_) {
+      const double share = owner.starts_with("device ") ? kDeviceShare : 1.0;
+      for (std::size_t k = 0; k < kNumKnobs; ++k) {
+        const auto c = static_cast<Eigen::Index>(column + k);
+        normal(c, c) += std::pow(kDeviation / (share * kPrior[k]), 2);
+      }
+    }
+    for (const auto& [release, column] : release_column_) {
+      const auto c = static_cast<Eigen::Index>(column);
+      normal(c, c) += std::pow(kDeviation / kReleasePrior, 2);
+    }
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      if (cells_[i] == held_out) continue;
+      std::array<std::pair<Eigen::Index, double>, 3 * kNumKnobs + 1> row;
+      std::size_t used = 0;
+      for (const std::string& owner : owners_of(runs_[i])) {
+        for (std::size_t k = 0; k < kNumKnobs; ++k) {
+          row[used++] = {static_cast<Eigen::Index>(column_.at(owner) + k), linear_[i].slope[k]};
+        }
+      }
+      row[used++] = {static_cast<Eigen::Index>(release_column_.at(runs_[i].run->software)), 1.0};
+      // The error at `at`, and the right side of  J x = J centre - error(centre).
+      double error = linear_[i].value, target = -linear_[i].value;
+      for (const auto& [c, slope] : row) {
+        error += slope * (at[c] - centre_[c]);
+        target += slope * centre_[c];
+      }
+      const double weight = weights_[i] * std::min(1.0, kRobust / std::max(std::abs(error), 1e-12));
+      for (const auto& [c, slope] : row) {
+        right[c] += weight * slope * target;
+        for (const auto& [d, other] : row) normal(c, d) += weight * slope * other;
+      }
+    }
+    const Eigen::VectorXd next = normal.ldlt().solve(right);
+    return at + (next - at).cwiseMax(-kLargestMove).cwiseMin(kLargestMove);
+  }
+
+  std::span<const TimedRun> runs_;
+  std::vector<const Calibration*> bases_;
+  std::vector<std::string> cells_;
+  std::vector<double> weights_;
+  std::map<std::string, std::size_t> column_, release_column_;
+  std::size_t num_columns_ = 0;
+  std::vector<Linear> linear_;
+  Eigen::VectorXd centre_, at_;
+};
+
+}  // namespace
+
+Seconds predict(const TimedRun& run, const Calibration& base, const TimeFactors& factors) {
+  return predict(run, with_knobs(base, factors.knobs(run.plan.device, run.plan.framework.name))) *
+         std::exp(factors.release_of(run.run->software));
+}
+
+std::string cell_of(const TimedRun& run) {
+  std::string model = run.plan.model.name;
+  // One label for many sizes is no model.
+  if (run.run->model_inline) model = fmt::format("{} {}x{}", model, run.plan.model.num_layers(), run.plan.model.hidden);
+  return model + " on " + run.run->gpu;
+}
+
+std::vector<Seconds> predict_all(std::span<const TimedRun> runs, const BaseCalibration& base,
+                                 const TimeFactors& factors) {
+  std::vector<const Calibration*> bases;
+  for (const TimedRun& run : runs) bases.push_back(&base(run));
+  std::vector<Seconds> out(runs.size());
+  in_parallel(runs.size(), [&](std::size_t i) { out[i] = predict(runs[i], *bases[i], factors); });
+  return out;
+}
+
+FittedTimes fit_times(std::span<const TimedRun> runs, const BaseCalibration& base) {
+  FittedTimes out;
+  Fit fit(runs, base);
+  out.factors = fit.solve();
+  std::map<std::string, TimeFactors> folds;
+  for (const std::string& cell : fit.cells()) folds.try_emplace(cell);
+  std::vector<std::pair<const std::string, TimeFactors>*> order;
+  for (auto& fold : folds) order.push_back(&fold);
+  in_parallel(order.size(), [&](std::size_t i) { order[i]->second = fit.without(order[i]->first); });
+  out.cross_validated.resize(runs.size());
+  in_parallel(runs.size(),
+              [&](std::size_t i) { out.cross_validated[i] = predict(runs[i], fit.base(i), folds.at(fit.cells()[i])); });
+  return out;
+}
+
+}  // namespace orrery::costmodel

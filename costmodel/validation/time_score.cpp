@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/validation/time_score.h"
+
+#include "base/median.h"
+#include "costmodel/validation/rank_correlation.h"
+#include "costmodel/validation/time_intervals.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+#include <utility>
+
+namespace orrery::costmodel {
+namespace {
+
+constexpr std::size_t kLeastOfFamily = 3;
+
+template <class T>
+std::vector<T> chosen(const std::vector<T>& all, const std::vector<std::size_t>& which) {
+  std::vector<T> out;
+  for (const std::size_t i : which) out.push_back(all[i]);
+  return out;
+}
+
+std::vector<HeldOut> held_out(const TimedRuns& timed, const std::vector<Seconds>& predicted) {
+  std::vector<HeldOut> out;
+  for (std::size_t i = 0; i < timed.runs.size(); ++i) {
+    const TimedRun& run = timed.runs[i];
+    out.push_back({.group = run.run->group,
+                   .framework = std::string(run.plan.framework.name),
+                   .cell = cell_of(run),
+                   .log_ratio = std::log(run.measured / predicted[i])});
+  }
+  return out;
+}
+
+void add_intervals(const std::vector<HeldOut>& errors, const std::vector<Interval>& intervals,
+                   const std::vector<std::size_t>& members, StratumScore& score) {
+  std::vector<double> half_widths, absolute;
+  double inside = 0.0;
+  for (const std::size_t i : members) {
+    const double ratio = std::exp(errors[i].log_ratio);
+    inside += ratio >= intervals[i].low && ratio <= intervals[i].high ? 1.0 : 0.0;
+    half_widths.push_back((intervals[i].high - intervals[i].low) / 2.0);
+    absolute.push_back(std::abs(1.0 / ratio - 1.0));
+  }
+  score.coverage = inside / static_cast<double>(members.size());
+  if (const double error = median(absolute); error > 0.0) score.width_over_error = median(half_widths) / error;
+}
+
+using Family = std::tuple<std::string, std::string, std::string, std::int64_t, std::int64_t, std::int64_t, std::string,
+                          std::string>;
+
+Family family_of(const TimedRun& run) {
+  const PublishedRun& r = *run.run;
+  return {r.group, cell_of(run), r.gpu, r.num_gpus, r.seq, r.global_batch, r.precision, r.software};
+}
+
+std::optional<double> tau(const TimedRuns& timed, const std::vector<Seconds>& predicted,
+                          const std::vector<std::size_t>& members) {
+  std::vector<double> a, b;
+  for (const std::size_t i : members) {
+    a.push_back(predicted[i].in(unit::second));
+    b.push_back(timed.runs[i].measured.in(unit::second));
+  }
+  return kendall_tau(a, b);
+}
+
+std::vector<FamilyScore> family_scores(const TimedRuns& timed, const TimeScore& score) {
+  std::map<Family, std::vector<std::size_t>> families;
+  for (std::size_t i = 0; i < timed.runs.size(); ++i) families[family_of(timed.runs[i])].push_back(i);
+  std::map<std::string, FamilyScore> by_group;
+  std::map<std::string, double> crossed;
+  for (const auto& [family, members] : families) {
+    if (members.size() < kLeastOfFamily) continue;
+    const auto shipped = tau(timed, score.shipped, members);
+    if (!shipped) continue;
+    FamilyScore& sum = by_group[std::get<0>(family)];
+    sum.group = std::get<0>(family);
+    ++sum.num_families;
+    sum.num_runs += members.size();
+    sum.shipped += *shipped;
+    if (!score.cross_validated.empty()) crossed[sum.group] += tau(timed, score.cross_validated, members).value_or(0.0);
+  }
+  std::vector<FamilyScore> out;
+  for (auto& [group, sum] : by_group) {
+    sum.shipped /= static_cast<double>(sum.num_families);
+    if (!score.cross_validated.empty()) sum.cross_validated = crossed[group] / static_cast<double>(sum.num_families);
+    out.push_back(sum);
+  }
+  return out;
+}
+
+/// One interval for each framework, from its cross-validated errors.
+void set_intervals(const std::vector<HeldOut>& errors, TimeFactors& factors) {
+  std::map<std::string, std::vector<HeldOut>> by_framework;
+  for (const HeldOut& error : errors) by_framework[error.framework].push_back(error);
+  for (const auto& [framework, of_framework] : by_framework) factors.interval[framework] = interval_of(of_framework);
+}
+
+}  // namespace
+
+Stratum stratum_of(const PublishedRun& run) { return {.group = run.group, .gpu = run.gpu, .is_moe = run.is_moe}; }
+
+TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of) {
+  TimedRuns out;
+  for (const PublishedRun& run : file.runs) {
+    if (run.measured.out_of_memory) continue;  // has no step time
+    auto result = timed_run(file, run, device_of);
+    if (auto* ready = std::get_if<TimedRun>(&result)) {
+      out.runs.push_back(std::move(*ready));
+      continue;
+    }
+    ++out.refused[stratum_of(run)];
+    out.reasons[std::get<NotModelled>(result).reason].push_back(run.id);
+  }
+  return out;
+}
+
+TimeErrors errors_of(std::span<const TimedRun* const> runs, std::span<const Seconds> predicted,
+                     std::size_t num_refused) {
+  TimeErrors out;
+  const auto n = static_cast<double>(runs.size()), all = n + static_cast<double>(num_refused);
+  std::vector<double> absolute;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const double error = predicted[i] / runs[i]->measured - 1.0;
+    absolute.push_back(std::abs(error));
+    out.mean += std::abs(error);
+    out.bias += error;
+    if (out.worst_run.empty() || std::abs(error) > std::abs(out.worst)) {
+      out.worst = error;
+      out.worst_run = runs[i]->run->id;
+    }
+  }
+  if (all > 0.0) out.mean_with_refused = (out.mean + static_cast<double>(num_refused)) / all;
+  if (runs.empty()) return out;
+  out.mean /= n;
+  out.bias /= n;
+  out.median = median(absolute);
+  return out;
+}
+
+TimeScore score_time(const TimedRuns& timed, const BaseCalibration& base, const TimeFactors& shipped,
+                     bool cross_validate, const std::string& source) {
+  TimeScore score;
+  score.zero_fit = predict_all(timed.runs, base, {});
+  score.shipped = predict_all(timed.runs, base, shipped);
+  std::vector<HeldOut> errors;
+  std::vector<Interval> intervals;
+  if (cross_validate && !timed.runs.empty()) {
+    FittedTimes fit = fit_times(timed.runs, base);
+    score.cross_validated = std::move(fit.cross_validated);
+    score.fitted = std::move(fit.factors);
+    score.fitted->source = source;
+    errors = held_out(timed, score.cross_validated);
+    intervals = intervals_without_own_cell(errors);
+    set_intervals(errors, *score.fitted);
+    score.interval_score = interval_score(errors, intervals);
+    score.constant_score = interval_score(errors, std::vector<Interval>(errors.size(), interval_of(errors)));
+  }
+  std::map<Stratum, std::vector<std::size_t>> strata;
+  for (const auto& [stratum, count] : timed.refused) strata[stratum];
+  for (std::size_t i = 0; i < timed.runs.size(); ++i) strata[stratum_of(*timed.runs[i].run)].push_back(i);
+  for (const auto& [stratum, members] : strata) {
+    StratumScore of{.stratum = stratum, .num_predicted = members.size()};
+    if (const auto found = timed.refused.find(stratum); found != timed.refused.end()) of.num_refused = found->second;
+    std::vector<const TimedRun*> runs;
+    for (const std::size_t i : members) runs.push_back(&timed.runs[i]);
+    of.zero_fit = errors_of(runs, chosen(score.zero_fit, members), of.num_refused);
+    of.shipped = errors_of(runs, chosen(score.shipped, members), of.num_refused);
+    if (!score.cross_validated.empty() && !members.empty()) {
+      of.cross_validated = errors_of(runs, chosen(score.cross_validated, members), of.num_refused);
+      add_intervals(errors, intervals, members, of);
+    }
+    score.strata.push_back(std::move(of));
+  }
+  score.families = family_scores(timed, score);
+  return score;
+}
+
+}  // namespace orrery::costmodel

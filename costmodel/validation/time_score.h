@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// How far predicted step times are from published runs (runs/1): from tables of kernels alone, with the factors that
+// the catalog ships, and with factors fitted without the run's own model and GPU. A run that cannot be modelled is
+// counted under its reason, and as an error of 100 % in a second mean: nothing is left out silently.
+#pragma once
+
+#include "costmodel/validation/time_fit.h"
+#include "costmodel/validation/time_run.h"
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace orrery::costmodel {
+
+/// Runs that are scored together: published in one place, on one kind of GPU.
+struct Stratum {
+  std::string group, gpu;
+  bool is_moe = false;
+  auto operator<=>(const Stratum&) const = default;
+};
+Stratum stratum_of(const PublishedRun& run);
+
+/// All runs of a file that ran, made ready.
+struct TimedRuns {
+  std::vector<TimedRun> runs;
+  std::map<Stratum, std::size_t> refused;
+  std::map<std::string, std::vector<std::string>> reasons;  // ids of runs, by why they are not modelled
+};
+
+/// `file` must outlive the result.
+TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of);
+
+/// Errors of one predictor on one stratum.
+struct TimeErrors {
+  double mean = 0.0, median = 0.0;  // absolute
+  double bias = 0.0;                // mean of signed errors
+  double mean_with_refused = 0.0;   // each run that is not modelled counted as 100 %
+  std::string worst_run;
+  double worst = 0.0;  // signed
+};
+
+/// Absolute and signed errors of predictions. Requires: equal lengths. All zero of nothing.
+TimeErrors errors_of(std::span<const TimedRun* const> runs, std::span<const Seconds> predicted,
+                     std::size_t num_refused);
+
+struct StratumScore {
+  Stratum stratum;
+  std::size_t num_predicted = 0, num_refused = 0;
+  TimeErrors zero_fit, shipped;
+  std::optional<TimeErrors> cross_validated;
+  /// Of cross-validated runs: how many lie in their 80 % interval, and the median half-width over the median error.
+  std::optional<double> coverage, width_over_error;
+};
+
+/// Plans of one model and batch on one machine with one software: is the better one predicted to be better?
+struct FamilyScore {
+  std::string group;
+  std::size_t num_families = 0, num_runs = 0;  // of at least three runs
+  double shipped = 0.0;                        // mean of Kendall's tau over families
+  std::optional<double> cross_validated;
+};
+
+struct TimeScore {
+  std::vector<StratumScore> strata;
+  std::vector<FamilyScore> families;
+  std::vector<Seconds> zero_fit, shipped, cross_validated;  // by run; the last empty unless asked for
+  /// Of a new fit, with an interval for each framework.
+  std::optional<TimeFactors> fitted;
+  /// Mean interval scores in logarithms, and of one interval of constant width for all; lower is better.
+  std::optional<double> interval_score, constant_score;
+};
+
+/// `cross_validate` fits anew; `source` says on what.
+TimeScore score_time(const TimedRuns& timed, const BaseCalibration& base, const TimeFactors& shipped,
+                     bool cross_validate, const std::string& source);
+
+}  // namespace orrery::costmodel

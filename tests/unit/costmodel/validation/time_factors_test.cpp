@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/validation/time_factors.h"
+
+#include "base/errors.h"
+#include "tests/unit/program/reading.h"
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+constexpr std::size_t kMatmul = static_cast<std::size_t>(Knob::matmul);
+
+TimeFactors some() {
+  TimeFactors out;
+  out.source = "ten runs";
+  out.of["family hopper"][kMatmul] = std::log(0.9);
+  out.of["device h800"][kMatmul] = std::log(0.8);
+  out.of["framework nanotron"][kMatmul] = std::log(0.5);
+  out.release["torch 2.7"] = std::log(1.25);
+  out.interval["nanotron"] = {.low = 0.75, .high = 1.5, .num_runs = 10};
+  return out;
+}
+
+TEST(TimeFactors, MultiplyThoseOfFamilyDeviceAndFramework) {
+  EXPECT_NEAR(std::exp(some().knobs("h800", "nanotron")[kMatmul]), 0.9 * 0.8 * 0.5, 1e-12);
+  EXPECT_NEAR(std::exp(some().knobs("h100", "nanotron")[kMatmul]), 0.9 * 0.5, 1e-12);
+  EXPECT_DOUBLE_EQ(std::exp(some().knobs("mi300x", "megatron")[kMatmul]), 1.0);
+  EXPECT_DOUBLE_EQ(some().release_of("another"), 0.0);
+}
+
+TEST(TimeFactors, KnowTheFamilyOfEachDeviceOfTheCatalog) {
+  for (const char* device : {"a100", "a100-40gb"}) EXPECT_EQ(family_of(device), "ampere");
+  for (const char* device : {"h100", "h100-96gb", "h200", "h200-nvl", "h800"}) EXPECT_EQ(family_of(device), "hopper");
+  for (const char* device : {"b200", "b300", "gb200", "gb300"}) EXPECT_EQ(family_of(device), "blackwell");
+  for (const char* device : {"mi300x", "mi325x", "mi350x", "mi355x"}) EXPECT_EQ(family_of(device), "cdna");
+  EXPECT_EQ(family_of("l40s"), "l40s");
+}
+
+TEST(TimeFactors, ReadBackAsWritten) {
+  const std::string text = to_json(some());
+  const TimeFactors back = read_time_factors_text(text, "factors.json");
+  EXPECT_EQ(to_json(back), text);
+  EXPECT_NEAR(back.of.at("device h800")[kMatmul], std::log(0.8), 1e-4);
+  EXPECT_EQ(back.interval.at("nanotron").num_runs, 10);
+}
+
+TEST(TimeFactors, RefuseAFactorThatIsMissingOrNotPositive) {
+  const std::string text = to_json(some());
+  const auto message = [&](const std::string& from, const std::string& to) -> std::string {
+    try {
+      read_time_factors_text(testing::edited(text, from, to), "factors.json");
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_NE(message("\"source\"", "\"sources\"").find("source"), std::string::npos);
+  EXPECT_NE(message("\"device h800\": {", "\"device h800\": {\"pace\": 1,").find("pace"), std::string::npos);
+  EXPECT_NE(message("\"torch 2.7\": 1.25", "\"torch 2.7\": 0").find("torch 2.7"), std::string::npos);
+}
+
+TEST(WithFactors, ChangesTheNumbersAndKeepsFractionsAtMostOne) {
+  Calibration base;
+  base.kernels = KernelParameters{};
+  base.kernels->matmul = 0.5;
+  base.kernels->source = "a table";
+  TimeFactors factors = some();
+  factors.of["framework nanotron"][static_cast<std::size_t>(Knob::memory)] = std::log(100.0);
+  factors.of["framework nanotron"][static_cast<std::size_t>(Knob::dispatch)] = std::log(2.0);
+  const Calibration with = with_factors(base, factors, "h800", "nanotron");
+  EXPECT_NEAR(with.kernels->matmul, 0.5 * 0.36, 1e-12);
+  EXPECT_DOUBLE_EQ(with.kernels->memory, 1.0);
+  EXPECT_NEAR(with.kernels->dispatch / base.kernels->dispatch, 2.0, 1e-12);
+  EXPECT_DOUBLE_EQ(with.interval->high, 1.5);
+  EXPECT_EQ(with.kernels->source, "a table; factors of training with nanotron: ten runs");
+}
+
+TEST(TimeFactors, OfTheCatalogNameEveryFrameworkThatHasAPreset) {
+  const TimeFactors shipped = read_time_factors(testing::repository_path("catalog/calibration/factors/training.json"));
+  for (const char* framework :
+       {"megatron", "megatron-bridge", "nanotron", "torchtitan", "megatron-deepspeed", "composer", "internevo"}) {
+    EXPECT_TRUE(shipped.of.contains(std::string("framework ") + framework)) << framework;
+    EXPECT_TRUE(shipped.interval.contains(framework)) << framework;
+  }
+}
+
+}  // namespace
+}  // namespace orrery::costmodel

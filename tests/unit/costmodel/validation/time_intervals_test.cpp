@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/validation/time_intervals.h"
+
+#include <cmath>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+/// Errors -0.50, -0.49, ... 0.49 of one cell each.
+std::vector<HeldOut> hundred() {
+  std::vector<HeldOut> out;
+  for (int i = 0; i < 100; ++i) {
+    out.push_back({.group = "g", .framework = "f", .cell = std::to_string(i), .log_ratio = 0.01 * (i - 50)});
+  }
+  return out;
+}
+
+TEST(IntervalOf, LeavesATenthOnEachSide) {
+  const Interval interval = interval_of(hundred());
+  EXPECT_NEAR(std::log(interval.low), -0.41, 1e-12);  // the tenth of a hundred values
+  EXPECT_NEAR(std::log(interval.high), 0.39, 1e-12);  // the ninetieth
+  EXPECT_EQ(interval.num_runs, 100);
+}
+
+TEST(IntervalOf, HoldsThePredictionWhateverTheErrors) {
+  const std::vector<HeldOut> slow = {{.group = "g", .framework = "f", .cell = "a", .log_ratio = 0.2},
+                                     {.group = "g", .framework = "f", .cell = "b", .log_ratio = 0.3}};
+  EXPECT_DOUBLE_EQ(interval_of(slow).low, 1.0);
+  EXPECT_DOUBLE_EQ(interval_of(slow).high, std::exp(0.3));
+}
+
+TEST(IntervalOf, CountsRunsOfACellTogether) {
+  // 99 runs of one cell weigh as the square root of their number: 9.9 against 2 single ones.
+  std::vector<HeldOut> errors(99, {.group = "g", .framework = "f", .cell = "many", .log_ratio = 0.0});
+  errors.push_back({.group = "g", .framework = "f", .cell = "a", .log_ratio = 1.0});
+  errors.push_back({.group = "g", .framework = "f", .cell = "b", .log_ratio = 1.0});
+  EXPECT_DOUBLE_EQ(interval_of(errors).high, std::exp(1.0));
+}
+
+TEST(IntervalsWithoutOwnCell, NeverUseTheRunsOwnErrors) {
+  std::vector<HeldOut> errors = hundred();
+  errors.push_back({.group = "g", .framework = "f", .cell = "far", .log_ratio = 5.0});
+  const std::vector<Interval> intervals = intervals_without_own_cell(errors);
+  EXPECT_EQ(intervals.back().num_runs, 100);
+  EXPECT_LT(intervals.back().high, std::exp(0.5));
+}
+
+TEST(IntervalsWithoutOwnCell, TakeTheGroupThenTheFrameworkThenAll) {
+  std::vector<HeldOut> errors = hundred();
+  errors.push_back({.group = "small", .framework = "f", .cell = "one", .log_ratio = 0.0});
+  errors.push_back({.group = "lonely", .framework = "alone", .cell = "two", .log_ratio = 0.0});
+  const std::vector<Interval> intervals = intervals_without_own_cell(errors);
+  EXPECT_EQ(intervals.front().num_runs, 99);  // of the group, without itself
+  EXPECT_EQ(intervals[100].num_runs, 100);    // of the framework
+  EXPECT_EQ(intervals[101].num_runs, 101);    // of all
+}
+
+TEST(IntervalScore, IsTheWidthAndTenTimesWhatLiesOutside) {
+  const std::vector<HeldOut> errors = {{.group = "g", .framework = "f", .cell = "a", .log_ratio = 0.05},
+                                       {.group = "g", .framework = "f", .cell = "b", .log_ratio = 0.3}};
+  const Interval interval{.low = std::exp(-0.1), .high = std::exp(0.1), .num_runs = 1};
+  EXPECT_NEAR(interval_score(errors, std::vector<Interval>(2, interval)), 0.2 + 0.5 * 10.0 * 0.2, 1e-12);
+}
+
+}  // namespace
+}  // namespace orrery::costmodel

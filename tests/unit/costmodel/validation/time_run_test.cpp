@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/validation/time_run.h"
+
+#include "costmodel/collective_fit.h"
+#include "program/json_parts.h"
+#include "tests/unit/costmodel/validation/published.h"
+
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+TimedRun ready(const RunsFile& file, std::size_t i = 0) {
+  return std::get<TimedRun>(timed_run(file, file.runs.at(i), testing::device_of_catalog));
+}
+
+TEST(TimedRun, TakesTheStepTimeOrWhatTheThroughputSays) {
+  const RunsFile file = testing::published({"simumax-70c6e4a0", "nanotron_h100_bench-0"});
+  EXPECT_EQ(ready(file, 0).measured, *file.runs[0].measured.step);
+  const PublishedRun& nanotron = file.runs[1];
+  const double tokens = static_cast<double>(nanotron.global_batch * nanotron.seq) / 8.0;
+  EXPECT_NEAR(ready(file, 1).measured.in(unit::second), tokens / *nanotron.measured.tokens_per_second_per_gpu, 1e-9);
+}
+
+TEST(TimedRun, RefusesARunWithoutATimeAndADeviceThatNobodyKnows) {
+  RunsFile file = testing::published({"simumax-70c6e4a0"});
+  const auto reason = [&] {
+    return std::get<NotModelled>(timed_run(file, file.runs[0], testing::device_of_catalog)).reason;
+  };
+  file.runs[0].gpu = "Z1000";
+  EXPECT_EQ(reason(), "the catalog has no Z1000");
+  file.runs[0].measured = {};
+  EXPECT_EQ(reason(), "no step time");
+}
+
+TEST(TimedRun, PredictsAPublishedRunFromTablesWithin25Percent) {
+  // Nothing in the table of a B200 comes from a training run.
+  const RunsFile file = testing::published({"simumax-70c6e4a0"});
+  const TimedRun run = ready(file);
+  const double error = predict(run, testing::table_of("b200")) / run.measured - 1.0;
+  EXPECT_LT(std::abs(error), 0.25);
+}
+
+TEST(TimedRun, TakesLongerOnSlowerKernelsAndASlowerHost) {
+  const RunsFile file = testing::published({"simumax-70c6e4a0"});
+  const TimedRun run = ready(file);
+  Calibration calibration;
+  calibration.kernels = KernelParameters{};
+  const Seconds base = predict(run, calibration);
+  calibration.kernels->matmul *= 0.5;
+  EXPECT_GT(predict(run, calibration), 1.2 * base);
+  calibration.kernels = KernelParameters{};
+  calibration.kernels->dispatch = 1.0 * unit::millisecond;
+  EXPECT_GT(predict(run, calibration), 1.5 * base);
+}
+
+TEST(TimedRun, ChargesNoGradientsWhereAdaptersAreTrained) {
+  RunsFile file = testing::published({"simumax-70c6e4a0"});
+  const Seconds all = predict(ready(file), testing::table_of("b200"));
+  file.runs[0].task = "lora";
+  const Seconds adapters = predict(ready(file), testing::table_of("b200"));
+  EXPECT_LT(adapters, 0.85 * all);
+  EXPECT_GT(adapters, 0.5 * all);
+}
+
+TEST(TimedRun, UsesTheBandwidthSeenInTheJobOnOneNode) {
+  RunsFile file = testing::published({"nanotron_h100_bench-0"});
+  file.runs[0].measured.bus_gigabytes_per_second = {{"all_gather", 100.0}};
+  const TimedRun run = ready(file);
+  ASSERT_EQ(run.links.size(), 1u);
+  EXPECT_EQ(run.links[0].path, "node");
+  EXPECT_DOUBLE_EQ(run.links[0].rate->in(unit::byte_per_second), 100e9);
+}
+
+TEST(TimedRun, TakesTheTimeOfARingStepFromTheJobOverNodes) {
+  RunsFile file = testing::published({"nanotron_h100_bench-0"});
+  PublishedRun& run = file.runs[0];
+  run.num_gpus = 64;
+  run.dp *= 8;
+  run.global_batch *= 8;
+  run.measured.bus_gigabytes_per_second = {{"all_gather", 53.0}};
+  const TimedRun timed = ready(file);
+  // 63/64 GiB at 53 GB/s, less the 400 GB/s of the node's network, over 63 steps.
+  const double wire = 63.0 / 64.0 * 1073741824.0;
+  const double step = (wire / 53e9 - wire / 400e9) / 63.0;
+  ASSERT_FALSE(timed.links.empty());
+  for (const CollectiveFit& link : timed.links) {
+    const double steps = link.op == "all_reduce" ? 2.0 : 1.0;
+    EXPECT_NEAR(link.latency_per_peer->in(unit::second), steps * step, 1e-9) << link.op;
+  }
+}
+
+}  // namespace
+}  // namespace orrery::costmodel
