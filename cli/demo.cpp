@@ -136,8 +136,9 @@ void large_model(const DemoOptions& options, const fs::path& folder, DemoOutput&
 
   const sim::WorkerInterpreter simulator(best, calibration.path);
   Report simulation("DeepSeek-V3 on 2048 H800, simulated");
-  add_trace(simulation, best,
-            run(simulator, lower(best), {.load = best.load, .sequences = best.sequences}, path.string()));
+  add_prediction(simulation, best,
+                 run(simulator, lower(best), {.load = best.load, .sequences = best.sequences}, path.string()),
+                 calibration.value);
   out.add("deepseek_v3_simulation", std::move(simulation));
 }
 

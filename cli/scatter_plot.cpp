@@ -60,7 +60,8 @@ std::string line(double x1, double y1, double x2, double y2, std::string_view st
 std::string axes(const Scale& scale) {
   std::string out = fmt::format("<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"none\" stroke=\"#444\"/>\n",
                                 kLeft, kTop, kSide, kSide);
-  for (double exponent = scale.low; exponent <= scale.high; exponent += 1.0) {
+  const int first = static_cast<int>(scale.low), last = static_cast<int>(scale.high);
+  for (int exponent = first; exponent <= last; ++exponent) {
     const double value = std::pow(10.0, exponent);
     out += line(scale.x(value), kTop, scale.x(value), kTop + kSide, "stroke=\"#ddd\"");
     out += line(kLeft, scale.y(value), kLeft + kSide, scale.y(value), "stroke=\"#ddd\"");

@@ -67,21 +67,26 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
   SlotTimes compute;
   BlockTimes block;
   std::map<std::tuple<Pass, OpCode, OpShape>, double> communication;
-  const auto beside = [&block](Beside what) -> Seconds& { return block.beside[static_cast<std::size_t>(what)]; };
+  const double usual = timer.overlap().compute_slowdown;
+  const auto beside = [&](Beside what, const OpTime& time) {
+    block.beside[static_cast<std::size_t>(what)] += time.time;
+    block.lost[static_cast<std::size_t>(what)] += time.time * time.slowdown.value_or(usual);
+  };
   for (const LayerOp& op : ops) {
     host_of_pass(block, op.pass) += timer.host(op);
     if (std::holds_alternative<ExchangeShape>(op.shape) || std::holds_alternative<CollectiveShape>(op.shape)) {
       communication[{op.pass, op.op, op.shape}] += 1.0;
       continue;
     }
-    const Seconds time = timer.time(op);
-    of_pass(compute, op.pass) += time;
+    const OpTime time = timer.timed(op);
+    of_pass(compute, op.pass) += time.time;
     if (std::holds_alternative<AttentionShape>(op.shape)) {
       beside(op.pass == Pass::fwd   ? Beside::core_forward
              : op.pass == Pass::rec ? Beside::core_again
-                                    : Beside::core_backward) += time;
+                                    : Beside::core_backward,
+             time);
     } else if (std::holds_alternative<GemmShape>(op.shape) && op.pass != Pass::rec) {
-      beside(op.pass == Pass::fwd ? Beside::products_forward : Beside::products_backward) += time;
+      beside(op.pass == Pass::fwd ? Beside::products_forward : Beside::products_backward, time);
     }
   }
   block.forward = compute.forward;
@@ -120,7 +125,9 @@ Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer
   for (std::size_t i = 0; i < kNumBeside; ++i) {
     const auto with = static_cast<Beside>(i);
     const bool forward = with == Beside::products_forward || with == Beside::core_forward;
-    const Seconds more = side_by_side(block.beside[i], hidden[i], timer.overlap()) - block.beside[i];
+    OverlapRule rule = timer.overlap();
+    if (block.beside[i] > Seconds::zero()) rule.compute_slowdown = block.lost[i] / block.beside[i];
+    const Seconds more = side_by_side(block.beside[i], hidden[i], rule) - block.beside[i];
     (forward ? slots.forward : slots.input_grad) += num_blocks * more;
   }
   return all;

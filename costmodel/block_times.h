@@ -23,6 +23,7 @@ struct BlockTimes {
   Seconds forward, input_grad, weight_grad;                 // arithmetic
   Seconds host_forward, host_input_grad, host_weight_grad;  // to enqueue it, communication included
   std::array<Seconds, kNumBeside> beside{};                 // of arithmetic, what communication can run beside
+  std::array<Seconds, kNumBeside> lost{};                   // by which that is longer beside communication
   struct Communication {
     LayerOp op;
     double count = 0.0;

@@ -42,9 +42,9 @@ const std::vector<DeviceIndex>& ClosedTimer::members(Group group) {
   return found->second;
 }
 
-Seconds ClosedTimer::time(const LayerOp& op) {
-  if (const auto* shape = std::get_if<CollectiveShape>(&op.shape)) return collective(*shape);
-  if (const auto* shape = std::get_if<ExchangeShape>(&op.shape)) return exchange(*shape);
+OpTime ClosedTimer::timed(const LayerOp& op) {
+  if (const auto* shape = std::get_if<CollectiveShape>(&op.shape)) return {.time = collective(*shape)};
+  if (const auto* shape = std::get_if<ExchangeShape>(&op.shape)) return {.time = exchange(*shape)};
   return compute(op.op, op.pass, op.shape);
 }
 
@@ -52,12 +52,12 @@ Seconds ClosedTimer::host(const LayerOp& op) const {
   return host_share(strategy_) * cost_.dispatch({.pass = op.pass, .op = op.op}, op.shape);
 }
 
-Seconds ClosedTimer::compute(OpCode op, Pass pass, const OpShape& shape) {
+OpTime ClosedTimer::compute(OpCode op, Pass pass, const OpShape& shape) {
   ResolvedLoad load;
   const std::int64_t num_local = model_.moe ? model_.moe->num_experts / strategy_.ep : 0;
   if (const auto* grouped = std::get_if<GroupedGemmShape>(&shape)) load = balanced(grouped->rows, num_local);
   if (const auto* memory = std::get_if<MemoryShape>(&shape)) load = balanced(memory->rows, num_local);
-  return noted(cost_.compute({.pass = pass, .op = op}, shape, load, device())).time;
+  return noted(cost_.compute({.pass = pass, .op = op}, shape, load, device()));
 }
 
 Seconds ClosedTimer::collective(CollectiveShape shape) {
@@ -84,7 +84,8 @@ Seconds ClosedTimer::exchange(const ExchangeShape& shape) {
 Seconds ClosedTimer::memory_bound(OpCode op, Pass pass, std::int64_t rows, std::int64_t read, std::int64_t written) {
   if (rows == 0) return {};
   return compute(op, pass,
-                 MemoryShape{.rows = {Rows::Kind::fixed, rows}, .read_per_row = read, .written_per_row = written});
+                 MemoryShape{.rows = {Rows::Kind::fixed, rows}, .read_per_row = read, .written_per_row = written})
+      .time;
 }
 
 Seconds ClosedTimer::copy(std::int64_t num_bytes, bool to_host) {

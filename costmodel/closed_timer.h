@@ -22,7 +22,9 @@ class ClosedTimer {
   void enter(std::int64_t pipeline_rank);
 
   /// Of any op of a layer; what travels within a group of one takes no time.
-  Seconds time(const LayerOp& op);
+  Seconds time(const LayerOp& op) { return timed(op).time; }
+  /// The same, with the op's own slowdown.
+  OpTime timed(const LayerOp& op);
   Seconds collective(Group group, CollectiveKind kind, std::int64_t num_bytes);
   Seconds memory_bound(OpCode op, Pass pass, std::int64_t rows, std::int64_t read, std::int64_t written);
   Seconds copy(std::int64_t num_bytes, bool to_host);
@@ -36,14 +38,14 @@ class ClosedTimer {
   bool extrapolated() const { return extrapolated_; }
 
  private:
-  Seconds compute(OpCode op, Pass pass, const OpShape& shape);
+  OpTime compute(OpCode op, Pass pass, const OpShape& shape);
   Seconds collective(CollectiveShape shape);
   Seconds exchange(const ExchangeShape& shape);
   const std::vector<DeviceIndex>& members(Group group);
   DeviceIndex device_of(RankId rank) const;
   DeviceIndex device() const { return device_of(rank_); }
   template <class Time>
-  const Time& noted(const Time& time) {
+  Time noted(const Time& time) {
     extrapolated_ = extrapolated_ || time.extrapolated;
     return time;
   }

@@ -262,7 +262,9 @@ CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatr
   if (shape.two_level && place.num_domains > 1) {
     // One copy crosses the network for each domain that a token needs; inside, one for each rank.
     const auto top_k = static_cast<double>(shape.top_k), domains = static_cast<double>(place.num_domains);
-    const double to_domains = expected_distinct(routing.num_experts, shape.top_k, place.num_domains) / top_k;
+    const double to_domains =
+        expected_nodes(routing.num_experts, shape.top_k, place.num_domains, shape.num_groups, shape.top_k_groups) /
+        top_k;
     const double to_ranks = expected_distinct(routing.num_experts, shape.top_k, place.num_ranks) / top_k;
     const Bytes all = inside + outside;
     return with_legs(kOp, place, all * to_ranks, all * (to_domains * (domains - 1.0) / domains));

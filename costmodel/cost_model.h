@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace orrery::costmodel {
@@ -18,6 +19,9 @@ namespace orrery::costmodel {
 struct OpTime {
   Seconds time;
   bool extrapolated = false;  // the shape or the device lies outside what was measured
+  /// How much longer it takes per second of work while a communication runs beside it, where the op itself says: waves
+  /// that do not fit on the multiprocessors that are left. Absent: as the device's OverlapRule says.
+  std::optional<double> slowdown = {};
 };
 
 /// Where a message travels: within a scale-up domain, between nodes under one leaf, or across the spine.

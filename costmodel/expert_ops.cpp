@@ -85,7 +85,12 @@ class ExpertOps {
     picked();
     const std::int64_t weights = 4 * moe_.top_k, indices = 8 * moe_.top_k;
     const auto once = [&](OpCode op, Pass pass, std::int64_t row) {
-      exchange(op, pass, {.row_bytes = row, .two_level = true, .top_k = moe_.top_k});
+      exchange(op, pass,
+               {.row_bytes = row,
+                .two_level = true,
+                .top_k = moe_.top_k,
+                .num_groups = moe_.num_groups,
+                .top_k_groups = moe_.top_k_groups});
     };
     once(OpCode::moe_dispatch, Pass::fwd, there_ + weights + indices);
     once(OpCode::moe_combine, Pass::fwd, back_);

@@ -36,9 +36,10 @@ double size_in_bytes(DType dtype) { return static_cast<double>(size_of(dtype)); 
 
 double clock_under_power_limit(Watts limit, Watts calibrated) { return std::cbrt(limit / calibrated); }
 
-KernelModel::KernelModel(const Device& device, const KernelParameters& parameters, double clock)
+KernelModel::KernelModel(const Device& device, const KernelParameters& parameters, double clock, double taken)
     : device_(device), parameters_(parameters), clock_(clock), bandwidth_(std::numeric_limits<double>::infinity()) {
   if (device.num_sms) num_sms_ = static_cast<double>(*device.num_sms);
+  free_sms_ = std::max(1.0, num_sms_ - taken);
   // CPU ranks keep operands in caches: their memory bounds no product.
   if (device.memory_bandwidth && device.kind != DeviceKind::cpu) {
     bandwidth_ = device.memory_bandwidth->in(unit::byte_per_second)*parameters.memory;
@@ -67,7 +68,7 @@ std::optional<Seconds> KernelModel::product(Pass pass, std::span<const double> r
     if (r > 0.0) traffic += width * depth * (pass == Pass::wgrad ? 2.0 * result : element);
   }
   traffic += num_rows * (width + depth) * element;
-  double best = std::numeric_limits<double>::infinity();
+  double best = std::numeric_limits<double>::infinity(), chosen = best;
   for (const Tile& tile : kTiles) {
     for (const double split : kSplits) {
       double tiles = 0.0, inner = 0.0;  // inner columns, by tile
@@ -91,14 +92,20 @@ std::optional<Seconds> KernelModel::product(Pass pass, std::span<const double> r
       const double columns = inner / tiles;
       if (split > 1.0 && columns < kLeastSplitColumns) break;
       // Waves of tiles of the mean depth, but never less than the deepest tile of an uneven weight gradient.
-      const double depths =
-          std::max(std::ceil(tiles / num_sms_) * (columns + parameters_.ramp), deepest + parameters_.ramp);
-      double time = depths * 2.0 * tile.rows * tile.cols / (sm_rate * tile.rate);
-      if (split > 1.0) time += split * outputs * 4.0 / bandwidth_;  // partial sums in f32
-      best = std::min(best, time);
+      const auto time_on = [&](double sms) {
+        const double depths =
+            std::max(std::ceil(tiles / sms) * (columns + parameters_.ramp), deepest + parameters_.ramp);
+        const double time = depths * 2.0 * tile.rows * tile.cols / (sm_rate * tile.rate);
+        return split > 1.0 ? time + split * outputs * 4.0 / bandwidth_ : time;  // partial sums in f32
+      };
+      // The library chooses for a whole device, and does not know what a communication will hold.
+      if (const double whole = time_on(num_sms_); whole < best) {
+        best = whole;
+        chosen = time_on(free_sms_);
+      }
     }
   }
-  return seconds(std::max(best, traffic / bandwidth_)) + parameters_.kernel;
+  return seconds(std::max(chosen, traffic / bandwidth_)) + parameters_.kernel;
 }
 
 std::optional<Seconds> KernelModel::attention(Pass pass, const AttentionShape& shape, const Work& work) const {
@@ -123,7 +130,7 @@ std::optional<Seconds> KernelModel::attention(Pass pass, const AttentionShape& s
   const double of_head = std::ceil(queries / kQueryRows);
   const double skew = shape.causal && shape.window == 0 ? (2.0 * of_head - 1.0) / of_head : 1.0;
   const double longest = skew * operations / (heads * of_head);
-  const double time = std::max(operations / reached, longest / (reached / num_sms_));
+  const double time = std::max(operations / (reached * (free_sms_ / num_sms_)), longest / (reached / num_sms_));
   return seconds(std::max(time, (work.read + work.written).in(unit::byte) / bandwidth_)) +
          (forward ? 1.0 : 3.0) * parameters_.kernel;  // the backward prepares and converts in kernels of their own
 }

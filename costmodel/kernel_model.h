@@ -42,8 +42,9 @@ double clock_under_power_limit(Watts limit, Watts calibrated);
 
 class KernelModel {
  public:
-  /// `clock`: of the multiprocessors, over that at which `parameters` hold.
-  KernelModel(const Device& device, const KernelParameters& parameters, double clock = 1.0);
+  /// `clock`: of the multiprocessors, over that at which `parameters` hold. `taken`: multiprocessors that kernels of a
+  /// communication hold.
+  KernelModel(const Device& device, const KernelParameters& parameters, double clock = 1.0, double taken = 0.0);
 
   /// A product, or those of several experts in one pool of waves: `rows` of each. `k` inner columns; with `accumulate`
   /// the result is read and written in that type, as a weight gradient is.
@@ -61,7 +62,8 @@ class KernelModel {
   const Device& device_;
   const KernelParameters& parameters_;
   double clock_, num_sms_ = 1.0;
-  double bandwidth_;  // bytes per second that streaming kernels reach; infinite if unknown
+  double free_sms_ = 1.0;  // of them, for the kernel
+  double bandwidth_;       // bytes per second that streaming kernels reach; infinite if unknown
 };
 
 }  // namespace orrery::costmodel

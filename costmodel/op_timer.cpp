@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 namespace orrery::costmodel {
@@ -71,7 +70,7 @@ void OpTimer::enter(std::size_t rank) {
   const std::size_t device_kind = simulated_.device_group(rank_->device);
   table_ = &compute_times_[device_kind];
   if (table_->empty()) {
-    table_->assign(program_.shapes.size() * kNumPasses * kNumOpCodes, std::numeric_limits<double>::quiet_NaN());
+    table_->assign(program_.shapes.size() * kNumPasses * kNumOpCodes, std::nullopt);
   }
   const std::int64_t ep_group = program_.mesh.group_index(Group::ep, rank_->view.rank);
   if (ep_group != ep_group_ && differs_by_group_) routings_.clear();
@@ -145,13 +144,13 @@ ResolvedLoad OpTimer::load_of(const Op& op, const Rows& rows) {
 
 bool OpTimer::is_new_each_time(const OpShape& shape) const { return differs_by_group_ && is_routed(shape); }
 
-Seconds OpTimer::compute(const Op& op) {
+OpTime OpTimer::compute(const Op& op) {
   const OpShape& shape = program_.shapes[op.shape];
   const Rows* rows = rows_of(shape);
   const auto ask_with = [&](const ResolvedLoad& load) {
     const OpTime time = model_.compute(op.key, shape, load, rank_->device);
     if (time.extrapolated) extrapolated_.set(static_cast<std::size_t>(op.key.op));
-    return time.time;
+    return time;
   };
   const auto ask_model = [&] { return ask_with(rows ? load_of(op, *rows) : ResolvedLoad{}); };
   if (is_new_each_time(shape)) return ask_model();
@@ -168,10 +167,11 @@ Seconds OpTimer::compute(const Op& op) {
     if (is_new) known->second = ask_with({.attention_share = share_of(*attention, op.key)});
     return known->second;
   }
-  double& known = (*table_)[(std::size_t{op.shape} * kNumPasses + static_cast<std::size_t>(op.key.pass)) * kNumOpCodes +
-                            static_cast<std::size_t>(op.key.op)];
-  if (std::isnan(known)) known = ask_model().in(unit::second);
-  return seconds(known);
+  std::optional<OpTime>& known =
+      (*table_)[(std::size_t{op.shape} * kNumPasses + static_cast<std::size_t>(op.key.pass)) * kNumOpCodes +
+                static_cast<std::size_t>(op.key.op)];
+  if (!known) known = ask_model();
+  return *known;
 }
 
 CommTime OpTimer::ask(const OpShape& shape, const Op& op, std::span<const DeviceIndex> members) {

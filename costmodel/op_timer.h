@@ -14,6 +14,7 @@
 #include <bitset>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <tuple>
@@ -32,7 +33,7 @@ class OpTimer {
   /// The questions that follow are about ops of `rank` (an index into SimulatedRanks::ranks()).
   void enter(std::size_t rank);
 
-  Seconds compute(const Op& op);
+  OpTime compute(const Op& op);
   /// Time of a communication; when the rank stands for others, of the slowest of them.
   CommTime comm(const Op& op);
   /// Payload that the rank sends to others.
@@ -63,12 +64,12 @@ class OpTimer {
 
   const SimulatedRank* rank_ = nullptr;
   std::int64_t ep_group_ = -1;
-  /// Compute times by (shape, pass, op code), NaN while not asked; one table for each kind of device.
-  std::map<std::size_t, std::vector<double>> compute_times_;
-  std::vector<double>* table_ = nullptr;
+  /// Compute times by (shape, pass, op code), absent while not asked; one table for each kind of device.
+  std::map<std::size_t, std::vector<std::optional<OpTime>>> compute_times_;
+  std::vector<std::optional<OpTime>>* table_ = nullptr;
   /// Compute times that a router decides, where all EP groups and micro-batches have the same routing: by kind of
   /// device, position in the EP group, layer, shape, pass and op code.
-  std::map<std::array<std::int64_t, 6>, Seconds> routed_times_;
+  std::map<std::array<std::int64_t, 6>, OpTime> routed_times_;
   /// Communication times by shape, lowest rank of the group and, where a router decides, layer.
   std::map<std::tuple<ShapeId, std::int64_t, std::int64_t>, CommTime> comm_times_;
   std::map<std::pair<Group, std::int64_t>, std::vector<std::vector<DeviceIndex>>> devices_;
@@ -80,7 +81,7 @@ class OpTimer {
   /// shape, pass, op code and round of a ring.
   std::int64_t dp_rank_ = -1;
   std::vector<std::vector<Documents>> documents_;
-  std::map<std::tuple<std::int32_t, ShapeId, Pass, OpCode, std::int16_t>, Seconds> attention_times_;
+  std::map<std::tuple<std::int32_t, ShapeId, Pass, OpCode, std::int16_t>, OpTime> attention_times_;
   std::bitset<kNumOpCodes> extrapolated_;
 };
 

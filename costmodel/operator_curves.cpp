@@ -15,9 +15,20 @@ namespace {
 
 const KernelParameters kNoDevice;
 
+// Multiprocessors of a GPU that kernels of a communication hold: 20 of 132 saturate NVLink and a NIC (DeepSeek-V3
+// report; DeepEP's default), and NCCL's rings have 16 to 32 channels of one each.
+constexpr double kTakenByCommunication = 20.0;
+
 Pass measured_pass(Pass pass) { return pass == Pass::rec ? Pass::fwd : pass; }
 
 Flops products(double m, double n, double k) { return flops(2.0 * m * n * k); }
+
+/// Rows of each expert; in equal parts where no router is known.
+std::vector<double> rows_of(const GroupedGemmShape& s, const ResolvedLoad& load) {
+  if (!load.rows_per_expert.empty()) return load.rows_per_expert;
+  return std::vector<double>(static_cast<std::size_t>(s.num_experts),
+                             static_cast<double>(s.rows.count) / static_cast<double>(s.num_experts));
+}
 
 OpKey key_of(Pass pass) { return {.pass = pass}; }
 
@@ -104,10 +115,34 @@ const ScatteredCurve* OperatorCurves::gemm_curve(std::string_view op, const Kind
   return nullptr;
 }
 
-KernelModel OperatorCurves::form(const Device& device) const {
+KernelModel OperatorCurves::form(const Device& device, double taken) const {
   if (!kernels_) return KernelModel(device, kNoDevice);
   const bool is_capped = power_limit_ && device.power_limit;
-  return KernelModel(device, *kernels_, is_capped ? clock_under_power_limit(*device.power_limit, *power_limit_) : 1.0);
+  return KernelModel(device, *kernels_, is_capped ? clock_under_power_limit(*device.power_limit, *power_limit_) : 1.0,
+                     taken);
+}
+
+std::optional<double> OperatorCurves::slowdown(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                                               const Device& device) const {
+  if (!kernels_ || !device.num_sms || device.kind == DeviceKind::cpu) return std::nullopt;
+  const Pass pass = measured_pass(key.pass);
+  const auto time_with = [&](double taken) -> std::optional<Seconds> {
+    const KernelModel model = form(device, taken);
+    if (const auto* s = std::get_if<GemmShape>(&shape)) {
+      const double rows[] = {static_cast<double>(s->m)};
+      return model.product(pass, rows, s->n, s->k, s->dtype, s->accumulate);
+    }
+    if (const auto* g = std::get_if<GroupedGemmShape>(&shape)) {
+      return model.product(pass, rows_of(*g, load), g->n, g->k, g->dtype, g->accumulate);
+    }
+    if (const auto* a = std::get_if<AttentionShape>(&shape)) {
+      return model.attention(pass, *a, work_of(key, shape, load));
+    }
+    return std::nullopt;
+  };
+  const auto alone = time_with(0.0), beside = time_with(kTakenByCommunication);
+  if (!alone || !beside) return std::nullopt;
+  return *beside / *alone - 1.0;
 }
 
 std::optional<OpTime> OperatorCurves::by_form(bool has_table, const std::optional<Seconds>& time) const {
@@ -136,8 +171,7 @@ OpTime OperatorCurves::grouped_gemm(Pass pass, const GroupedGemmShape& s, const 
                                     const Device& device) const {
   const auto n = static_cast<double>(s.n), k = static_cast<double>(s.k);
   const auto experts = static_cast<double>(s.num_experts);
-  const std::vector<double> even(static_cast<std::size_t>(s.num_experts), static_cast<double>(s.rows.count) / experts);
-  const std::vector<double>& rows_of = load.rows_per_expert.empty() ? even : load.rows_per_expert;
+  const std::vector<double> expert_rows = rows_of(s, load);
   bool exact = false;
   const ScatteredCurve* curve = stand_in(grouped_gemms_, Kind{pass, s.dtype}, exact);
   bool exact_gemm = false;
@@ -146,7 +180,7 @@ OpTime OperatorCurves::grouped_gemm(Pass pass, const GroupedGemmShape& s, const 
   if (curve || product) {
     double last_rows = 0.0;
     Seconds last_time;
-    for (const double rows : rows_of) {
+    for (const double rows : expert_rows) {
       if (rows != last_rows) {                             // a balanced router asks once
         const double measured_rows = std::max(rows, 1.0);  // a table has no point below one row
         const ScatteredCurve::Value per_flop =
@@ -159,7 +193,7 @@ OpTime OperatorCurves::grouped_gemm(Pass pass, const GroupedGemmShape& s, const 
     }
     if (!total.extrapolated) return total;
   }
-  const auto time = form(device).product(pass, rows_of, s.n, s.k, s.dtype, s.accumulate);
+  const auto time = form(device).product(pass, expert_rows, s.n, s.k, s.dtype, s.accumulate);
   if (const auto formed = by_form(curve || product, time)) return *formed;
   if (!curve && !product) {
     not_calibrated("grouped_gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
@@ -224,6 +258,7 @@ OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const Res
     time = memory_bound(key, work.read + work.written, device);
   }
   time.time = std::max(time.time, hardware_bound(shape, work, device)) + launch_gap_;
+  time.slowdown = slowdown(key, shape, load, device);
   return time;
 }
 

@@ -37,7 +37,10 @@ class OperatorCurves {
   const ScatteredCurve* gemm_curve(std::string_view op, const Kind& kind, bool& exact) const;
   /// By the form, where it is stated or `has_table` is false.
   std::optional<OpTime> by_form(bool has_table, const std::optional<Seconds>& time) const;
-  KernelModel form(const Device& device) const;
+  KernelModel form(const Device& device, double taken = 0.0) const;
+  /// Of a product or an attention on a GPU whose multiprocessors are known, where the form is stated.
+  std::optional<double> slowdown(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                                 const Device& device) const;
   OpTime gemm(const OpKey& key, const GemmShape& shape, const Device& device) const;
   OpTime grouped_gemm(Pass pass, const GroupedGemmShape& shape, const ResolvedLoad& load, const Device& device) const;
   OpTime attention(const OpKey& key, const AttentionShape& shape, double share, const Device& device) const;

@@ -10,10 +10,8 @@
 
 namespace orrery::costmodel {
 
-/// Rate of a compute op while `num_comms` communications of its rank are running.
-constexpr double compute_rate(const OverlapRule& rule, int num_comms) {
-  return num_comms > 0 ? 1.0 / (1.0 + rule.compute_slowdown) : 1.0;
-}
+/// Rate of a compute op with this slowdown while `num_comms` communications of its rank are running.
+constexpr double compute_rate(double slowdown, int num_comms) { return num_comms > 0 ? 1.0 / (1.0 + slowdown) : 1.0; }
 
 /// Rate that one participant allows a communication; the communication runs at the least of all participants.
 constexpr double comm_rate(const OverlapRule& rule, bool computing) {

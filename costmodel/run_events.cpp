@@ -115,7 +115,8 @@ class EventRun {
     rank.computing = true;
     rank.op = self.op;
     rank.progress.start(timed_.ranks[self.rank].compute_time[self.op],
-                        compute_rate(rule, static_cast<int>(rank.comms.size())), now_);
+                        compute_rate(timed_.ranks[self.rank].slowdown_of(self.op), static_cast<int>(rank.comms.size())),
+                        now_);
     push_compute(self.rank);
     if (keep_) out_.ranks[self.rank].start[self.op] = now_;
     update_comms(rank, rule);
@@ -183,7 +184,7 @@ class EventRun {
   void update_compute(std::uint32_t r) {
     Rank& rank = ranks_[r];
     if (!rank.computing) return;
-    const double rate = compute_rate(timed_.ranks[r].overlap, static_cast<int>(rank.comms.size()));
+    const double rate = compute_rate(timed_.ranks[r].slowdown_of(rank.op), static_cast<int>(rank.comms.size()));
     if (rate == rank.progress.rate()) return;
     rank.progress.set_rate(rate, now_);
     ++rank.version;

@@ -44,6 +44,7 @@ class Resolver {
                             .represents = rank.represents,
                             .represents_on_node = rank.represents_on_node,
                             .compute_time = {},
+                            .slowdown = {},
                             .meeting = {},
                             .sent = {},
                             .overlap = model_.overlap(rank.device)});
@@ -65,7 +66,12 @@ class Resolver {
     for (OpIndex i = 0; i < ops.size(); ++i) {
       const Op& op = ops[i];
       if (op.queue == Queue::compute) {
-        rank.compute_time[i] = timer_.compute(op);
+        const OpTime time = timer_.compute(op);
+        rank.compute_time[i] = time.time;
+        if (time.slowdown && rank.slowdown.empty()) {
+          rank.slowdown.assign(ops.size(), static_cast<float>(rank.overlap.compute_slowdown));
+        }
+        if (time.slowdown) rank.slowdown[i] = static_cast<float>(*time.slowdown);
         continue;
       }
       const std::size_t nth = ordinal[static_cast<std::size_t>(op.queue)]++;

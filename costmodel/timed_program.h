@@ -30,11 +30,17 @@ struct TimedRank {
   std::int64_t represents_on_node = 1;
   /// Per op of the class: time of a compute op, zero for communication.
   std::vector<Seconds> compute_time;
+  /// Per op of the class: its own slowdown beside a communication; empty: that of `overlap`, for all.
+  std::vector<float> slowdown;
   /// Per op of the class: its communication, or kNoMeeting for compute.
   std::vector<MeetingIndex> meeting;
   /// Per op of the class: payload bytes that this rank sends to others.
   std::vector<Bytes> sent;
   OverlapRule overlap;
+
+  double slowdown_of(OpIndex op) const {
+    return slowdown.empty() ? overlap.compute_slowdown : static_cast<double>(slowdown[op]);
+  }
 };
 
 struct Meeting {

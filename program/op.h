@@ -160,6 +160,8 @@ struct ExchangeShape {
   /// are pairs all the same; `top_k` of them are one token.
   bool two_level = false;
   std::int64_t top_k = 1;
+  /// Node-limited routing: experts are in so many equal groups, and those of one token in at most so many of them.
+  std::int64_t num_groups = 1, top_k_groups = 1;
   auto operator<=>(const ExchangeShape&) const = default;
 };
 

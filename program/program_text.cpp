@@ -82,7 +82,9 @@ struct TextOfShape {
   }
   std::string operator()(const ExchangeShape& s) const {
     return fmt::format("exchange {} experts over {}, {} rows of {} B, {} B of counts{}", s.to_experts ? "to" : "from",
-                       name_of(s.group), text_of(s.rows), s.row_bytes, s.count_bytes, s.two_level ? ", two-level" : "");
+                       name_of(s.group), text_of(s.rows), s.row_bytes, s.count_bytes,
+                       s.two_level ? ", two-level" : "") +
+           (s.num_groups > 1 ? fmt::format(", in {} of {} groups", s.top_k_groups, s.num_groups) : "");
   }
   std::string operator()(const PeerShape& s) const {
     return fmt::format("{} {} of {} B", s.send ? "send to" : "receive from", name_of(s.peer), s.bytes);

@@ -197,6 +197,7 @@ struct AddShape {
   void operator()(const ExchangeShape& s) const {
     rows(s.rows);
     out.add(5, s.row_bytes, s.count_bytes, s.group, s.to_experts, s.two_level, s.top_k);
+    if (s.num_groups > 1) out.add(s.num_groups, s.top_k_groups);
   }
   void operator()(const PeerShape& s) const { out.add(6, s.bytes, s.peer, s.send); }
   void operator()(const CopyShape& s) const {

@@ -82,6 +82,16 @@ double expected_distinct(std::int64_t num_experts, std::int64_t top_k, std::int6
   return static_cast<double>(num_groups) * (1.0 - none_here);
 }
 
+double expected_nodes(std::int64_t num_experts, std::int64_t top_k, std::int64_t num_nodes, std::int64_t num_groups,
+                      std::int64_t top_k_groups) {
+  const double free = expected_distinct(num_experts, top_k, num_nodes);
+  if (num_groups <= 1) return free;
+  // Nodes that the chosen groups lie on: a group on part of a node, or on several.
+  const double nodes_of_group = std::max(1.0, static_cast<double>(num_nodes) / static_cast<double>(num_groups));
+  constexpr double kUsed = 3.96 / 4.0;  // of the chosen groups, by DeepSeek-V3's rule
+  return std::min(free, kUsed * static_cast<double>(top_k_groups) * nodes_of_group);
+}
+
 double resolve(const Rows& rows, const ResolvedLoad& load) {
   switch (rows.kind) {
     case Rows::Kind::fixed:

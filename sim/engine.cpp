@@ -235,7 +235,8 @@ class Engine : private EventHandler {
       Rank& rank = ranks_[index];
       rank.disturbed = false;
       if (rank.computing != kNoOp) {
-        const double rate = costmodel::compute_rate(timed_.ranks[index].overlap, rank.num_communications);
+        const double rate =
+            costmodel::compute_rate(timed_.ranks[index].slowdown_of(rank.computing), rank.num_communications);
         settle(rank.compute, rate, event(Kind::compute_ends, index));
       }
       for (const OpIndex op : rank.communicating) {

@@ -20,10 +20,11 @@ constexpr double kDeviceShare = 0.5;  // of a device within its family
 constexpr double kReleasePrior = 0.05;
 // Errors above this count by their size, not by its square.
 constexpr double kRobust = 0.15;
-constexpr double kDeviation = 0.1;  // expected of one run, as a logarithm: what the prior is weighed against
-constexpr double kStep = 0.02;      // of the numeric derivative
-constexpr int kIterations = 4;
-constexpr double kLargestMove = 0.7;  // of a logarithm in one iteration
+constexpr double kDeviation = 0.1;            // expected of one run, as a logarithm: what the prior is weighed against
+constexpr double kStep = 0.02;                // of the numeric derivative
+constexpr int kIterations = 4;                // of derivatives, which cost predictions
+constexpr int kSteps = 3, kStepsOfFold = 12;  // of robust weights, which cost nothing
+constexpr double kLargestMove = 0.7;          // of a logarithm in one iteration
 
 std::array<std::string, 3> owners_of(const TimedRun& run) {
   return costmodel::owners_of(run.plan.device, run.plan.framework.name);
@@ -73,7 +74,7 @@ class Fit {
     Eigen::VectorXd at = Eigen::VectorXd::Zero(static_cast<Eigen::Index>(num_columns_));
     for (int i = 0; i < kIterations; ++i) {
       linearise(factors(at));
-      at = step(at, "");
+      for (int j = 0; j < kSteps; ++j) at = step(at, "");
     }
     linearise(factors(at));
     at_ = at;
@@ -83,7 +84,7 @@ class Fit {
   /// Factors without the runs of a cell, from the last linearisation.
   TimeFactors without(const std::string& cell) const {
     Eigen::VectorXd at = at_;
-    for (int i = 0; i < kIterations; ++i) at = step(at, cell);
+    for (int i = 0; i < kStepsOfFold; ++i) at = step(at, cell);
     return factors(at);
   }
 

@@ -22,7 +22,8 @@ struct MoeRows {
   Rows computed;  // pairs that this rank's experts compute: those of its whole ETP group
   std::int64_t pairs = 0;
   std::int64_t experts = 0, local_experts = 0, top_k = 0;
-  std::int64_t expert_width = 0;  // of this rank
+  std::int64_t num_groups = 1, top_k_groups = 1;  // of node-limited routing
+  std::int64_t expert_width = 0;                  // of this rank
 };
 
 /// The way from `norm2`, `scores` and `choices` to `expert_in` and `expert_probs` [received], and from `expert_out`

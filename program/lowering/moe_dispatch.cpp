@@ -191,7 +191,13 @@ class TwoLevel : public DispatchBase {
   /// Index and weight of every choice travel beside a token.
   std::int64_t choice_bytes() const { return r_.top_k * (size_of(DType::i64) + size_of(DType::f32)); }
   ExchangeShape shape(bool to_experts, std::int64_t row_bytes) const {
-    return {.rows = r_.sent, .row_bytes = row_bytes, .to_experts = to_experts, .two_level = true, .top_k = r_.top_k};
+    return {.rows = r_.sent,
+            .row_bytes = row_bytes,
+            .to_experts = to_experts,
+            .two_level = true,
+            .top_k = r_.top_k,
+            .num_groups = r_.num_groups,
+            .top_k_groups = r_.top_k_groups};
   }
   Rows arriving_;
 };

@@ -14,6 +14,8 @@ MoeRows::MoeRows(const RuleContext& c) {
   experts = moe.num_experts;
   local_experts = experts / s.ep;
   top_k = moe.top_k;
+  num_groups = moe.num_groups;
+  top_k_groups = moe.top_k_groups;
   expert_width = moe.expert_width / s.etp;
   tokens = c.local_rows();
   pairs = tokens.count * top_k;

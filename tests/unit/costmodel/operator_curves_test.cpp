@@ -252,6 +252,36 @@ TEST(OperatorCurves, RefuseADeviceOfWhichNothingIsKnown) {
             "\"x\"\n  hint: orrery calibrate measures this machine");
 }
 
+TEST(OperatorCurves, LoseAWaveToACommunicationWhereTilesFillTheDevice) {
+  Calibration calibration;
+  calibration.kernels = KernelParameters{};
+  calibration.kernels->kernel = Seconds::zero();
+  Device device = gpu();
+  device.num_sms = 132;
+  device.memory_bandwidth = bytes_per_second(1e15);  // no matter here
+  const auto slowdown = [&](std::int64_t rows_of_tiles) {
+    const GemmShape shape{.m = rows_of_tiles * 256, .n = 11 * 128, .k = 256};  // too short to split
+    return *OperatorCurves(calibration).time_of(key(OpCode::mlp_fc1, Pass::fwd), shape, {}, device).slowdown;
+  };
+  // 132 tiles of 256 x 128 are one wave on 132 multiprocessors and two on the 112 that a communication leaves: the case
+  // of 80 and 47 % of the peak in docs/design/overlap.md.
+  EXPECT_NEAR(slowdown(12), 1.0, 0.01);
+  EXPECT_DOUBLE_EQ(slowdown(9), 0.0);                         // 99 tiles: room enough
+  EXPECT_NEAR(slowdown(50 * 12), 132.0 / 112.0 - 1.0, 0.03);  // many waves: the share of multiprocessors
+}
+
+TEST(OperatorCurves, LeaveTheSlowdownToTheDeviceWhereWavesAreUnknown) {
+  const OpTime time = time_of({}, OpCode::mlp_fc1, Pass::fwd, kGemm);
+  EXPECT_FALSE(time.slowdown);
+  Calibration calibration;
+  calibration.kernels = KernelParameters{};
+  EXPECT_FALSE(time_of(calibration, OpCode::mlp_fc1, Pass::fwd, kGemm).slowdown);  // how many multiprocessors?
+  Device device = gpu();
+  device.num_sms = 132;
+  const MemoryShape norm{.rows = {.count = 1000000}, .read_per_row = 1};
+  EXPECT_FALSE(OperatorCurves(calibration).time_of(key(OpCode::attn_norm, Pass::fwd), norm, {}, device).slowdown);
+}
+
 TEST(OperatorCurves, NeverBeatTheHardware) {
   Calibration calibration;  // a table that claims the impossible
   calibration.points = {

@@ -9,13 +9,13 @@ namespace {
 constexpr OverlapRule kRule{.compute_slowdown = 0.25, .comm_slowdown = 0.1};
 
 TEST(RateRule, RunsAtFullSpeedAlone) {
-  EXPECT_EQ(compute_rate(kRule, 0), 1.0);
+  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 0), 1.0);
   EXPECT_EQ(comm_rate(kRule, false), 1.0);
 }
 
 TEST(RateRule, SlowsBothWhileBothRun) {
-  EXPECT_EQ(compute_rate(kRule, 1), 0.8);
-  EXPECT_EQ(compute_rate(kRule, 3), 0.8);  // a second communication takes no further share
+  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 1), 0.8);
+  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 3), 0.8);  // a second communication takes no further share
   EXPECT_EQ(comm_rate(kRule, true), 1.0 / 1.1);
 }
 

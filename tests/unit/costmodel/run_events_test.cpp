@@ -71,6 +71,16 @@ TEST(RunEvents, SlowsComputeWhileACommunicationRuns) {
   EXPECT_DOUBLE_EQ(times.ranks[0].end[1].in(unit::microsecond), 4.0);
 }
 
+TEST(RunEvents, SlowsAnOpByItsOwnSlowdownWhereItHasOne) {
+  const Cluster cluster = small_cluster(1, 4);
+  const ProgramBuilder builder = overlapping(microseconds(10));
+  TimedProgram timed =
+      time_program(builder.program(), NanosecondPerByte(cluster, {.compute_slowdown = 0.19}), cluster, {}, {});
+  timed.ranks[0].slowdown = {1.0F, 0.0F};
+  // Half speed while 4 us are sent, then 8 us more.
+  EXPECT_DOUBLE_EQ(run_events(timed, true).ranks[0].end[0].in(unit::microsecond), 12.0);
+}
+
 TEST(RunEvents, SlowsACommunicationWhileAnyParticipantComputes) {
   // Both slowed by half until 3 us of compute end at 4.5 us: 3 of 4 us are sent, the last one at full speed.
   const OpTimes times = times_of(overlapping(microseconds(3)), {.compute_slowdown = 0.5, .comm_slowdown = 0.5});

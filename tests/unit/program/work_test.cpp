@@ -21,6 +21,15 @@ TEST(Work, EachPassOfAProductHasTheSameFlopsAndItsOwnOperands) {
   EXPECT_EQ(work_of(key(Pass::wgrad), shape, {}).written, bytes(4 * 3 * 5));
 }
 
+TEST(Work, NodeLimitedRoutingReachesFewerNodes) {
+  // DeepSeek-V3, 8 of 256 experts: 5.2947 of 8 nodes without its limit, nearly all of 4 groups with it.
+  EXPECT_NEAR(expected_nodes(256, 8, 8, 1, 1), 5.2947, 1e-4);
+  EXPECT_NEAR(expected_nodes(256, 8, 8, 8, 4), 3.96, 1e-12);
+  // Two nodes are reached in any case; a group on two nodes gives both.
+  EXPECT_DOUBLE_EQ(expected_nodes(256, 8, 2, 8, 4), expected_distinct(256, 8, 2));
+  EXPECT_DOUBLE_EQ(expected_nodes(256, 8, 16, 8, 4), expected_distinct(256, 8, 16));
+}
+
 TEST(Work, GroupedProductsFollowTheLoad) {
   const OpShape shape =
       GroupedGemmShape{.rows = {Rows::Kind::received, 64}, .num_experts = 4, .n = 3, .k = 5, .dtype = DType::f32};
