@@ -10,6 +10,7 @@
 namespace orrery::cli {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -90,6 +91,30 @@ TEST(StepReport, CountsWorkOfRanksThatOthersStandFor) {
   trace.spans.push_back({.rank = 3, .queue = Queue::compute, .start = seconds(1), .end = seconds(9)});
   trace.spans.push_back({.rank = 3, .queue = Queue::dp, .start = seconds(9), .end = seconds(10)});
   EXPECT_DOUBLE_EQ(compute_utilisation(trace), (3 * 4.0 + 8.0) / 40.0);
+}
+
+/// A predicted step of two seconds, with these ops extrapolated, and an interval of the calibration.
+std::string prediction_of(std::vector<std::string> extrapolated) {
+  Trace trace;
+  trace.header.interpreter = "analytic";
+  trace.header.num_ranks = 1;
+  trace.header.extrapolated = std::move(extrapolated);
+  trace.steps.push_back({.time = seconds(2)});
+  costmodel::Calibration calibration;
+  calibration.interval = {.low = 0.5, .high = 1.5, .num_runs = 10};
+  Report report;
+  add_prediction(report, small_plan(), trace, calibration);
+  return report.text();
+}
+
+TEST(StepReport, GivesTheIntervalOfThePrediction) {
+  EXPECT_THAT(prediction_of({}), ContainsRegex("interval, to +3.00 s"));
+  EXPECT_THAT(prediction_of({"dp.grad_rs", "moe.dispatch", "norm.reduce"}), ContainsRegex("interval, to +3.00 s"));
+}
+
+TEST(StepReport, WidensTheIntervalForExtrapolatedKernels) {
+  EXPECT_THAT(prediction_of({"dp.grad_rs", "moe.fc1"}), ContainsRegex("interval, from +500 ms"));
+  EXPECT_THAT(prediction_of({"dp.grad_rs", "moe.fc1"}), ContainsRegex("interval, to +4.50 s"));
 }
 
 TEST(StepReport, TellsAMissingCounterFromAMissingPrediction) {
