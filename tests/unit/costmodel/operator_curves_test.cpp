@@ -116,12 +116,12 @@ TEST(OperatorCurves, TakeAProductThatWasMeasuredByNameElseThatOfAllProducts) {
 }
 
 TEST(OperatorCurves, AddUpTheExpertsOfAGroupedGemm) {
-  const GroupedGemmShape four{.rows = {Rows::Kind::received, 4 * 512}, .num_experts = 4, .n = 1024, .k = 1024};
+  const GroupedGemmShape four{.rows = {Rows::Kind::received, 2048}, .num_experts = 4, .n = 1024, .k = 1024};
   Calibration calibration;
   calibration.points = {
       point("grouped_gemm", Pass::fwd, four, microseconds(40)),
       point("grouped_gemm", Pass::fwd,
-            GroupedGemmShape{.rows = {Rows::Kind::received, 4 * 128}, .num_experts = 4, .n = 1024, .k = 1024},
+            GroupedGemmShape{.rows = {Rows::Kind::received, 512}, .num_experts = 4, .n = 1024, .k = 1024},
             microseconds(20))};
   const ResolvedLoad even{.rows_per_expert = {512, 512, 512, 512}, .received = 2048};
   const OpTime balanced = time_of(calibration, OpCode::moe_fc1, Pass::fwd, four, even);
@@ -260,7 +260,7 @@ TEST(OperatorCurves, LoseAWaveToACommunicationWhereTilesFillTheDevice) {
   device.num_sms = 132;
   device.memory_bandwidth = bytes_per_second(1e15);  // no matter here
   const auto slowdown = [&](std::int64_t rows_of_tiles) {
-    const GemmShape shape{.m = rows_of_tiles * 256, .n = 11 * 128, .k = 256};  // too short to split
+    const GemmShape shape{.m = rows_of_tiles * 256, .n = 1408, .k = 256};  // too short to split
     return *OperatorCurves(calibration).time_of(key(OpCode::mlp_fc1, Pass::fwd), shape, {}, device).slowdown;
   };
   // 132 tiles of 256 x 128 are one wave on 132 multiprocessors and two on the 112 that a communication leaves: the case
