@@ -8,9 +8,7 @@
 #include "costmodel/collective_fit.h"
 #include "costmodel/validation/time_score.h"
 
-#include <cmath>
 #include <map>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -146,7 +144,7 @@ void write_files(const costmodel::TimedRuns& timed, const costmodel::TimeScore& 
   if (!options.runs_out.empty()) write_file_atomically(options.runs_out, lines_of(timed, score));
   if (!options.plot.empty()) write_file_atomically(options.plot, plot_of(timed, score));
   if (options.factors_out.empty()) return;
-  if (!score.fitted) throw ConfigError("--factors-out: expected --cross-validate too, which makes the fit");
+  if (!score.fitted) throw ConfigError("--factors-out: expected runs that can be predicted, to fit to");
   write_file_atomically(options.factors_out, costmodel::to_json(*score.fitted));
 }
 
@@ -154,6 +152,9 @@ void write_files(const costmodel::TimedRuns& timed, const costmodel::TimeScore& 
 
 Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLookup& device_of,
                    const std::filesystem::path& catalog, const TimeOptions& options, bool cross_validate) {
+  if (!options.factors_out.empty() && !cross_validate) {
+    throw ConfigError("--factors-out: expected --cross-validate too, which makes the fit");
+  }
   const costmodel::TimedRuns timed = costmodel::timed_runs(file, device_of);
   Tables tables(catalog / "calibration" / "tables");
   const auto base = [&](const costmodel::TimedRun& run) -> const costmodel::Calibration& {

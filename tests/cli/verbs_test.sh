@@ -104,7 +104,8 @@ expect_line '^  predicted +11$' validate "$runs" --time --runs-out runs.jsonl --
 expect_line '^  simumax +B200 +MoE +1 +0 ' validate "$runs" --time
 expect_line '"zero_fit_mean": 0\.[0-9]+' validate "$runs" --time --json
 expect_error 2 '--factors-out: expected --cross-validate too, which makes the fit' \
-  validate "$runs" --time --factors-out factors.json
+  validate "$runs" --time --factors-out factors.json --runs-out early.jsonl
+[[ ! -e early.jsonl ]] || fail "a refusal" "no file" "early.jsonl"
 
 # calibrate --device: the catalog's tables with the factors of a framework.
 expect_line '^  framework +nanotron$' calibrate --device h100 --framework nanotron --out-calibration h100.json

@@ -12,11 +12,10 @@ namespace {
 const BatchShape kBatch{.seq = 64, .global_batch = 8};
 
 /// One dense layer of a small model: four matrix products, the core and six other ops forward.
-SlotTimes layer(Strategy strategy, std::int64_t world, OverlapRule overlap = {}) {
+SlotTimes layer(Strategy strategy, std::int64_t world, const CostModel& cost) {
   const Model model = orrery::testing::small_moe();
   strategy.stages = even_stages(model.num_layers(), strategy.num_stages());
   const Mesh mesh(strategy, world);
-  const testing::UnitCostModel cost(overlap);
   ClosedTimer timer(model, strategy, mesh, cost, {});
   timer.enter(0);
   SlotTimes slots;
@@ -24,6 +23,10 @@ SlotTimes layer(Strategy strategy, std::int64_t world, OverlapRule overlap = {})
   add_block(block_times(layer_ops(model, strategy, kBatch, 0, {}), strategy, timer), 1.0, timer, slots, windows);
   wait_for_host(windows, strategy, slots);
   return slots;
+}
+
+SlotTimes layer(const Strategy& strategy, std::int64_t world, OverlapRule overlap = {}) {
+  return layer(strategy, world, testing::UnitCostModel(overlap));
 }
 
 /// Every op takes a second of its device, and so long of its host.
@@ -36,19 +39,8 @@ class SlowHost : public testing::UnitCostModel {
   Seconds dispatch_;
 };
 
-SlotTimes layer_of_slow_host(const Strategy& base, Seconds dispatch) {
-  const Model model = orrery::testing::small_moe();
-  Strategy strategy = base;
-  strategy.stages = even_stages(model.num_layers(), strategy.num_stages());
-  const Mesh mesh(strategy, strategy.pp);
-  const SlowHost cost(dispatch);
-  ClosedTimer timer(model, strategy, mesh, cost, {});
-  timer.enter(0);
-  SlotTimes slots;
-  HostWindows windows;
-  add_block(block_times(layer_ops(model, strategy, kBatch, 0, {}), strategy, timer), 1.0, timer, slots, windows);
-  wait_for_host(windows, strategy, slots);
-  return slots;
+SlotTimes layer_of_slow_host(const Strategy& strategy, Seconds dispatch) {
+  return layer(strategy, strategy.pp, SlowHost(dispatch));
 }
 
 Strategy sequence_parallel() {

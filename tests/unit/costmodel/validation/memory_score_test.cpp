@@ -1,26 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/validation/memory_score.h"
 
-#include "tests/unit/program/reading.h"
+#include "tests/unit/costmodel/validation/published.h"
 
-#include <algorithm>
+#include <cmath>
 
 #include <gtest/gtest.h>
 
 namespace orrery::costmodel {
 namespace {
-
-/// The published rows with these ids, in this order.
-RunsFile only(const std::vector<std::string>& ids) {
-  RunsFile file = read_runs(testing::repository_path("tests/data/runs/published.json"));
-  std::vector<PublishedRun> runs;
-  for (const std::string& id : ids) {
-    runs.push_back(
-        *std::find_if(file.runs.begin(), file.runs.end(), [&](const PublishedRun& run) { return run.id == id; }));
-  }
-  file.runs = std::move(runs);
-  return file;
-}
 
 Device device_of(Bytes memory) {
   Device device;
@@ -34,7 +22,8 @@ DeviceLookup every_device_has(double memory_gib) {
 }
 
 TEST(MemoryScore, ComparesEachFigureWithItsOwnMoment) {
-  const MemoryScore score = score_memory(only({"nanotron_h100_bench-0", "simumax-70c6e4a0"}), every_device_has(79.19));
+  const MemoryScore score =
+      score_memory(testing::published({"nanotron_h100_bench-0", "simumax-70c6e4a0"}), every_device_has(79.19));
   ASSERT_EQ(score.errors.size(), 3u);
   EXPECT_EQ(score.num_modelled, 2u);
   EXPECT_EQ(name_of(score.errors[0].figure), "mem_alloc_gb");
@@ -50,7 +39,7 @@ TEST(MemoryScore, ComparesEachFigureWithItsOwnMoment) {
 
 TEST(MemoryScore, SumsUpByGroupAndFigure) {
   const MemoryScore score =
-      score_memory(only({"nanotron_h100_bench-0", "nanotron_h100_bench-177"}), every_device_has(79.19));
+      score_memory(testing::published({"nanotron_h100_bench-0", "nanotron_h100_bench-177"}), every_device_has(79.19));
   ASSERT_EQ(score.groups.size(), 2u);
   ASSERT_EQ(score.errors.size(), 4u);
   const MemoryErrorsOfGroup& reserved = score.groups[1];
@@ -73,7 +62,7 @@ TEST(MemoryScore, SumsUpByGroupAndFigure) {
 
 TEST(MemoryScore, CountsWhatRanAndWhatFailedAgainstWhatWasSaid) {
   const std::vector<std::string> ids = {"nanotron_h100_bench-0", "nanotron_h100_bench-177", "nanotron_h100_oom-79"};
-  const MemoryScore right = score_memory(only(ids), every_device_has(79.19));
+  const MemoryScore right = score_memory(testing::published(ids), every_device_has(79.19));
   ASSERT_EQ(right.feasibility.size(), 3u);  // all, and by width
   EXPECT_EQ(right.feasibility[0].framework, "nanotron");
   EXPECT_EQ(right.feasibility[0].hidden, 0);
@@ -85,20 +74,20 @@ TEST(MemoryScore, CountsWhatRanAndWhatFailedAgainstWhatWasSaid) {
   EXPECT_EQ(right.feasibility[2].hidden, 3072);
   EXPECT_FALSE(right.feasibility[2].recall().has_value());
 
-  const MemoryScore small = score_memory(only(ids), every_device_has(20.0));
+  const MemoryScore small = score_memory(testing::published(ids), every_device_has(20.0));
   EXPECT_EQ(small.feasibility[0].num_ran_unlike_said, 2u);
   EXPECT_EQ(small.feasibility[0].ran_unlike_said,
             (std::vector<std::string>{"nanotron_h100_bench-0", "nanotron_h100_bench-177"}));
   EXPECT_DOUBLE_EQ(*small.feasibility[0].precision(), 1.0 / 3.0);
 
-  const MemoryScore large = score_memory(only(ids), every_device_has(1000.0));
+  const MemoryScore large = score_memory(testing::published(ids), every_device_has(1000.0));
   EXPECT_EQ(large.feasibility[0].failed_unlike_said, std::vector<std::string>{"nanotron_h100_oom-79"});
   EXPECT_EQ(large.feasibility[0].recall(), 0.0);
   EXPECT_FALSE(large.feasibility[0].precision().has_value());
 }
 
 TEST(MemoryScore, AsksWhetherRecomputingMakesItFitWhereTheSourceIsSilent) {
-  RunsFile file = only({"simumax-70c6e4a0"});
+  RunsFile file = testing::published({"simumax-70c6e4a0"});
   file.runs.front().recompute_known = false;
   const MemoryScore silent = score_memory(file, every_device_has(65.0));
   EXPECT_EQ(silent.feasibility[0].num_ran_if_recomputing, 1u);
@@ -109,7 +98,7 @@ TEST(MemoryScore, AsksWhetherRecomputingMakesItFitWhereTheSourceIsSilent) {
 }
 
 TEST(MemoryScore, CountsRunsThatCannotBeModelledUnderTheirReason) {
-  RunsFile file = only({"vtrain-multi-0", "bridge-285e9ead", "vtrain-multi-0"});
+  RunsFile file = testing::published({"vtrain-multi-0", "bridge-285e9ead", "vtrain-multi-0"});
   file.runs.back().id = "again";
   file.runs.front().software = file.runs.back().software = "JAX";
   const MemoryScore score = score_memory(file, every_device_has(80.0));
@@ -123,7 +112,7 @@ TEST(MemoryScore, CountsRunsThatCannotBeModelledUnderTheirReason) {
 }
 
 TEST(MemoryScore, NamesTheRuleThatAStrategyBreaks) {
-  RunsFile file = only({"simumax-15a19e03"});
+  RunsFile file = testing::published({"simumax-15a19e03"});
   file.runs.front().ep = 7;
   file.runs.front().num_gpus = 56;
   file.runs.front().dp = 56;
@@ -135,7 +124,7 @@ TEST(MemoryScore, NamesTheRuleThatAStrategyBreaks) {
 
 TEST(MemoryScore, SaysWhoseDeviceIsNotInTheCatalog) {
   const auto none = [](const std::string&) -> std::optional<Device> { return std::nullopt; };
-  const MemoryScore score = score_memory(only({"simumax-70c6e4a0"}), none);
+  const MemoryScore score = score_memory(testing::published({"simumax-70c6e4a0"}), none);
   EXPECT_TRUE(score.feasibility.empty());
   EXPECT_EQ(score.devices_not_in_catalog, std::vector<std::string>{"B200"});
   EXPECT_EQ(score.errors.size(), 1u);
@@ -143,7 +132,7 @@ TEST(MemoryScore, SaysWhoseDeviceIsNotInTheCatalog) {
 
 TEST(MemoryScore, KeepsEachAssumptionOnce) {
   const MemoryScore score =
-      score_memory(only({"nanotron_h100_bench-177", "nanotron_h100_oom-79"}), every_device_has(79.19));
+      score_memory(testing::published({"nanotron_h100_bench-177", "nanotron_h100_oom-79"}), every_device_has(79.19));
   EXPECT_EQ(score.assumptions,
             (std::vector<std::string>{"kv_heads: as many as heads",
                                       "tied embeddings: the first and the last stage hold a copy each"}));
