@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures attention, grouped products and the host's time as PyTorch's kernels have them.
+
+Usage: torch_points.py FILE
+
+Appends lines of JSON as gpu_points writes them. Attention is cuDNN's and FlashAttention's, through
+scaled_dot_product_attention; docs/design/gpu-points.md.
+"""
+
+import json
+import statistics
+import sys
+import time
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+BATCH_SECONDS, BATCHES = 5e-3, 9
+BACKENDS = {"cuDNN": SDPBackend.CUDNN_ATTENTION, "FlashAttention": SDPBackend.FLASH_ATTENTION}
+
+
+def elapsed(work):
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    work()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) * 1e-3
+
+
+def measure(call, stream):
+    """Median seconds of one call and the median absolute deviation, replayed from a graph."""
+    with torch.cuda.stream(stream):
+        call()
+        first = elapsed(lambda: [call() for _ in range(3)]) / 3
+        calls = max(1, min(100, int(BATCH_SECONDS / first)))
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            for _ in range(calls):
+                call()
+        times = [elapsed(graph.replay) / calls for _ in range(BATCHES + 2)][2:]
+    middle = statistics.median(times)
+    return middle, statistics.median(abs(t - middle) for t in times)
+
+
+def point(out, op, pass_, shape, sample, software):
+    out.write(json.dumps({"kind": "point", "op": op, "pass": pass_, "dtype": "bf16", "shape": shape,
+                          "time": float(f"{sample[0]:.6e}"), "spread": float(f"{sample[1]:.2e}"),
+                          "repeats": BATCHES, "software": software}) + "\n")
+    out.flush()
+
+
+def attention(out, stream, name, batch, heads, kv_heads, seq, d_qk, d_v, causal):
+    shape = {"batch": batch, "heads": heads, "kv_heads": kv_heads, "seq": seq, "d_qk": d_qk, "d_v": d_v,
+             "causal": causal}
+
+    def normal(number, width):
+        # (batch, seq, heads, width) in memory, as projections write it.
+        return torch.randn(batch, seq, number, width, device="cuda", dtype=torch.bfloat16).transpose(1, 2)
+
+    try:
+        with torch.cuda.stream(stream), sdpa_kernel(BACKENDS[name]):
+            q = normal(heads, d_qk).requires_grad_()
+            k = normal(kv_heads, d_qk).requires_grad_()
+            v = normal(kv_heads, d_v).requires_grad_()
+            gradient = normal(heads, d_v)
+            torch.cuda.synchronize()
+
+            def forward():
+                return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal,
+                                                                        enable_gqa=heads != kv_heads)
+
+            forwards = measure(forward, stream)
+            result = forward()
+            backwards = measure(
+                lambda: torch.autograd.grad(result, (q, k, v), gradient, retain_graph=True), stream)
+    except Exception as error:  # a shape that this library has no kernel for
+        out.write(json.dumps({"kind": "missing", "name": f"attention, {name}", "shape": shape,
+                              "value": str(error).splitlines()[0][:120]}) + "\n")
+        torch.cuda.synchronize()
+        return
+    point(out, "attention", "fwd", shape, forwards, name)
+    point(out, "attention", "igrad", shape, backwards, name)
+
+
+def grouped(out, stream, groups, rows, n, k):
+    """The kernel of torch._grouped_mm, all experts in one."""
+    shape = {"num_groups": groups, "m_per_group": rows, "n": n, "k": k}
+    total = groups * rows
+    x = torch.randn(total, k, device="cuda", dtype=torch.bfloat16)
+    y = torch.randn(total, n, device="cuda", dtype=torch.bfloat16)
+    w = torch.randn(groups, n, k, device="cuda", dtype=torch.bfloat16)
+    ends = torch.arange(rows, total + 1, rows, device="cuda", dtype=torch.int32)
+    torch.cuda.synchronize()
+    calls = {"fwd": lambda: torch._grouped_mm(x, w.transpose(1, 2), offs=ends),
+             "igrad": lambda: torch._grouped_mm(y, w, offs=ends),
+             "wgrad": lambda: torch._grouped_mm(y.t(), x, offs=ends)}
+    for pass_, call in calls.items():
+        try:
+            point(out, "grouped_gemm", pass_, shape, measure(call, stream), "torch._grouped_mm")
+        except Exception as error:
+            out.write(json.dumps({"kind": "missing", "name": f"grouped_gemm {pass_}", "shape": shape,
+                                  "value": str(error).splitlines()[0][:120]}) + "\n")
+
+
+def host(out):
+    """Seconds of the host for one op while the device is behind."""
+    x = torch.ones(1024, device="cuda", dtype=torch.bfloat16)
+    w = torch.randn(1024, 1024, device="cuda", dtype=torch.bfloat16)
+    rows = x.expand(8, 1024).contiguous()
+    busy = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    weight = torch.nn.Parameter(w)
+
+    def timed(name, call, number=200):
+        call()
+        torch.cuda.synchronize()
+        for _ in range(20):
+            busy @ busy
+        begin = time.perf_counter()
+        for _ in range(number):
+            call()
+        seconds = (time.perf_counter() - begin) / number
+        torch.cuda.synchronize()
+        out.write(json.dumps({"kind": "launch", "name": f"host, {name}", "seconds": seconds}) + "\n")
+
+    timed("torch elementwise", lambda: x.add_(1.0))
+    timed("torch product", lambda: torch.mm(rows, w))
+    timed("torch linear, forward with graph", lambda: torch.nn.functional.linear(rows, weight))
+
+    def both():
+        torch.nn.functional.linear(rows, weight).sum().backward()
+
+    timed("torch linear, sum and backward", both, 50)
+
+
+def main():
+    out = open(sys.argv[1], "a")
+    out.write(json.dumps({"kind": "head", "name": "torch", "value": torch.__version__}) + "\n")
+    out.write(json.dumps({"kind": "head", "name": "cuDNN", "value": str(torch.backends.cudnn.version())}) + "\n")
+    stream = torch.cuda.Stream()
+    host(out)
+    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    for _ in range(2000):
+        a @ a
+    for name in BACKENDS:
+        for seq, batches in ((2048, (1, 4)), (4096, (1, 2)), (8192, (1,)), (16384, (1,)), (32768, (1,))):
+            for batch in batches:
+                for heads, kv_heads in ((4, 1), (8, 1), (16, 4), (32, 8), (32, 32), (64, 8)):
+                    if seq * heads <= 16384 * 64:
+                        attention(out, stream, name, batch, heads, kv_heads, seq, 128, 128, True)
+        for heads in (16, 64, 128):
+            attention(out, stream, name, 1, heads, heads, 4096, 192, 128, True)
+        for heads in (16, 32):
+            attention(out, stream, name, 2, heads, heads, 2048, 64, 64, True)
+            attention(out, stream, name, 1, heads, heads, 4096, 128, 128, False)
+    for n, k in ((28672, 4096), (4096, 14336), (4096, 7168), (7168, 2048), (3072, 4096), (1536, 2048), (2048, 768)):
+        for groups, rows in ((2, 4096), (8, 512), (8, 2048), (16, 256), (16, 1024), (32, 128), (32, 1024)):
+            if groups * n * k < 1.3e9:
+                grouped(out, stream, groups, rows, n, k)
+    out.close()
+
+
+main()
