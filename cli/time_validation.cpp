@@ -5,7 +5,6 @@
 #include "base/files.h"
 #include "base/json_writer.h"
 #include "cli/scatter_plot.h"
-#include "costmodel/collective_fit.h"
 #include "costmodel/validation/time_score.h"
 
 #include <map>
@@ -20,20 +19,21 @@ namespace {
 /// What tables of kernels say of each device: catalog/calibration/tables. A device without a file has the defaults.
 class Tables {
  public:
-  explicit Tables(std::filesystem::path folder) : folder_(std::move(folder)) {}
-  const costmodel::Calibration& of(const std::string& device) {
-    const auto [found, is_new] = known_.try_emplace(device);
-    const std::filesystem::path path = folder_ / (device + ".json");
-    if (is_new && std::filesystem::exists(path)) {
-      found->second = costmodel::read_calibration(path);
-      found->second.fits = costmodel::fitted(found->second.collectives);
-    }
-    return found->second;
+  Tables(std::filesystem::path folder, const costmodel::DeviceLookup& device_of)
+      : folder_(std::move(folder)), device_of_(device_of) {}
+  const costmodel::KnownDevice& of(const std::string& name) {
+    const auto found = known_.find(name);
+    if (found != known_.end()) return found->second;
+    const std::filesystem::path path = folder_ / (name + ".json");
+    const costmodel::Calibration table =
+        std::filesystem::exists(path) ? costmodel::read_calibration(path) : costmodel::Calibration{};
+    return known_.try_emplace(name, table, *device_of_(name)).first->second;
   }
 
  private:
   std::filesystem::path folder_;
-  std::map<std::string, costmodel::Calibration> known_;
+  const costmodel::DeviceLookup& device_of_;
+  std::map<std::string, costmodel::KnownDevice> known_;
 };
 
 Value or_dash(const std::optional<double>& x) { return x ? Value(*x) : Value::unknown("-"); }
@@ -156,15 +156,15 @@ Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLooku
     throw ConfigError("--factors-out: expected --cross-validate too, which makes the fit");
   }
   const costmodel::TimedRuns timed = costmodel::timed_runs(file, device_of);
-  Tables tables(catalog / "calibration" / "tables");
-  const auto base = [&](const costmodel::TimedRun& run) -> const costmodel::Calibration& {
+  Tables tables(catalog / "calibration" / "tables", device_of);
+  const auto known = [&](const costmodel::TimedRun& run) -> const costmodel::KnownDevice& {
     return tables.of(run.plan.device);
   };
   const std::filesystem::path factors = catalog / "calibration" / "factors" / "training.json";
   const costmodel::TimeFactors shipped =
       std::filesystem::exists(factors) ? costmodel::read_time_factors(factors) : costmodel::TimeFactors{};
   const costmodel::TimeScore score = costmodel::score_time(
-      timed, base, shipped, cross_validate, fmt::format("orrery validate on {} runs", timed.runs.size()));
+      timed, known, shipped, cross_validate, fmt::format("orrery validate on {} runs", timed.runs.size()));
   write_files(timed, score, options);
 
   Report report("Step times against published runs");

@@ -3,6 +3,7 @@
 #include "base/errors.h"
 #include "base/json_reader.h"
 #include "cli/exit_code.h"
+#include "cli/kernel_validation.h"
 #include "cli/report.h"
 #include "cli/time_validation.h"
 #include "cli/verbs.h"
@@ -172,9 +173,30 @@ Report memory_report(const costmodel::MemoryScore& score, bool cross_validate) {
   return report;
 }
 
+/// What a file says that it is; its other problems are for its own reader.
+std::string schema_of(const std::string& path) {
+  const JsonDocument document = JsonDocument::parse_file(path);
+  return document.root().required("schema").string();
+}
+
+/// What is asked of step times alone.
+void check(const ValidateOptions& options) {
+  if (options.time.wanted) return;
+  for (const auto& [flag, value] :
+       {std::pair("--runs-out", &options.time.runs_out), std::pair("--plot", &options.time.plot),
+        std::pair("--factors-out", &options.time.factors_out)}) {
+    if (!value->empty()) throw ConfigError(fmt::format("{}: expected --time too, whose results it writes", flag));
+  }
+}
+
 int validate(const ValidateOptions& options) {
-  const costmodel::RunsFile file = costmodel::read_runs(options.runs);
+  check(options);
   const auto lookup = [&](const std::string& name) { return device_of_catalog(options.common.inputs.catalog, name); };
+  if (schema_of(options.runs) == "calibration/1") {
+    print(kernel_report(costmodel::read_calibration(options.runs), lookup), options.common.json);
+    return kSuccess;
+  }
+  const costmodel::RunsFile file = costmodel::read_runs(options.runs);
   if (options.time.wanted) {
     print(time_report(file, lookup, options.common.inputs.catalog, options.time, options.cross_validate),
           options.common.json);
@@ -189,8 +211,9 @@ int validate(const ValidateOptions& options) {
 Verb add_validate(CLI::App& app) {
   auto options = std::make_shared<ValidateOptions>();
   CLI::App* command = app.add_subcommand("validate", "how far predictions are from published, measured runs");
-  command->add_option("runs", options->runs, "runs/1")->required();
-  command->add_flag("--memory", options->memory, "score memory; so far the only score, and the default");
+  command->add_option("runs", options->runs, "runs/1, or a calibration/1 whose kernels are scored by its own points")
+      ->required();
+  command->add_flag("--memory", options->memory, "score memory: the default");
   command->add_flag("--time", options->time.wanted, "score step times");
   command->add_option("--runs-out", options->time.runs_out, "write every run's predictions there, one JSON line each");
   command->add_option("--plot", options->time.plot, "draw predicted over measured there (SVG)");

@@ -4,6 +4,7 @@
 #include "costmodel/host_time.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace orrery::costmodel {
 namespace {
@@ -20,14 +21,19 @@ Time marked(Time time, bool other_conditions) {
 
 }  // namespace
 
-CalibratedCostModel::CalibratedCostModel(Cluster cluster, const Calibration& calibration)
-    : cluster_(cluster), curves_(calibration), collectives_(std::move(cluster), calibration) {
+CalibratedCostModel::CalibratedCostModel(const Cluster& cluster, const Calibration& calibration, Fp8Recipe recipe)
+    : CalibratedCostModel(cluster, calibration, recipe,
+                          std::make_shared<MeasuredKernels>(calibration, cluster.groups.front().device)) {}
+
+CalibratedCostModel::CalibratedCostModel(const Cluster& cluster, const Calibration& calibration, Fp8Recipe recipe,
+                                         std::shared_ptr<const MeasuredKernels> measured)
+    : cluster_(cluster), curves_(calibration, std::move(measured), recipe), collectives_(cluster, calibration) {
   const bool is_cpu = std::any_of(cluster_.groups.begin(), cluster_.groups.end(),
                                   [](const NodeGroup& group) { return group.device.kind == DeviceKind::cpu; });
   other_conditions_ = is_cpu && cluster_.num_devices() != calibration.conditions.active_ranks;
-  if (calibration.kernels) {
-    dispatch_ = calibration.kernels->dispatch;
-    materialized_attention_ = calibration.kernels->materialized_attention;
+  if (const auto kernels = kernels_in_training(calibration)) {
+    dispatch_ = kernels->dispatch;
+    materialized_attention_ = kernels->attention == AttentionKernels::materialized;
   }
 }
 

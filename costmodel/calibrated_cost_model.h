@@ -7,6 +7,7 @@
 #include "costmodel/cost_model.h"
 #include "costmodel/operator_curves.h"
 
+#include <memory>
 #include <span>
 
 namespace orrery::costmodel {
@@ -15,7 +16,10 @@ class CalibratedCostModel : public CostModel {
  public:
   /// CPU points were taken with a number of ranks busy at once: on a cluster with another number of CPU ranks
   /// everything is extrapolated.
-  CalibratedCostModel(Cluster cluster, const Calibration& calibration);
+  CalibratedCostModel(const Cluster& cluster, const Calibration& calibration, Fp8Recipe recipe = Fp8Recipe::tensorwise);
+  /// With the points of a calibration that others ask too.
+  CalibratedCostModel(const Cluster& cluster, const Calibration& calibration, Fp8Recipe recipe,
+                      std::shared_ptr<const MeasuredKernels> measured);
 
   OpTime compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, DeviceIndex device) const override;
   CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override;

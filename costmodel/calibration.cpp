@@ -4,6 +4,7 @@
 #include "base/json_writer.h"
 #include "base/sha256.h"
 #include "costmodel/calibration_names.h"
+#include "costmodel/calibration_parts.h"
 #include "costmodel/collective_fit.h"
 #include "program/json_parts.h"
 #include "program/names.h"
@@ -110,7 +111,9 @@ void write_kernels(JsonWriter& out, const KernelParameters& kernels) {
   out.field("ramp", kernels.ramp);
   out.field("attention_forward", kernels.attention_forward).field("attention_backward", kernels.attention_backward);
   out.field("memory", kernels.memory).field("kernel", kernels.kernel).field("dispatch", kernels.dispatch);
-  out.field("network", kernels.network).field("materialized_attention", kernels.materialized_attention);
+  out.field("network", kernels.network).field("fp8_blocks", kernels.fp8_blocks).field("flash_2", kernels.flash_2);
+  out.field("taken", kernels.taken);
+  out.field("attention", name_of(kAttentionNames, kernels.attention));
   out.field("source", kernels.source).end_object();
 }
 
@@ -123,6 +126,11 @@ OpShape normalized(const OpMeasurement& measurement) {
 }
 
 }  // namespace
+
+std::optional<KernelParameters> kernels_in_training(const Calibration& calibration) {
+  if (!calibration.kernels || !calibration.factors) return calibration.kernels;
+  return with_knobs(*calibration.kernels, *calibration.factors);
+}
 
 std::string to_json(const Calibration& calibration) {
   JsonWriter out;
@@ -161,10 +169,8 @@ std::string to_json(const Calibration& calibration) {
   }
   write_fits(out, calibration);
   if (calibration.kernels) write_kernels(out, *calibration.kernels);
-  if (calibration.interval) {
-    out.key("interval").begin_object().field("low", calibration.interval->low);
-    out.field("high", calibration.interval->high).field("runs", calibration.interval->num_runs).end_object();
-  }
+  if (calibration.factors) write(out.key("factors"), *calibration.factors);
+  if (calibration.interval) write(out.key("interval"), *calibration.interval);
   out.end_object();
   return out.text();
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/units.h"
+#include "costmodel/kernel_factors.h"
 #include "costmodel/kernel_model.h"
 #include "program/cluster.h"
 #include "program/op.h"
@@ -79,13 +80,17 @@ struct Calibration {
   std::optional<Sourced<Seconds>> launch_gap, launch_dispatch;
   std::optional<Sourced<Watts>> idle_power, busy_power, waiting_power, power_limit;
   std::vector<CollectiveFit> fits;          // empty: none were made yet
-  std::optional<KernelParameters> kernels;  // for shapes without a point
+  std::optional<KernelParameters> kernels;  // for shapes without a point, without factors
+  std::optional<Knobs> factors;             // of training, on kernels and points; absent: one
   std::optional<Interval> interval;         // of step times
 };
 
 /// Throws: ConfigError with all problems of the file; also when its fits were made for other points.
 Calibration read_calibration(const std::filesystem::path& path);
 Calibration read_calibration_text(const std::string& text, const std::string& file);
+
+/// `kernels` with the factors of training.
+std::optional<KernelParameters> kernels_in_training(const Calibration& calibration);
 
 /// Deterministic text that reads back as the same calibration.
 std::string to_json(const Calibration& calibration);

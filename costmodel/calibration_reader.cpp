@@ -3,6 +3,7 @@
 #include "base/json_reader.h"
 #include "costmodel/calibration.h"
 #include "costmodel/calibration_names.h"
+#include "costmodel/calibration_parts.h"
 #include "program/json_parts.h"
 #include "program/names.h"
 
@@ -173,16 +174,11 @@ KernelParameters read_kernels(const JsonObject& in) {
   out.kernel = in.required("kernel").quantity<Seconds>(Sign::not_negative);
   out.dispatch = in.required("dispatch").quantity<Seconds>(Sign::not_negative);
   fraction("network", out.network);
-  out.materialized_attention = in.required("materialized_attention").boolean();
+  fraction("fp8_blocks", out.fp8_blocks);
+  fraction("flash_2", out.flash_2);
+  out.taken = in.required("taken").number({.min = 0.0});
+  out.attention = in.required("attention").one_of<AttentionKernels>(kAttentionNames);
   out.source = source_of(in);
-  in.finish();
-  return out;
-}
-
-Interval read_interval(const JsonObject& in) {
-  Interval out{.low = in.required("low").number({.min = 1e-3, .max = 1.0}),
-               .high = in.required("high").number({.min = 1.0}),
-               .num_runs = in.required("runs").integer(kCount)};
   in.finish();
   return out;
 }
@@ -221,6 +217,7 @@ Calibration read(const JsonObject& in) {
   });
   if (const JsonValue fits = in.required("fits"); !fits.is_null()) read_fits(fits.object(), out);
   if (const auto kernels = in.optional("kernels").object()) out.kernels = read_kernels(*kernels);
+  if (const auto factors = in.optional("factors").object()) out.factors = read_knobs(*factors);
   if (const auto interval = in.optional("interval").object()) out.interval = read_interval(*interval);
   in.finish();
   return out;

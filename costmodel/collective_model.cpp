@@ -66,7 +66,7 @@ Bytes whole(Bytes payload) { return bytes(std::ceil(payload.in(unit::byte))); }
 
 CollectiveModel::CollectiveModel(Cluster cluster, const Calibration& calibration)
     : cluster_(std::move(cluster)), calibrated_links_(calibration.conditions.links) {
-  if (calibration.kernels) network_ = calibration.kernels->network;
+  if (const auto kernels = kernels_in_training(calibration)) network_ = kernels->network;
   const std::vector<CollectiveFit> fits = calibration.fits.empty() ? fitted(calibration.collectives) : calibration.fits;
   for (const CollectiveFit& entry : fits) fits_[{entry.op, entry.path}] = entry;
   for (const CollectiveMeasurement& point : calibration.collectives) {

@@ -103,7 +103,8 @@ Framework torchtitan(bool compiled_loss) {
   Framework out;
   out.name = "torchtitan";
   out.zero = 3;
-  out.shards_are_masters = true;  // FSDP2 MixedPrecisionPolicy(param_dtype=bfloat16, reduce_dtype=float32)
+  out.attention = AttentionKernels::flash_2;  // scaled_dot_product_attention's first choice
+  out.shards_are_masters = true;              // FSDP2 MixedPrecisionPolicy(param_dtype=bfloat16, reduce_dtype=float32)
   // log_softmax keeps its output in f32, its backward holds two f32 gradients: 12; the freed bf16 logits stay reserved,
   // since no block that is asked for has their size: 14. A compiled loss keeps bf16 logits and their gradient.
   out.logits_bytes = compiled_loss ? 4.0 : 14.0;
@@ -117,7 +118,8 @@ Framework nanotron() {
   Framework out;
   out.name = "nanotron";
   out.zero = 0;
-  out.recompute_is_none = true;  // config.py: recompute_layer = False
+  out.recompute_is_none = true;               // config.py: recompute_layer = False
+  out.attention = AttentionKernels::flash_2;  // flash_attn_func of package flash-attn (models/llama.py)
   out.stage_split = StageSplit::by_cost;
   // torch DDP's buckets in bf16 beside FP32GradientAccumulator's gradients (optim/gradient_accumulator.py).
   out.bucket_bytes = 2.0;
@@ -138,10 +140,10 @@ Framework megatron_deepspeed() {
   Framework out;
   out.name = "megatron-deepspeed";
   out.memory_is_known = false;
-  out.sequence_parallel = false;      // Megatron-DeepSpeed forked before it
-  out.zero = 0;                       // vTrain's configurations leave DeepSpeed's stage at 0
-  out.grad_dtype = DType::bf16;       // fp16 gradients, which are reduced as they are
-  out.materialized_attention = true;  // its fused softmax kernel, before flash attention
+  out.sequence_parallel = false;                   // Megatron-DeepSpeed forked before it
+  out.zero = 0;                                    // vTrain's configurations leave DeepSpeed's stage at 0
+  out.grad_dtype = DType::bf16;                    // fp16 gradients, which are reduced as they are
+  out.attention = AttentionKernels::materialized;  // its fused softmax kernel, before flash attention
   return out;
 }
 
@@ -150,6 +152,7 @@ Framework composer() {
   out.name = "composer";
   out.memory_is_known = false;
   out.zero = 3;  // FSDP with mixed_precision PURE: f32 shards, bf16 copies and gradients on the wire
+  out.attention = AttentionKernels::flash_2;  // attn_impl: flash
   return out;
 }
 
@@ -160,6 +163,14 @@ Framework internevo() {
   out.zero = 1;
   out.grad_dtype = DType::bf16;
   return out;
+}
+
+Framework framework_named(std::string_view name) {
+  for (const Framework& known :
+       {megatron(), megatron_bridge(), torchtitan(), nanotron(), megatron_deepspeed(), composer(), internevo()}) {
+    if (known.name == name) return known;
+  }
+  return {};
 }
 
 std::optional<Framework> framework_of(std::string_view software) {

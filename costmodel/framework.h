@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/units.h"
+#include "costmodel/kernel_model.h"
 #include "program/dtype.h"
 #include "program/mesh.h"
 #include "program/model.h"
@@ -35,8 +36,8 @@ struct Framework {
   DType grad_dtype = DType::f32;   // of accumulated gradients
   StageSplit stage_split = StageSplit::even;
 
-  bool overlaps_gradients = false;      // with the backward, where a run does not say
-  bool materialized_attention = false;  // its attention writes the scores; of time alone
+  bool overlaps_gradients = false;                       // with the backward, where a run does not say
+  AttentionKernels attention = AttentionKernels::fused;  // that it calls; of time alone
 
   // States.
   double bucket_bytes = 0.0;        // per parameter, where gradients are reduced: buckets beside the gradients
@@ -75,6 +76,8 @@ Framework megatron_deepspeed();
 Framework composer();
 Framework internevo();
 
+/// The preset of that name, the default's for another: "megatron-bridge".
+Framework framework_named(std::string_view name);
 /// The preset of a published run's software, or nothing if we have none: "nanotron", "torchtitan 9dec370, ...".
 std::optional<Framework> framework_of(std::string_view software);
 

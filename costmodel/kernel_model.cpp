@@ -36,10 +36,10 @@ double size_in_bytes(DType dtype) { return static_cast<double>(size_of(dtype)); 
 
 double clock_under_power_limit(Watts limit, Watts calibrated) { return std::cbrt(limit / calibrated); }
 
-KernelModel::KernelModel(const Device& device, const KernelParameters& parameters, double clock, double taken)
-    : device_(device), parameters_(parameters), clock_(clock), bandwidth_(std::numeric_limits<double>::infinity()) {
+KernelModel::KernelModel(const Device& device, const KernelParameters& parameters, const State& state)
+    : device_(device), parameters_(parameters), state_(state), bandwidth_(std::numeric_limits<double>::infinity()) {
   if (device.num_sms) num_sms_ = static_cast<double>(*device.num_sms);
-  free_sms_ = std::max(1.0, num_sms_ - taken);
+  free_sms_ = std::max(1.0, num_sms_ - state.taken);
   // CPU ranks keep operands in caches: their memory bounds no product.
   if (device.memory_bandwidth && device.kind != DeviceKind::cpu) {
     bandwidth_ = device.memory_bandwidth->in(unit::byte_per_second)*parameters.memory;
@@ -49,14 +49,15 @@ KernelModel::KernelModel(const Device& device, const KernelParameters& parameter
 std::optional<double> KernelModel::peak_of(DType dtype) const {
   const auto found = device_.peak.find(dtype);
   if (found == device_.peak.end()) return std::nullopt;
-  return found->second.in(unit::flop_per_second)*clock_;
+  return found->second.in(unit::flop_per_second)*state_.clock;
 }
 
 std::optional<Seconds> KernelModel::product(Pass pass, std::span<const double> rows, std::int64_t n, std::int64_t k,
                                             DType dtype, DType accumulate) const {
   const auto peak = peak_of(dtype);
   if (!peak) return std::nullopt;
-  const double reached = dtype == DType::fp8 ? parameters_.matmul_fp8 : parameters_.matmul;
+  const double in_blocks = state_.recipe == Fp8Recipe::blockwise ? parameters_.fp8_blocks : 1.0;
+  const double reached = dtype == DType::fp8 ? parameters_.matmul_fp8 * in_blocks : parameters_.matmul;
   const double sm_rate = *peak * reached * (rows.size() > 1 ? parameters_.grouped : 1.0) / num_sms_;
   const double width = static_cast<double>(n), depth = static_cast<double>(k);
   const double element = size_in_bytes(dtype), result = size_in_bytes(accumulate);
@@ -68,6 +69,8 @@ std::optional<Seconds> KernelModel::product(Pass pass, std::span<const double> r
     if (r > 0.0) traffic += width * depth * (pass == Pass::wgrad ? 2.0 * result : element);
   }
   traffic += num_rows * (width + depth) * element;
+  // A tile ends with its result, which is written in bf16 or, of a weight gradient, read and written in `accumulate`.
+  const double ramp = parameters_.ramp * (pass == Pass::wgrad ? 2.0 * result : 2.0) / 2.0;
   double best = std::numeric_limits<double>::infinity(), chosen = best;
   for (const Tile& tile : kTiles) {
     for (const double split : kSplits) {
@@ -93,8 +96,7 @@ std::optional<Seconds> KernelModel::product(Pass pass, std::span<const double> r
       if (split > 1.0 && columns < kLeastSplitColumns) break;
       // Waves of tiles of the mean depth, but never less than the deepest tile of an uneven weight gradient.
       const auto time_on = [&](double sms) {
-        const double depths =
-            std::max(std::ceil(tiles / sms) * (columns + parameters_.ramp), deepest + parameters_.ramp);
+        const double depths = std::max(std::ceil(tiles / sms) * (columns + ramp), deepest + ramp);
         const double time = depths * 2.0 * tile.rows * tile.cols / (sm_rate * tile.rate);
         return split > 1.0 ? time + split * outputs * 4.0 / bandwidth_ : time;  // partial sums in f32
       };
@@ -115,7 +117,7 @@ std::optional<Seconds> KernelModel::attention(Pass pass, const AttentionShape& s
   const double heads = static_cast<double>(shape.batch * shape.heads);
   const double queries = static_cast<double>(shape.seq), keys = static_cast<double>(shape.kv_seq);
   const double operations = work.flops.in(unit::flop);
-  if (parameters_.materialized_attention) {
+  if (parameters_.attention == AttentionKernels::materialized) {
     const double scores = heads * queries * keys * size_in_bytes(shape.dtype);
     // A masked softmax spares no product: all pairs are multiplied, in two products forward and four backward.
     const double all =
@@ -124,7 +126,8 @@ std::optional<Seconds> KernelModel::attention(Pass pass, const AttentionShape& s
     return seconds(all / (*peak * parameters_.matmul) + traffic / bandwidth_) +
            (forward ? 4.0 : 6.0) * parameters_.kernel;
   }
-  const double reached = *peak * (forward ? parameters_.attention_forward : parameters_.attention_backward);
+  const double of_fused = parameters_.attention == AttentionKernels::flash_2 ? parameters_.flash_2 : 1.0;
+  const double reached = *peak * of_fused * (forward ? parameters_.attention_forward : parameters_.attention_backward);
   // Blocks are dealt longest first, so the kernel ends with the mean load or with the longest block: of b blocks under
   // a causal mask the last sees (2 b - 1) / b of the mean; under a window all see about the same.
   const double of_head = std::ceil(queries / kQueryRows);

@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "program/cluster.h"
 #include "program/op.h"
+#include "program/strategy.h"
 #include "program/work.h"
 
 #include <optional>
@@ -16,21 +17,34 @@
 
 namespace orrery::costmodel {
 
+/// Which kernels a training framework calls for attention.
+enum class AttentionKernels {
+  fused,         // the best that the device has: cuDNN's, FlashAttention 3 on Hopper
+  flash_2,       // FlashAttention 2, which was written for Ampere
+  materialized,  // scores are written and read: two batched products and a softmax between
+};
+
 /// The numbers of a device and a software generation. Defaults are those of no device: between what was found for
 /// A100, H100 and B200 (docs/design/kernels.md).
 struct KernelParameters {
   double matmul = 0.7;                          // of the peak rate, which the largest tile reaches far from its ends
   double matmul_fp8 = 0.55;                     // the same of the fp8 peak
+  double fp8_blocks = 1.0;                      // of that, with a scale for each 128 elements instead of one a tensor
   double grouped = 0.9;                         // of the rate of one product, by those of several experts in one kernel
-  double ramp = 200.0;                          // start and end of a tile, in inner columns of the product
+  double ramp = 200.0;                          // end of a tile of bf16, in inner columns; longer by the result's bytes
   double attention_forward = 0.6;               // of the peak rate, on full waves
   double attention_backward = 0.5;              // the same, over 2.5 times the operations of the forward
   double memory = 0.8;                          // of the bandwidth, by streaming kernels
   Seconds kernel = 3.0 * unit::microsecond;     // that the shortest kernel takes
   Seconds dispatch = 20.0 * unit::microsecond;  // of the host for one kernel
   double network = 0.85;                        // of a NIC's rate, by collectives over nodes that were not measured
-  bool materialized_attention = false;  // scores are written and read: two batched products and a softmax between
-  std::string source;                   // what the numbers were fitted to
+  double flash_2 = 1.0;                         // of the fused attention's rate, by FlashAttention 2
+  // Multiprocessors that products miss while kernels of a communication hold 20: those saturate NVLink and a NIC
+  // (DeepSeek-V3 report; DeepEP's default), and NCCL's rings have 16 to 32 channels of one each. Half a cluster of
+  // two is of no use, and messages take bandwidth, so more are missing than are held.
+  double taken = 20.0;
+  AttentionKernels attention = AttentionKernels::fused;
+  std::string source;  // what the numbers were fitted to
 
   bool operator==(const KernelParameters&) const = default;
 };
@@ -42,9 +56,13 @@ double clock_under_power_limit(Watts limit, Watts calibrated);
 
 class KernelModel {
  public:
-  /// `clock`: of the multiprocessors, over that at which `parameters` hold. `taken`: multiprocessors that kernels of a
-  /// communication hold.
-  KernelModel(const Device& device, const KernelParameters& parameters, double clock = 1.0, double taken = 0.0);
+  struct State {
+    double clock = 1.0;  // of the multiprocessors, over that at which the parameters hold
+    double taken = 0.0;  // multiprocessors that kernels of a communication hold
+    Fp8Recipe recipe = Fp8Recipe::tensorwise;
+  };
+  KernelModel(const Device& device, const KernelParameters& parameters, const State& state);
+  KernelModel(const Device& device, const KernelParameters& parameters) : KernelModel(device, parameters, State{}) {}
 
   /// A product, or those of several experts in one pool of waves: `rows` of each. `k` inner columns; with `accumulate`
   /// the result is read and written in that type, as a weight gradient is.
@@ -61,7 +79,8 @@ class KernelModel {
 
   const Device& device_;
   const KernelParameters& parameters_;
-  double clock_, num_sms_ = 1.0;
+  State state_;
+  double num_sms_ = 1.0;
   double free_sms_ = 1.0;  // of them, for the kernel
   double bandwidth_;       // bytes per second that streaming kernels reach; infinite if unknown
 };

@@ -5,7 +5,9 @@
 #include "base/errors.h"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -14,10 +16,6 @@ namespace orrery::costmodel {
 namespace {
 
 const KernelParameters kNoDevice;
-
-// Multiprocessors of a GPU that kernels of a communication hold: 20 of 132 saturate NVLink and a NIC (DeepSeek-V3
-// report; DeepEP's default), and NCCL's rings have 16 to 32 channels of one each.
-constexpr double kTakenByCommunication = 20.0;
 
 Pass measured_pass(Pass pass) { return pass == Pass::rec ? Pass::fwd : pass; }
 
@@ -30,8 +28,6 @@ std::vector<double> rows_of(const GroupedGemmShape& s, const ResolvedLoad& load)
                              static_cast<double>(s.rows.count) / static_cast<double>(s.num_experts));
 }
 
-OpKey key_of(Pass pass) { return {.pass = pass}; }
-
 std::optional<FlopsPerSecond> peak_of(const Device& device, DType dtype) {
   const auto found = device.peak.find(dtype);
   return found == device.peak.end() ? std::nullopt : std::optional(found->second);
@@ -42,18 +38,6 @@ std::optional<FlopsPerSecond> peak_of(const Device& device, DType dtype) {
       fmt::format("not calibrated: expected a point of {} ({}) in the calibration, or {} of device \"{}\"", op,
                   name_of(pass), rate, device.name),
       "orrery calibrate measures this machine");
-}
-
-/// The curve of a (pass, ...), else that of the forward.
-template <class Map, class Kind>
-const ScatteredCurve* stand_in(const Map& curves, const Kind& kind, bool& exact) {
-  const auto found = curves.find(kind);
-  exact = found != curves.end();
-  if (exact) return &found->second;
-  Kind forward = kind;
-  std::get<0>(forward) = Pass::fwd;
-  const auto other_pass = curves.find(forward);
-  return other_pass == curves.end() ? nullptr : &other_pass->second;
 }
 
 struct TypeOf {
@@ -80,46 +64,30 @@ Seconds hardware_bound(const OpShape& shape, const Work& work, const Device& dev
 
 }  // namespace
 
-OperatorCurves::OperatorCurves(const Calibration& calibration)
-    : kernels_(calibration.kernels), power_limit_(calibration.conditions.power_limit) {
+OperatorCurves::OperatorCurves(const Calibration& calibration, std::shared_ptr<const MeasuredKernels> measured,
+                               Fp8Recipe recipe)
+    : measured_(std::move(measured)),
+      kernels_(kernels_in_training(calibration)),
+      power_limit_(calibration.conditions.power_limit),
+      recipe_(recipe) {
   if (calibration.launch_gap) launch_gap_ = calibration.launch_gap->value;
-  for (const OpPoint& point : calibration.points) {
-    const auto per_flop = [&](Flops work) { return point.time.in(unit::second) / work.in(unit::flop); };
-    if (const auto* s = std::get_if<GemmShape>(&point.shape)) {
-      const auto m = static_cast<double>(s->m), n = static_cast<double>(s->n), k = static_cast<double>(s->k);
-      gemms_[point.op][{point.pass, point.dtype}].add({m, n, k}, per_flop(products(m, n, k)));
-    } else if (const auto* g = std::get_if<GroupedGemmShape>(&point.shape)) {
-      const auto rows = static_cast<double>(g->rows.count), experts = static_cast<double>(g->num_experts);
-      const auto n = static_cast<double>(g->n), k = static_cast<double>(g->k);
-      grouped_gemms_[{point.pass, point.dtype}].add({experts, rows / experts, n, k}, per_flop(products(rows, n, k)));
-    } else if (const auto* a = std::get_if<AttentionShape>(&point.shape)) {
-      const Work work = work_of(key_of(point.pass), point.shape, {});
-      attentions_[{point.pass, point.dtype, a->causal}].add(
-          {static_cast<double>(a->batch * a->heads), static_cast<double>(a->seq),
-           static_cast<double>(a->d_qk + a->d_v)},
-          per_flop(work.flops));
-    } else {
-      const Work work = work_of(key_of(point.pass), point.shape, {});
-      LinearCurve& curve = point.op == "memory" ? generic_memory_bound_ : memory_bound_[{point.op, point.pass}];
-      curve.add(work.read + work.written, point.time);
-    }
-  }
-}
-
-const ScatteredCurve* OperatorCurves::gemm_curve(std::string_view op, const Kind& kind, bool& exact) const {
-  for (const std::string_view name : {op, std::string_view("gemm")}) {
-    const auto found = gemms_.find(name);
-    const ScatteredCurve* curve = found == gemms_.end() ? nullptr : stand_in(found->second, kind, exact);
-    if (curve) return curve;
-  }
-  return nullptr;
 }
 
 KernelModel OperatorCurves::form(const Device& device, double taken) const {
-  if (!kernels_) return KernelModel(device, kNoDevice);
+  KernelModel::State state{.taken = taken, .recipe = recipe_};
+  if (!kernels_) return {device, kNoDevice, state};
   const bool is_capped = power_limit_ && device.power_limit;
-  return KernelModel(device, *kernels_, is_capped ? clock_under_power_limit(*device.power_limit, *power_limit_) : 1.0,
-                     taken);
+  if (is_capped) state.clock = clock_under_power_limit(*device.power_limit, *power_limit_);
+  return {device, *kernels_, state};
+}
+
+template <class Measured>
+std::optional<OpTime> OperatorCurves::by_form(const std::optional<Seconds>& time,
+                                              const std::optional<Measured>& measured) const {
+  if (!time || (measured && !measured_->over_form())) return std::nullopt;
+  // A pass that was not measured is left to the form: what the forward's kernels reach says nothing of others.
+  const bool corrected = measured && measured->exact;
+  return OpTime{.time = corrected ? *time * measured->value : *time, .extrapolated = !kernels_.has_value()};
 }
 
 std::optional<double> OperatorCurves::slowdown(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
@@ -140,63 +108,51 @@ std::optional<double> OperatorCurves::slowdown(const OpKey& key, const OpShape& 
     }
     return std::nullopt;
   };
-  const auto alone = time_with(0.0), beside = time_with(kTakenByCommunication);
+  const auto alone = time_with(0.0), beside = time_with(kernels_->taken);
   if (!alone || !beside) return std::nullopt;
   return *beside / *alone - 1.0;
-}
-
-std::optional<OpTime> OperatorCurves::by_form(bool has_table, const std::optional<Seconds>& time) const {
-  if (!time || (has_table && !kernels_)) return std::nullopt;
-  return OpTime{.time = *time, .extrapolated = !kernels_.has_value()};
 }
 
 OpTime OperatorCurves::gemm(const OpKey& key, const GemmShape& s, const Device& device) const {
   const Pass pass = measured_pass(key.pass);
   const auto m = static_cast<double>(s.m), n = static_cast<double>(s.n), k = static_cast<double>(s.k);
-  bool exact = false;
-  const ScatteredCurve* curve = gemm_curve(name_of(key.op), {pass, s.dtype}, exact);
-  ScatteredCurve::Value per_flop;
-  if (curve) per_flop = curve->at({m, n, k});
-  if (!curve || !exact || !per_flop.inside) {
-    const double rows[] = {m};
-    const auto time = form(device).product(pass, rows, s.n, s.k, s.dtype, s.accumulate);
-    if (const auto formed = by_form(curve != nullptr, time)) return *formed;
-  }
-  if (!curve) not_calibrated("gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
-  return {.time = seconds(per_flop.value * products(m, n, k).in(unit::flop)),
-          .extrapolated = !exact || !per_flop.inside};
+  const double rows[] = {m};
+  const auto measured = measured_->gemm(name_of(key.op), pass, s.dtype, m, n, k);
+  const auto form_time = form(device).product(pass, rows, s.n, s.k, s.dtype, s.accumulate);
+  if (const auto time = by_form(form_time, measured)) return *time;
+  if (!measured) not_calibrated("gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
+  return {.time = seconds(measured->value * products(m, n, k).in(unit::flop)),
+          .extrapolated = !measured->exact || !measured->inside};
 }
 
 OpTime OperatorCurves::grouped_gemm(Pass pass, const GroupedGemmShape& s, const ResolvedLoad& load,
                                     const Device& device) const {
   const auto n = static_cast<double>(s.n), k = static_cast<double>(s.k);
-  const auto experts = static_cast<double>(s.num_experts);
   const std::vector<double> expert_rows = rows_of(s, load);
-  bool exact = false;
-  const ScatteredCurve* curve = stand_in(grouped_gemms_, Kind{pass, s.dtype}, exact);
-  bool exact_gemm = false;
-  const ScatteredCurve* product = curve ? nullptr : gemm_curve("gemm", {pass, s.dtype}, exact_gemm);
-  OpTime total{.time = {}, .extrapolated = !exact};
-  if (curve || product) {
-    double last_rows = 0.0;
-    Seconds last_time;
-    for (const double rows : expert_rows) {
-      if (rows != last_rows) {                             // a balanced router asks once
-        const double measured_rows = std::max(rows, 1.0);  // a table has no point below one row
-        const ScatteredCurve::Value per_flop =
-            curve ? curve->at({experts, measured_rows, n, k}) : product->at({measured_rows, n, k});
-        total.extrapolated = total.extrapolated || !per_flop.inside;
-        last_time = seconds(per_flop.value * products(rows, n, k).in(unit::flop));
-      }
-      last_rows = rows;
-      total.time += last_time;
+  const auto measured_at = [&](double rows) {
+    const auto as_one = measured_->grouped_gemm(pass, s, rows);
+    if (as_one) return as_one;
+    auto alone = measured_->gemm("gemm", pass, s.dtype, rows, n, k);
+    if (alone) alone->exact = false;
+    return alone;
+  };
+  const double mean = std::accumulate(expert_rows.begin(), expert_rows.end(), 0.0) / static_cast<double>(s.num_experts);
+  // A table has no point below one row.
+  const auto measured = measured_at(std::max(mean, 1.0));
+  const auto form_time = form(device).product(pass, expert_rows, s.n, s.k, s.dtype, s.accumulate);
+  if (const auto time = by_form(form_time, measured)) return *time;
+  if (!measured) not_calibrated("grouped_gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
+  OpTime total{.time = {}, .extrapolated = !measured->exact};
+  double last_rows = 0.0;
+  Seconds last_time;
+  for (const double rows : expert_rows) {
+    if (rows != last_rows) {  // a balanced router asks once
+      const auto per_flop = measured_at(std::max(rows, 1.0));
+      total.extrapolated = total.extrapolated || !per_flop->inside;
+      last_time = seconds(per_flop->value * products(rows, n, k).in(unit::flop));
     }
-    if (!total.extrapolated) return total;
-  }
-  const auto time = form(device).product(pass, expert_rows, s.n, s.k, s.dtype, s.accumulate);
-  if (const auto formed = by_form(curve || product, time)) return *formed;
-  if (!curve && !product) {
-    not_calibrated("grouped_gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
+    last_rows = rows;
+    total.time += last_time;
   }
   return total;
 }
@@ -205,41 +161,20 @@ OpTime OperatorCurves::attention(const OpKey& key, const AttentionShape& s, doub
   const Pass pass = measured_pass(key.pass);
   // Documents leave a share of the pairs. Per pair they are taken to cost what those of whole sequences do.
   const Work work = work_of(key, s, {.attention_share = share});
-  bool exact = false;
-  const ScatteredCurve* curve = stand_in(attentions_, AttentionKind{pass, s.dtype, s.causal}, exact);
-  if (!exact) {
-    bool other_exact = false;
-    // The same pass without or with the mask is nearer than another pass.
-    const ScatteredCurve* other = stand_in(attentions_, AttentionKind{pass, s.dtype, !s.causal}, other_exact);
-    if (other_exact || !curve) curve = other;
-  }
-  ScatteredCurve::Value per_flop;
-  if (curve) {
-    per_flop = curve->at(
-        {static_cast<double>(s.batch * s.heads), static_cast<double>(s.seq), static_cast<double>(s.d_qk + s.d_v)});
-  }
-  const bool interpolated = exact && per_flop.inside && s.window == 0 && share == 1.0;
-  if (!interpolated) {
-    if (const auto formed = by_form(curve != nullptr, form(device).attention(pass, s, work))) return *formed;
-  }
-  if (!curve) not_calibrated("attention", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
-  return {.time = seconds(per_flop.value * work.flops.in(unit::flop)), .extrapolated = !interpolated};
+  const auto measured = measured_->attention(pass, s);
+  if (const auto time = by_form(form(device).attention(pass, s, work), measured)) return *time;
+  if (!measured) not_calibrated("attention", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
+  return {.time = seconds(measured->value * work.flops.in(unit::flop)),
+          .extrapolated = !(measured->exact && measured->inside && s.window == 0 && share == 1.0)};
 }
 
 OpTime OperatorCurves::memory_bound(const OpKey& key, Bytes traffic, const Device& device) const {
   if (traffic <= Bytes::zero()) return {};
   const Pass pass = measured_pass(key.pass);
-  const auto own = memory_bound_.find({std::string(name_of(key.op)), pass});
-  const bool has_own = own != memory_bound_.end();
-  const LinearCurve& curve = has_own ? own->second : generic_memory_bound_;
-  LinearCurve::Value value;
-  if (!curve.empty()) value = curve.at(traffic);
-  if (!value.inside) {
-    if (const auto formed = by_form(!curve.empty(), form(device).memory_bound(traffic))) return *formed;
-  }
-  if (curve.empty()) not_calibrated(name_of(key.op), pass, device, "the memory bandwidth");
-  // Where ops are measured by name, the generic table is only a stand-in.
-  return {.time = value.time, .extrapolated = !value.inside || (!has_own && !memory_bound_.empty())};
+  const auto measured = measured_->memory_bound(name_of(key.op), pass, traffic);
+  if (const auto time = by_form(form(device).memory_bound(traffic), measured)) return *time;
+  if (!measured) not_calibrated(name_of(key.op), pass, device, "the memory bandwidth");
+  return {.time = seconds(measured->value), .extrapolated = !measured->inside || !measured->exact};
 }
 
 OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,

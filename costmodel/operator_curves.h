@@ -7,22 +7,18 @@
 #include "costmodel/calibration.h"
 #include "costmodel/cost_model.h"
 #include "costmodel/kernel_model.h"
-#include "costmodel/linear_curve.h"
-#include "costmodel/scattered_curve.h"
-#include "program/work.h"
+#include "costmodel/measured_kernels.h"
 
-#include <map>
+#include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <tuple>
-#include <utility>
 
 namespace orrery::costmodel {
 
 class OperatorCurves {
  public:
-  explicit OperatorCurves(const Calibration& calibration);
+  /// `measured`: the points of `calibration`; its own points are not looked at. `recipe`: how fp8 operands are scaled.
+  OperatorCurves(const Calibration& calibration, std::shared_ptr<const MeasuredKernels> measured, Fp8Recipe recipe);
 
   /// Time of one op on `device`, with the gap that its launch leaves. Never less than the device's peak rates allow.
   /// Throws: ConfigError if neither the calibration nor the device says how fast such an op is.
@@ -30,14 +26,11 @@ class OperatorCurves {
   OpTime time_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const Device& device) const;
 
  private:
-  using Kind = std::pair<Pass, DType>;
-  using AttentionKind = std::tuple<Pass, DType, bool>;  // causal
-
-  /// The curve of `op` by its own name, else that of all products; null: there is none.
-  const ScatteredCurve* gemm_curve(std::string_view op, const Kind& kind, bool& exact) const;
-  /// By the form, where it is stated or `has_table` is false.
-  std::optional<OpTime> by_form(bool has_table, const std::optional<Seconds>& time) const;
   KernelModel form(const Device& device, double taken = 0.0) const;
+  /// What the form says, times what the points say of the form, where the calibration states its numbers; where it has
+  /// neither numbers nor points, the form with the numbers of no device, marked. Else nothing: the points decide.
+  template <class Measured>
+  std::optional<OpTime> by_form(const std::optional<Seconds>& time, const std::optional<Measured>& measured) const;
   /// Of a product or an attention on a GPU whose multiprocessors are known, where the form is stated.
   std::optional<double> slowdown(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
                                  const Device& device) const;
@@ -46,15 +39,12 @@ class OperatorCurves {
   OpTime attention(const OpKey& key, const AttentionShape& shape, double share, const Device& device) const;
   OpTime memory_bound(const OpKey& key, Bytes traffic, const Device& device) const;
 
-  /// Seconds per flop over m, n, k: of "gemm", and of ops measured by name because they do more than a product.
-  std::map<std::string, std::map<Kind, ScatteredCurve>, std::less<>> gemms_;
-  std::map<Kind, ScatteredCurve> grouped_gemms_;        // over experts, rows of each, n, k
-  std::map<AttentionKind, ScatteredCurve> attentions_;  // over batch * heads, sequence, d_qk + d_v
-  std::map<std::pair<std::string, Pass>, LinearCurve> memory_bound_;
-  LinearCurve generic_memory_bound_;
-  /// Stated by the calibration; absent: the form with the numbers of no device stands in where there is no table.
+  std::shared_ptr<const MeasuredKernels> measured_;
+  /// Stated by the calibration, with its factors of training; absent: the form with the numbers of no device stands in
+  /// where nothing was measured.
   std::optional<KernelParameters> kernels_;
   std::optional<Watts> power_limit_;  // at which the numbers hold
+  Fp8Recipe recipe_;
   Seconds launch_gap_;
 };
 

@@ -43,18 +43,37 @@ void ScatteredCurve::add(std::initializer_list<double> sizes, double value) {
   points_.push_back(point);
 }
 
-ScatteredCurve::Value ScatteredCurve::at(std::initializer_list<double> sizes) const {
+ScatteredCurve::Place ScatteredCurve::place_of(std::initializer_list<double> sizes) const {
   CHECK(!points_.empty() && sizes.size() == num_sizes_, sizes.size(), num_sizes_);
   Place where{};
-  bool inside = true;
   std::size_t dimension = 0;
   for (double size : sizes) {
     CHECK(size > 0.0, size);
-    const double x = std::log(size);
-    inside = inside && x >= lowest_[dimension] - kSame && x <= highest_[dimension] + kSame;
-    where[dimension++] = x;
+    where[dimension++] = std::log(size);
   }
+  return where;
+}
 
+bool ScatteredCurve::is_inside(const Place& where) const {
+  for (std::size_t i = 0; i < num_sizes_; ++i) {
+    if (where[i] < lowest_[i] - kSame || where[i] > highest_[i] + kSame) return false;
+  }
+  return true;
+}
+
+ScatteredCurve::Value ScatteredCurve::at(std::initializer_list<double> sizes) const {
+  const Place where = place_of(sizes);
+  return {interpolate(where), is_inside(where)};
+}
+
+ScatteredCurve::Value ScatteredCurve::at_border(std::initializer_list<double> sizes) const {
+  Place where = place_of(sizes);
+  const bool inside = is_inside(where);
+  for (std::size_t i = 0; i < num_sizes_; ++i) where[i] = std::clamp(where[i], lowest_[i], highest_[i]);
+  return {interpolate(where), inside};
+}
+
+double ScatteredCurve::interpolate(const Place& where) const {
   std::vector<Neighbour> neighbours(points_.size());
   for (std::size_t i = 0; i < points_.size(); ++i) {
     double square = 0.0;
@@ -70,7 +89,7 @@ ScatteredCurve::Value ScatteredCurve::at(std::initializer_list<double> sizes) co
                     [](const Neighbour& a, const Neighbour& b) {
                       return std::pair(a.distance, a.point) < std::pair(b.distance, b.point);
                     });
-  if (neighbours.front().distance < kSame) return {points_[neighbours.front().point].value, inside};
+  if (neighbours.front().distance < kSame) return points_[neighbours.front().point].value;
 
   // Franke and Little: the weight is zero from the first point that is not used; twice the last where all are used.
   const double radius =
@@ -98,7 +117,7 @@ ScatteredCurve::Value ScatteredCurve::at(std::initializer_list<double> sizes) co
   const Eigen::VectorXd moments = centered.transpose() * weights.asDiagonal() * (values.array() - mean).matrix();
   const Eigen::VectorXd slopes = normal.ldlt().solve(moments);
   const double plane = mean - center * slopes;
-  return {std::exp(std::clamp(plane, values.minCoeff(), values.maxCoeff())), inside};
+  return std::exp(std::clamp(plane, values.minCoeff(), values.maxCoeff()));
 }
 
 }  // namespace orrery::costmodel

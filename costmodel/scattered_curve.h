@@ -27,6 +27,8 @@ class ScatteredCurve {
   bool empty() const { return points_.empty(); }
   /// Requires: not empty. Complexity: linear in the number of points.
   Value at(std::initializer_list<double> sizes) const;
+  /// The same, but sizes outside of the range are taken as its border.
+  Value at_border(std::initializer_list<double> sizes) const;
 
  private:
   using Place = std::array<double, kMaxSizes>;  // logarithms; unused ones are zero
@@ -34,6 +36,10 @@ class ScatteredCurve {
     Place place;
     double value = 0.0, log_value = 0.0;
   };
+  Place place_of(std::initializer_list<double> sizes) const;
+  bool is_inside(const Place& where) const;
+  double interpolate(const Place& where) const;
+
   std::size_t num_sizes_ = 0;
   std::vector<Point> points_;
   Place lowest_{}, highest_{};

@@ -4,7 +4,8 @@
 
 Usage: derive_gpu_calibrations.py KERNEL_TABLES_JSON OPERATORS_JSON [OUTPUT_DIR]
 
-KERNEL_TABLES_JSON holds the NCCL tables of ai-dynamo/aiconfigurator, OPERATORS_JSON the operator points of SimuMax.
+KERNEL_TABLES_JSON holds the NCCL tables of ai-dynamo/aiconfigurator, OPERATORS_JSON the operator points of SimuMax;
+what tools/gpu_points measured is read from docs/validation/gpu.
 Numbers of kernels are constants below, each with its source; docs/design/kernels.md says how they were found.
 Equal input gives equal bytes.
 """
@@ -17,7 +18,9 @@ import sys
 import derive_h800_collectives as h800
 
 AICONFIGURATOR = "ai-dynamo/aiconfigurator@095f58a nccl/{table}"
-SIMUMAX = "MooreThreads/SimuMax@4dcaae5 configs/system/b200_bf16_ceperm.json: {efficiency:.4g} of 2250 Tflop/s"
+SIMUMAX = "MooreThreads/SimuMax@4dcaae5 configs/system/{system}.json: {efficiency:.4g} of {peak} Tflop/s"
+# An A100 on PCIe, of 300 W, stands for the SXM boards.
+SIMUMAX_SYSTEMS = {"b200": "b200_bf16_ceperm", "a100": "a100_pcie_bf16", "a100-40gb": "a100_pcie_bf16"}
 MAMF = "stas00/ml-engineering@744d01e compute/accelerator: largest matmul rate found"
 
 NCCL_TABLES = {"a100-40gb": "A100-SXM4-80GB nccl2.27.3", "h100-96gb": "H100-SXM5 nccl2.29.2",
@@ -27,27 +30,42 @@ NCCL_TABLES = {"a100-40gb": "A100-SXM4-80GB nccl2.27.3", "h100-96gb": "H100-SXM5
 OP_NAMES = {"alltoall": "all_to_all"}
 
 # matmul: share of the peak that the main loop of the largest tile keeps up; ramp: start and end of a tile.
-# a100: SimuMax's A100 PCIe points are fitted by 0.79 (0.76 to 0.82) at 170 inner columns, the SXM card draws 100 W more.
-# h100, h200: the form fits aiconfigurator's cold tables with 0.88; the largest sustained rate is 0.803 of the peak.
-# matmul_fp8: the largest sustained rates, 0.709 of the fp8 peak on H100 and 0.763 on B200, lowered as for bf16.
-# b200: SimuMax's points, 0.50 to 0.52; the cold table says 0.78. AMD: the largest sustained rate.
+# a100, h100, b200: orrery validate catalog/calibration/tables/DEVICE.json, between what H100 and H200 give; points of a100
+# and b200 are SimuMax's. matmul_fp8 of b200 as its bf16: the largest sustained rate found is 0.763 of the fp8 peak, 0.78 of
+# that of bf16.
+# AMD: the largest sustained rate.
 KERNELS = {
-    "a100": dict(matmul=0.82, matmul_fp8=0.82, ramp=170.0, attention_forward=0.6, attention_backward=0.5, memory=0.85),
-    "h100": dict(matmul=0.75, matmul_fp8=0.66, ramp=170.0, attention_forward=0.6, attention_backward=0.5, memory=0.8),
-    "b200": dict(matmul=0.52, matmul_fp8=0.51, ramp=100.0, attention_forward=0.45, attention_backward=0.4, memory=0.67),
+    "a100": dict(matmul=0.775, matmul_fp8=0.775, ramp=64.0, grouped=0.95, attention_forward=0.55,
+                 attention_backward=0.46, memory=0.85, kernel="2 us"),
+    "h100": dict(matmul=0.765, matmul_fp8=0.67, ramp=220.0, grouped=0.93, attention_forward=0.59,
+                 attention_backward=0.49, memory=0.8, kernel="2 us"),
+    "b200": dict(matmul=0.5, matmul_fp8=0.5, ramp=42.0, grouped=0.8, attention_forward=0.4, attention_backward=0.4,
+                 memory=0.67),
     "mi300x": dict(matmul=0.51, matmul_fp8=0.45, ramp=170.0, attention_forward=0.35, attention_backward=0.3,
                    memory=0.7),
     "mi355x": dict(matmul=0.62, matmul_fp8=0.5, ramp=170.0, attention_forward=0.4, attention_backward=0.35, memory=0.7),
 }
+# FlashAttention 2 over cuDNN, and fp8 with blocks of 128 over one scale a tensor: docs/validation/gpu/h100.jsonl. On
+# Blackwell FlashAttention 2 is taken to do as many operations a second as on Hopper: nobody measured it.
+FLASH_2 = {"h100": 0.56, "b200": 0.33}
+FP8_BLOCKS = {"h100": 0.82}
+# Products beside a kernel that holds 20 multiprocessors and copies or spins: as if 30 were missing (the same file).
+TAKEN = {"h100": 30}
 # One chip on several boards: the numbers hold at the power limit of the board that they were measured on.
 SAME_CHIP = {"a100-40gb": "a100", "h200": "h100", "h200-nvl": "h100", "h800": "h100", "h100-96gb": "h100",
              "b300": "b200", "gb200": "b200", "gb300": "b200", "mi325x": "mi300x", "mi350x": "mi355x"}
-POWER = {"a100": "400 W", "h100": "700 W", "b200": "1000 W", "mi300x": "750 W", "mi355x": "1400 W"}
+POWER = {"a100": "300 W", "h100": "700 W", "b200": "1000 W", "mi300x": "750 W", "mi355x": "1400 W"}
 LINKS = {"a100-40gb": ("300 GB/s", "25 GB/s"), "h200-nvl": ("450 GB/s", "50 GB/s"),
          "h100-96gb": ("450 GB/s", "50 GB/s"), "h800": ("200 GB/s", "50 GB/s"), "mi325x": ("448 GB/s", "50 GB/s"),
          "mi350x": ("537.6 GB/s", "50 GB/s"), "a100": ("300 GB/s", "25 GB/s"), "h100": ("450 GB/s", "50 GB/s"), "h200": ("450 GB/s", "50 GB/s"),
          "b200": ("900 GB/s", "50 GB/s"), "b300": ("900 GB/s", "100 GB/s"), "gb200": ("900 GB/s", "50 GB/s"),
          "gb300": ("900 GB/s", "100 GB/s"), "mi300x": ("448 GB/s", "50 GB/s"), "mi355x": ("537.6 GB/s", "50 GB/s")}
+
+
+GPU_POINTS = pathlib.Path(__file__).parent.parent / "docs" / "validation" / "gpu"
+# An H800 is an H100 with fewer links. Other boards have the chip, but another memory or power limit.
+OTHER_BOARDS = ("h100-96gb", "h200-nvl")
+MEASURED = {"h100": "h100", "h200": "h200", "h800": "h100", "h100-96gb": "h100", "h200-nvl": "h200"}
 
 
 def microseconds(seconds):
@@ -74,15 +92,17 @@ def fields(text):
     return dict(part.split("=") for part in text.split(", "))
 
 
-def simumax_points(operators):
-    system = operators["simumax_measured_operator_efficiency"]["systems"]["b200_bf16_ceperm"]
+def simumax_points(device, operators):
+    name = SIMUMAX_SYSTEMS[device]
+    system = operators["simumax_measured_operator_efficiency"]["systems"][name]
+    peak = system["matmul"]["peak_tflops"]
     points = {}
 
     def add(op, pass_, shape, flops, efficiency):
         key = (op, pass_, tuple(shape.items()))
         points[key] = {"op": op, "pass": pass_, "dtype": "bf16", "shape": shape,
-                       "time": microseconds(flops / (efficiency * 2250e12)), "spread": None, "repeats": None,
-                       "source": SIMUMAX.format(efficiency=efficiency)}
+                       "time": microseconds(flops / (efficiency * peak * 1e12)), "spread": None, "repeats": None,
+                       "source": SIMUMAX.format(system=name, efficiency=efficiency, peak=peak)}
 
     for text, efficiency in system["matmul"]["points"].items():
         f = fields(text)
@@ -117,24 +137,84 @@ def simumax_points(operators):
     return list(points.values())
 
 
+def measured(device):
+    """Rows of tools/gpu_points on this device, or nothing."""
+    if device not in MEASURED:
+        return []
+    return [json.loads(line) for line in (GPU_POINTS / f"{MEASURED[device]}.jsonl").read_text().splitlines()]
+
+
+def is_point(row, device):
+    """Attention: cuDNN's. Products of experts: in one kernel; the weight gradient of that kernel writes bf16 and adds to
+    nothing, so here four streams stand, and its fp8 is a kernel that one framework alone calls."""
+    if row["kind"] != "point" or row["dtype"] == "fp8_blocks" or row.get("software") == "FlashAttention":
+        return False
+    if row["op"] == "memory":
+        return device not in OTHER_BOARDS
+    if row["op"] != "grouped_gemm":
+        return True
+    return row["dtype"] == "bf16" and (row["pass"] == "wgrad") != (row.get("software") == "torch")
+
+
+def measured_points(device):
+    source = f"docs/validation/gpu/{MEASURED.get(device)}.jsonl"
+    if MEASURED.get(device, device) != device:
+        source += ": the same chip"
+    return [{"op": r["op"], "pass": r["pass"], "dtype": r["dtype"], "shape": r["shape"],
+             "time": microseconds(r["time"]), "spread": microseconds(r["spread"]), "repeats": r["repeats"],
+             "source": source} for r in measured(device) if is_point(r, device)]
+
+
+def stated(device, kind, name, key, unit):
+    """A number that gpu_points printed, as calibration/1 states it."""
+    found = [r[key] for r in measured(device) if r["kind"] == kind and r["name"] == name and key in r]
+    return {"value": f"{found[0]:.4g} {unit}", "source": f"docs/validation/gpu/{MEASURED[device]}.jsonl"} if found else None
+
+
+def launch(device):
+    if device not in MEASURED:
+        return None
+    # A graph's gap is in each point already; what is left between launched kernels is the host's (kernels.dispatch).
+    return {"gap": None, "dispatch": stated(device, "launch", "host, torch product", "seconds", "s")}
+
+
+def power(device):
+    if device not in MEASURED or device in OTHER_BOARDS:
+        return None
+    return {"idle": stated(device, "power", "idle", "W", "W"),
+            "busy": stated(device, "power", "products of 8192", "W", "W"),
+            "waiting": stated(device, "power", "spinning on 20 multiprocessors", "W", "W"),
+            "limit": stated(device, "head", "device", "power limit", "W")}
+
+
+def head(device, name):
+    return next((r["value"] for r in measured(device) if r["kind"] == "head" and r["name"] == name), None)
+
+
 def software(device):
+    kernels = "; kernels: CUDA 13, cuBLASLt 13.1, cuDNN 9.19, PyTorch 2.11" if device in MEASURED else ""
     if device == "h800":
-        return "NCCL 2.29.2, DeepEP v1"
+        return "NCCL 2.29.2, DeepEP v1" + kernels
+    if device in MEASURED:
+        return f"NCCL as in {NCCL_TABLES[device]}" + kernels
     return f"NCCL as in {NCCL_TABLES[device]}" if device in NCCL_TABLES else "no table of collectives"
 
 
 def calibration(device, kernel_tables, operators):
     node, rail = LINKS[device]
     chip = SAME_CHIP.get(device, device)
-    kernels = dict(KERNELS[chip])
-    kernels.update(kernel="3 us", dispatch="20 us", network=0.85, grouped=0.9, materialized_attention=False,
-                   source="published tables of kernels, docs/design/kernels.md; no training run")
-    return {"schema": "calibration/1", "device": device, "driver": None,
+    kernels = {"grouped": 0.9, "kernel": "3 us", **KERNELS[chip]}
+    kernels.update(dispatch="20 us", network=0.85, attention="fused",
+                   fp8_blocks=FP8_BLOCKS.get(chip, 1.0), flash_2=FLASH_2.get(chip, 1.0), taken=TAKEN.get(chip, 20),
+                   source="tables of kernels, docs/design/kernels.md; no training run")
+    return {"schema": "calibration/1", "device": device, "driver": head(device, "driver"),
             "software": software(device),
-            "conditions": {"power_limit": POWER[chip], "clock": None, "input": None, "active_ranks": 1,
+            "conditions": {"power_limit": POWER[chip], "clock": None, "input": "random normal" if device in MEASURED else None,
+                           "active_ranks": 1,
                            "links": {"node": node, "rail": rail}},
-            "points": simumax_points(operators) if device == "b200" else [],
-            "collectives": collectives(device, kernel_tables), "launch": None, "power": None, "fits": None,
+            "points": simumax_points(device, operators) if device in SIMUMAX_SYSTEMS else measured_points(device),
+            "collectives": collectives(device, kernel_tables), "launch": launch(device), "power": power(device),
+            "fits": None,
             "kernels": kernels}
 
 

@@ -8,25 +8,12 @@
 #include "program/cluster.h"
 
 #include <array>
-#include <cstddef>
 #include <filesystem>
 #include <map>
 #include <string>
 #include <string_view>
 
 namespace orrery::costmodel {
-
-/// What is fitted.
-enum class Knob : std::size_t { matmul, matmul_fp8, grouped, attention, memory, kernel, dispatch, network };
-inline constexpr std::size_t kNumKnobs = static_cast<std::size_t>(Knob::network) + 1;
-inline constexpr std::array<std::string_view, kNumKnobs> kKnobNames = {"matmul", "matmul_fp8", "grouped",  "attention",
-                                                                       "memory", "kernel",     "dispatch", "network"};
-
-/// Logarithms of factors.
-using Knobs = std::array<double, kNumKnobs>;
-
-/// `base` with its numbers multiplied; fractions stay at most one.
-Calibration with_knobs(Calibration base, const Knobs& knobs);
 
 /// "hopper" for h100, h200, h800; the device's own name where no family is known.
 std::string family_of(std::string_view device);
@@ -45,7 +32,7 @@ struct TimeFactors {
   double release_of(const std::string& software) const;
 };
 
-/// The calibration of a device for training with a framework: `base` with its factors and its interval.
+/// The calibration of a device for training with a framework: `base` with its factors, kernels and interval.
 Calibration with_factors(const Calibration& base, const TimeFactors& factors, std::string_view device,
                          std::string_view framework);
 

@@ -47,17 +47,17 @@ void in_parallel(std::size_t count, Work work) {
   }
 }
 
-double log_time(const TimedRun& run, const Calibration& base, const Knobs& knobs) {
-  return std::log(predict(run, with_knobs(base, knobs)).in(unit::second));
+double log_time(const TimedRun& run, const KnownDevice& device, const Knobs& knobs) {
+  return std::log(predict(run, device, knobs).in(unit::second));
 }
 
 class Fit {
  public:
-  Fit(std::span<const TimedRun> runs, const BaseCalibration& base) : runs_(runs) {
+  Fit(std::span<const TimedRun> runs, const DeviceOfRun& device_of) : runs_(runs) {
     std::set<std::string> owners, releases;
     std::map<std::string, double> in_cell;
     for (const TimedRun& run : runs) {
-      bases_.push_back(&base(run));
+      devices_.push_back(&device_of(run));
       cells_.push_back(cell_of(run));
       in_cell[cells_.back()] += 1.0;
       for (const std::string& owner : owners_of(run)) owners.insert(owner);
@@ -89,7 +89,7 @@ class Fit {
   }
 
   const std::vector<std::string>& cells() const { return cells_; }
-  const Calibration& base(std::size_t run) const { return *bases_[run]; }
+  const KnownDevice& device(std::size_t run) const { return *devices_[run]; }
 
  private:
   TimeFactors factors(const Eigen::VectorXd& at) const {
@@ -115,13 +115,13 @@ class Fit {
     }
     in_parallel(runs_.size(), [&](std::size_t i) {
       const Knobs here = factors.knobs(runs_[i].plan.device, runs_[i].plan.framework.name);
-      const double time = log_time(runs_[i], *bases_[i], here);
+      const double time = log_time(runs_[i], *devices_[i], here);
       linear_[i].value =
           time + factors.release_of(runs_[i].run->software) - std::log(runs_[i].measured.in(unit::second));
       for (std::size_t k = 0; k < kNumKnobs; ++k) {
         Knobs there = here;
         there[k] += kStep;
-        linear_[i].slope[k] = (log_time(runs_[i], *bases_[i], there) - time) / kStep;
+        linear_[i].slope[k] = (log_time(runs_[i], *devices_[i], there) - time) / kStep;
       }
     });
   }
@@ -170,7 +170,7 @@ class Fit {
   }
 
   std::span<const TimedRun> runs_;
-  std::vector<const Calibration*> bases_;
+  std::vector<const KnownDevice*> devices_;
   std::vector<std::string> cells_;
   std::vector<double> weights_;
   std::map<std::string, std::size_t> column_, release_column_;
@@ -181,8 +181,8 @@ class Fit {
 
 }  // namespace
 
-Seconds predict(const TimedRun& run, const Calibration& base, const TimeFactors& factors) {
-  return predict(run, with_knobs(base, factors.knobs(run.plan.device, run.plan.framework.name))) *
+Seconds predict(const TimedRun& run, const KnownDevice& device, const TimeFactors& factors) {
+  return predict(run, device, factors.knobs(run.plan.device, run.plan.framework.name)) *
          std::exp(factors.release_of(run.run->software));
 }
 
@@ -193,18 +193,18 @@ std::string cell_of(const TimedRun& run) {
   return model + " on " + run.run->gpu;
 }
 
-std::vector<Seconds> predict_all(std::span<const TimedRun> runs, const BaseCalibration& base,
+std::vector<Seconds> predict_all(std::span<const TimedRun> runs, const DeviceOfRun& device_of,
                                  const TimeFactors& factors) {
-  std::vector<const Calibration*> bases;
-  for (const TimedRun& run : runs) bases.push_back(&base(run));
+  std::vector<const KnownDevice*> devices;
+  for (const TimedRun& run : runs) devices.push_back(&device_of(run));
   std::vector<Seconds> out(runs.size());
-  in_parallel(runs.size(), [&](std::size_t i) { out[i] = predict(runs[i], *bases[i], factors); });
+  in_parallel(runs.size(), [&](std::size_t i) { out[i] = predict(runs[i], *devices[i], factors); });
   return out;
 }
 
-FittedTimes fit_times(std::span<const TimedRun> runs, const BaseCalibration& base) {
+FittedTimes fit_times(std::span<const TimedRun> runs, const DeviceOfRun& device_of) {
   FittedTimes out;
-  Fit fit(runs, base);
+  Fit fit(runs, device_of);
   out.factors = fit.solve();
   std::map<std::string, TimeFactors> folds;
   for (const std::string& cell : fit.cells()) folds.try_emplace(cell);
@@ -212,8 +212,9 @@ FittedTimes fit_times(std::span<const TimedRun> runs, const BaseCalibration& bas
   for (auto& fold : folds) order.push_back(&fold);
   in_parallel(order.size(), [&](std::size_t i) { order[i]->second = fit.without(order[i]->first); });
   out.cross_validated.resize(runs.size());
-  in_parallel(runs.size(),
-              [&](std::size_t i) { out.cross_validated[i] = predict(runs[i], fit.base(i), folds.at(fit.cells()[i])); });
+  in_parallel(runs.size(), [&](std::size_t i) {
+    out.cross_validated[i] = predict(runs[i], fit.device(i), folds.at(fit.cells()[i]));
+  });
   return out;
 }
 

@@ -17,16 +17,16 @@
 
 namespace orrery::costmodel {
 
-/// The calibration of a run before any fit.
-using BaseCalibration = std::function<const Calibration&(const TimedRun& run)>;
+/// What is known of a run's device before any fit.
+using DeviceOfRun = std::function<const KnownDevice&(const TimedRun& run)>;
 
-Seconds predict(const TimedRun& run, const Calibration& base, const TimeFactors& factors);
+Seconds predict(const TimedRun& run, const KnownDevice& device, const TimeFactors& factors);
 
 /// What is held out together: one model on one GPU, whatever the release and the number of devices.
 std::string cell_of(const TimedRun& run);
 
 /// Predictions of all runs. Uses all cores; the result does not depend on their number.
-std::vector<Seconds> predict_all(std::span<const TimedRun> runs, const BaseCalibration& base,
+std::vector<Seconds> predict_all(std::span<const TimedRun> runs, const DeviceOfRun& device_of,
                                  const TimeFactors& factors);
 
 struct FittedTimes {
@@ -35,6 +35,6 @@ struct FittedTimes {
 };
 
 /// Complexity: a few times runs x knobs predictions.
-FittedTimes fit_times(std::span<const TimedRun> runs, const BaseCalibration& base);
+FittedTimes fit_times(std::span<const TimedRun> runs, const DeviceOfRun& device_of);
 
 }  // namespace orrery::costmodel

@@ -2,6 +2,7 @@
 #include "costmodel/validation/time_run.h"
 
 #include "costmodel/calibrated_cost_model.h"
+#include "costmodel/collective_fit.h"
 #include "costmodel/op_times.h"
 #include "costmodel/timed_program.h"
 #include "costmodel/validation/run_cluster.h"
@@ -127,12 +128,18 @@ std::variant<TimedRun, NotModelled> timed_run(const RunsFile& file, const Publis
   return out;
 }
 
-Seconds predict(const TimedRun& run, const Calibration& calibration) {
-  Calibration with_links = calibration;
-  if (run.plan.framework.materialized_attention) {
-    if (!with_links.kernels) with_links.kernels.emplace();
-    with_links.kernels->materialized_attention = true;
-  }
+KnownDevice::KnownDevice(Calibration calibration, const Device& device) : numbers(std::move(calibration)) {
+  if (!numbers.kernels) numbers.kernels.emplace();
+  measured = std::make_shared<MeasuredKernels>(numbers, device);
+  if (numbers.fits.empty()) numbers.fits = fitted(numbers.collectives);
+  numbers.points.clear();
+  numbers.collectives.clear();
+}
+
+Seconds predict(const TimedRun& run, const KnownDevice& device, const Knobs& knobs) {
+  Calibration with_links = device.numbers;
+  with_links.kernels->attention = run.plan.framework.attention;
+  with_links.factors = knobs;
   for (const CollectiveFit& link : run.links) {
     auto& fits = with_links.fits;
     const auto same = std::find_if(
@@ -147,7 +154,7 @@ Seconds predict(const TimedRun& run, const Calibration& calibration) {
       }
     }
   }
-  const CalibratedCostModel model(run.cluster, with_links);
+  const CalibratedCostModel model(run.cluster, with_links, run.plan.strategy.fp8_recipe, device.measured);
   const FrozenWeights frozen(model);
   const CostModel& asked = run.plan.trains_adapters ? static_cast<const CostModel&>(frozen) : model;
   return run_events(time_program(*run.program, asked, run.cluster, {}, {.steps_only = true}), false).makespan;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "costmodel/calibration.h"
+#include "costmodel/measured_kernels.h"
 #include "costmodel/validation/run_plan.h"
 #include "program/step_program.h"
 
@@ -28,7 +29,16 @@ struct TimedRun {
 std::variant<TimedRun, NotModelled> timed_run(const RunsFile& file, const PublishedRun& run,
                                               const DeviceLookup& device_of);
 
-/// Predicted step time; by the analytic interpreter with a balanced router.
-Seconds predict(const TimedRun& run, const Calibration& calibration);
+/// What is known of a device before any fit, made ready for many predictions.
+struct KnownDevice {
+  /// Takes points and collectives out of `calibration`: they are kept as curves and fits.
+  KnownDevice(Calibration calibration, const Device& device);
+
+  Calibration numbers;
+  std::shared_ptr<const MeasuredKernels> measured;
+};
+
+/// Predicted step time, with factors on the device's numbers; by the analytic interpreter with a balanced router.
+Seconds predict(const TimedRun& run, const KnownDevice& device, const Knobs& knobs);
 
 }  // namespace orrery::costmodel

@@ -140,15 +140,15 @@ TimeErrors errors_of(std::span<const TimedRun* const> runs, std::span<const Seco
   return out;
 }
 
-TimeScore score_time(const TimedRuns& timed, const BaseCalibration& base, const TimeFactors& shipped,
+TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const TimeFactors& shipped,
                      bool cross_validate, const std::string& source) {
   TimeScore score;
-  score.zero_fit = predict_all(timed.runs, base, {});
-  score.shipped = predict_all(timed.runs, base, shipped);
+  score.zero_fit = predict_all(timed.runs, device_of, {});
+  score.shipped = predict_all(timed.runs, device_of, shipped);
   std::vector<HeldOut> errors;
   std::vector<Interval> intervals;
   if (cross_validate && !timed.runs.empty()) {
-    FittedTimes fit = fit_times(timed.runs, base);
+    FittedTimes fit = fit_times(timed.runs, device_of);
     score.cross_validated = std::move(fit.cross_validated);
     score.fitted = std::move(fit.factors);
     score.fitted->source = source;

@@ -76,7 +76,7 @@ struct TimeScore {
 };
 
 /// `cross_validate` fits anew; `source` says on what.
-TimeScore score_time(const TimedRuns& timed, const BaseCalibration& base, const TimeFactors& shipped,
+TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const TimeFactors& shipped,
                      bool cross_validate, const std::string& source);
 
 }  // namespace orrery::costmodel

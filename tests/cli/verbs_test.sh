@@ -107,9 +107,18 @@ expect_error 2 '--factors-out: expected --cross-validate too, which makes the fi
   validate "$runs" --time --factors-out factors.json --runs-out early.jsonl
 [[ ! -e early.jsonl ]] || fail "a refusal" "no file" "early.jsonl"
 
+expect_error 2 '--plot: expected --time too, whose results it writes' validate "$runs" --plot early.svg
+
+# validate of a calibration: its own points judge the form and the table.
+tables=$repository/catalog/calibration/tables
+expect_line '^  gemm +fwd +bf16 +144 +[0-9.]+ % ' validate "$tables/b200.json"
+expect_line '^  matmul +0\.5 +0\.[45][0-9]*$' validate "$tables/b200.json"
+expect_line '"left_out_median": 0\.0[0-9]+' validate "$tables/b200.json" --json
+expect_error 2 '/points: expected points to judge the kernels by, got none' validate "$tables/mi300x.json"
+
 # calibrate --device: the catalog's tables with the factors of a framework.
 expect_line '^  framework +nanotron$' calibrate --device h100 --framework nanotron --out-calibration h100.json
-grep -q '"source": "published tables.*factors of training with nanotron' h100.json || fail "h100.json" "factors" "none"
+grep -q '"source": "tables of kernels.*factors of training with nanotron' h100.json || fail "h100.json" "factors" "none"
 expect_error 2 '--framework: expected one of composer, internevo, megatron, megatron-bridge, megatron-deepspeed, nanotron, torchtitan, got "megatorn"' \
   calibrate --device h100 --framework megatorn
 

@@ -44,8 +44,8 @@ def measure(call, stream):
     return middle, statistics.median(abs(t - middle) for t in times)
 
 
-def point(out, op, pass_, shape, sample, software):
-    out.write(json.dumps({"kind": "point", "op": op, "pass": pass_, "dtype": "bf16", "shape": shape,
+def point(out, op, pass_, shape, sample, software, dtype="bf16"):
+    out.write(json.dumps({"kind": "point", "op": op, "pass": pass_, "dtype": dtype, "shape": shape,
                           "time": float(f"{sample[0]:.6e}"), "spread": float(f"{sample[1]:.2e}"),
                           "repeats": BATCHES, "software": software}) + "\n")
     out.flush()
@@ -85,22 +85,26 @@ def attention(out, stream, name, batch, heads, kv_heads, seq, d_qk, d_v, causal)
 
 
 def grouped(out, stream, groups, rows, n, k):
-    """The kernel of torch._grouped_mm, all experts in one."""
+    """The kernels of torch._grouped_mm and, in fp8 with a scale for each row, torch._scaled_grouped_mm."""
     shape = {"num_groups": groups, "m_per_group": rows, "n": n, "k": k}
     total = groups * rows
     x = torch.randn(total, k, device="cuda", dtype=torch.bfloat16)
     y = torch.randn(total, n, device="cuda", dtype=torch.bfloat16)
     w = torch.randn(groups, n, k, device="cuda", dtype=torch.bfloat16)
+    x8, w8 = x.to(torch.float8_e4m3fn), w.to(torch.float8_e4m3fn)
+    of_rows, of_columns = torch.ones(total, device="cuda"), torch.ones(groups, n, device="cuda")
     ends = torch.arange(rows, total + 1, rows, device="cuda", dtype=torch.int32)
     torch.cuda.synchronize()
-    calls = {"fwd": lambda: torch._grouped_mm(x, w.transpose(1, 2), offs=ends),
-             "igrad": lambda: torch._grouped_mm(y, w, offs=ends),
-             "wgrad": lambda: torch._grouped_mm(y.t(), x, offs=ends)}
-    for pass_, call in calls.items():
+    calls = {("fwd", "bf16"): lambda: torch._grouped_mm(x, w.transpose(1, 2), offs=ends),
+             ("igrad", "bf16"): lambda: torch._grouped_mm(y, w, offs=ends),
+             ("wgrad", "bf16"): lambda: torch._grouped_mm(y.t(), x, offs=ends),
+             ("fwd", "fp8"): lambda: torch._scaled_grouped_mm(x8, w8.transpose(1, 2), of_rows, of_columns, offs=ends,
+                                                              out_dtype=torch.bfloat16)}
+    for (pass_, dtype), call in calls.items():
         try:
-            point(out, "grouped_gemm", pass_, shape, measure(call, stream), "torch._grouped_mm")
-        except Exception as error:
-            out.write(json.dumps({"kind": "missing", "name": f"grouped_gemm {pass_}", "shape": shape,
+            point(out, "grouped_gemm", pass_, shape, measure(call, stream), "torch", dtype)
+        except Exception as error:  # no kernel for it
+            out.write(json.dumps({"kind": "missing", "name": f"grouped_gemm {pass_} {dtype}", "shape": shape,
                                   "value": str(error).splitlines()[0][:120]}) + "\n")
 
 
@@ -154,10 +158,13 @@ def main():
         for heads in (16, 32):
             attention(out, stream, name, 2, heads, heads, 2048, 64, 64, True)
             attention(out, stream, name, 1, heads, heads, 4096, 128, 128, False)
-    for n, k in ((28672, 4096), (4096, 14336), (4096, 7168), (7168, 2048), (3072, 4096), (1536, 2048), (2048, 768)):
-        for groups, rows in ((2, 4096), (8, 512), (8, 2048), (16, 256), (16, 1024), (32, 128), (32, 1024)):
-            if groups * n * k < 1.3e9:
-                grouped(out, stream, groups, rows, n, k)
+    # The experts of products.cpp.
+    for n, k in ((28672, 4096), (4096, 14336), (4096, 7168), (7168, 2048), (3072, 4096), (4096, 1536), (1536, 2048),
+                 (2048, 768)):
+        for groups in (2, 4, 8, 16, 32):
+            for rows in (128, 256, 512, 1024, 2048, 4096):
+                if groups * rows <= 32768 and (groups <= 8 or n * k < 40e6):
+                    grouped(out, stream, groups, rows, n, k)
     out.close()
 
 

@@ -47,7 +47,7 @@ KernelParameters easy_numbers() {
 
 KernelParameters materialized() {
   KernelParameters numbers = easy_numbers();
-  numbers.materialized_attention = true;
+  numbers.attention = AttentionKernels::materialized;
   return numbers;
 }
 
@@ -141,7 +141,42 @@ TEST(KernelModel, MultipliesOverTheDimensionOfThePass) {
   const double wave = waves_us(1, 256, 128, 400);
   EXPECT_DOUBLE_EQ(product_us(gpu(), {.rows = {512}, .n = 256, .k = 400, .pass = Pass::rec}), wave);
   EXPECT_DOUBLE_EQ(product_us(gpu(), {.rows = {512}, .n = 400, .k = 256, .pass = Pass::igrad}), wave);
-  EXPECT_DOUBLE_EQ(product_us(gpu(), {.rows = {400}, .n = 512, .k = 256, .pass = Pass::wgrad}), wave);
+  EXPECT_DOUBLE_EQ(
+      product_us(gpu(), {.rows = {400}, .n = 512, .k = 256, .pass = Pass::wgrad, .accumulate = DType::bf16}),
+      waves_us(1, 256, 128, 400 + 200));
+}
+
+TEST(KernelModel, EndsATileTheLaterTheMoreBytesItsResultTakes) {
+  // Two bytes written end a tile in 200 columns: reading and writing takes twice as long in bf16, four times in f32.
+  const auto time = [](DType accumulate) {
+    return product_us(gpu(), {.rows = {400}, .n = 512, .k = 256, .pass = Pass::wgrad, .accumulate = accumulate});
+  };
+  EXPECT_DOUBLE_EQ(time(DType::bf16), waves_us(1, 256, 128, 400 + 200));
+  EXPECT_DOUBLE_EQ(time(DType::f32), waves_us(1, 256, 128, 400 + 600));
+}
+
+TEST(KernelModel, ScalesFp8InBlocksOf128AtItsShareOfTheRate) {
+  const Device device = gpu();
+  KernelParameters numbers = easy_numbers();
+  numbers.fp8_blocks = 0.5;
+  const std::vector<double> rows = {512};
+  const auto time = [&](Fp8Recipe recipe, DType dtype) {
+    return in_us(KernelModel(device, numbers, {.recipe = recipe}).product(Pass::fwd, rows, 256, 400, dtype, dtype)) -
+           3.0;
+  };
+  EXPECT_DOUBLE_EQ(time(Fp8Recipe::blockwise, DType::fp8), 2.0 * time(Fp8Recipe::tensorwise, DType::fp8));
+  EXPECT_DOUBLE_EQ(time(Fp8Recipe::mxfp8, DType::fp8), time(Fp8Recipe::tensorwise, DType::fp8));
+  EXPECT_DOUBLE_EQ(time(Fp8Recipe::blockwise, DType::bf16), time(Fp8Recipe::tensorwise, DType::bf16));
+}
+
+TEST(KernelModel, RunsFlashAttention2AtItsShareOfTheFusedRate) {
+  KernelParameters numbers = easy_numbers();
+  const AttentionShape shape = attention_of(4, 8192, true);
+  const double fused = attention_us(gpu(), Pass::fwd, shape, numbers) - 3.0;
+  numbers.flash_2 = 0.5;
+  EXPECT_DOUBLE_EQ(attention_us(gpu(), Pass::fwd, shape, numbers) - 3.0, fused);
+  numbers.attention = AttentionKernels::flash_2;
+  EXPECT_DOUBLE_EQ(attention_us(gpu(), Pass::fwd, shape, numbers) - 3.0, 2.0 * fused);
 }
 
 TEST(KernelModel, IsBoundByTheTrafficOfAThinProduct) {
@@ -237,7 +272,7 @@ TEST(KernelModel, MultipliesAtTheClockThatThePowerLimitLeaves) {
   EXPECT_DOUBLE_EQ(clock_under_power_limit(watts(700), watts(700)), 1.0);
   const Device device = gpu();
   const KernelParameters numbers = easy_numbers();
-  const KernelModel whole(device, numbers), half(device, numbers, 0.5);
+  const KernelModel whole(device, numbers), half(device, numbers, {.clock = 0.5});
   const std::vector<double> rows = {512};
   const auto product = [&](const KernelModel& model) {
     return in_us(model.product(Pass::fwd, rows, 256, 400, DType::bf16, DType::f32));
@@ -315,7 +350,7 @@ TEST(KernelModel, TakesLongerForScoresThatAreWrittenTheLongerTheSequence) {
     const AttentionShape shape = attention_of(16, seq, true);
     KernelParameters numbers;
     const double flash = attention_us(device, pass, shape, numbers);
-    numbers.materialized_attention = true;
+    numbers.attention = AttentionKernels::materialized;
     return attention_us(device, pass, shape, numbers) / flash;
   };
   for (const Pass pass : {Pass::fwd, Pass::igrad}) {

@@ -71,9 +71,12 @@ TEST(WithFactors, ChangesTheNumbersAndKeepsFractionsAtMostOne) {
   factors.of["framework nanotron"][static_cast<std::size_t>(Knob::memory)] = std::log(100.0);
   factors.of["framework nanotron"][static_cast<std::size_t>(Knob::dispatch)] = std::log(2.0);
   const Calibration with = with_factors(base, factors, "h800", "nanotron");
-  EXPECT_NEAR(with.kernels->matmul, 0.5 * 0.36, 1e-12);
-  EXPECT_DOUBLE_EQ(with.kernels->memory, 1.0);
-  EXPECT_NEAR(with.kernels->dispatch / base.kernels->dispatch, 2.0, 1e-12);
+  const KernelParameters numbers = *kernels_in_training(with);
+  EXPECT_NEAR(numbers.matmul, 0.5 * 0.36, 1e-12);
+  EXPECT_DOUBLE_EQ(numbers.memory, 1.0);
+  EXPECT_NEAR(numbers.dispatch / base.kernels->dispatch, 2.0, 1e-12);
+  EXPECT_EQ(with.kernels->matmul, 0.5);  // as measured: factors stand beside
+  EXPECT_EQ(with.kernels->attention, AttentionKernels::flash_2);
   EXPECT_DOUBLE_EQ(with.interval->high, 1.5);
   EXPECT_EQ(with.kernels->source, "a table; factors of training with nanotron: ten runs");
 }

@@ -27,21 +27,20 @@ class PlantedRuns : public ::testing::Test {
         file_.runs.push_back(run);
       }
     }
-    base_.kernels = KernelParameters{};
     for (PublishedRun& run : file_.runs) {
       TimedRun timed = std::get<TimedRun>(timed_run(file_, run, testing::device_of_catalog));
-      Calibration slow = base_;
-      slow.kernels->matmul *= kPlanted;
-      timed.measured = predict(timed, slow);
+      Knobs slow{};
+      slow[static_cast<std::size_t>(Knob::matmul)] = std::log(kPlanted);
+      timed.measured = predict(timed, base_, slow);
       runs_.push_back(std::move(timed));
     }
   }
 
   static constexpr double kPlanted = 0.7;
   RunsFile file_;
-  Calibration base_;
+  KnownDevice base_{Calibration{}, *testing::device_of_catalog("b200")};
   std::vector<TimedRun> runs_;
-  BaseCalibration base_of_ = [this](const TimedRun&) -> const Calibration& { return base_; };
+  DeviceOfRun base_of_ = [this](const TimedRun&) -> const KnownDevice& { return base_; };
 };
 
 TEST_F(PlantedRuns, AreExplainedByFittedFactors) {
@@ -103,9 +102,9 @@ TEST(ScoreTime, CountsWhatItCannotModel) {
   EXPECT_EQ(timed.runs.size(), 1u);
   ASSERT_EQ(timed.reasons.size(), 1u);
   EXPECT_EQ(timed.reasons.begin()->second, std::vector<std::string>{"nanotron_h100_bench-0"});
-  const Calibration table = testing::table_of("b200");
+  const KnownDevice table(testing::table_of("b200"), *testing::device_of_catalog("b200"));
   const TimeScore score =
-      score_time(timed, [&](const TimedRun&) -> const Calibration& { return table; }, {}, false, "");
+      score_time(timed, [&](const TimedRun&) -> const KnownDevice& { return table; }, {}, false, "");
   ASSERT_EQ(score.strata.size(), 2u);
   EXPECT_EQ(score.strata[0].num_refused + score.strata[1].num_refused, 1u);
   EXPECT_FALSE(score.strata[0].cross_validated);

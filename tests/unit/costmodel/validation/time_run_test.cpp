@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/validation/time_run.h"
 
-#include "costmodel/collective_fit.h"
 #include "program/json_parts.h"
 #include "tests/unit/costmodel/validation/published.h"
+
+#include <cmath>
 
 #include <gtest/gtest.h>
 
@@ -12,6 +13,10 @@ namespace {
 
 TimedRun ready(const RunsFile& file, std::size_t i = 0) {
   return std::get<TimedRun>(timed_run(file, file.runs.at(i), testing::device_of_catalog));
+}
+
+KnownDevice of_tables(const std::string& device) {
+  return {testing::table_of(device), *testing::device_of_catalog(device)};
 }
 
 TEST(TimedRun, TakesTheStepTimeOrWhatTheThroughputSays) {
@@ -37,28 +42,29 @@ TEST(TimedRun, PredictsAPublishedRunFromTablesWithin25Percent) {
   // Nothing in the table of a B200 comes from a training run.
   const RunsFile file = testing::published({"simumax-70c6e4a0"});
   const TimedRun run = ready(file);
-  const double error = predict(run, testing::table_of("b200")) / run.measured - 1.0;
+  const double error = predict(run, of_tables("b200"), Knobs{}) / run.measured - 1.0;
   EXPECT_LT(std::abs(error), 0.25);
 }
 
 TEST(TimedRun, TakesLongerOnSlowerKernelsAndASlowerHost) {
   const RunsFile file = testing::published({"simumax-70c6e4a0"});
   const TimedRun run = ready(file);
-  Calibration calibration;
-  calibration.kernels = KernelParameters{};
-  const Seconds base = predict(run, calibration);
-  calibration.kernels->matmul *= 0.5;
-  EXPECT_GT(predict(run, calibration), 1.2 * base);
-  calibration.kernels = KernelParameters{};
-  calibration.kernels->dispatch = 1.0 * unit::millisecond;
-  EXPECT_GT(predict(run, calibration), 1.5 * base);
+  const KnownDevice device(Calibration{}, *testing::device_of_catalog("b200"));
+  const auto with = [&](Knob knob, double factor) {
+    Knobs knobs{};
+    knobs[static_cast<std::size_t>(knob)] = std::log(factor);
+    return predict(run, device, knobs);
+  };
+  const Seconds base = predict(run, device, Knobs{});
+  EXPECT_GT(with(Knob::matmul, 0.5), 1.2 * base);
+  EXPECT_GT(with(Knob::dispatch, 50.0), 1.5 * base);  // a millisecond for each kernel
 }
 
 TEST(TimedRun, ChargesNoGradientsWhereAdaptersAreTrained) {
   RunsFile file = testing::published({"simumax-70c6e4a0"});
-  const Seconds all = predict(ready(file), testing::table_of("b200"));
+  const Seconds all = predict(ready(file), of_tables("b200"), Knobs{});
   file.runs[0].task = "lora";
-  const Seconds adapters = predict(ready(file), testing::table_of("b200"));
+  const Seconds adapters = predict(ready(file), of_tables("b200"), Knobs{});
   EXPECT_LT(adapters, 0.85 * all);
   EXPECT_GT(adapters, 0.5 * all);
 }
