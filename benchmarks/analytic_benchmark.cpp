@@ -47,17 +47,22 @@ void TimeProgram(benchmark::State& state) {
 }
 BENCHMARK(TimeProgram)->Unit(benchmark::kMillisecond);
 
-void RunEvents(benchmark::State& state) {
+/// Without slowdown it is one pass over the ops, with it the event simulation.
+void RunStep(benchmark::State& state) {
   const bool keep_times = state.range(0) != 0;
   TimedProgram timed = time_program(plan().program, plan().cost, plan().cluster, {}, {});
   if (state.range(1) == 0) {
-    for (TimedRank& rank : timed.ranks) rank.overlap = {};
+    for (TimedRank& rank : timed.ranks) {
+      rank.overlap = {};
+      rank.slowdown.clear();
+    }
   }
-  for (auto _ : state) benchmark::DoNotOptimize(run_events(timed, keep_times));
+  for (auto _ : state) benchmark::DoNotOptimize(run_step(timed, keep_times));
   state.SetItemsProcessed(state.iterations() * plan().program.num_ops());
 }
-BENCHMARK(RunEvents)
+BENCHMARK(RunStep)
     ->Args({0, 0})
+    ->Args({1, 0})
     ->Args({0, 1})
     ->Args({1, 1})
     ->ArgNames({"keep", "slowdown"})

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fastest of the three interpreters: resolves a program with a cost model and plays its queues through an event
-// simulation. It knows no shared links (that is what SimGrid is for): each communication takes its time alone.
+// simulation, or in one pass where nothing slows anything. It knows no shared links (that is what SimGrid is for): each
+// communication takes its time alone.
 #pragma once
 
 #include "costmodel/cost_model.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // When the ops of a timed program ran, and the trace made of it. How time passes is an interpreter's business; that
-// of the analytic one is `run_events`, an event simulation over the in-order queues of the simulated ranks.
+// of the analytic one is `run_step`: a pass over the ops where nothing slows anything (run_in_order.h), else
+// `run_events`, an event simulation over the in-order queues of the simulated ranks.
 #pragma once
 
 #include "base/units.h"
@@ -8,6 +9,7 @@
 #include "traces/trace.h"
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,12 +25,26 @@ struct OpTimes {
   Seconds makespan;
 };
 
+/// Runs one step by run_in_order where rates are fixed and the order of the hosts allows it, else by run_events. Both
+/// give the same bits; requirements and errors are those of run_events.
+OpTimes run_step(const TimedProgram& timed, bool keep_times);
+
 /// Runs one step: every queue in order, every op after its dependencies, every communication when its last participant
 /// is there, and the rate rule while compute and communication overlap. Simultaneous events are taken in the order of
 /// (rank, op), so equal programs give equal bits.
 /// Requires: verify(*timed.program) is empty; a deadlock is a CHECK that names the waiting ops.
 /// Complexity: O(n log r) for n ops on r ranks.
 OpTimes run_events(const TimedProgram& timed, bool keep_times);
+
+/// One op of a simulated rank.
+struct RankOp {
+  std::uint32_t rank = 0;  // index into TimedProgram::ranks
+  OpIndex op = 0;
+};
+
+/// Notes that a meeting starts now, for its `members`, each ready by now. The last peer of those that waited is the
+/// lowest of the ranks that were not ready before.
+void note_start(std::span<const RankOp> members, Seconds now, const TimedProgram& timed, OpTimes& times);
 
 /// The trace of `input.num_steps` equal steps. Requires: times of all ranks unless input.steps_only.
 Trace trace_of(const TimedProgram& timed, const OpTimes& times, const RunInput& input, std::string interpreter);

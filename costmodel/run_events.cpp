@@ -11,11 +11,6 @@
 namespace orrery::costmodel {
 namespace {
 
-struct Participant {
-  std::uint32_t rank = 0;
-  OpIndex op = 0;
-};
-
 /// The end of an activity, unless its rate has changed since (then `version` is old).
 struct Event {
   double time = 0.0;
@@ -96,7 +91,7 @@ class EventRun {
   };
 
   /// The op's queue and dependencies allow it from now on.
-  void arrive(Participant self) {
+  void arrive(RankOp self) {
     const TimedRank& timed_rank = timed_.ranks[self.rank];
     if (keep_) out_.ranks[self.rank].ready[self.op] = now_;
     const MeetingIndex index = timed_rank.meeting[self.op];
@@ -109,7 +104,7 @@ class EventRun {
     if (meeting.num_arrived == timed_.meetings[index].num_participants) start_meeting(index);
   }
 
-  void start_compute(Participant self) {
+  void start_compute(RankOp self) {
     Rank& rank = ranks_[self.rank];
     const OverlapRule& rule = timed_.ranks[self.rank].overlap;
     rank.computing = true;
@@ -132,13 +127,13 @@ class EventRun {
 
   void start_meeting(MeetingIndex index) {
     RunningMeeting& meeting = meetings_[index];
-    const std::span<const Participant> members = arrived(meeting);
-    for (const Participant& member : members) {
+    const std::span<const RankOp> members = arrived(meeting);
+    for (const RankOp& member : members) {
       Rank& rank = ranks_[member.rank];
       rank.comms.push_back(index);
       update_compute(member.rank);
-      if (keep_) note_start(member, members);
     }
+    if (keep_) note_start(members, now_, timed_, out_);
     meeting.progress.start(timed_.meetings[index].time.alone(), rate_of(meeting), now_);
     push_meeting(index);
   }
@@ -146,14 +141,14 @@ class EventRun {
   void end_meeting(MeetingIndex index) {
     RunningMeeting& meeting = meetings_[index];
     ++meeting.version;
-    for (const Participant& member : arrived(meeting)) {
+    for (const RankOp& member : arrived(meeting)) {
       std::erase(ranks_[member.rank].comms, index);
       update_compute(member.rank);
     }
-    for (const Participant& member : arrived(meeting)) finish(member);
+    for (const RankOp& member : arrived(meeting)) finish(member);
   }
 
-  void finish(Participant self) {
+  void finish(RankOp self) {
     --num_left_;
     if (keep_) out_.ranks[self.rank].end[self.op] = now_;
     Rank& rank = ranks_[self.rank];
@@ -162,19 +157,9 @@ class EventRun {
     }
   }
 
-  void note_start(Participant self, std::span<const Participant> members) {
-    OpTimes::Rank& times = out_.ranks[self.rank];
-    times.start[self.op] = now_;
-    if (times.ready[self.op] == now_) return;  // nobody was later than this rank
-    const auto last = std::find_if(members.begin(), members.end(), [&](const Participant& other) {
-      return out_.ranks[other.rank].ready[other.op] == now_;
-    });
-    times.last_peer[self.op] = timed_.ranks[last->rank].view.rank.value();
-  }
-
   double rate_of(const RunningMeeting& meeting) const {
     double rate = 1.0;
-    for (const Participant& member : arrived(meeting)) {
+    for (const RankOp& member : arrived(meeting)) {
       rate = std::min(rate, comm_rate(timed_.ranks[member.rank].overlap, ranks_[member.rank].computing));
     }
     return rate;
@@ -213,14 +198,14 @@ class EventRun {
     push(meeting.progress, arrivals_[meeting.first], static_cast<std::uint32_t>(ranks_.size()) + index,
          meeting.version);
   }
-  void push(const Progress& progress, Participant by, std::uint32_t activity, std::uint32_t version) {
+  void push(const Progress& progress, RankOp by, std::uint32_t activity, std::uint32_t version) {
     events_.push({.time = progress.end().in(unit::second),
                   .order = std::uint64_t{by.rank} << 32 | by.op,
                   .activity = activity,
                   .version = version});
   }
 
-  std::span<const Participant> arrived(const RunningMeeting& meeting) const {
+  std::span<const RankOp> arrived(const RunningMeeting& meeting) const {
     return std::span(arrivals_).subspan(meeting.first, meeting.num_arrived);
   }
 
@@ -246,7 +231,7 @@ class EventRun {
   std::vector<Dependents> dependents_;  // by class
   std::vector<Rank> ranks_;
   std::vector<RunningMeeting> meetings_;
-  std::vector<Participant> arrivals_;  // of all meetings, in order of arrival
+  std::vector<RankOp> arrivals_;  // of all meetings, in order of arrival
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   std::size_t num_left_ = 0;
   Seconds now_;

@@ -157,7 +157,7 @@ Seconds predict(const TimedRun& run, const KnownDevice& device, const Knobs& kno
   const CalibratedCostModel model(run.cluster, with_links, run.plan.strategy.fp8_recipe, device.measured);
   const FrozenWeights frozen(model);
   const CostModel& asked = run.plan.trains_adapters ? static_cast<const CostModel&>(frozen) : model;
-  return run_events(time_program(*run.program, asked, run.cluster, {}, {.steps_only = true}), false).makespan;
+  return run_step(time_program(*run.program, asked, run.cluster, {}, {.steps_only = true}), false).makespan;
 }
 
 }  // namespace orrery::costmodel
