@@ -75,6 +75,39 @@ struct Mesh::Members {
   }
 };
 
+std::int64_t Mesh::half_size(Group group) const {
+  switch (group) {
+    case Group::self:
+    case Group::pp_next:
+    case Group::pp_prev:
+      return 1;
+    case Group::tp:
+      return tp_;
+    case Group::cp:
+      return cp_;
+    case Group::dp:  // dense gradients are summed over cp as well as dp
+      return cp_ * dp_;
+    case Group::etp:
+      return etp_;
+    case Group::ep:
+      return ep_;
+    case Group::edp:
+      return edp_;
+    case Group::embedding:
+      return copy_rank_ > 0 ? 2 : 1;
+    case Group::stage:
+      return ranks_per_stage();
+    case Group::world:
+      return world_;
+    case Group::dp_shard:
+    case Group::dp_replica:
+    case Group::edp_shard:
+    case Group::edp_replica:
+      break;
+  }
+  CHECK(false, static_cast<int>(group));
+}
+
 Mesh::Members Mesh::members_of(Group group, RankId rank) const {
   const Coords at = coords(rank);
   const std::int64_t stage_size = ranks_per_stage();
@@ -84,28 +117,28 @@ Mesh::Members Mesh::members_of(Group group, RankId rank) const {
   const std::int64_t lower = bidirectional_ ? std::min(at.pp, pp_ - 1 - at.pp) : at.pp;
   const std::int64_t lower_first = lower * stage_size;
   const std::int64_t mirror = bidirectional_ ? (pp_ - 1 - 2 * lower) * stage_size : 0;
+  const std::int64_t half = half_size(group);
   switch (group) {
     case Group::self:
       return {.first = r};
     case Group::tp:
-      return {.first = r - at.tp, .half_size = tp_};
+      return {.first = r - at.tp, .half_size = half};
     case Group::cp:
-      return {.first = r - at.cp * tp_, .stride = tp_, .half_size = cp_};
-    // Dense gradients are summed over cp as well as dp.
+      return {.first = r - at.cp * tp_, .stride = tp_, .half_size = half};
     case Group::dp:
-      return {.first = lower_first + at.tp, .stride = tp_, .half_size = cp_ * dp_, .mirror = mirror};
+      return {.first = lower_first + at.tp, .stride = tp_, .half_size = half, .mirror = mirror};
     case Group::etp:
-      return {.first = r - at.etp, .half_size = etp_};
+      return {.first = r - at.etp, .half_size = half};
     case Group::ep:
-      return {.first = r - at.ep * etp_, .stride = etp_, .half_size = ep_};
+      return {.first = r - at.ep * etp_, .stride = etp_, .half_size = half};
     case Group::edp:
-      return {.first = lower_first + at.etp + at.ep * etp_, .stride = etp_ * ep_, .half_size = edp_, .mirror = mirror};
+      return {.first = lower_first + at.etp + at.ep * etp_, .stride = etp_ * ep_, .half_size = half, .mirror = mirror};
     case Group::embedding:
-      return {.first = r % stage_size, .stride = copy_rank_ * stage_size, .half_size = copy_rank_ > 0 ? 2 : 1};
+      return {.first = r % stage_size, .stride = copy_rank_ * stage_size, .half_size = half};
     case Group::stage:
-      return {.first = stage_first, .half_size = stage_size};
+      return {.first = stage_first, .half_size = half};
     case Group::world:
-      return {.first = 0, .half_size = world_};
+      return {.first = 0, .half_size = half};
     case Group::pp_next:
       return {.first = (r + stage_size) % world_};
     case Group::pp_prev:
@@ -138,7 +171,8 @@ std::optional<Sharded> sharded(Group group) {
 std::int64_t Mesh::size(Group group) const {
   if (group == Group::pp_next || group == Group::pp_prev) return 2;
   if (const auto part = sharded(group)) return part->replica ? instances_ : size(part->whole) / instances_;
-  return members_of(group, RankId(0)).size();
+  const bool has_mirror = bidirectional_ && (group == Group::dp || group == Group::edp);
+  return has_mirror ? 2 * half_size(group) : half_size(group);
 }
 
 std::vector<RankId> Mesh::members(Group group, RankId rank) const {

@@ -59,6 +59,8 @@ class Mesh {
 
  private:
   struct Members;
+  /// Of every group that is no part of another: its members on one of the pipeline ranks that hold the same stages.
+  std::int64_t half_size(Group group) const;
   /// Of every group that is no part of another. Complexity: constant.
   Members members_of(Group group, RankId rank) const;
 
