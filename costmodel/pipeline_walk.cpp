@@ -6,10 +6,14 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <cstddef>
+#include <limits>
 
 namespace orrery::costmodel {
 namespace {
+
+/// When an output is made that is not made yet: whatever needs it cannot start.
+constexpr Seconds kNotMade = Seconds::from_si(std::numeric_limits<double>::infinity());
 
 /// A stage as seen from the rank that holds it.
 struct Held {
@@ -22,8 +26,8 @@ class Walk {
   Walk(const Strategy& strategy, std::int64_t num_micro_batches, const PipelineTimes& times, const OverlapRule& overlap)
       : num_micro_batches_(num_micro_batches), num_stages_(strategy.num_stages()), overlap_(overlap) {
     const auto num_outputs = static_cast<std::size_t>(num_stages_ * num_micro_batches);
-    activations_.resize(num_outputs);
-    gradients_.resize(num_outputs);
+    activations_.assign(num_outputs, kNotMade);
+    gradients_.assign(num_outputs, kNotMade);
     messages_.resize(static_cast<std::size_t>(num_stages_));
     for (std::int64_t r = 0; r < strategy.pp; ++r) {
       Rank& rank = ranks_.emplace_back();
@@ -62,7 +66,7 @@ class Walk {
     /// When the last message of an edge arrived: activations and gradients from the next and the previous rank.
     std::array<Seconds, 4> last_arrival;
   };
-  using Outputs = std::vector<std::optional<Seconds>>;  // when made, by stage and micro-batch
+  using Outputs = std::vector<Seconds>;  // when made, by stage and micro-batch
 
   std::size_t index(std::int64_t stage, std::int64_t micro_batch) const {
     return static_cast<std::size_t>(stage * num_micro_batches_ + micro_batch);
@@ -71,35 +75,33 @@ class Walk {
   /// A message that a rank waits for: when it is made, on which of its edges it comes, and how long it takes.
   struct Input {
     Seconds made, time;
-    std::optional<std::size_t> edge;  // none: made here
+    std::ptrdiff_t edge = -1;  // -1: made here
   };
-  /// Nothing: not made yet.
-  std::optional<Input> input(const Outputs& outputs, std::int64_t stage, std::int64_t micro_batch, Neighbour from,
-                             std::size_t kind, Seconds time) const {
-    const std::optional<Seconds>& made = outputs[index(stage, micro_batch)];
-    if (!made) return std::nullopt;
-    if (from == Neighbour::same_rank) return Input{*made, {}, {}};
-    return Input{*made, time, 2 * kind + (from == Neighbour::next_rank ? 0 : 1)};
+  Input input(const Outputs& outputs, std::int64_t stage, std::int64_t micro_batch, Neighbour from, std::ptrdiff_t kind,
+              Seconds time) const {
+    const Seconds made = outputs[index(stage, micro_batch)];
+    if (from == Neighbour::same_rank) return {.made = made};
+    return {.made = made, .time = time, .edge = 2 * kind + (from == Neighbour::next_rank ? 0 : 1)};
   }
-  std::optional<Input> forward_input(const Rank& rank, std::int64_t stage, std::int64_t micro_batch) const {
-    if (stage == 0) return Input{};
+  Input forward_input(const Rank& rank, std::int64_t stage, std::int64_t micro_batch) const {
+    if (stage == 0) return {};
     const Held& held = rank.held[static_cast<std::size_t>(stage)];
     return input(activations_, stage - 1, micro_batch, held.neighbours.before, 0,
                  messages_[static_cast<std::size_t>(stage - 1)]);
   }
-  std::optional<Input> backward_input(const Rank& rank, std::int64_t stage, std::int64_t micro_batch) const {
+  Input backward_input(const Rank& rank, std::int64_t stage, std::int64_t micro_batch) const {
     const Held& held = rank.held[static_cast<std::size_t>(stage)];
-    if (!activations_[index(stage, micro_batch)]) return std::nullopt;
-    if (stage + 1 == num_stages_) return Input{};
+    if (activations_[index(stage, micro_batch)] == kNotMade) return {.made = kNotMade};
+    if (stage + 1 == num_stages_) return {};
     return input(gradients_, stage + 1, micro_batch, held.neighbours.behind, 1,
                  messages_[static_cast<std::size_t>(stage)]);
   }
 
   /// When `input` is on the rank.
   static Seconds arrival(Rank& rank, const Input& input) {
-    if (!input.edge) return input.made;
-    Seconds& last = rank.last_arrival[*input.edge];
-    return last = std::max({input.made, rank.end_before, last}) + input.time;
+    if (input.edge < 0) return input.made;
+    Seconds& last = rank.last_arrival[static_cast<std::size_t>(input.edge)];
+    return last = std::max(std::max(input.made, rank.end_before), last) + input.time;
   }
 
   Seconds duration(const Rank& rank, const Slot& slot) const {
@@ -123,16 +125,17 @@ class Walk {
 
   /// Whether what `slot` needs is there; if so, its outputs are, too, afterwards.
   bool pass(Rank& rank, const Slot& slot) {
-    std::optional<Input> first = Input{}, second = Input{};
+    Input first, second;
     if (slot.kind == Slot::Kind::forward) {
       first = forward_input(rank, slot.stage, slot.micro_batch);
       if (slot.beside) second = backward_input(rank, slot.beside->stage, slot.beside->micro_batch);
     } else if (slot.kind != Slot::Kind::weight_grad) {
       first = backward_input(rank, slot.stage, slot.micro_batch);
     }
-    if (!first || !second) return false;
+    if (std::max(first.made, second.made) == kNotMade) return false;
 
-    const Seconds start = std::max({rank.end, arrival(rank, *first), arrival(rank, *second)});
+    const Seconds on_rank = arrival(rank, first);  // before the second, which may come on the same edge
+    const Seconds start = std::max(std::max(rank.end, on_rank), arrival(rank, second));
     const Seconds time = duration(rank, slot);
     rank.end_before = rank.end;
     rank.end = start + time;
