@@ -60,6 +60,17 @@ BytesPerSecond nic_rate(const NodeGroup& group) {
          static_cast<double>(group.devices_per_node);
 }
 
+/// The entry of `by_ranks` whose number of ranks is next to `ranks`.
+const auto& nearest(const std::map<std::int64_t, LinearCurve>& by_ranks, std::int64_t ranks) {
+  return *std::min_element(by_ranks.begin(), by_ranks.end(), [&](const auto& a, const auto& b) {
+    return std::abs(a.first - ranks) < std::abs(b.first - ranks);
+  });
+}
+
+// From here on a curve tells a rate. That of its largest message is the steady one.
+constexpr Bytes kLargeMessage = unit::mebibyte;
+constexpr Bytes kSteady = bytes(std::numeric_limits<double>::infinity());
+
 Bytes whole(Bytes payload) { return bytes(std::ceil(payload.in(unit::byte))); }
 
 }  // namespace
@@ -110,7 +121,7 @@ BytesPerSecond CollectiveModel::port_rate(const Place& place, PathClass path) co
   return needed(place.group->scale_up.per_device, *place.group, "scale_up.per_device", "a bandwidth");
 }
 
-CollectiveModel::Alpha CollectiveModel::alpha_in_domain(std::string_view op, const Place& place) const {
+CollectiveModel::Start CollectiveModel::start_in_domain(std::string_view op, const Place& place) const {
   const auto peers = static_cast<double>(place.ranks_in_domain - 1);
   const CollectiveFit* own = fit(op, PathClass::node);
   if (own && own->latency) {
@@ -122,8 +133,8 @@ CollectiveModel::Alpha CollectiveModel::alpha_in_domain(std::string_view op, con
   return {.time = steps * hop, .extrapolated = true};
 }
 
-CollectiveModel::Alpha CollectiveModel::alpha(std::string_view op, const Place& place) const {
-  if (place.widest == PathClass::node) return alpha_in_domain(op, place);
+CollectiveModel::Start CollectiveModel::start(std::string_view op, const Place& place) const {
+  if (place.widest == PathClass::node) return start_in_domain(op, place);
   const CollectiveFit* own = fit(op, place.widest);
   if (own && own->latency) {
     const bool outside = place.num_ranks < own->min_ranks || place.num_ranks > own->max_ranks;
@@ -132,7 +143,7 @@ CollectiveModel::Alpha CollectiveModel::alpha(std::string_view op, const Place& 
   }
   const Seconds hop = network_latency(*place.group);
   const auto domains = static_cast<double>(place.num_domains);
-  Seconds time = place.ranks_in_domain > 1 ? alpha_in_domain(op, place).time : Seconds::zero();
+  Seconds time = place.ranks_in_domain > 1 ? start_in_domain(op, place).time : Seconds::zero();
   if (op == "all_reduce") {
     time += 2.0 * ceil_log2(place.num_domains) * hop;  // up and down a tree
   } else if (op == "all_to_all") {
@@ -148,16 +159,44 @@ CollectiveModel::Alpha CollectiveModel::alpha(std::string_view op, const Place& 
   return {.time = time, .extrapolated = true};
 }
 
-CollectiveModel::Efficiency CollectiveModel::efficiency(std::string_view op, const Place& place, PathClass path) const {
+BytesPerSecond CollectiveModel::measured_port(const Place& place, PathClass path) const {
+  const auto stated = calibrated_links_.find(std::string(name_of(path)));
+  if (stated != calibrated_links_.end()) return stated->second;
+  if (path == PathClass::node && place.group->device.scale_up_bandwidth) return *place.group->device.scale_up_bandwidth;
+  return port_rate(place, path);
+}
+
+std::optional<CollectiveModel::Efficiency> CollectiveModel::measured_efficiency(std::string_view op, const Place& place,
+                                                                                Bytes payload) const {
+  const CollectiveFit* own = fit(op, PathClass::node);
+  const auto table = tables_.find(op);
+  if (!own || !own->rate || table == tables_.end()) return std::nullopt;
+  // No order among group sizes is assumed: links between some devices may be better than between others.
+  const auto& [ranks, curve] = nearest(table->second, place.ranks_in_domain);
+  if (curve.largest() < kLargeMessage) return std::nullopt;
+  Place same = place;
+  same.ranks_in_domain = ranks;
+  const Seconds start = start_in_domain(op, same).time;
+  const Bytes size = payload < kSteady ? payload / wire_factor(op, ranks) : curve.largest();
+  const Seconds moving = curve.at(size).time - start;
+  Efficiency out{.fraction = 1.0, .extrapolated = ranks != place.ranks_in_domain};
+  if (moving > Seconds::zero()) {
+    const BytesPerSecond rate = size * wire_factor(op, ranks) / moving;
+    out.fraction = std::min(1.0, rate / measured_port(place, PathClass::node));
+  }
+  return out;
+}
+
+CollectiveModel::Efficiency CollectiveModel::efficiency(std::string_view op, const Place& place, PathClass path,
+                                                        Bytes payload) const {
+  if (path == PathClass::node) {
+    if (const auto measured = measured_efficiency(op, place, payload)) return *measured;
+  }
   const auto fraction_of = [&](const CollectiveFit& entry, PathClass measured_on) {
-    BytesPerSecond link = port_rate(place, path);
-    if (const auto stated = calibrated_links_.find(std::string(name_of(measured_on)));
-        stated != calibrated_links_.end()) {
-      link = stated->second;
-    } else if (measured_on == PathClass::node && place.group->device.scale_up_bandwidth) {
-      link = *place.group->device.scale_up_bandwidth;
-    }
-    return std::min(1.0, *entry.rate / link);
+    const bool stated = calibrated_links_.contains(std::string(name_of(measured_on)));
+    const bool on_node = measured_on == PathClass::node;
+    return std::min(1.0,
+                    *entry.rate / (stated || on_node ? measured_port(place, measured_on) : port_rate(place, path)));
   };
   const CollectiveFit* own = fit(op, path);
   if (own && own->rate) {
@@ -184,16 +223,20 @@ CollectiveModel::Efficiency CollectiveModel::efficiency(std::string_view op, con
 }
 
 CommTime CollectiveModel::with_legs(std::string_view op, const Place& place, Bytes inside, Bytes outside) const {
-  const Alpha start = alpha(op, place);
+  return with_legs(op, place, inside, outside, start(op, place));
+}
+
+CommTime CollectiveModel::with_legs(std::string_view op, const Place& place, Bytes inside, Bytes outside,
+                                    const Start& start) const {
   CommTime time{.latency = start.time, .legs = {}, .num_legs = 0, .extrapolated = start.extrapolated};
   const auto add = [&](PathClass path, Bytes payload) {
     if (payload <= Bytes::zero()) return;
     const BytesPerSecond rate = port_rate(place, path);
     if (std::isinf(rate.in(unit::byte_per_second))) return;  // "unlimited" never takes time
-    const Efficiency reached = efficiency(op, place, path);
+    const Efficiency reached = efficiency(op, place, path, start.share ? kSteady : payload);
     time.extrapolated = time.extrapolated || reached.extrapolated;
     time.legs[static_cast<std::size_t>(time.num_legs++)] = {
-        .path = path, .bytes = whole(payload / reached.fraction), .bandwidth = rate};
+        .path = path, .bytes = whole(payload / (reached.fraction * start.share.value_or(1.0))), .bandwidth = rate};
   };
   add(PathClass::node, inside);
   add(place.widest, outside);
@@ -203,16 +246,9 @@ CommTime CollectiveModel::with_legs(std::string_view op, const Place& place, Byt
 bool CollectiveModel::has_table(std::string_view op) const { return tables_.find(op) != tables_.end(); }
 
 CommTime CollectiveModel::measured(std::string_view op, const Place& place, Bytes wire) const {
-  const std::map<std::int64_t, LinearCurve>& by_ranks = tables_.find(op)->second;
-  auto nearest = by_ranks.begin();
-  for (auto it = by_ranks.begin(); it != by_ranks.end(); ++it) {
-    if (std::abs(it->first - place.num_ranks) < std::abs(nearest->first - place.num_ranks)) nearest = it;
-  }
-  const LinearCurve::Value value = nearest->second.at(wire / wire_factor(op, nearest->first));
-  return {.latency = value.time,
-          .legs = {},
-          .num_legs = 0,
-          .extrapolated = !value.inside || nearest->first != place.num_ranks};
+  const auto& [ranks, curve] = nearest(tables_.find(op)->second, place.num_ranks);
+  const LinearCurve::Value value = curve.at(wire / wire_factor(op, ranks));
+  return {.latency = value.time, .legs = {}, .num_legs = 0, .extrapolated = !value.inside || ranks != place.num_ranks};
 }
 
 CommTime CollectiveModel::collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const {
@@ -220,14 +256,16 @@ CommTime CollectiveModel::collective(const CollectiveShape& shape, std::span<con
   const std::string_view op = curve_name(shape.kind);
   const Bytes wire = wire_bytes(shape, place.num_ranks);
   if (place.shared_memory && place.widest == PathClass::node && has_table(op)) return measured(op, place, wire);
-  if (place.widest == PathClass::node) return with_legs(op, place, wire, {});
   const auto domain = static_cast<double>(place.ranks_in_domain), ranks = static_cast<double>(place.num_ranks);
   if (shape.kind == CollectiveKind::ring_shift) {
-    return with_legs(op, place, place.ranks_in_domain > 1 ? wire : Bytes::zero(), wire);  // one of a domain leaves it
+    const Bytes outside = place.num_domains > 1 ? wire : Bytes::zero();  // one of a domain leaves it
+    return message(place, place.ranks_in_domain > 1 ? wire : Bytes::zero(), outside);
   }
   if (shape.kind == CollectiveKind::all_to_all) {
-    return with_legs(op, place, wire * ((domain - 1.0) / (ranks - 1.0)), wire * ((ranks - domain) / (ranks - 1.0)));
+    return all_to_all(place, wire * ((domain - 1.0) / (ranks - 1.0)), wire * ((ranks - domain) / (ranks - 1.0)));
   }
+  if (needs_nccl(op, place)) return by_nccl(shape, place);
+  if (place.widest == PathClass::node) return with_legs(op, place, wire, {});
   // Rings through all nodes, one for each member of a node: each enters and leaves a node through another NIC.
   return with_legs(op, place, wire * ((domain - 1.0) / domain), wire / domain);
 }
@@ -266,10 +304,13 @@ CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatr
         expected_nodes(routing.num_experts, shape.top_k, place.num_domains, shape.num_groups, shape.top_k_groups) /
         top_k;
     const double to_ranks = expected_distinct(routing.num_experts, shape.top_k, place.num_ranks) / top_k;
-    const Bytes all = inside + outside;
-    return with_legs(kOp, place, all * to_ranks, all * (to_domains * (domains - 1.0) / domains));
+    // Rows that leave a rank are those for others; a copy is left out for the own domain, then for the own rank in it.
+    const auto ranks = static_cast<double>(place.num_ranks), in_domain = static_cast<double>(place.ranks_in_domain);
+    const Bytes all = (inside + outside) * (ranks / (ranks - 1.0));
+    return all_to_all(place, all * (to_ranks * (in_domain - 1.0) / in_domain),
+                      all * (to_domains * (domains - 1.0) / domains));
   }
-  return with_legs(kOp, place, inside, outside);
+  return all_to_all(place, inside, outside);
 }
 
 CommTime CollectiveModel::copy(const CopyShape& shape, DeviceIndex device) const {
@@ -283,9 +324,9 @@ CommTime CollectiveModel::peer(const PeerShape& shape, DeviceIndex from, DeviceI
   const Place place = place_of(ends);
   constexpr std::string_view kOp = "send_recv";
   const Bytes payload = bytes(static_cast<double>(shape.bytes));
-  if (place.widest != PathClass::node) return with_legs(kOp, place, {}, payload);
+  if (place.widest != PathClass::node) return message(place, {}, payload);
   if (place.shared_memory && has_table(kOp)) return measured(kOp, place, payload);
-  return with_legs(kOp, place, payload, {});
+  return message(place, payload, {});
 }
 
 }  // namespace orrery::costmodel

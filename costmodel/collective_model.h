@@ -8,6 +8,7 @@
 #include "costmodel/calibration.h"
 #include "costmodel/cost_model.h"
 #include "costmodel/linear_curve.h"
+#include "costmodel/nccl_tuning.h"
 
 #include <array>
 #include <cstdint>
@@ -43,9 +44,12 @@ class CollectiveModel {
     const NodeGroup* group = nullptr;  // with the slowest ports
     bool shared_memory = false;
   };
-  struct Alpha {
+  struct Start {
     Seconds time;
     bool extrapolated = false;
+    /// Of the links' steady rate, what a protocol of NCCL leaves. Absent: the rate that was measured at the size says
+    /// it.
+    std::optional<double> share = {};
   };
   struct Efficiency {
     double fraction = 1.0;
@@ -54,11 +58,28 @@ class CollectiveModel {
 
   Place place_of(std::span<const DeviceIndex> members) const;
   const CollectiveFit* fit(std::string_view op, PathClass path) const;
-  Alpha alpha(std::string_view op, const Place& place) const;
-  Alpha alpha_in_domain(std::string_view op, const Place& place) const;
-  Efficiency efficiency(std::string_view op, const Place& place, PathClass path) const;
+  Start start(std::string_view op, const Place& place) const;
+  Start start_in_domain(std::string_view op, const Place& place) const;
+  /// For `payload` on the wire of one rank; infinite: the steady rate.
+  Efficiency efficiency(std::string_view op, const Place& place, PathClass path, Bytes payload) const;
+  /// Within a domain, from the measured times of the group size next to the place's; nothing without large messages.
+  std::optional<Efficiency> measured_efficiency(std::string_view op, const Place& place, Bytes payload) const;
   BytesPerSecond port_rate(const Place& place, PathClass path) const;
+  /// Rate of the port that a fit for `path` was measured on.
+  BytesPerSecond measured_port(const Place& place, PathClass path) const;
+  CommTime with_legs(std::string_view op, const Place& place, Bytes inside, Bytes outside, const Start& start) const;
   CommTime with_legs(std::string_view op, const Place& place, Bytes inside, Bytes outside) const;
+  /// Whether NCCL runs it and no start-up time of such a group was measured.
+  bool needs_nccl(std::string_view op, const Place& place) const;
+  NcclGroup nccl_group(const Place& place) const;
+  /// What a call within a domain takes to start beyond NCCL's own figure, at the measured size next to the place's.
+  Seconds beyond_nccl(std::string_view op, NcclOp kind, const Place& place) const;
+  /// The least over NCCL's algorithms and protocols.
+  CommTime by_nccl(const CollectiveShape& shape, const Place& place) const;
+  /// Messages, or an exchange that is made of them: one step of a ring, and `peers` for those beyond the first.
+  CommTime by_messages(std::string_view op, const Place& place, Bytes inside, Bytes outside, Seconds peers) const;
+  CommTime message(const Place& place, Bytes inside, Bytes outside) const;
+  CommTime all_to_all(const Place& place, Bytes inside, Bytes outside) const;
   /// From the table of shared memory; `wire`: bytes that leave the busiest rank.
   CommTime measured(std::string_view op, const Place& place, Bytes wire) const;
   bool has_table(std::string_view op) const;

@@ -19,6 +19,8 @@ class LinearCurve {
   /// A second measurement of one size replaces the first.
   void add(Bytes size, Seconds time) { points_[size.in(unit::byte)] = time; }
   bool empty() const { return points_.empty(); }
+  /// Requires: not empty.
+  Bytes largest() const { return Bytes::from_si(points_.rbegin()->first); }
   /// Below the least size the first line goes on, but never below zero and never above the first point; above the
   /// largest one, time grows in proportion to size. Requires: not empty.
   Value at(Bytes size) const;
