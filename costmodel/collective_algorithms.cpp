@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of CollectiveModel that asks NCCL's tables: collectives of groups that nobody measured, and messages.
+// The part of CollectiveModel that asks the tables of NCCL and RCCL: collectives of groups that nobody measured, and
+// messages.
 #include "costmodel/collective_model.h"
+#include "costmodel/rccl_tuning.h"
 #include "program/work.h"
 
 #include <algorithm>
@@ -26,10 +28,18 @@ constexpr std::int64_t kMaxChannels = 64;
 // on top.
 constexpr Seconds kUsualHop = 5.0 * unit::microsecond;
 
+bool starts_earlier(const NcclEstimate& a, const NcclEstimate& b) { return a.latency < b.latency; }
+
 }  // namespace
 
 bool CollectiveModel::needs_nccl(std::string_view op, const Place& place) const {
-  if (place.group->device.kind != DeviceKind::cuda || place.shared_memory) return false;
+  const DeviceKind kind = place.group->device.kind;
+  if (kind == DeviceKind::cpu || place.shared_memory) return false;
+  // RCCL's figures between nodes are artefacts of its fit; for messages it has none.
+  const bool has_rccl = place.widest == PathClass::node && op != "send_recv" && op != "all_to_all";
+  if (kind == DeviceKind::hip && !has_rccl) return false;
+  const auto* sizes = place.widest == PathClass::node ? measured_sizes(op, place) : nullptr;
+  if (sizes && sizes->first == place.num_ranks) return false;
   const CollectiveFit* own = fit(op, place.widest);
   if (!own || !own->latency) return true;
   const bool outside = place.num_ranks < own->min_ranks || place.num_ranks > own->max_ranks;
@@ -52,14 +62,24 @@ NcclGroup CollectiveModel::nccl_group(const Place& place) const {
   return group;
 }
 
-Seconds CollectiveModel::beyond_nccl(std::string_view op, NcclOp kind, const Place& place) const {
+Seconds CollectiveModel::beyond_tables(std::string_view op, NcclOp kind, const Place& place) const {
   const CollectiveFit* own = fit(op, PathClass::node);
   if (!own || !own->latency || place.ranks_in_domain < 2) return {};
   Place near = place;
   near.num_ranks = near.ranks_in_domain = std::clamp(place.ranks_in_domain, own->min_ranks, own->max_ranks);
   near.num_domains = 1;
   near.widest = PathClass::node;
-  return start_in_domain(op, near).time - nccl_choice(nccl_group(near), kind, bytes(1)).latency;
+  const std::vector<NcclEstimate> all = estimates(near, kind, bytes(1));
+  return start_in_domain(op, near).time - std::min_element(all.begin(), all.end(), starts_earlier)->latency;
+}
+
+std::vector<NcclEstimate> CollectiveModel::estimates(const Place& place, NcclOp kind, Bytes size) const {
+  const Device& device = place.group->device;
+  if (device.kind == DeviceKind::cuda) return nccl_estimates(nccl_group(place), kind, size);
+  RcclGroup group{.num_ranks = place.num_ranks, .num_nodes = place.num_domains};
+  group.node = device.peak.contains(DType::fp8) ? RcclNode::mi300 : RcclNode::mi250;
+  group.rate = port_rate(place, place.widest);
+  return rccl_estimates(group, kind, size);
 }
 
 CommTime CollectiveModel::by_nccl(const CollectiveShape& shape, const Place& place) const {
@@ -70,9 +90,9 @@ CommTime CollectiveModel::by_nccl(const CollectiveShape& shape, const Place& pla
   const Bytes size = bytes(static_cast<double>(shape.bytes)), wire = wire_bytes(shape, place.num_ranks);
   const auto domain = static_cast<double>(place.ranks_in_domain);
   const bool one_domain = place.widest == PathClass::node;
-  const Seconds beyond = beyond_nccl(op, kind, place);
+  const Seconds beyond = beyond_tables(op, kind, place);
   std::optional<CommTime> best;
-  for (const NcclEstimate& estimate : nccl_estimates(nccl_group(place), kind, size)) {
+  for (const NcclEstimate& estimate : estimates(place, kind, size)) {
     // Rings through all nodes, one for each member of a node: each enters and leaves a node through another NIC.
     Bytes inside = one_domain ? wire : wire * ((domain - 1.0) / domain), outside = wire / domain;
     if (estimate.algorithm == NcclAlgorithm::tree || estimate.algorithm == NcclAlgorithm::nvls_tree) {

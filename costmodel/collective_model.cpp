@@ -166,14 +166,21 @@ BytesPerSecond CollectiveModel::measured_port(const Place& place, PathClass path
   return port_rate(place, path);
 }
 
-std::optional<CollectiveModel::Efficiency> CollectiveModel::measured_efficiency(std::string_view op, const Place& place,
-                                                                                Bytes payload) const {
+const std::pair<const std::int64_t, LinearCurve>* CollectiveModel::measured_sizes(std::string_view op,
+                                                                                  const Place& place) const {
   const CollectiveFit* own = fit(op, PathClass::node);
   const auto table = tables_.find(op);
-  if (!own || !own->rate || table == tables_.end()) return std::nullopt;
+  if (!own || !own->rate || table == tables_.end()) return nullptr;
   // No order among group sizes is assumed: links between some devices may be better than between others.
-  const auto& [ranks, curve] = nearest(table->second, place.ranks_in_domain);
-  if (curve.largest() < kLargeMessage) return std::nullopt;
+  const auto& found = nearest(table->second, place.ranks_in_domain);
+  return found.second.largest() < kLargeMessage ? nullptr : &found;
+}
+
+std::optional<CollectiveModel::Efficiency> CollectiveModel::measured_efficiency(std::string_view op, const Place& place,
+                                                                                Bytes payload) const {
+  const auto* sizes = measured_sizes(op, place);
+  if (!sizes) return std::nullopt;
+  const auto& [ranks, curve] = *sizes;
   Place same = place;
   same.ranks_in_domain = ranks;
   const Seconds start = start_in_domain(op, same).time;

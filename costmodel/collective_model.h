@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace orrery::costmodel {
 
@@ -60,21 +61,24 @@ class CollectiveModel {
   const CollectiveFit* fit(std::string_view op, PathClass path) const;
   Start start(std::string_view op, const Place& place) const;
   Start start_in_domain(std::string_view op, const Place& place) const;
+  /// Measured times within a domain, of the group size next to the place's; null: no large messages were measured.
+  const std::pair<const std::int64_t, LinearCurve>* measured_sizes(std::string_view op, const Place& place) const;
   /// For `payload` on the wire of one rank; infinite: the steady rate.
   Efficiency efficiency(std::string_view op, const Place& place, PathClass path, Bytes payload) const;
-  /// Within a domain, from the measured times of the group size next to the place's; nothing without large messages.
+  /// The same within a domain, from measured_sizes; nothing without.
   std::optional<Efficiency> measured_efficiency(std::string_view op, const Place& place, Bytes payload) const;
   BytesPerSecond port_rate(const Place& place, PathClass path) const;
   /// Rate of the port that a fit for `path` was measured on.
   BytesPerSecond measured_port(const Place& place, PathClass path) const;
   CommTime with_legs(std::string_view op, const Place& place, Bytes inside, Bytes outside, const Start& start) const;
   CommTime with_legs(std::string_view op, const Place& place, Bytes inside, Bytes outside) const;
-  /// Whether NCCL runs it and no start-up time of such a group was measured.
+  /// Whether the tables of NCCL or, within a domain, of RCCL say how it starts, and nobody measured it.
   bool needs_nccl(std::string_view op, const Place& place) const;
   NcclGroup nccl_group(const Place& place) const;
-  /// What a call within a domain takes to start beyond NCCL's own figure, at the measured size next to the place's.
-  Seconds beyond_nccl(std::string_view op, NcclOp kind, const Place& place) const;
-  /// The least over NCCL's algorithms and protocols.
+  std::vector<NcclEstimate> estimates(const Place& place, NcclOp kind, Bytes size) const;
+  /// What a call within a domain takes to start beyond the tables' figure, at the measured group next to the place's.
+  Seconds beyond_tables(std::string_view op, NcclOp kind, const Place& place) const;
+  /// The least over the library's algorithms and protocols.
   CommTime by_nccl(const CollectiveShape& shape, const Place& place) const;
   /// Messages, or an exchange that is made of them: one step of a ring, and `peers` for those beyond the first.
   CommTime by_messages(std::string_view op, const Place& place, Bytes inside, Bytes outside, Seconds peers) const;

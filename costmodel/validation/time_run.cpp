@@ -133,7 +133,6 @@ KnownDevice::KnownDevice(Calibration calibration, const Device& device) : number
   measured = std::make_shared<MeasuredKernels>(numbers, device);
   if (numbers.fits.empty()) numbers.fits = fitted(numbers.collectives);
   numbers.points.clear();
-  numbers.collectives.clear();
 }
 
 Seconds predict(const TimedRun& run, const KnownDevice& device, const Knobs& knobs) {
@@ -142,6 +141,10 @@ Seconds predict(const TimedRun& run, const KnownDevice& device, const Knobs& kno
   with_links.factors = knobs;
   for (const CollectiveFit& link : run.links) {
     auto& fits = with_links.fits;
+    if (link.rate) {  // the job's rate, not that of each size of a table
+      std::erase_if(with_links.collectives,
+                    [&](const auto& point) { return point.op == link.op && point.path == link.path; });
+    }
     const auto same = std::find_if(
         fits.begin(), fits.end(), [&](const CollectiveFit& fit) { return fit.op == link.op && fit.path == link.path; });
     if (same == fits.end()) {

@@ -31,7 +31,7 @@ std::variant<TimedRun, NotModelled> timed_run(const RunsFile& file, const Publis
 
 /// What is known of a device before any fit, made ready for many predictions.
 struct KnownDevice {
-  /// Takes points and collectives out of `calibration`: they are kept as curves and fits.
+  /// Takes the points out of `calibration`: they are kept as curves.
   KnownDevice(Calibration calibration, const Device& device);
 
   Calibration numbers;

@@ -176,6 +176,18 @@ TEST(CollectiveAlgorithms, AssumeNoOrderAmongGroupSizes) {
 
 constexpr double kSizes[] = {1, 50, 3e3, 17e3, 117e3, 823e3, 5764801, 40353607, 282475249, 1977326743, 13841287201};
 
+// RCCL, ROCm 7.0, all-reduces of eight MI350X by as many processes: a public note on bringing them up. The table is
+// that of an older release and MI300X; the cluster's hops alone would start in 14 * 3 us whatever the size.
+TEST(CollectiveAlgorithms, StartWithinANodeOfAmdAsRcclDoes) {
+  const CollectiveModel model(servers("mi350x", 1, "xgmi", 537.6, 50), table("mi350x"));
+  for (const auto& [size, measured] : {std::pair{1024.0, 13.2}, {0x1p20, 25.8}, {0x1p24, 138.2}, {0x1p27, 721.5}}) {
+    const double got = microseconds_of(model.collective(shape(kReduce, size), members(1, 8)));
+    EXPECT_LT(got, 2.2 * measured) << size;
+    EXPECT_GT(got, 0.75 * measured) << size;
+  }
+  EXPECT_NEAR(model.collective(shape(kReduce, 8), members(1, 8)).latency.in(unit::microsecond), 12 + 14 * 0.8, 1e-9);
+}
+
 /// Bytes that a member's NIC, and that all its ports together, cannot do without.
 struct LeastBytes {
   double network = 0.0, all = 0.0;

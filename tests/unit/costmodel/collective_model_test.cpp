@@ -123,7 +123,7 @@ TEST(CollectiveModel, GetsFasterWithFasterPorts) {
   EXPECT_LT(after.alone(), 0.6 * before.alone());
 }
 
-TEST(CollectiveModel, TakesLatenciesOfTheClusterWhereNothingIsKnownOfItsLibrary) {
+TEST(CollectiveModel, TakesLatenciesOfTheClusterBetweenNodesWhereNothingIsKnownOfItsLibrary) {
   Cluster cluster = small_cluster(4, 2);
   cluster.groups[0].device.kind = DeviceKind::hip;
   const CollectiveModel model(cluster, {});
