@@ -240,6 +240,38 @@ TEST(CollectiveAlgorithms, NeverBeatTheirLinks) {
   }
 }
 
+TEST(CollectiveAlgorithms, NeverBeatTheLinksInAnExchange) {
+  constexpr std::int64_t kExperts = 256, kTokens = 512, kRowBytes = 7168;
+  const CollectiveModel model(servers("h800", 8, "nvlink", 200, 50), table("h800"));
+  for (const std::int64_t nodes : {1, 2, 4, 8}) {
+    for (const std::int64_t per_node : {2, 8}) {
+      for (const std::int64_t top_k : {1, 2, 8}) {
+        const std::int64_t n = nodes * per_node;
+        const RoutingMatrix even =
+            routing(BalancedLoad{}, {.group = n, .num_experts = kExperts, .pairs_per_rank = kTokens * top_k});
+        ExchangeShape exchange{.rows = {Rows::Kind::routed, kTokens * top_k}, .row_bytes = kRowBytes, .top_k = top_k};
+        const CommTime flat = model.exchange(exchange, even, members(nodes, per_node));
+        exchange.two_level = true;
+        const CommTime two_level = model.exchange(exchange, even, members(nodes, per_node));
+        const double token = static_cast<double>(kTokens * kRowBytes), away = 1.0 - 1.0 / static_cast<double>(nodes);
+        const auto over_network = [](const CommTime& time) {
+          double sum = 0.0;
+          for (const Leg& leg : time.used_legs()) {
+            EXPECT_GE(time.alone(), leg.bytes / leg.bandwidth);
+            if (leg.path != PathClass::node) sum += leg.bytes.in(unit::byte);
+          }
+          return sum;
+        };
+        SCOPED_TRACE(fmt::format("{}x{}, {} experts a token", nodes, per_node, top_k));
+        EXPECT_GE(over_network(flat), token * static_cast<double>(top_k) * away);
+        if (nodes == 1) continue;
+        EXPECT_GE(over_network(two_level), token * expected_distinct(kExperts, top_k, nodes) * away);
+        EXPECT_LE(over_network(two_level), over_network(flat) + 1.0);
+      }
+    }
+  }
+}
+
 TEST(CollectiveAlgorithms, NeverBeatTheLinksOfAMessage) {
   const CollectiveModel model(servers("h100", 2, "nvlink", 450, 50), table("h100"));
   for (const double size : kSizes) {
