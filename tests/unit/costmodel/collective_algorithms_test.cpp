@@ -97,7 +97,24 @@ TEST(CollectiveAlgorithms, MeetPublishedTimesOverNodes) {
   }
 }
 
-// The same tests, small messages, which wait for the network: EFA's hop is not stated, so the bound is one-sided, and
+// coreweave/nccl-tests@cb86553 README.md: GB200 NVL72, one rack and two, NCCL 2.26.2. The table is that of eight B200.
+TEST(CollectiveAlgorithms, MeetPublishedTimesOfRacks) {
+  Cluster cluster = servers("gb200", 36, "nvlink", 900, 50);
+  cluster.groups[0].devices_per_node = cluster.groups[0].nics->per_node = 4;
+  cluster.groups[0].scale_up.span_nodes = 18;
+  const CollectiveModel model(cluster, table("gb200"));
+  const auto among = [&](std::int64_t ranks, double size) {
+    std::vector<DeviceIndex> all;
+    for (std::int64_t i = 0; i < ranks; ++i) all.emplace_back(static_cast<int>(i));
+    return microseconds_of(model.collective(shape(kReduce, size), all));
+  };
+  EXPECT_NEAR(among(72, 0x1p29) / 1806.7, 1.0, 0.17);
+  EXPECT_NEAR(among(72, 0x1p33) / 20299.0, 1.0, 0.17);
+  EXPECT_NEAR(among(144, 0x1p31) / 6264.0, 1.0, 0.06);
+  EXPECT_NEAR(among(144, 0x1p34) / 42067.0, 1.0, 0.13);
+}
+
+// 2 x p5 again, small messages, which wait for the network: EFA's hop is not stated, so the bound is one-sided, and
 // loose. Without NCCL's protocols the second was 127 us.
 TEST(CollectiveAlgorithms, StartSlowlyOverNodes) {
   const CollectiveModel model(servers("h100", 2, "nvlink", 450, 50), table("h100"));
