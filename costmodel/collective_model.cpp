@@ -229,6 +229,14 @@ CollectiveModel::Efficiency CollectiveModel::efficiency(std::string_view op, con
   return {.fraction = default_fraction(op), .extrapolated = true};
 }
 
+double CollectiveModel::links_in_use(std::string_view op, const Place& place) const {
+  const NodeGroup& group = *place.group;
+  const std::int64_t others = group.devices_per_node * group.scale_up.span_nodes - 1;
+  const CollectiveFit* own = fit(op, PathClass::node);
+  if (group.scale_up.kind != ScaleUpKind::xgmi || others < 1 || (own && own->rate)) return 1.0;
+  return static_cast<double>(op == "send_recv" ? 1 : place.ranks_in_domain - 1) / static_cast<double>(others);
+}
+
 CommTime CollectiveModel::with_legs(std::string_view op, const Place& place, Bytes inside, Bytes outside) const {
   return with_legs(op, place, inside, outside, start(op, place));
 }
@@ -242,8 +250,10 @@ CommTime CollectiveModel::with_legs(std::string_view op, const Place& place, Byt
     if (std::isinf(rate.in(unit::byte_per_second))) return;  // "unlimited" never takes time
     const Efficiency reached = efficiency(op, place, path, start.share ? kSteady : payload);
     time.extrapolated = time.extrapolated || reached.extrapolated;
+    const double links = path == PathClass::node ? links_in_use(op, place) : 1.0;
+    const double left = reached.fraction * start.share.value_or(1.0) * links;
     time.legs[static_cast<std::size_t>(time.num_legs++)] = {
-        .path = path, .bytes = whole(payload / (reached.fraction * start.share.value_or(1.0))), .bandwidth = rate};
+        .path = path, .bytes = whole(payload / left), .bandwidth = rate};
   };
   add(PathClass::node, inside);
   add(place.widest, outside);

@@ -67,6 +67,9 @@ class CollectiveModel {
   Efficiency efficiency(std::string_view op, const Place& place, PathClass path, Bytes payload) const;
   /// The same within a domain, from measured_sizes; nothing without.
   std::optional<Efficiency> measured_efficiency(std::string_view op, const Place& place, Bytes payload) const;
+  /// Of a device's links within its domain, those that lead to members, where each device is linked with each other and
+  /// `op` was not measured; else 1.
+  double links_in_use(std::string_view op, const Place& place) const;
   BytesPerSecond port_rate(const Place& place, PathClass path) const;
   /// Rate of the port that a fit for `path` was measured on.
   BytesPerSecond measured_port(const Place& place, PathClass path) const;

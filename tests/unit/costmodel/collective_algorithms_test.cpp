@@ -205,6 +205,23 @@ TEST(CollectiveAlgorithms, StartWithinANodeOfAmdAsRcclDoes) {
   EXPECT_NEAR(model.collective(shape(kReduce, 8), members(1, 8)).latency.in(unit::microsecond), 12 + 14 * 0.8, 1e-9);
 }
 
+// A GPU of MI300X has seven links of 64 GB/s, one to each other of its node: two of them share one.
+TEST(CollectiveAlgorithms, UseOnlyTheLinksBetweenMembersOfAMesh) {
+  const CollectiveModel model(servers("mi300x", 2, "xgmi", 448, 50), table("mi300x"));
+  const auto rate = [&](CollectiveKind kind, std::int64_t ranks) {
+    const CollectiveShape of = shape(kind, 0x1p32);
+    return (wire_bytes(of, ranks) / model.collective(of, members(1, ranks)).alone()).in(unit::gigabytes_per_second);
+  };
+  EXPECT_LE(rate(kReduce, 2), 64.0);
+  EXPECT_NEAR(rate(kReduce, 2) / 64.0, 0.742, 0.01);
+  EXPECT_NEAR(rate(kReduce, 8) / 448.0, 0.742, 0.01);
+  EXPECT_NEAR(rate(kExchange, 4) / rate(kExchange, 8), 3.0 / 7.0, 0.01);
+  const CommTime message = model.peer({.bytes = 1 << 30}, DeviceIndex(0), DeviceIndex(1));
+  EXPECT_GT(message.alone(), gib(1) / bytes_per_second(64e9));
+  // A context-parallel pair on two nodes needs no link of the mesh.
+  EXPECT_EQ(model.collective(shape(CollectiveKind::ring_shift, 0x1p30), members(2, 1)).num_legs, 1);
+}
+
 /// Bytes that a member's NIC, and that all its ports together, cannot do without.
 struct LeastBytes {
   double network = 0.0, all = 0.0;
