@@ -78,6 +78,17 @@ TEST(TimedRun, UsesTheBandwidthSeenInTheJobOnOneNode) {
   EXPECT_DOUBLE_EQ(run.links[0].rate->in(unit::byte_per_second), 100e9);
 }
 
+TEST(TimedRun, PrefersTheJobsBandwidthToTheSizesOfATable) {
+  RunsFile file = testing::published({"nanotron_h100_bench-0"});
+  const auto with = [&](double rate) {
+    file.runs[0].measured.bus_gigabytes_per_second = {
+        {"all_gather", rate}, {"all_reduce", rate}, {"reduce_scatter", rate}};
+    return predict(ready(file), testing::table_of("h100"));
+  };
+  const Seconds slow = with(2.0), fast = with(200.0);
+  EXPECT_GT(slow, fast + 1.0 * unit::millisecond);
+}
+
 TEST(TimedRun, TakesTheTimeOfARingStepFromTheJobOverNodes) {
   RunsFile file = testing::published({"nanotron_h100_bench-0"});
   PublishedRun& run = file.runs[0];
