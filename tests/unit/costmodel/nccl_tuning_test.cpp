@@ -48,7 +48,7 @@ void expect_times(std::initializer_list<Golden> goldens) {
   }
 }
 
-// The formulas written a second time, in another language, by their authors' text.
+// Times of a second implementation of the same formulas.
 TEST(NcclTuning, GivesTheTimesOfItsFormulas) {
   const NcclGroup node = group(8, 1, GpuGeneration::ampere, 20, 20, 12);
   const NcclGroup nodes = group(64, 8, GpuGeneration::hopper, 40, 40, 8);
