@@ -83,7 +83,7 @@ TEST(TimedRun, PrefersTheJobsBandwidthToTheSizesOfATable) {
   const auto with = [&](double rate) {
     file.runs[0].measured.bus_gigabytes_per_second = {
         {"all_gather", rate}, {"all_reduce", rate}, {"reduce_scatter", rate}};
-    return predict(ready(file), testing::table_of("h100"));
+    return predict(ready(file), of_tables("h100"), Knobs{});
   };
   const Seconds slow = with(2.0), fast = with(200.0);
   EXPECT_GT(slow, fast + 1.0 * unit::millisecond);
