@@ -38,17 +38,12 @@ void add_end_of_trace(Report& report, const Plan& plan, const Trace& trace) {
 // that intervals come from, which therefore hold that already.
 constexpr double kExtrapolatedWidth = 2.0;
 
-bool is_communication(std::string_view op) {
-  constexpr std::string_view kPrefixes[] = {"dp.", "edp.", "pp.", "tp.", "cp.", "etp."};
-  constexpr std::string_view kOthers[] = {"moe.dispatch", "moe.combine", "moe.bias_counts", "norm.reduce",
-                                          "embed.grad_ar"};
-  return std::any_of(std::begin(kPrefixes), std::end(kPrefixes), [&](auto prefix) { return op.starts_with(prefix); }) ||
-         std::find(std::begin(kOthers), std::end(kOthers), op) != std::end(kOthers);
-}
-
 /// Whether the time of anything but communication was extrapolated.
 bool has_extrapolated_kernels(const std::vector<std::string>& ops) {
-  return !std::all_of(ops.begin(), ops.end(), is_communication);
+  return std::any_of(ops.begin(), ops.end(), [](const std::string& name) {
+    const std::optional<OpCode> op = op_code_of(name);
+    return !op || !is_communication(*op);
+  });
 }
 
 void add_interval(Report& report, Seconds step, const std::optional<costmodel::Interval>& interval, bool extrapolated) {
@@ -71,9 +66,10 @@ void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost)
   if (cost.usd) report.fact("cost_per_million_tokens", "price of a million tokens, USD", *cost.usd / tokens * 1e6);
   if (cost.kg_co2e) report.fact("kg_co2e", "carbon of a step, kg CO2e", *cost.kg_co2e);
   if (cost.energy && cost.assumed_power) {
-    report.note(
-        "energy: of the devices alone; 76 % of a device's power limit while it computes and 50 % while it "
-        "waits, where the calibration states no power");
+    report.note(fmt::format(
+        "energy: of the devices alone; {:.0f} % of a device's power limit while it computes and {:.0f} % while it "
+        "waits, where the calibration states no power",
+        100.0 * costmodel::kBusyShareOfLimit, 100.0 * costmodel::kWaitingShareOfLimit));
   }
 }
 

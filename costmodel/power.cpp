@@ -4,9 +4,6 @@
 namespace orrery::costmodel {
 namespace {
 
-// Of the limit: mean of intensive workloads on eight H100 (arXiv 2506.14551), and the middle of what spinning
-// communication kernels draw, 40 to 60 % (an assumption: no open measurement of a phase was found).
-constexpr double kBusyShare = 0.76, kWaitingShare = 0.5;
 constexpr Seconds kHour = 3600.0 * unit::second;
 
 }  // namespace
@@ -18,8 +15,8 @@ std::optional<PowerModel> power_of(const Device& device, const Calibration& cali
     if (device.power_limit) return *device.power_limit * of_limit;
     return std::nullopt;
   };
-  const auto busy = share(calibration.busy_power, kBusyShare);
-  const auto waiting = share(calibration.waiting_power, kWaitingShare);
+  const auto busy = share(calibration.busy_power, kBusyShareOfLimit);
+  const auto waiting = share(calibration.waiting_power, kWaitingShareOfLimit);
   if (!busy || !waiting) return std::nullopt;
   return PowerModel{
       .busy = *busy, .waiting = *waiting, .assumed = !calibration.busy_power || !calibration.waiting_power};

@@ -12,6 +12,10 @@
 
 namespace orrery::costmodel {
 
+/// Of the limit, where nothing was measured: the mean of intensive workloads on eight H100 (arXiv 2506.14551), and what
+/// an H100 draws while 20 of its multiprocessors copy as a communication's do (docs/design/power.md).
+inline constexpr double kBusyShareOfLimit = 0.76, kWaitingShareOfLimit = 0.31;
+
 struct PowerModel {
   Watts busy, waiting;
   bool assumed = false;  // a share of the device's limit stands in for what was not measured

@@ -137,6 +137,8 @@ std::string_view name_of(Pass pass);
 /// Dotted name, for example "moe.dispatch".
 std::string_view name_of(OpCode op);
 std::optional<OpCode> op_code_of(std::string_view name);
+/// Whether it sends to other ranks. A copy between host and device does not.
+bool is_communication(OpCode op);
 
 std::string to_string(const OpKey& key);
 /// The key written as `text`, or nothing if it is not in the grammar above.

@@ -182,8 +182,8 @@ def power(device):
     if device not in MEASURED or device in OTHER_BOARDS:
         return None
     return {"idle": stated(device, "power", "idle", "W", "W"),
-            "busy": stated(device, "power", "products of 8192", "W", "W"),
-            "waiting": stated(device, "power", "spinning on 20 multiprocessors", "W", "W"),
+            "busy": None,  # of a training step, not of products alone
+            "waiting": stated(device, "power", "copying on 20 multiprocessors", "W", "W"),
             "limit": stated(device, "head", "device", "power limit", "W")}
 
 

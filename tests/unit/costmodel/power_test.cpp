@@ -22,7 +22,7 @@ TEST(PowerOf, TakesSharesOfTheLimitAndSaysSo) {
   const auto power = power_of(limited_to(700.0), {});
   ASSERT_TRUE(power);
   EXPECT_NEAR(power->busy.in(unit::watt), 532.0, 1e-9);
-  EXPECT_NEAR(power->waiting.in(unit::watt), 350.0, 1e-9);
+  EXPECT_NEAR(power->waiting.in(unit::watt), 0.31 * 700.0, 1e-9);
   EXPECT_TRUE(power->assumed);
 }
 

@@ -28,6 +28,19 @@ TEST(OpKey, EveryOpHasItsOwnNameAndIsFoundByIt) {
   }
 }
 
+TEST(OpKey, KnowsWhatTalksToOtherRanks) {
+  for (const OpCode op : {OpCode::moe_dispatch, OpCode::pp_recv_grad, OpCode::dp_grad_rs, OpCode::edp_param_ag,
+                          OpCode::tp_loss_max, OpCode::cp_kv, OpCode::etp_gather, OpCode::norm_reduce,
+                          OpCode::moe_bias_counts, OpCode::embed_grad_ar, OpCode::dp_replica_ar}) {
+    EXPECT_TRUE(is_communication(op)) << name_of(op);
+  }
+  for (const OpCode op :
+       {OpCode::attn_core, OpCode::moe_permute, OpCode::moe_fc1, OpCode::norm_local, OpCode::moe_bias,
+        OpCode::dp_grad_cast, OpCode::edp_grad_cast, OpCode::adamw_dense, OpCode::opt_load, OpCode::act_store}) {
+    EXPECT_FALSE(is_communication(op)) << name_of(op);
+  }
+}
+
 TEST(OpKey, IsReadBackAsWritten) {
   for (int code = 0; code < kNumOpCodes; ++code) {
     for (const Pass pass : {Pass::fwd, Pass::rec, Pass::igrad, Pass::wgrad, Pass::sync, Pass::update}) {
