@@ -178,6 +178,8 @@ KernelParameters read_kernels(const JsonObject& in) {
   fraction("flash_2", out.flash_2);
   out.taken = in.required("taken").number({.min = 0.0});
   out.attention = in.required("attention").one_of<AttentionKernels>(kAttentionNames);
+  fraction("loss_forward", out.loss_forward);
+  fraction("loss_backward", out.loss_backward);
   out.source = source_of(in);
   in.finish();
   return out;

@@ -69,6 +69,12 @@ bool holds_experts(const Model& model, const std::vector<StageLayout>& stages) {
   return false;
 }
 
+// Bytes of a logit. Fused: bf16 read, f32 probabilities written, and the other way round. Megatron's cross-entropy over
+// a vocabulary that is shared out, op by op: cast to f32 6, maximum 4, difference 8, exponential 8, sum 4, quotient 8;
+// backward: product 8, cast 6 (core/tensor_parallel/cross_entropy.py).
+constexpr double kFusedLossBytes = 6.0;
+constexpr double kUnfusedLossForward = 38.0 / kFusedLossBytes, kUnfusedLossBackward = 14.0 / kFusedLossBytes;
+
 }  // namespace
 
 Framework megatron() {
@@ -104,7 +110,12 @@ Framework torchtitan(bool compiled_loss) {
   out.name = "torchtitan";
   out.zero = 3;
   out.attention = AttentionKernels::flash_2;  // scaled_dot_product_attention's first choice
-  out.shards_are_masters = true;              // FSDP2 MixedPrecisionPolicy(param_dtype=bfloat16, reduce_dtype=float32)
+  if (!compiled_loss) {
+    // Cast to f32 6, log-softmax 8; backward: of the negative log-likelihood 4, of log-softmax 12, cast 6.
+    out.loss_forward = 14.0 / kFusedLossBytes;
+    out.loss_backward = 22.0 / kFusedLossBytes;
+  }
+  out.shards_are_masters = true;  // FSDP2 MixedPrecisionPolicy(param_dtype=bfloat16, reduce_dtype=float32)
   // log_softmax keeps its output in f32, its backward holds two f32 gradients: 12; the freed bf16 logits stay reserved,
   // since no block that is asked for has their size: 14. A compiled loss keeps bf16 logits and their gradient.
   out.logits_bytes = compiled_loss ? 4.0 : 14.0;
@@ -120,6 +131,8 @@ Framework nanotron() {
   out.zero = 0;
   out.recompute_is_none = true;               // config.py: recompute_layer = False
   out.attention = AttentionKernels::flash_2;  // flash_attn_func of package flash-attn (models/llama.py)
+  out.loss_forward = kUnfusedLossForward;     // sharded_cross_entropy (tensor_parallel/functional.py)
+  out.loss_backward = kUnfusedLossBackward;
   out.stage_split = StageSplit::by_cost;
   // torch DDP's buckets in bf16 beside FP32GradientAccumulator's gradients (optim/gradient_accumulator.py).
   out.bucket_bytes = 2.0;
@@ -144,6 +157,8 @@ Framework megatron_deepspeed() {
   out.zero = 0;                                    // vTrain's configurations leave DeepSpeed's stage at 0
   out.grad_dtype = DType::bf16;                    // fp16 gradients, which are reduced as they are
   out.attention = AttentionKernels::materialized;  // its fused softmax kernel, before flash attention
+  out.loss_forward = kUnfusedLossForward;
+  out.loss_backward = kUnfusedLossBackward;
   return out;
 }
 
@@ -163,6 +178,13 @@ Framework internevo() {
   out.zero = 1;
   out.grad_dtype = DType::bf16;
   return out;
+}
+
+KernelParameters with_kernels_of(const Framework& framework, KernelParameters numbers) {
+  numbers.attention = framework.attention;
+  numbers.loss_forward = framework.loss_forward;
+  numbers.loss_backward = framework.loss_backward;
+  return numbers;
 }
 
 Framework framework_named(std::string_view name) {

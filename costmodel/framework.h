@@ -36,8 +36,11 @@ struct Framework {
   DType grad_dtype = DType::f32;   // of accumulated gradients
   StageSplit stage_split = StageSplit::even;
 
-  bool overlaps_gradients = false;                       // with the backward, where a run does not say
-  AttentionKernels attention = AttentionKernels::fused;  // that it calls; of time alone
+  bool overlaps_gradients = false;  // with the backward, where a run does not say
+  // Kernels that it calls; of time alone. Losses that are not fused pass over f32 logits several times: their bytes,
+  // over the six of a fused kernel.
+  AttentionKernels attention = AttentionKernels::fused;
+  double loss_forward = 1.0, loss_backward = 1.0;
 
   // States.
   double bucket_bytes = 0.0;        // per parameter, where gradients are reduced: buckets beside the gradients
@@ -75,6 +78,9 @@ Framework nanotron();
 Framework megatron_deepspeed();
 Framework composer();
 Framework internevo();
+
+/// `numbers` with the kernels that the framework calls.
+KernelParameters with_kernels_of(const Framework& framework, KernelParameters numbers);
 
 /// The preset of that name, the default's for another: "megatron-bridge".
 Framework framework_named(std::string_view name);

@@ -44,7 +44,8 @@ struct KernelParameters {
   // two is of no use, and messages take bandwidth, so more are missing than are held.
   double taken = 20.0;
   AttentionKernels attention = AttentionKernels::fused;
-  std::string source;  // what the numbers were fitted to
+  double loss_forward = 1.0, loss_backward = 1.0;  // traffic of the loss, over that of one fused kernel each
+  std::string source;                              // what the numbers were fitted to
 
   bool operator==(const KernelParameters&) const = default;
 };

@@ -171,6 +171,9 @@ OpTime OperatorCurves::attention(const OpKey& key, const AttentionShape& s, doub
 OpTime OperatorCurves::memory_bound(const OpKey& key, Bytes traffic, const Device& device) const {
   if (traffic <= Bytes::zero()) return {};
   const Pass pass = measured_pass(key.pass);
+  if (kernels_ && key.op == OpCode::head_loss) {
+    traffic *= pass == Pass::fwd ? kernels_->loss_forward : kernels_->loss_backward;
+  }
   const auto measured = measured_->memory_bound(name_of(key.op), pass, traffic);
   if (const auto time = by_form(form(device).memory_bound(traffic), measured)) return *time;
   if (!measured) not_calibrated(name_of(key.op), pass, device, "the memory bandwidth");

@@ -204,7 +204,7 @@ def calibration(device, kernel_tables, operators):
     node, rail = LINKS[device]
     chip = SAME_CHIP.get(device, device)
     kernels = {"grouped": 0.9, "kernel": "3 us", **KERNELS[chip]}
-    kernels.update(dispatch="20 us", network=0.85, attention="fused",
+    kernels.update(dispatch="20 us", network=0.85, attention="fused", loss_forward=1.0, loss_backward=1.0,
                    fp8_blocks=FP8_BLOCKS.get(chip, 1.0), flash_2=FLASH_2.get(chip, 1.0), taken=TAKEN.get(chip, 20),
                    source="tables of kernels, docs/design/kernels.md; no training run")
     return {"schema": "calibration/1", "device": device, "driver": head(device, "driver"),

@@ -52,7 +52,7 @@ Calibration with_factors(const Calibration& base, const TimeFactors& factors, st
   Calibration out = base;
   if (!out.kernels) out.kernels.emplace().source = "no table of kernels";
   out.factors = factors.knobs(device, framework);
-  out.kernels->attention = framework_named(framework).attention;
+  out.kernels = with_kernels_of(framework_named(framework), *out.kernels);
   out.kernels->source =
       fmt::format("{}; factors of training with {}: {}", out.kernels->source, framework, factors.source);
   const auto found = factors.interval.find(std::string(framework));

@@ -137,7 +137,7 @@ KnownDevice::KnownDevice(Calibration calibration, const Device& device) : number
 
 Seconds predict(const TimedRun& run, const KnownDevice& device, const Knobs& knobs) {
   Calibration with_links = device.numbers;
-  with_links.kernels->attention = run.plan.framework.attention;
+  with_links.kernels = with_kernels_of(run.plan.framework, *with_links.kernels);
   with_links.factors = knobs;
   for (const CollectiveFit& link : run.links) {
     auto& fits = with_links.fits;

@@ -153,5 +153,27 @@ TEST(Framework, AllocatesAGradientOfTheHeadInItsBackward) {
   EXPECT_LT(transients(), gib(1));
 }
 
+TEST(Framework, SaysWhichKernelsItCalls) {
+  const KernelParameters of_ours = with_kernels_of(Framework{}, KernelParameters{});
+  EXPECT_EQ(of_ours, KernelParameters{});
+  const KernelParameters numbers = with_kernels_of(nanotron(), KernelParameters{.matmul = 0.5});
+  EXPECT_EQ(numbers.matmul, 0.5);
+  EXPECT_EQ(numbers.attention, AttentionKernels::flash_2);
+  // 38 bytes of a logit forward and 14 backward, where fused kernels move six each.
+  EXPECT_DOUBLE_EQ(6.0 * numbers.loss_forward, 38.0);
+  EXPECT_DOUBLE_EQ(6.0 * numbers.loss_backward, 14.0);
+  EXPECT_EQ(megatron_deepspeed().attention, AttentionKernels::materialized);
+  EXPECT_EQ(megatron_bridge().loss_forward, 1.0);
+  EXPECT_GT(torchtitan(false).loss_backward, torchtitan(true).loss_backward);
+}
+
+TEST(Framework, IsFoundByItsName) {
+  for (const char* name :
+       {"megatron", "megatron-bridge", "torchtitan", "nanotron", "megatron-deepspeed", "composer", "internevo"}) {
+    EXPECT_EQ(framework_named(name).name, name);
+  }
+  EXPECT_EQ(framework_named("a new one"), Framework{});
+}
+
 }  // namespace
 }  // namespace orrery::costmodel

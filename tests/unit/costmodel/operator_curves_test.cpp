@@ -245,6 +245,20 @@ TEST_F(MeasuredAndStated, CarryTheFactorsOfTrainingToThePointsToo) {
   EXPECT_DOUBLE_EQ(us(OpCode::attn_norm, Pass::fwd, norm_), (4.0 * 1.0 + 7.0) * 12.0 / (1.0 + 7.0));
 }
 
+TEST_F(MeasuredAndStated, MoveAsManyBytesForALossAsItsKernelsDo) {
+  const MemoryShape logits{.rows = {.count = 1000000}, .read_per_row = 2, .written_per_row = 4};
+  const double forward = us(OpCode::head_loss, Pass::fwd, logits),
+               backward = us(OpCode::head_loss, Pass::igrad, logits);
+  calibration_.kernels->loss_forward = 5.0;
+  // The table goes on in proportion beyond its point of a million bytes: 72 us for six of them.
+  EXPECT_DOUBLE_EQ(forward, 72.0);
+  EXPECT_DOUBLE_EQ(us(OpCode::head_loss, Pass::fwd, logits), 5.0 * forward);
+  EXPECT_DOUBLE_EQ(us(OpCode::head_loss, Pass::igrad, logits), backward);
+  EXPECT_DOUBLE_EQ(us(OpCode::attn_norm, Pass::fwd, logits), forward);
+  calibration_.kernels->loss_backward = 2.0;
+  EXPECT_DOUBLE_EQ(us(OpCode::head_loss, Pass::igrad, logits), 2.0 * backward);
+}
+
 TEST_F(MeasuredAndStated, AreSlowerUnderALowerPowerLimit) {
   calibration_.conditions.power_limit = watts(800);
   Device capped = gpu();
