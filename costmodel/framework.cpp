@@ -80,6 +80,7 @@ constexpr double kUnfusedLossForward = 38.0 / kFusedLossBytes, kUnfusedLossBackw
 Framework megatron() {
   Framework out;
   out.name = "megatron";
+  out.pads_vocabulary = true;     // make_vocab_size_divisible_by = 128
   out.zero = 1;                   // --use-distributed-optimizer in every published recipe
   out.overlaps_gradients = true;  // overlap_grad_reduce and overlap_param_gather, too
   // TE's Triton cross-entropy turns the bf16 logits into their gradient in place (SimuMax docs/b200/
@@ -152,6 +153,7 @@ Framework nanotron() {
 Framework megatron_deepspeed() {
   Framework out;
   out.name = "megatron-deepspeed";
+  out.pads_vocabulary = true;
   out.memory_is_known = false;
   out.sequence_parallel = false;                   // Megatron-DeepSpeed forked before it
   out.zero = 0;                                    // vTrain's configurations leave DeepSpeed's stage at 0

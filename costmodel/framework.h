@@ -36,6 +36,7 @@ struct Framework {
   DType grad_dtype = DType::f32;   // of accumulated gradients
   StageSplit stage_split = StageSplit::even;
 
+  bool pads_vocabulary = false;     // to a multiple of 128 for each rank of tensor parallelism
   bool overlaps_gradients = false;  // with the backward, where a run does not say
   // Kernels that it calls; of time alone. Losses that are not fused pass over f32 logits several times: their bytes,
   // over the six of a fused kernel.

@@ -72,8 +72,9 @@ void read_model(Reading& in) {
     in.plan.model.tied_embeddings = false;
     in.assume("tied embeddings: the first and the last stage hold a copy each");
   }
-  if (in.plan.model.vocab % in.run.tp != 0) {
-    const std::int64_t multiple = kVocabularyMultiple * in.run.tp;
+  const std::int64_t multiple = kVocabularyMultiple * in.run.tp;
+  const bool is_padded = in.plan.framework.pads_vocabulary && in.plan.model.vocab % multiple != 0;
+  if (is_padded || in.plan.model.vocab % in.run.tp != 0) {
     in.plan.model.vocab = (in.plan.model.vocab + multiple - 1) / multiple * multiple;
     in.assume("vocabulary padded to a multiple of 128 for each rank of tensor parallelism");
   }

@@ -132,7 +132,7 @@ TEST(KernelModel, SplitsALongInnerDimensionOverMultiprocessorsThatWouldIdle) {
 
 TEST(KernelModel, SplitsNoInnerDimensionOfWhichTooLittleWouldBeLeft) {
   const auto time = [](std::int64_t k) { return product_us(gpu(), {.rows = {64}, .n = 64, .k = k}); };
-  EXPECT_DOUBLE_EQ(time(510), waves_us(1, 64, 64, 510, 0.55));
+  EXPECT_DOUBLE_EQ(time(504), waves_us(1, 64, 64, 504, 0.55));
   const double partial_sums = 2 * (64.0 * 64) * 4 / (kBandwidth * 0.5) * 1e6;
   EXPECT_DOUBLE_EQ(time(512), waves_us(1, 64, 64, 512.0 / 2, 0.55) + partial_sums);
 }
@@ -153,6 +153,19 @@ TEST(KernelModel, EndsATileTheLaterTheMoreBytesItsResultTakes) {
   };
   EXPECT_DOUBLE_EQ(time(DType::bf16), waves_us(1, 256, 128, 400 + 200));
   EXPECT_DOUBLE_EQ(time(DType::f32), waves_us(1, 256, 128, 400 + 600));
+}
+
+TEST(KernelModel, TakesThreeTimesAsLongForRowsThatAreNotAligned) {
+  const auto time = [](std::int64_t n, std::int64_t k, Device device = gpu()) {
+    return product_us(device, {.rows = {4096}, .n = n, .k = k}) - 3.0;
+  };
+  EXPECT_DOUBLE_EQ(time(50257, 400), 3.0 * time(50304, 400));  // as many tiles
+  EXPECT_DOUBLE_EQ(time(256, 4 * 100), time(256, 400));
+  EXPECT_NEAR(time(256, 4001), 3.0 * time(256, 4000), 0.01 * time(256, 4001));
+  EXPECT_LT(time(50264, 400), 1.01 * time(50304, 400));  // eight elements of two bytes are enough
+  Device cpu = gpu();
+  cpu.kind = DeviceKind::cpu;
+  EXPECT_DOUBLE_EQ(time(50257, 400, cpu), time(50304, 400, cpu));
 }
 
 TEST(KernelModel, ScalesFp8InBlocksOf128AtItsShareOfTheRate) {

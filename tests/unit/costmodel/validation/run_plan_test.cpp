@@ -153,11 +153,11 @@ TEST(RunPlan, CastsInsideProductsInTheFloat8OfTorchtitan) {
   EXPECT_FALSE(plan(run_of("bridge-285e9ead")).casts_inside_products);  // fp8 of Transformer Engine
 }
 
-TEST(RunPlan, PadsAVocabularyThatTensorParallelismDoesNotDivide) {
+TEST(RunPlan, PadsAVocabularyAsMegatronDoesOrWhereTensorParallelismDoesNotDivideIt) {
   const std::string assumption = "vocabulary padded to a multiple of 128 for each rank of tensor parallelism";
   PublishedRun run = run_of("vtrain-multi-0");
-  EXPECT_EQ(plan(run).model.vocab, 50257);
-  EXPECT_FALSE(assumes(plan(run), assumption));
+  EXPECT_EQ(plan(run).model.vocab, 393 * 128);  // 50257 / 128 = 392.6
+  EXPECT_TRUE(assumes(plan(run), assumption));
   run.tp = 2;
   run.dp = 32;
   EXPECT_EQ(plan(run).model.vocab, 197 * 256);  // 50257 / 256 = 196.3
@@ -165,9 +165,14 @@ TEST(RunPlan, PadsAVocabularyThatTensorParallelismDoesNotDivide) {
   run.tp = 8;
   run.dp = 8;
   EXPECT_EQ(plan(run).model.vocab, 50 * 1024);  // 50257 / 1024 = 49.1
-  run.model_inline->vocab = 50264;              // 8 x 6283
-  EXPECT_EQ(plan(run).model.vocab, 50264);
+  run.model_inline->vocab = 50 * 1024;
+  EXPECT_EQ(plan(run).model.vocab, 50 * 1024);
   EXPECT_FALSE(assumes(plan(run), assumption));
+  run.software = "llm-foundry/Composer";  // nobody pads here, as long as each rank has as much
+  run.tp = 1;
+  run.dp = 64;
+  run.model_inline->vocab = 50257;
+  EXPECT_EQ(plan(run).model.vocab, 50257);
 }
 
 TEST(RunPlan, RefusesDegreesThatAreNotTheNumberOfDevices) {
