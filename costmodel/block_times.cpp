@@ -80,6 +80,8 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
     }
     const OpTime time = timer.timed(op);
     of_pass(compute, op.pass) += time.time;
+    (op.pass == Pass::fwd ? block.forward_excess : block.backward_excess) +=
+        time.time * (time.slowdown.value_or(usual) - usual);
     if (std::holds_alternative<AttentionShape>(op.shape)) {
       beside(op.pass == Pass::fwd   ? Beside::core_forward
              : op.pass == Pass::rec ? Beside::core_again
@@ -111,6 +113,8 @@ Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer
   slots.forward += num_blocks * block.forward;
   slots.input_grad += num_blocks * block.input_grad;
   slots.weight_grad += num_blocks * block.weight_grad;
+  slots.forward_excess += num_blocks * block.forward_excess;
+  slots.backward_excess += num_blocks * block.backward_excess;
   Seconds all;
   std::array<Seconds, kNumBeside> hidden{};
   for (const BlockTimes::Communication& c : block.communication) {

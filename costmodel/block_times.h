@@ -22,6 +22,7 @@ inline constexpr std::size_t kNumBeside = static_cast<std::size_t>(Beside::core_
 struct BlockTimes {
   Seconds forward, input_grad, weight_grad;                 // arithmetic
   Seconds host_forward, host_input_grad, host_weight_grad;  // to enqueue it, communication included
+  Seconds forward_excess, backward_excess;                  // of SlotTimes
   std::array<Seconds, kNumBeside> beside{};                 // of arithmetic, what communication can run beside
   std::array<Seconds, kNumBeside> lost{};                   // by which that is longer beside communication
   struct Communication {

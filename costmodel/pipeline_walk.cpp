@@ -111,7 +111,12 @@ class Walk {
         if (!slot.beside) return times.forward;
         const SlotTimes& other = rank.held[static_cast<std::size_t>(slot.beside->stage)].times;
         const Seconds exchanges = times.forward_exchanges + other.backward_exchanges;
-        return side_by_side(times.forward + other.backward() - exchanges, exchanges, overlap_);
+        const Seconds arithmetic = times.forward + other.backward() - exchanges;
+        OverlapRule rule = overlap_;
+        if (arithmetic > Seconds::zero()) {
+          rule.compute_slowdown += (times.forward_excess + other.backward_excess) / arithmetic;
+        }
+        return side_by_side(arithmetic, exchanges, rule);
       }
       case Slot::Kind::backward:
         return times.backward();

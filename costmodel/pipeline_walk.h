@@ -17,7 +17,9 @@ namespace orrery::costmodel {
 struct SlotTimes {
   Seconds forward, input_grad, weight_grad;       // exchanges of experts included; a whole backward is both gradients
   Seconds forward_exchanges, backward_exchanges;  // of them, what an overlapped pair covers with arithmetic
-  Seconds message;                                // to the stage behind, and of its gradient back
+  // What the arithmetic loses beside a communication, above or below what the device's usual slowdown takes.
+  Seconds forward_excess, backward_excess;
+  Seconds message;  // to the stage behind, and of its gradient back
 
   Seconds backward() const { return input_grad + weight_grad; }
 };

@@ -160,6 +160,20 @@ TEST(PipelineWalk, CoversExchangesOfAPairWithArithmetic) {
             makespan(walk_pipeline(strategy, 8, equal_stages(strategy, times), rule)));
 }
 
+TEST(PipelineWalk, SlowsThePairByWhatItsOwnArithmeticLoses) {
+  const Strategy strategy = pipeline(Schedule::dualpipe, 2);
+  SlotTimes times = slots(10, 10, 10, 0);
+  times.forward_exchanges = seconds(3);
+  times.backward_exchanges = seconds(6);
+  const OverlapRule usual{.compute_slowdown = 0.2, .comm_slowdown = 0.0},
+      more{.compute_slowdown = 0.5, .comm_slowdown = 0.0};
+  const Seconds expected = makespan(walk_pipeline(strategy, 8, equal_stages(strategy, times), more));
+  // 21 seconds of arithmetic beside the exchanges of a pair that lose 0.3 of each second above the usual.
+  times.forward_excess = seconds(0.3 * 7);
+  times.backward_excess = seconds(0.3 * 14);
+  EXPECT_NEAR(makespan(walk_pipeline(strategy, 8, equal_stages(strategy, times), usual)) / expected, 1.0, 1e-12);
+}
+
 TEST(SideBySide, IsTheLongerOneUnlessTheyDisturbEachOther) {
   EXPECT_EQ(side_by_side(seconds(10), seconds(4), {}), seconds(10));
   EXPECT_EQ(side_by_side(seconds(3), seconds(4), {}), seconds(4));
