@@ -2,17 +2,19 @@
 // orrery estimate and orrery simulate: the two interpreters that predict, on the same plan.
 #include "cli/exit_code.h"
 #include "cli/prediction.h"
+#include "cli/simulation_report.h"
 #include "cli/step_report.h"
 #include "cli/trace_files.h"
 #include "cli/verbs.h"
 #include "costmodel/analytic_interpreter.h"
 #include "costmodel/memory.h"
-#include "sim/bound_check.h"
+#include "costmodel/timed_program.h"
+#include "sim/link_use.h"
 #include "sim/worker_interpreter.h"
 
 #include <functional>
 #include <memory>
-#include <utility>
+#include <optional>
 
 #include <CLI/CLI.hpp>
 
@@ -28,40 +30,22 @@ struct PredictOptions {
 
 using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, const Loaded<costmodel::Calibration>&)>;
 
-/// Adds what an interpreter alone has to say of its trace.
-using AddDetails = std::function<void(Report&, const Plan&, const StepProgram&, const RunInput&, const Trace&)>;
-
-/// Every communication beside the least time that its links allow. Throws: InternalError where one took less.
-void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input,
-                sim::Fidelity fidelity, const Trace& trace) {
-  Table table{.columns = {{"op", "communication"},
-                          {"count", "count"},
-                          {"time", "time"},
-                          {"mean_time", "mean"},
-                          {"mean_bound", "bound"},
-                          {"mean_ratio", "mean ratio"},
-                          {"least_ratio", "least ratio"}},
-              .rows = {}};
-  for (const sim::BoundedOps& ops :
-       sim::check_bounds(program, plan.cluster, plan.device_of_rank, input, fidelity, trace)) {
-    const auto count = static_cast<double>(ops.count);
-    const bool bounded = ops.bound > Seconds::zero();
-    const auto of_bound = [&](auto x) { return bounded ? Value(x) : Value::unknown("-"); };
-    table.rows.push_back({name_of(ops.op), ops.count, ops.time, ops.time / count, of_bound(ops.bound / count),
-                          of_bound(ops.mean_ratio()), of_bound(ops.least_ratio)});
-  }
-  report.table("bounds", "Communications beside the least that their links allow", std::move(table));
-}
-
+/// `simulated`: at which fidelity, if the interpreter is SimGrid.
 int predict(const PredictOptions& options, const std::string& title, const MakeInterpreter& make,
-            const AddDetails& add_details = {}) {
+            std::optional<sim::Fidelity> simulated = {}) {
   const Plan plan = read_plan(options.plan);
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
   const std::unique_ptr<Interpreter> interpreter = make(plan, calibration);
   const StepProgram program = lower(plan);
   const RunInput input{.load = plan.load, .sequences = plan.sequences, .all_ranks = options.trace.all_ranks};
   const Trace trace = run(*interpreter, program, input, options.plan);
-  write_trace_files(options.trace, trace);
+  sim::UseOfLinks use;
+  if (simulated) {
+    const auto model = cost_model_of(plan, calibration.value);
+    const auto timed = time_program(program, *model, plan.cluster, plan.device_of_rank, input);
+    use = sim::use_of_links(timed, plan.cluster, *simulated, trace);
+  }
+  write_trace_files(options.trace, trace, tracks_of(use));
 
   Report report(title);
   report.fact("model", "model", plan.model.name);
@@ -70,7 +54,10 @@ int predict(const PredictOptions& options, const std::string& title, const MakeI
   report.fact("ops", "ops of a replica", program.num_ops());
   add_prediction(report, plan, trace, calibration.value);
   add_memory(report, costmodel::fullest(memory_of(plan)), plan.cluster.groups.front().device);
-  if (add_details) add_details(report, plan, program, input, trace);
+  if (simulated) {
+    add_bounds(report, plan, program, input, *simulated, trace);
+    add_links(report, use);
+  }
   print(report, options.common.json);
   return kSuccess;
 }
@@ -109,10 +96,7 @@ Verb add_simulate(CLI::App& app) {
             const auto make = [&](const Plan& plan, const auto& calibration) {
               return std::make_unique<sim::WorkerInterpreter>(plan, calibration.path, options->fidelity);
             };
-            return predict(
-                *options, "Simulation", make,
-                [&](Report& report, const Plan& plan, const StepProgram& program, const RunInput& input,
-                    const Trace& trace) { add_bounds(report, plan, program, input, options->fidelity, trace); });
+            return predict(*options, "Simulation", make, options->fidelity);
           }};
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/trace_files.h"
 
-#include "traces/perfetto.h"
 #include "traces/trace_io.h"
 
 #include <CLI/CLI.hpp>
@@ -14,9 +13,9 @@ void add_trace_options(CLI::App& command, TraceOptions& options) {
   command.add_flag("--all-ranks", options.all_ranks, "spans of every rank instead of one for each set of equal ranks");
 }
 
-void write_trace_files(const TraceOptions& options, const Trace& trace) {
+void write_trace_files(const TraceOptions& options, const Trace& trace, std::span<const CounterTrack> tracks) {
   if (!options.trace.empty()) write_trace_file(options.trace, trace);
-  if (!options.perfetto.empty()) write_perfetto_file(options.perfetto, trace);
+  if (!options.perfetto.empty()) write_perfetto_file(options.perfetto, trace, tracks);
 }
 
 }  // namespace orrery::cli

@@ -2,8 +2,10 @@
 // --trace and --perfetto: where a verb leaves its trace.
 #pragma once
 
+#include "traces/perfetto.h"
 #include "traces/trace.h"
 
+#include <span>
 #include <string>
 
 namespace CLI {
@@ -19,7 +21,7 @@ struct TraceOptions {
 
 void add_trace_options(CLI::App& command, TraceOptions& options);
 
-/// Throws: BackendError if a file cannot be written; then there is none.
-void write_trace_files(const TraceOptions& options, const Trace& trace);
+/// `tracks` are for the timeline. Throws: BackendError if a file cannot be written; then there is none.
+void write_trace_files(const TraceOptions& options, const Trace& trace, std::span<const CounterTrack> tracks = {});
 
 }  // namespace orrery::cli

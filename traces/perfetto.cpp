@@ -15,6 +15,8 @@
 namespace orrery {
 namespace {
 
+constexpr std::int32_t kTracks = -1;  // the process of what belongs to no rank
+
 /// Writes events one by one, each on its own line.
 class EventWriter {
  public:
@@ -45,6 +47,12 @@ class EventWriter {
   void power(const PowerSample& sample) {
     event("power", "C", sample.rank).field("ts", sample.time.in(unit::microsecond));
     out_.key("args").begin_object().field("watts", sample.power.in(unit::watt)).end_object();
+    end_event();
+  }
+
+  void counter(const CounterTrack& track, double value, Seconds time) {
+    event(track.name, "C", kTracks).field("ts", time.in(unit::microsecond));
+    out_.key("args").begin_object().field("value", value).end_object();
     end_event();
   }
 
@@ -81,7 +89,7 @@ std::map<std::int32_t, Seconds> step_starts(const Trace& trace) {
 
 }  // namespace
 
-void write_perfetto_file(const std::string& path, const Trace& trace) {
+void write_perfetto_file(const std::string& path, const Trace& trace, std::span<const CounterTrack> tracks) {
   AtomicFile file(path);
   EventWriter out(file);
   std::set<std::pair<std::int32_t, Queue>> threads;
@@ -100,6 +108,14 @@ void write_perfetto_file(const std::string& path, const Trace& trace) {
     out.span(span, starts.at(span.step));
   }
   for (const PowerSample& sample : trace.power) out.power(sample);
+  if (!tracks.empty()) out.metadata("process_name", kTracks, 0, "all ranks");
+  for (const CounterTrack& track : tracks) {
+    for (std::size_t i = 0; i < track.values.size(); ++i) {
+      if (i > 0 && track.values[i] == track.values[i - 1]) continue;  // a counter keeps its value
+      out.counter(track, track.values[i], static_cast<double>(i) * track.interval);
+    }
+    if (!track.values.empty()) out.counter(track, 0.0, static_cast<double>(track.values.size()) * track.interval);
+  }
   out.finish();
   file.commit();
 }

@@ -80,6 +80,8 @@ expect_line '^  MFU, non-causal +[0-9.]+ %$' estimate plan.json
 expect_line '^  interpreter +simgrid$' simulate plan.json --trace simgrid.trace --perfetto simgrid.perfetto
 expect_line '^  moe\.dispatch +[0-9,]+( +[0-9.]+ [mu]?s){3} +[1-9][0-9.]* +[1-9][0-9.]*$' simulate plan.json
 expect_line '"least_ratio": [1-9]' simulate plan.json --json
+expect_line '^  node[0-9]+\.[a-z_]+\.out +(scale-up|NIC|uplink) +[0-9.]+ [GTM]iB +[0-9.]+ % +[0-9.]+ %$' simulate plan.json
+grep -q '^{"name":"NIC links, per cent in use","ph":"C"' simgrid.perfetto || fail "timeline" "use of NICs" "none"
 expect_line '^step time +' compare analytic.trace simgrid.trace
 expect_line '"step_time": \{' compare analytic.trace simgrid.trace --json
 

@@ -15,9 +15,9 @@ namespace {
 
 using testing::span;
 
-std::string perfetto_text(const Trace& trace) {
+std::string perfetto_text(const Trace& trace, std::span<const CounterTrack> tracks = {}) {
   const std::string path = (std::filesystem::temp_directory_path() / ("orrery-" + std::to_string(getpid()))).string();
-  write_perfetto_file(path, trace);
+  write_perfetto_file(path, trace, tracks);
   std::string text = read_file(path);
   std::filesystem::remove(path);
   return text;
@@ -50,6 +50,17 @@ TEST(Perfetto, LaysStepsOneBehindTheOther) {
   EXPECT_EQ(last.required("ts").number(), 6e6);
   EXPECT_EQ(last.required("args").object().required("ready").number(), 6e6);
   document.throw_if_problems();
+}
+
+TEST(Perfetto, DrawsWhatBelongsToNoRankAsAProcessOfCounters) {
+  const CounterTrack track{.name = "links", .interval = seconds(2), .values = {50, 50, 75}};
+  EXPECT_EQ(perfetto_text(Trace(), std::span(&track, 1)), R"({"displayTimeUnit":"ms","traceEvents":[
+{"name":"process_name","ph":"M","pid":-1,"tid":0,"args":{"name":"all ranks"}},
+{"name":"links","ph":"C","pid":-1,"ts":0,"args":{"value":50}},
+{"name":"links","ph":"C","pid":-1,"ts":4e+06,"args":{"value":75}},
+{"name":"links","ph":"C","pid":-1,"ts":6e+06,"args":{"value":0}}
+]}
+)");
 }
 
 TEST(Perfetto, OfATraceWithoutSpansIsStillJson) {

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `orrery simulate` says beyond other predictions: communications beside their bounds, and how full links were.
+#pragma once
+
+#include "cli/report.h"
+#include "program/plan.h"
+#include "sim/fidelity.h"
+#include "sim/link_use.h"
+#include "traces/interpreter.h"
+#include "traces/perfetto.h"
+
+#include <vector>
+
+namespace orrery::cli {
+
+/// Every communication beside the least time that its links allow. Throws: InternalError where one took less.
+void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input,
+                sim::Fidelity fidelity, const Trace& trace);
+
+/// The ten fullest links; no table where nothing was a flow.
+void add_links(Report& report, const sim::UseOfLinks& use);
+
+/// A track for each class of links.
+std::vector<CounterTrack> tracks_of(const sim::UseOfLinks& use);
+
+}  // namespace orrery::cli

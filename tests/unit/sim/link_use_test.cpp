@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/link_use.h"
+
+#include "sim/simulate.h"
+#include "tests/unit/sim/hand_timed.h"
+
+#include <cmath>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::sim {
+namespace {
+
+using costmodel::PathClass;
+using orrery::testing::HandTimed;
+using orrery::testing::over;
+using orrery::testing::small_cluster;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::Field;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+const BytesPerSecond kNic = bytes_per_second(25e9);
+
+UseOfLinks use_of(HandTimed& program, const Cluster& cluster, Fidelity fidelity = Fidelity::l1) {
+  return use_of_links(program.timed(), cluster, fidelity, simulate(program.timed(), cluster, {}, fidelity));
+}
+
+MATCHER_P4(is_link, name, megabytes, mean, peak, "") {
+  return arg.name == name && arg.size == bytes(megabytes * 1e6) && std::abs(arg.mean - mean) < 1e-9 &&
+         std::abs(arg.peak - peak) < 1e-9;
+}
+
+TEST(LinkUse, OfAMessageIsOneLinkEachWay) {
+  HandTimed program(2);  // 10 us of compute, then 1 MB in 40 us
+  const OpIndex compute = program.compute(0, microseconds(10));
+  program.message(0, 1, over(PathClass::rail, bytes(1e6), kNic), {compute});
+  const UseOfLinks use = use_of(program, small_cluster(2, 1));
+  EXPECT_THAT(use.links, ElementsAre(is_link("node0.nic.out", 1, 0.8, 1), is_link("node1.nic.in", 1, 0.8, 1)));
+  EXPECT_NEAR(use.slice.in(unit::microsecond), 0.05, 1e-12);
+  EXPECT_THAT(use.tracks[0], IsEmpty());
+  ASSERT_EQ(use.tracks[1].size(), 1000);
+  EXPECT_NEAR(use.tracks[1][199], 0.0, 1e-9);
+  EXPECT_NEAR(use.tracks[1][201], 1.0, 1e-9);
+  EXPECT_THAT(use.tracks[2], IsEmpty());
+}
+
+TEST(LinkUse, OfAWayAcrossTheSpineIsNicsAndUplinks) {
+  HandTimed program(2, {0, 2});
+  program.message(0, 1, over(PathClass::spine, bytes(1e6), kNic, microseconds(40)));
+  Cluster cluster = small_cluster(4, 1);
+  EXPECT_THAT(use_of(program, cluster).links,
+              UnorderedElementsAre(is_link("node0.nic.out", 1, 0.5, 1), is_link("node0.uplink.out", 1, 0.5, 1),
+                                   is_link("node2.nic.in", 1, 0.5, 1), is_link("node2.uplink.in", 1, 0.5, 1)));
+  cluster.fabric.oversubscription = 4.0;  // 40 us of latency, then 160 us at a quarter of the NIC's rate
+  EXPECT_THAT(use_of(program, cluster).links,
+              ElementsAre(is_link("node0.uplink.out", 1, 0.8, 1), is_link("node2.uplink.in", 1, 0.8, 1),
+                          is_link("node0.nic.out", 1, 0.2, 0.25), is_link("node2.nic.in", 1, 0.2, 0.25)));
+}
+
+TEST(LinkUse, AddsUpCommunicationsThatShareALink) {
+  HandTimed program(2);  // both devices of a node, twice at once
+  program.collective({0, 1}, over(PathClass::node, bytes(1e6), bytes_per_second(100e9)));
+  program.collective({0, 1}, over(PathClass::node, bytes(1e6), bytes_per_second(100e9)), {}, Queue::ep);
+  const UseOfLinks use = use_of(program, small_cluster(2, 2));
+  EXPECT_THAT(use.links, ElementsAre(is_link("node0.scale_up.out", 4, 1, 1), is_link("node0.scale_up.in", 4, 1, 1)));
+  EXPECT_THAT(use.tracks[0], Each(::testing::DoubleNear(1.0, 1e-9)));
+}
+
+TEST(LinkUse, IsNeverMoreThanTheLinkHas) {
+  HandTimed program(4);  // the second begins while the first is under way, on the same NICs
+  const OpIndex wait = program.compute(1, microseconds(20));
+  program.message(0, 2, over(PathClass::rail, bytes(2e6), kNic * 2.0));
+  program.message(1, 3, over(PathClass::rail, bytes(1e6), kNic * 2.0), {wait});
+  const UseOfLinks use = use_of(program, small_cluster(2, 2));
+  EXPECT_THAT(use.links, Each(Field(&LinkUse::peak, ::testing::Le(1.0))));
+  EXPECT_THAT(use.links, Each(Field(&LinkUse::mean, ::testing::Le(1.0 + 1e-12))));
+}
+
+TEST(LinkUse, OfClosedFormsIsUnknown) {
+  HandTimed program(2);
+  program.message(0, 1, over(PathClass::rail, bytes(1e6), kNic));
+  EXPECT_THAT(use_of(program, small_cluster(2, 1), Fidelity::l0).links, IsEmpty());
+}
+
+}  // namespace
+}  // namespace orrery::sim
