@@ -88,18 +88,18 @@ CommTime CollectiveModel::by_nccl(const CollectiveShape& shape, const Place& pla
                       : shape.kind == CollectiveKind::all_gather ? NcclOp::all_gather
                                                                  : NcclOp::reduce_scatter;
   const Bytes size = bytes(static_cast<double>(shape.bytes)), wire = wire_bytes(shape, place.num_ranks);
-  const auto domain = static_cast<double>(place.ranks_in_domain);
+  const auto domain = static_cast<double>(place.ranks_in_domain), fewest = static_cast<double>(place.fewest_in_domain);
   const bool one_domain = place.widest == PathClass::node;
   const Seconds beyond = beyond_tables(op, kind, place);
   std::optional<CommTime> best;
   for (const NcclEstimate& estimate : estimates(place, kind, size)) {
     // Rings through all nodes, one for each member of a node: each enters and leaves a node through another NIC.
-    Bytes inside = one_domain ? wire : wire * ((domain - 1.0) / domain), outside = wire / domain;
+    Bytes inside = one_domain ? wire : wire * ((domain - 1.0) / domain), outside = wire / fewest;
     if (estimate.algorithm == NcclAlgorithm::tree || estimate.algorithm == NcclAlgorithm::nvls_tree) {
       // Up and down. Of two trees with half of the buffer each, a node is a leaf of one and has two children in the
       // other; of two nodes each has one child.
       inside = 2.0 * size * (one_domain ? 1.0 : (domain - 1.0) / domain);
-      outside = (place.num_domains > 2 ? 2.0 : 1.0) * size / domain;
+      outside = (place.num_domains > 2 ? 2.0 : 1.0) * size / fewest;
     }
     if (one_domain) outside = {};
     const Start start{

@@ -100,6 +100,10 @@ CollectiveModel::Place CollectiveModel::place_of(std::span<const DeviceIndex> me
     groups.insert(at.group);
   }
   place.num_domains = static_cast<std::int64_t>(ranks_of_domain.size());
+  place.fewest_in_domain = place.ranks_in_domain;
+  for (const auto& [domain, ranks] : ranks_of_domain) {
+    place.fewest_in_domain = std::min(place.fewest_in_domain, ranks);
+  }
   if (place.num_domains > 1) place.widest = leaves.size() > 1 ? PathClass::spine : PathClass::rail;
   for (std::size_t index : groups) {
     const NodeGroup& group = cluster_.groups[index];
@@ -274,17 +278,18 @@ CommTime CollectiveModel::collective(const CollectiveShape& shape, std::span<con
   const Bytes wire = wire_bytes(shape, place.num_ranks);
   if (place.shared_memory && place.widest == PathClass::node && has_table(op)) return measured(op, place, wire);
   const auto domain = static_cast<double>(place.ranks_in_domain), ranks = static_cast<double>(place.num_ranks);
+  const auto fewest = static_cast<double>(place.fewest_in_domain);
   if (shape.kind == CollectiveKind::ring_shift) {
     const Bytes outside = place.num_domains > 1 ? wire : Bytes::zero();  // one of a domain leaves it
     return message(place, place.ranks_in_domain > 1 ? wire : Bytes::zero(), outside);
   }
   if (shape.kind == CollectiveKind::all_to_all) {
-    return all_to_all(place, wire * ((domain - 1.0) / (ranks - 1.0)), wire * ((ranks - domain) / (ranks - 1.0)));
+    return all_to_all(place, wire * ((domain - 1.0) / (ranks - 1.0)), wire * ((ranks - fewest) / (ranks - 1.0)));
   }
   if (needs_nccl(op, place)) return by_nccl(shape, place);
   if (place.widest == PathClass::node) return with_legs(op, place, wire, {});
   // Rings through all nodes, one for each member of a node: each enters and leaves a node through another NIC.
-  return with_legs(op, place, wire * ((domain - 1.0) / domain), wire / domain);
+  return with_legs(op, place, wire * ((domain - 1.0) / domain), wire / fewest);
 }
 
 CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatrix& routing,

@@ -40,7 +40,8 @@ class CollectiveModel {
   /// Where a group lies.
   struct Place {
     std::int64_t num_ranks = 0, num_domains = 0;
-    std::int64_t ranks_in_domain = 0;  // of the fullest
+    std::int64_t ranks_in_domain = 0;   // of the fullest
+    std::int64_t fewest_in_domain = 0;  // whose NICs carry most each
     PathClass widest = PathClass::node;
     const NodeGroup* group = nullptr;  // with the slowest ports
     bool shared_memory = false;

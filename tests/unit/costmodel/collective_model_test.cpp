@@ -73,6 +73,22 @@ TEST(CollectiveModel, SharesTheRingsOfSeveralNodesAmongTheirNics) {
   EXPECT_EQ(time.legs[1].bandwidth, bytes_per_second(25e9));
 }
 
+TEST(CollectiveModel, LetsTheDomainWithFewestMembersCarryMostOnEachNic) {
+  const CollectiveModel model(small_cluster(2, 4), calibrated());
+  const auto network = [&](std::initializer_list<int> members, CollectiveKind kind) {
+    const CommTime time = model.collective({.kind = kind, .group = Group::dp, .bytes = 64'000'000}, devices(members));
+    EXPECT_EQ(time.num_legs, 2);
+    EXPECT_EQ(time.legs[1].path, PathClass::rail);
+    return time.legs[1].bytes.in(unit::byte);
+  };
+  // Two rings' worth on four and on one NIC: what a domain of one member has to carry.
+  const double even = network({0, 1, 2, 3, 4, 5, 6, 7}, CollectiveKind::all_gather);
+  const double lone = network({0, 1, 2, 3, 4}, CollectiveKind::all_gather);
+  EXPECT_NEAR(even / (7.0 / 8.0 / 4.0), lone / (4.0 / 5.0), 0.01 * lone);
+  // In an exchange the lone member has all its peers beyond the network, the others one of four.
+  EXPECT_NEAR(network({0, 1, 2, 3, 4}, CollectiveKind::all_to_all), 0.8 * 64e6 / 0.8, 100.0);
+}
+
 TEST(CollectiveModel, CallsTheWidestPathByItsSwitches) {
   const CollectiveModel model(small_cluster(4, 1), calibrated());
   const PeerShape message{.bytes = 1'000'000'000};
