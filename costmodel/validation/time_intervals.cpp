@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <tuple>
 #include <utility>
 
 namespace orrery::costmodel {
@@ -13,6 +14,32 @@ namespace {
 
 // Fewer errors than this tell little of their tenths.
 constexpr std::size_t kFew = 10;
+
+/// Who is asked first, and who if these are few.
+using Alike = bool (*)(const HeldOut&, const HeldOut&);
+constexpr Alike kAlike[] = {
+    [](const HeldOut& a, const HeldOut& b) { return a.group == b.group && a.is_moe == b.is_moe; },
+    [](const HeldOut& a, const HeldOut& b) { return a.group == b.group; },
+    [](const HeldOut& a, const HeldOut& b) { return a.framework == b.framework && a.is_moe == b.is_moe; },
+    [](const HeldOut& a, const HeldOut& b) { return a.framework == b.framework; },
+};
+
+/// The errors of other cells that tell most of a run's.
+std::vector<HeldOut> neighbours(std::span<const HeldOut> errors, const HeldOut& run) {
+  std::vector<HeldOut> out;
+  for (const Alike alike : kAlike) {
+    out.clear();
+    for (const HeldOut& other : errors) {
+      if (other.cell != run.cell && alike(other, run)) out.push_back(other);
+    }
+    if (out.size() >= kFew) return out;
+  }
+  out.clear();
+  for (const HeldOut& other : errors) {
+    if (other.cell != run.cell) out.push_back(other);
+  }
+  return out;
+}
 
 /// The value below which a share of the weight lies.
 double quantile(const std::vector<std::pair<double, double>>& sorted, double total, double share) {
@@ -46,19 +73,12 @@ Interval interval_of(std::span<const HeldOut> errors) {
 }
 
 std::vector<Interval> intervals_without_own_cell(std::span<const HeldOut> errors) {
-  std::map<std::pair<std::string, std::string>, Interval> known;
+  std::map<std::tuple<std::string, std::string, bool>, Interval> known;
   std::vector<Interval> out;
   for (const HeldOut& run : errors) {
-    const auto [found, is_new] = known.try_emplace({run.group, run.cell});
+    const auto [found, is_new] = known.try_emplace({run.group, run.cell, run.is_moe});
     if (is_new) {
-      std::vector<HeldOut> near, related, all;
-      for (const HeldOut& other : errors) {
-        if (other.cell == run.cell) continue;
-        all.push_back(other);
-        if (other.framework == run.framework) related.push_back(other);
-        if (other.group == run.group) near.push_back(other);
-      }
-      const std::vector<HeldOut>& used = near.size() >= kFew ? near : related.size() >= kFew ? related : all;
+      const std::vector<HeldOut> used = neighbours(errors, run);
       if (!used.empty()) found->second = interval_of(used);
     }
     out.push_back(found->second);

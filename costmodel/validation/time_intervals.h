@@ -18,6 +18,7 @@ namespace orrery::costmodel {
 /// One prediction of a run that was held out.
 struct HeldOut {
   std::string group, framework, cell;
+  bool is_moe = false;
   double log_ratio = 0.0;  // of measured over predicted time
 };
 
@@ -28,7 +29,8 @@ inline constexpr double kIntervalShare = 0.8;
 /// Requires: not empty.
 Interval interval_of(std::span<const HeldOut> errors);
 
-/// For each run, from the errors of the other cells of its group; if these are few of its framework, or of all.
+/// For each run, from the errors of the other cells of its group that are MoE or dense as it is; if these are few, of
+/// the whole group, of its framework in the same two steps, or of all.
 std::vector<Interval> intervals_without_own_cell(std::span<const HeldOut> errors);
 
 /// Mean interval score in logarithms, lower is better: width, and ten times what lies outside (Gneiting and Raftery,

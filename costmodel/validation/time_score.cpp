@@ -29,6 +29,7 @@ std::vector<HeldOut> held_out(const TimedRuns& timed, const std::vector<Seconds>
     out.push_back({.group = run.run->group,
                    .framework = std::string(run.plan.framework.name),
                    .cell = cell_of(run),
+                   .is_moe = stratum_of(*run.run).is_moe,
                    .log_ratio = std::log(run.measured / predicted[i])});
   }
   return out;

@@ -58,6 +58,21 @@ TEST(IntervalsWithoutOwnCell, TakeTheGroupThenTheFrameworkThenAll) {
   EXPECT_EQ(intervals[101].num_runs, 101);    // of all
 }
 
+TEST(IntervalsWithoutOwnCell, TellMoeFromDenseWhereThereAreEnoughOfBoth) {
+  std::vector<HeldOut> errors = hundred();
+  for (int i = 0; i < 12; ++i) {
+    errors.push_back(
+        {.group = "g", .framework = "f", .cell = "moe" + std::to_string(i), .is_moe = true, .log_ratio = 1.0});
+  }
+  const std::vector<Interval> intervals = intervals_without_own_cell(errors);
+  EXPECT_EQ(intervals.front().num_runs, 99);
+  EXPECT_LT(intervals.front().high, std::exp(0.5));
+  EXPECT_EQ(intervals.back().num_runs, 11);
+  EXPECT_DOUBLE_EQ(intervals.back().high, std::exp(1.0));
+  errors.resize(105);  // five of the kind are few: then all of the group
+  EXPECT_EQ(intervals_without_own_cell(errors).back().num_runs, 104);
+}
+
 TEST(IntervalScore, IsTheWidthAndTenTimesWhatLiesOutside) {
   const std::vector<HeldOut> errors = {{.group = "g", .framework = "f", .cell = "a", .log_ratio = 0.05},
                                        {.group = "g", .framework = "f", .cell = "b", .log_ratio = 0.3}};
