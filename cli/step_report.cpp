@@ -158,7 +158,9 @@ void add_prediction(Report& report, const Plan& plan, const Trace& trace, const 
   const double utilisation = compute_utilisation(trace);
   report.fact("interpreter", "interpreter", trace.header.interpreter);
   add_step_time(report, plan, step);
-  add_interval(report, step, calibration.interval, has_extrapolated_kernels(trace.header.extrapolated));
+  const bool tells_moe = plan.model.moe && calibration.interval_moe;
+  add_interval(report, step, tells_moe ? calibration.interval_moe : calibration.interval,
+               has_extrapolated_kernels(trace.header.extrapolated));
   report.fact("utilisation", "compute queue at work", Value::percent(utilisation));
   add_cost(report, plan,
            costmodel::cost_of_step(plan.cluster, costmodel::power_of(plan.cluster.groups.front().device, calibration),

@@ -172,6 +172,7 @@ std::string to_json(const Calibration& calibration) {
   if (calibration.kernels) write_kernels(out, *calibration.kernels);
   if (calibration.factors) write(out.key("factors"), *calibration.factors);
   if (calibration.interval) write(out.key("interval"), *calibration.interval);
+  if (calibration.interval_moe) write(out.key("interval_moe"), *calibration.interval_moe);
   out.end_object();
   return out.text();
 }

@@ -83,6 +83,7 @@ struct Calibration {
   std::optional<KernelParameters> kernels;  // for shapes without a point, without factors
   std::optional<Knobs> factors;             // of training, on kernels and points; absent: one
   std::optional<Interval> interval;         // of step times
+  std::optional<Interval> interval_moe;     // of those of MoE models, where enough runs tell them apart
 };
 
 /// Throws: ConfigError with all problems of the file; also when its fits were made for other points.

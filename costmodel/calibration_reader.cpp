@@ -221,6 +221,7 @@ Calibration read(const JsonObject& in) {
   if (const auto kernels = in.optional("kernels").object()) out.kernels = read_kernels(*kernels);
   if (const auto factors = in.optional("factors").object()) out.factors = read_knobs(*factors);
   if (const auto interval = in.optional("interval").object()) out.interval = read_interval(*interval);
+  if (const auto of_moe = in.optional("interval_moe").object()) out.interval_moe = read_interval(*of_moe);
   in.finish();
   return out;
 }

@@ -8,6 +8,7 @@
 #include "costmodel/framework.h"
 
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -30,6 +31,10 @@ std::string family_of(std::string_view device) {
 
 std::array<std::string, 3> owners_of(std::string_view device, std::string_view framework) {
   return {"family " + family_of(device), fmt::format("device {}", device), fmt::format("framework {}", framework)};
+}
+
+std::string interval_name(std::string_view framework, bool is_moe) {
+  return fmt::format("{}{}", framework, is_moe ? " MoE" : "");
 }
 
 Knobs TimeFactors::knobs(std::string_view device, std::string_view framework) const {
@@ -55,8 +60,12 @@ Calibration with_factors(const Calibration& base, const TimeFactors& factors, st
   out.kernels = with_kernels_of(framework_named(framework), *out.kernels);
   out.kernels->source =
       fmt::format("{}; factors of training with {}: {}", out.kernels->source, framework, factors.source);
-  const auto found = factors.interval.find(std::string(framework));
-  if (found != factors.interval.end()) out.interval = found->second;
+  const auto interval_of = [&](bool is_moe) -> std::optional<Interval> {
+    const auto found = factors.interval.find(interval_name(framework, is_moe));
+    return found == factors.interval.end() ? std::nullopt : std::optional(found->second);
+  };
+  out.interval = interval_of(false);
+  out.interval_moe = interval_of(true);
   return out;
 }
 

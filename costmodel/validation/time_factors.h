@@ -21,11 +21,15 @@ std::string family_of(std::string_view device);
 /// The names under which the factors of a device and a framework stand.
 std::array<std::string, 3> owners_of(std::string_view device, std::string_view framework);
 
+/// The name under which an interval stands: "megatron-bridge", "megatron-bridge MoE".
+std::string interval_name(std::string_view framework, bool is_moe);
+
 struct TimeFactors {
-  std::map<std::string, Knobs> of;           // "family hopper", "device h800", "framework nanotron"; absent: one
-  std::map<std::string, double> release;     // of a software: logarithm of the factor on a whole step
-  std::map<std::string, Interval> interval;  // by framework
-  std::string source;                        // what they were fitted to
+  std::map<std::string, Knobs> of;        // "family hopper", "device h800", "framework nanotron"; absent: one
+  std::map<std::string, double> release;  // of a software: logarithm of the factor on a whole step
+  /// By framework, and where MoE runs are told apart, theirs by interval_name(framework, true).
+  std::map<std::string, Interval> interval;
+  std::string source;  // what they were fitted to
 
   /// Sum over the owners.
   Knobs knobs(std::string_view device, std::string_view framework) const;

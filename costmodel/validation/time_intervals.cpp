@@ -12,9 +12,6 @@
 namespace orrery::costmodel {
 namespace {
 
-// Fewer errors than this tell little of their tenths.
-constexpr std::size_t kFew = 10;
-
 /// Who is asked first, and who if these are few.
 using Alike = bool (*)(const HeldOut&, const HeldOut&);
 constexpr Alike kAlike[] = {
@@ -32,7 +29,7 @@ std::vector<HeldOut> neighbours(std::span<const HeldOut> errors, const HeldOut& 
     for (const HeldOut& other : errors) {
       if (other.cell != run.cell && alike(other, run)) out.push_back(other);
     }
-    if (out.size() >= kFew) return out;
+    if (out.size() >= kFewErrors) return out;
   }
   out.clear();
   for (const HeldOut& other : errors) {

@@ -22,6 +22,9 @@ struct HeldOut {
   double log_ratio = 0.0;  // of measured over predicted time
 };
 
+/// Fewer errors than this tell little of their tenths.
+inline constexpr std::size_t kFewErrors = 10;
+
 /// The share of runs that an interval holds.
 inline constexpr double kIntervalShare = 0.8;
 

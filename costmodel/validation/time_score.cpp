@@ -6,6 +6,7 @@
 #include "costmodel/validation/time_intervals.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <tuple>
 #include <utility>
@@ -92,11 +93,20 @@ std::vector<FamilyScore> family_scores(const TimedRuns& timed, const TimeScore& 
   return out;
 }
 
-/// One interval for each framework, from its cross-validated errors.
+/// One interval for each framework, from its cross-validated errors; two where MoE and dense runs are enough to be told
+/// apart.
 void set_intervals(const std::vector<HeldOut>& errors, TimeFactors& factors) {
-  std::map<std::string, std::vector<HeldOut>> by_framework;
-  for (const HeldOut& error : errors) by_framework[error.framework].push_back(error);
-  for (const auto& [framework, of_framework] : by_framework) factors.interval[framework] = interval_of(of_framework);
+  std::map<std::string, std::array<std::vector<HeldOut>, 2>> by_framework;  // dense, MoE
+  for (const HeldOut& error : errors) by_framework[error.framework][error.is_moe ? 1 : 0].push_back(error);
+  for (auto& [framework, kinds] : by_framework) {
+    auto& [dense, moe] = kinds;
+    if (dense.size() >= kFewErrors && moe.size() >= kFewErrors) {
+      factors.interval[interval_name(framework, true)] = interval_of(moe);
+    } else {
+      dense.insert(dense.end(), moe.begin(), moe.end());
+    }
+    factors.interval[framework] = interval_of(dense);
+  }
 }
 
 }  // namespace

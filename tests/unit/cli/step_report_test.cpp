@@ -112,6 +112,28 @@ TEST(StepReport, GivesTheIntervalOfThePrediction) {
   EXPECT_THAT(prediction_of({"dp.grad_rs", "moe.dispatch", "norm.reduce"}), ContainsRegex("interval, to +3.00 s"));
 }
 
+TEST(StepReport, GivesMoeModelsTheirOwnIntervalWhereThereIsOne) {
+  Trace trace;
+  trace.header.num_ranks = 1;
+  trace.steps.push_back({.time = seconds(2)});
+  costmodel::Calibration calibration;
+  calibration.interval = {.low = 0.5, .high = 1.5, .num_runs = 10};
+  calibration.interval_moe = {.low = 0.5, .high = 2.0, .num_runs = 10};
+  const auto prediction = [&](bool is_moe) {
+    Plan plan = small_plan();
+    if (!is_moe) {
+      plan.model.moe.reset();
+      for (LayerKind& layer : plan.model.layers) layer = LayerKind::dense;
+    }
+    Report report;
+    add_prediction(report, plan, trace, calibration);
+    return report.text();
+  };
+  ASSERT_TRUE(small_plan().model.moe);
+  EXPECT_THAT(prediction(true), ContainsRegex("interval, to +4.00 s"));
+  EXPECT_THAT(prediction(false), ContainsRegex("interval, to +3.00 s"));
+}
+
 TEST(StepReport, WidensTheIntervalForExtrapolatedKernels) {
   EXPECT_THAT(prediction_of({"dp.grad_rs", "moe.fc1"}), ContainsRegex("interval, from +500 ms"));
   EXPECT_THAT(prediction_of({"dp.grad_rs", "moe.fc1"}), ContainsRegex("interval, to +4.50 s"));

@@ -78,6 +78,10 @@ TEST(WithFactors, ChangesTheNumbersAndKeepsFractionsAtMostOne) {
   EXPECT_EQ(with.kernels->matmul, 0.5);  // as measured: factors stand beside
   EXPECT_EQ(with.kernels->attention, AttentionKernels::flash_2);
   EXPECT_DOUBLE_EQ(with.interval->high, 1.5);
+  EXPECT_FALSE(with.interval_moe);
+  factors.interval[interval_name("nanotron", true)] = {.low = 0.5, .high = 3.0, .num_runs = 10};
+  EXPECT_DOUBLE_EQ(with_factors(base, factors, "h800", "nanotron").interval_moe->high, 3.0);
+  EXPECT_DOUBLE_EQ(with_factors(base, factors, "h800", "nanotron").interval->high, 1.5);
   EXPECT_EQ(with.kernels->source, "a table; factors of training with nanotron: ten runs");
 }
 
