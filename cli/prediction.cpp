@@ -40,7 +40,7 @@ Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::
 }
 
 std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, const costmodel::Calibration& calibration) {
-  return std::make_shared<costmodel::CalibratedCostModel>(plan.cluster, calibration, plan.strategy.fp8_recipe);
+  return std::make_shared<costmodel::CalibratedCostModel>(plan, calibration);
 }
 
 std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, std::optional<double> rho) {

@@ -173,12 +173,6 @@ Report memory_report(const costmodel::MemoryScore& score, bool cross_validate) {
   return report;
 }
 
-/// What a file says that it is; its other problems are for its own reader.
-std::string schema_of(const std::string& path) {
-  const JsonDocument document = JsonDocument::parse_file(path);
-  return document.root().required("schema").string();
-}
-
 /// What is asked of step times alone.
 void check(const ValidateOptions& options) {
   if (options.time.wanted) return;
@@ -192,11 +186,12 @@ void check(const ValidateOptions& options) {
 int validate(const ValidateOptions& options) {
   check(options);
   const auto lookup = [&](const std::string& name) { return device_of_catalog(options.common.inputs.catalog, name); };
-  if (schema_of(options.runs) == "calibration/1") {
+  const JsonDocument document = JsonDocument::parse_file(options.runs);
+  if (const JsonValue schema = document.root().required("schema"); schema.is_text("calibration/1")) {
     print(kernel_report(costmodel::read_calibration(options.runs), lookup), options.common.json);
     return kSuccess;
   }
-  const costmodel::RunsFile file = costmodel::read_runs(options.runs);
+  const costmodel::RunsFile file = costmodel::read_runs(document);
   if (options.time.wanted) {
     print(time_report(file, lookup, options.common.inputs.catalog, options.time, options.cross_validate),
           options.common.json);

@@ -25,6 +25,9 @@ CalibratedCostModel::CalibratedCostModel(const Cluster& cluster, const Calibrati
     : CalibratedCostModel(cluster, calibration, recipe,
                           std::make_shared<MeasuredKernels>(calibration, cluster.groups.front().device)) {}
 
+CalibratedCostModel::CalibratedCostModel(const Plan& plan, const Calibration& calibration)
+    : CalibratedCostModel(plan.cluster, calibration, plan.strategy.fp8_recipe) {}
+
 CalibratedCostModel::CalibratedCostModel(const Cluster& cluster, const Calibration& calibration, Fp8Recipe recipe,
                                          std::shared_ptr<const MeasuredKernels> measured)
     : cluster_(cluster), curves_(calibration, std::move(measured), recipe), collectives_(cluster, calibration) {

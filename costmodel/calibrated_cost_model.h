@@ -6,6 +6,7 @@
 #include "costmodel/collective_model.h"
 #include "costmodel/cost_model.h"
 #include "costmodel/operator_curves.h"
+#include "program/plan.h"
 
 #include <memory>
 #include <span>
@@ -17,6 +18,8 @@ class CalibratedCostModel : public CostModel {
   /// CPU points were taken with a number of ranks busy at once: on a cluster with another number of CPU ranks
   /// everything is extrapolated.
   CalibratedCostModel(const Cluster& cluster, const Calibration& calibration, Fp8Recipe recipe = Fp8Recipe::tensorwise);
+  /// Of a plan: its cluster, and fp8 as its strategy scales it.
+  CalibratedCostModel(const Plan& plan, const Calibration& calibration);
   /// With the points of a calibration that others ask too.
   CalibratedCostModel(const Cluster& cluster, const Calibration& calibration, Fp8Recipe recipe,
                       std::shared_ptr<const MeasuredKernels> measured);

@@ -23,7 +23,7 @@ Trace answer(const WorkerRequest& request) {
   const std::string hash = hash_of(program);
   CHECK(hash == request.program_hash, hash, request.program_hash);
   const costmodel::Calibration calibration = costmodel::read_calibration(request.calibration);
-  const costmodel::CalibratedCostModel model(plan.cluster, calibration, plan.strategy.fp8_recipe);
+  const costmodel::CalibratedCostModel model(plan, calibration);
   const costmodel::TimedProgram timed = time_program(program, model, plan.cluster, plan.device_of_rank, request.input);
   return simulate(timed, plan.cluster, request.input, request.fidelity);
 }

@@ -204,11 +204,14 @@ RunModel RunsFile::model_of(const PublishedRun& run) const {
   return model;
 }
 
-RunsFile read_runs_text(const std::string& text, const std::string& file) {
-  const JsonDocument document = JsonDocument::parse_text(text, file);
+RunsFile read_runs(const JsonDocument& document) {
   RunsFile runs = read(document.root());
   document.throw_if_problems();
   return runs;
+}
+
+RunsFile read_runs_text(const std::string& text, const std::string& file) {
+  return read_runs(JsonDocument::parse_text(text, file));
 }
 
 RunsFile read_runs(const std::filesystem::path& path) {

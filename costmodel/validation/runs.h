@@ -13,6 +13,10 @@
 #include <string>
 #include <vector>
 
+namespace orrery {
+class JsonDocument;
+}
+
 namespace orrery::costmodel {
 
 /// An architecture as the file's table gives it. Sizes that the source does not state are absent.
@@ -84,6 +88,8 @@ struct RunsFile {
 
 /// Throws: ConfigError with all problems of the file: keys and types, a model that is not in the table, an id twice.
 RunsFile read_runs(const std::filesystem::path& path);
+/// The same of a file that was parsed to see what it is.
+RunsFile read_runs(const JsonDocument& document);
 RunsFile read_runs_text(const std::string& text, const std::string& file);
 
 }  // namespace orrery::costmodel

@@ -38,6 +38,20 @@ TEST(CalibratedCostModel, MarksEverythingWhenAnotherNumberOfCpuRanksIsBusy) {
   EXPECT_TRUE(gemm_time(cluster_of(DeviceKind::cpu), with_one_gemm(4)).extrapolated);
 }
 
+TEST(CalibratedCostModel, OfAPlanScalesFp8AsItsStrategyDoes) {
+  Plan plan;
+  plan.cluster = cluster_of(DeviceKind::cuda);
+  plan.cluster.groups[0].device.peak[DType::fp8] = 2.0 * unit::teraflops_per_second;
+  Calibration calibration;
+  calibration.kernels.emplace().fp8_blocks = 0.25;
+  const auto time = [&](Fp8Recipe recipe) {
+    plan.strategy.fp8_recipe = recipe;
+    const GemmShape shape{.m = 4096, .n = 4096, .k = 4096, .dtype = DType::fp8};
+    return CalibratedCostModel(plan, calibration).compute({.op = OpCode::mlp_fc1}, shape, {}, DeviceIndex(0)).time;
+  };
+  EXPECT_GT(time(Fp8Recipe::blockwise), 3.9 * time(Fp8Recipe::tensorwise));
+}
+
 TEST(CalibratedCostModel, OverlapsByTheKindOfDevice) {
   const OverlapRule gpu = CalibratedCostModel(cluster_of(DeviceKind::cuda), {}).overlap(DeviceIndex(0));
   EXPECT_EQ(gpu.compute_slowdown, 0.19);

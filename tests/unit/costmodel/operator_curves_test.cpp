@@ -327,6 +327,37 @@ TEST(OperatorCurves, LoseAWaveToACommunicationWhereTilesFillTheDevice) {
   EXPECT_NEAR(slowdown(600), 132.0 / 112.0 - 1.0, 0.03);  // many waves: the share of multiprocessors
 }
 
+TEST(OperatorCurves, LoseAsManyMultiprocessorsAsTheCalibrationSays) {
+  Calibration calibration;
+  calibration.kernels.emplace().kernel = Seconds::zero();
+  Device device = gpu();
+  device.num_sms = 132;
+  device.memory_bandwidth = bytes_per_second(1e15);
+  const GemmShape one_wave_of_99{.m = 9 * 256, .n = 1408, .k = 256};
+  const auto slowdown = [&](double taken) {
+    calibration.kernels->taken = taken;
+    return *curves_of(calibration, device)
+                .time_of(key(OpCode::mlp_fc1, Pass::fwd), one_wave_of_99, {}, device)
+                .slowdown;
+  };
+  EXPECT_DOUBLE_EQ(slowdown(33), 0.0);   // 99 are left
+  EXPECT_NEAR(slowdown(34), 1.0, 0.01);  // 98 are not enough
+}
+
+TEST(OperatorCurves, ScaleFp8AsTheyAreTold) {
+  Calibration calibration;
+  calibration.kernels.emplace().kernel = Seconds::zero();
+  calibration.kernels->fp8_blocks = 0.5;
+  Device device = gpu();
+  device.peak[DType::fp8] = 2000.0 * unit::teraflops_per_second;
+  device.memory_bandwidth = bytes_per_second(1e15);
+  const GemmShape shape{.m = 4096, .n = 4096, .k = 4096, .dtype = DType::fp8};
+  const auto us = [&](Fp8Recipe recipe) {
+    return in_us(curves_of(calibration, device, recipe).time_of(key(OpCode::mlp_fc1, Pass::fwd), shape, {}, device));
+  };
+  EXPECT_DOUBLE_EQ(us(Fp8Recipe::blockwise), 2.0 * us(Fp8Recipe::tensorwise));
+}
+
 TEST(OperatorCurves, LeaveTheSlowdownToTheDeviceWhereWavesAreUnknown) {
   const OpTime time = time_of({}, OpCode::mlp_fc1, Pass::fwd, kGemm);
   EXPECT_FALSE(time.slowdown);

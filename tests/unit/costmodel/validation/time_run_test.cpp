@@ -60,6 +60,18 @@ TEST(TimedRun, TakesLongerOnSlowerKernelsAndASlowerHost) {
   EXPECT_GT(with(Knob::dispatch, 50.0), 1.5 * base);  // a millisecond for each kernel
 }
 
+TEST(TimedRun, RunsTheKernelsOfItsFramework) {
+  const RunsFile file = testing::published({"simumax-70c6e4a0"});
+  const KnownDevice device(Calibration{}, *testing::device_of_catalog("b200"));
+  TimedRun run = ready(file);
+  const Seconds fused = predict(run, device, Knobs{});
+  run.plan.framework.loss_backward = 100.0;
+  EXPECT_GT(predict(run, device, Knobs{}), 1.01 * fused);
+  run.plan.framework.loss_backward = 1.0;
+  run.plan.framework.attention = AttentionKernels::materialized;
+  EXPECT_GT(predict(run, device, Knobs{}), 1.01 * fused);
+}
+
 TEST(TimedRun, ChargesNoGradientsWhereAdaptersAreTrained) {
   RunsFile file = testing::published({"simumax-70c6e4a0"});
   const Seconds all = predict(ready(file), of_tables("b200"), Knobs{});
