@@ -333,7 +333,7 @@ TEST(OperatorCurves, LoseAsManyMultiprocessorsAsTheCalibrationSays) {
   Device device = gpu();
   device.num_sms = 132;
   device.memory_bandwidth = bytes_per_second(1e15);
-  const GemmShape one_wave_of_99{.m = 9 * 256, .n = 1408, .k = 256};
+  const GemmShape one_wave_of_99{.m = 2304, .n = 1408, .k = 256};
   const auto slowdown = [&](double taken) {
     calibration.kernels->taken = taken;
     return *curves_of(calibration, device)
