@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/files.h"
 #include "program/hf_config.h"
 #include "program/lower.h"
 #include "program/program_text.h"
+#include "tests/golden/golden.h"
 #include "tests/unit/program/small_models.h"
 
-#include <cstdlib>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -18,12 +17,8 @@ using testing::small_moe;
 using testing::small_strategy;
 using testing::staged_strategy;
 
-constexpr const char* kFolder = ORRERY_SOURCE_DIR "/tests/golden/programs/";
-
 void expect_golden(const std::string& name, const std::string& text) {
-  const std::string path = kFolder + name;
-  if (std::getenv("ORRERY_UPDATE_GOLDEN") != nullptr) write_file_atomically(path, text);
-  EXPECT_EQ(text, read_file(path)) << "ORRERY_UPDATE_GOLDEN=1 writes " << path << " anew";
+  testing::expect_golden("programs/" + name, text);
 }
 
 TEST(GoldenProgram, OneRank) {

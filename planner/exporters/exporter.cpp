@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "planner/exporters/exporter.h"
+
+#include "planner/exporters/targets.h"
+#include "program/mesh.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+namespace orrery::planner {
+namespace {
+
+constexpr std::array kExporters = {
+    Exporter{"megatron", "Megatron-LM 0.20.0", "command line arguments", write_megatron},
+    Exporter{"bridge", "Megatron-Bridge 0.7.0", "overrides of a ConfigContainer", write_bridge},
+    Exporter{"deepspeed", "DeepSpeed 0.19.6", "ds_config JSON", write_deepspeed},
+    Exporter{"torchtitan", "torchtitan v0.2.2", "job config TOML", write_torchtitan},
+};
+
+bool has_work(const StageLayout& stage) { return stage.num_layers + stage.num_mtp > 0; }
+
+/// Layers that recompute, of those the stage has.
+std::int64_t layers_of(const StageLayout& stage) { return stage.num_recompute_layers.value_or(stage.num_layers); }
+
+}  // namespace
+
+std::span<const Exporter> exporters() { return kExporters; }
+
+const Exporter* find_exporter(std::string_view target) {
+  const auto* found = std::find_if(kExporters.begin(), kExporters.end(),
+                                   [&](const Exporter& exporter) { return exporter.target == target; });
+  return found == kExporters.end() ? nullptr : found;
+}
+
+std::int64_t num_micro_batches(const Plan& plan) {
+  return plan.batch.global_batch / (Mesh(plan.strategy, plan.num_ranks()).dp() * plan.strategy.micro_batch);
+}
+
+std::optional<std::set<RecomputeModule>> uniform_recompute(const Strategy& strategy) {
+  std::optional<std::set<RecomputeModule>> modules;
+  for (const StageLayout& stage : strategy.stages) {
+    if (!has_work(stage)) continue;
+    if (layers_of(stage) != stage.num_layers) return std::nullopt;
+    if (!modules) modules = stage.recompute;
+    if (*modules != stage.recompute) return std::nullopt;
+  }
+  return modules;
+}
+
+std::optional<std::int64_t> uniform_full_layers(const Strategy& strategy) {
+  std::int64_t most = 0;
+  for (const StageLayout& stage : strategy.stages) {
+    if (!has_work(stage)) continue;
+    if (stage.recompute != std::set{RecomputeModule::full}) return std::nullopt;
+    most = std::max(most, layers_of(stage));
+  }
+  for (const StageLayout& stage : strategy.stages) {
+    if (has_work(stage) && layers_of(stage) != std::min(most, stage.num_layers)) return std::nullopt;
+  }
+  return most;
+}
+
+bool same_sharding(const Plan& plan) {
+  const Strategy& s = plan.strategy;
+  if (!plan.model.moe || s.zero_dense == s.zero_expert) return true;
+  const Mesh mesh(s, plan.num_ranks());
+  return mesh.size(Group::edp) == 1 || mesh.size(Group::dp) == 1;
+}
+
+void list_placement(const Plan& plan, Export& out) {
+  for (std::size_t rank = 0; rank < plan.device_of_rank.size(); ++rank) {
+    if (plan.device_of_rank[rank].value() == static_cast<std::int64_t>(rank)) continue;
+    out.list("placement", fmt::format("rank {} is on device {}: only the launcher's list of hosts can say so", rank,
+                                      plan.device_of_rank[rank].value()));
+    return;
+  }
+}
+
+std::string comments(const Export& out, std::string_view prefix) {
+  std::string text;
+  for (const ExportNote& note : out.listed) text += fmt::format("{}{}: {}\n", prefix, note.key, note.text);
+  return text.empty() ? text : fmt::format("{}not expressed:\n{}", prefix, text);
+}
+
+}  // namespace orrery::planner

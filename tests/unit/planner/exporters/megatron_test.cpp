@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Megatron core cannot do, whichever of its front ends is told.
+#include "tests/unit/planner/exporters/export_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::planner {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::exported;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::lines_of;
+using ::testing::Not;
+using testing::plan_to_export;
+
+TEST(MegatronExport, SaysEveryReasonToRefuse) {
+  Plan plan = plan_to_export();
+  Strategy& s = plan.strategy;
+  s.pp = 4;
+  s.stages = even_stages(8, 4);
+  s.schedule = Schedule::zb_h1;
+  s.zero_dense = 1;
+  s.stages[1].recompute = {RecomputeModule::moe_act};
+  s.grad_wire_dtype = DType::bf16;
+  for (const char* target : {"megatron", "bridge"}) {
+    EXPECT_THAT(
+        lines_of(exported(target, plan).refused),
+        ElementsAre("schedule: it runs 1f1b, and interleaved with a vpp above 1, not \"zb_h1\"",
+                    "zero_expert: it shards states of dense parameters and of experts alike, not 1 and 0",
+                    "stages/recompute: it recomputes the same modules in every layer, or the same number of first "
+                    "layers of every stage",
+                    "grad_wire_dtype: gradients travel in the type in which it adds them up: bf16 and f32"));
+  }
+}
+
+TEST(MegatronExport, AlwaysWritesTheExpertTensorParallelSizeWhoseDefaultIsNotOne) {
+  Plan plan = plan_to_export();
+  plan.strategy.tp = 2;
+  plan.strategy.sp = true;
+  EXPECT_THAT(exported("megatron", plan).text, HasSubstr("--expert-tensor-parallel-size 1\n"));
+}
+
+TEST(MegatronExport, ShardsWeightsAndGradientsWithItsOwnFsdp) {
+  Plan plan = plan_to_export();
+  plan.strategy.zero_dense = plan.strategy.zero_expert = 2;
+  EXPECT_THAT(exported("megatron", plan).text,
+              HasSubstr("--use-distributed-optimizer\n--use-megatron-fsdp\n--data-parallel-sharding-strategy "
+                        "optim_grads\n--ckpt-format fsdp_dtensor\n"));
+  plan.strategy.order = "tp-cp-ep-pp-dp";
+  EXPECT_THAT(lines_of(exported("megatron", plan).refused),
+              ElementsAre("order: its FSDP has no other order than tp-cp-ep-dp-pp"));
+}
+
+TEST(MegatronExport, CountsRecomputedLayersFromTheFirstOfEachStage) {
+  Plan plan = plan_to_export();
+  plan.strategy.stages[0].recompute = {RecomputeModule::full};
+  EXPECT_THAT(exported("megatron", plan).text, HasSubstr("--recompute-method uniform\n--recompute-num-layers 1\n"));
+  plan.strategy.stages[0].num_recompute_layers = 3;
+  EXPECT_THAT(exported("megatron", plan).text, HasSubstr("--recompute-method block\n--recompute-num-layers 3\n"));
+}
+
+TEST(MegatronExport, PairsMicroBatchesOnlyWhereItsChecksLetIt) {
+  Plan plan = plan_to_export();
+  Strategy& s = plan.strategy;
+  s.ep = 4;
+  s.overlap.ep_batch_level = s.overlap.delayed_wgrad = true;
+  const Export one_stage = exported("megatron", plan);
+  EXPECT_THAT(one_stage.text, HasSubstr("--overlap-moe-expert-parallel-comm\n--delay-wgrad-compute\n"));
+  EXPECT_THAT(one_stage.listed, IsEmpty());
+  s.overlap.shared_expert = true;
+  EXPECT_THAT(lines_of(exported("megatron", plan).listed),
+              ElementsAre("overlap/shared_expert: left out: it excludes ep_batch_level"));
+  s.overlap.shared_expert = false;
+  s.pp = 4;
+  s.stages = even_stages(8, 4);
+  const Export four_stages = exported("megatron", plan);
+  EXPECT_THAT(four_stages.text, Not(HasSubstr("--overlap-moe-expert-parallel-comm")));
+  EXPECT_THAT(lines_of(four_stages.listed),
+              ElementsAre("overlap/ep_batch_level: left out: with several pipeline ranks it pairs micro-batches if "
+                          "vpp is above 1",
+                          "overlap/delayed_wgrad: left out: it delays weight gradients beside ep_batch_level alone"));
+}
+
+TEST(MegatronExport, EndsWithWhatItLeavesOut) {
+  Plan plan = plan_to_export();
+  plan.strategy.overlap.delayed_wgrad = true;
+  EXPECT_TRUE(exported("megatron", plan)
+                  .text.ends_with("# not expressed:\n# overlap/delayed_wgrad: left out: it delays weight gradients "
+                                  "beside ep_batch_level alone\n"));
+}
+
+TEST(MegatronExport, LetsExpertsThatNobodySharesBeShardedLikeTheRest) {
+  Plan plan = plan_to_export();
+  plan.strategy.ep = plan.strategy.etp = 8;
+  plan.strategy.zero_dense = 1;
+  EXPECT_THAT(lines_of(exported("megatron", plan).listed),
+              ElementsAre("zero_expert: written as 1, like the other: no two ranks share these parameters"));
+  EXPECT_THAT(exported("megatron", plan).text, HasSubstr("--use-distributed-optimizer\n"));
+}
+
+TEST(BridgeExport, QuotesLayoutsAndWritesListsInBrackets) {
+  Plan plan = plan_to_export();
+  Strategy& s = plan.strategy;
+  s.pp = 4;
+  s.vpp = 2;
+  s.schedule = Schedule::interleaved;
+  s.stages = even_stages(8, 8);
+  for (StageLayout& stage : s.stages) stage.recompute = {RecomputeModule::layernorm, RecomputeModule::moe_act};
+  const std::string text = exported("bridge", plan).text;
+  EXPECT_THAT(text, HasSubstr("model.pipeline_model_parallel_layout=\"Et|(t|)*6tL\"\n"
+                              "model.virtual_pipeline_model_parallel_size=2\n"));
+  EXPECT_THAT(text, HasSubstr("model.recompute_modules=[layernorm,moe_act]\n"));
+}
+
+TEST(BridgeExport, SaysOverlapsInEveryPlaceThatARecipeSetsThem) {
+  Plan plan = plan_to_export();
+  plan.strategy.overlap.dp_buckets = true;
+  EXPECT_THAT(exported("bridge", plan).text,
+              HasSubstr("ddp.overlap_grad_reduce=true\ncomm_overlap.overlap_grad_reduce=true\n"));
+}
+
+}  // namespace
+}  // namespace orrery::planner

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/unit/planner/exporters/export_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::planner {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::exported;
+using ::testing::HasSubstr;
+using testing::lines_of;
+using testing::plan_to_export;
+
+TEST(TorchtitanExport, MakesShardsOrReplicasOfDataParallelRanks) {
+  Plan plan = plan_to_export();
+  const auto degrees = [&] {
+    const std::string text = exported("torchtitan", plan).text;
+    const std::size_t at = text.find("data_parallel_replicate_degree");
+    return at == std::string::npos ? text : text.substr(at, text.find("tensor_parallel_degree") - at);
+  };
+  EXPECT_EQ(degrees(), "data_parallel_replicate_degree = 64\ndata_parallel_shard_degree = 1\n");
+  plan.strategy.zero_dense = plan.strategy.zero_expert = 2;
+  EXPECT_EQ(degrees(),
+            "data_parallel_replicate_degree = 1\ndata_parallel_shard_degree = 64\nfsdp_reshard_after_forward = "
+            "\"never\"\n");
+  plan.strategy.zero_dense = plan.strategy.zero_expert = 3;
+  plan.strategy.num_optimizer_instances = 4;
+  EXPECT_EQ(degrees(),
+            "data_parallel_replicate_degree = 4\ndata_parallel_shard_degree = 16\nfsdp_reshard_after_forward = "
+            "\"always\"\n");
+  plan.strategy.zero_dense = plan.strategy.zero_expert = 1;
+  EXPECT_THAT(lines_of(exported("torchtitan", plan).refused),
+              ElementsAre("zero_dense: FSDP shards weights and gradients as well: ZeRO 0, 2 or 3"));
+}
+
+TEST(TorchtitanExport, TakesExpertParallelRanksFromThoseThatShard) {
+  Plan plan = plan_to_export();
+  plan.strategy.ep = 4;
+  EXPECT_THAT(lines_of(exported("torchtitan", plan).refused),
+              ElementsAre("ep: it takes expert-parallel ranks from those that shard, dp_shard * cp * tp = 1, which 4 "
+                          "does not divide"));
+  plan.strategy.zero_dense = plan.strategy.zero_expert = 3;
+  EXPECT_THAT(exported("torchtitan", plan).text, HasSubstr("expert_parallel_degree = 4\n"));
+}
+
+TEST(TorchtitanExport, GivesAPipelineTheWholeBatchOfARankAndTheModulesOfEachStage) {
+  Plan plan = plan_to_export();
+  Strategy& s = plan.strategy;
+  s.pp = 2;
+  s.vpp = 2;
+  s.schedule = Schedule::zbv;
+  s.stages = even_stages(8, 4);
+  s.micro_batch = 2;
+  const std::string text = exported("torchtitan", plan).text;
+  EXPECT_THAT(text, HasSubstr("local_batch_size = 8\n"));
+  EXPECT_THAT(text, HasSubstr("pipeline_parallel_schedule = \"ZBVZeroBubble\"\npipeline_parallel_microbatch_size = 2\n"
+                              "module_fqns_per_model_part = [\n"
+                              "  [\"tok_embeddings\", \"layers.0\", \"layers.1\"],\n"
+                              "  [\"layers.2\", \"layers.3\"],\n"
+                              "  [\"layers.4\", \"layers.5\"],\n"
+                              "  [\"layers.6\", \"layers.7\", \"norm\", \"output\"],\n]\n"));
+}
+
+TEST(TorchtitanExport, RefusesWhatV02HasNoSwitchFor) {
+  Plan plan = plan_to_export();
+  Strategy& s = plan.strategy;
+  s.tp = 4;
+  s.etp = 2;
+  s.cp_kind = ContextParallel::ulysses;
+  s.stages[0].recompute = {RecomputeModule::moe};
+  s.precision = DType::fp8;
+  s.capacity_factor = 1.0;
+  s.offload_optimizer = true;
+  EXPECT_THAT(lines_of(exported("torchtitan", plan).refused),
+              ElementsAre("sp: it splits sequences wherever it splits tensors",
+                          "cp_kind: it exchanges keys and values, not heads as \"ulysses\" does",
+                          "etp: it is 1 or the tensor parallel degree 4, not 2", "capacity_factor: it drops no token",
+                          "stages/recompute: it recomputes whole layers everywhere or nowhere, or single operators by "
+                          "a list",
+                          "fp8_recipe: its float8 has one factor for a tensor, not \"blockwise\"",
+                          "offload_optimizer: it offloads weights and gradients with them, or nothing"));
+}
+
+}  // namespace
+}  // namespace orrery::planner
