@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/exporters/megatron_settings.h"
 
+#include "planner/exporters/megatron_names.h"
 #include "program/layout_text.h"
 #include "program/names.h"
 
@@ -57,10 +58,8 @@ class Settings {
     set("--pipeline-model-parallel-size", s_.pp, {"model.pipeline_model_parallel_size"});
     set("--context-parallel-size", s_.cp, {"model.context_parallel_size"});
     if (s_.cp_kind != ContextParallel::ring || s_.cp > 1) {
-      const char* kind = s_.cp_kind == ContextParallel::ring         ? "p2p"
-                         : s_.cp_kind == ContextParallel::all_gather ? "all_gather"
-                                                                     : "a2a";
-      set("--cp-comm-type", Strings{kind}, {"model.cp_comm_type"});
+      set("--cp-comm-type", Strings{std::string(name_of(kMegatronContextParallel, s_.cp_kind))},
+          {"model.cp_comm_type"});
     }
     set("--expert-model-parallel-size", s_.ep, {"model.expert_model_parallel_size"});
     // Left out, it would be the tensor parallel size.
@@ -109,7 +108,7 @@ class Settings {
     turn_on("--use-distributed-optimizer", {"ddp.use_distributed_optimizer", "optimizer.use_distributed_optimizer"});
     if (zero() == 1) return;
     turn_on("--use-megatron-fsdp", {"ddp.use_megatron_fsdp", "dist.use_megatron_fsdp"});
-    set("--data-parallel-sharding-strategy", Strings{zero() == 2 ? "optim_grads" : "optim_grads_params"},
+    set("--data-parallel-sharding-strategy", Strings{std::string(name_of(kMegatronSharding, zero()))},
         {"ddp.data_parallel_sharding_strategy"});
     set("--ckpt-format", Strings{"fsdp_dtensor"}, {"checkpoint.ckpt_format"});
     if (s_.order != Strategy().order) out_.refuse("order", "its FSDP has no other order than tp-cp-ep-dp-pp");
@@ -138,10 +137,8 @@ class Settings {
 
   void experts() {
     if (!is_moe()) return;
-    const char* type = s_.dispatcher == Dispatcher::all_to_all   ? "alltoall"
-                       : s_.dispatcher == Dispatcher::all_gather ? "allgather"
-                                                                 : "flex";
-    set("--moe-token-dispatcher-type", Strings{type}, {"model.moe_token_dispatcher_type"});
+    set("--moe-token-dispatcher-type", Strings{std::string(name_of(kMegatronDispatcher, s_.dispatcher))},
+        {"model.moe_token_dispatcher_type"});
     if (s_.dispatcher == Dispatcher::two_level) {
       set("--moe-flex-dispatcher-backend", Strings{"deepep"}, {"model.moe_flex_dispatcher_backend"});
     }
