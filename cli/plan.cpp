@@ -2,6 +2,7 @@
 // orrery plan: the search, from files to a ranked table and a plan/1.
 #include "base/files.h"
 #include "cli/exit_code.h"
+#include "cli/plan_check.h"
 #include "cli/plan_search.h"
 #include "cli/verbs.h"
 
@@ -19,7 +20,7 @@ namespace {
 struct PlanOptions {
   CommonOptions common;
   WorkloadOptions workload;
-  std::string model, cluster, calibration, strategy, out;
+  std::string model, cluster, calibration, strategy, check, out;
   std::optional<DType> precision;
   std::int64_t top = 5;
   bool no_simulation = false;
@@ -31,7 +32,9 @@ int make_plan(const PlanOptions& options) {
   {
     Loaded<Model> model = load_model(options.common.inputs, options.model);
     Loaded<Cluster> cluster = load_cluster(options.common.inputs, options.cluster);
-    calibration = load_calibration(options.common.inputs, options.calibration, cluster.value);
+    if (options.check.empty()) {
+      calibration = load_calibration(options.common.inputs, options.calibration, cluster.value);
+    }
     base = plan_without_strategy(std::move(model), std::move(cluster), calibration.source,
                                  {.seq = options.workload.sequence, .global_batch = options.workload.global_batch},
                                  parse_load(options.workload.load),
@@ -39,6 +42,7 @@ int make_plan(const PlanOptions& options) {
   }
   if (base.cluster.groups.front().device.kind == DeviceKind::cpu) base.strategy.precision = DType::f32;
   if (!options.strategy.empty()) base.strategy = read_strategy(options.strategy, base.model);
+  if (!options.check.empty()) return check_strategy(std::move(base), options.check, options.common.json);
   if (options.precision) base.strategy.precision = *options.precision;
 
   const auto found = search_plans(base, calibration, !options.no_simulation);
@@ -64,6 +68,8 @@ Verb add_plan(CLI::App& app) {
                       "calibration/1, or its name; else the catalog's for these devices");
   command->add_option("--strategy", options->strategy,
                       "strategy/1 with what is not searched; the stages that it lists are tried as well");
+  command->add_option("--check", options->check,
+                      "strategy/1: search nothing, say which rules it breaks and if it fits");
   add_precision_option(*command, options->precision, "the strategy's; without one bf16, on CPUs f32");
   command->add_option("--out", options->out, "write the best plan to this file (plan/1)");
   command->add_option("--top", options->top, "plans in the table")->capture_default_str()->check(CLI::Range(1, 32));

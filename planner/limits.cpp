@@ -2,6 +2,7 @@
 #include "planner/limits.h"
 
 #include "base/check.h"
+#include "planner/even_layout.h"
 #include "program/legality.h"
 #include "program/mesh.h"
 
@@ -131,11 +132,8 @@ Model with_layers(const Model& model, std::int64_t num_layers) {
 
 Strategy strategy_for(const Model& model, const Plan& plan) {
   Strategy s = plan.strategy;
-  const std::set<RecomputeModule> modules = s.stages.back().recompute;
-  s.stages = even_stages(model.num_layers(), s.num_stages());
-  for (StageLayout& stage : s.stages) stage.recompute = modules;
   if (model.num_mtp_modules == 0) s.mtp = Mtp::off;
-  if (s.mtp == Mtp::on) s.stages = with_mtp(std::move(s.stages), model.num_mtp_modules);
+  lay_evenly(s, model);
   return s;
 }
 

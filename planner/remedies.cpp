@@ -2,6 +2,7 @@
 #include "planner/remedies.h"
 
 #include "costmodel/memory.h"
+#include "planner/even_layout.h"
 #include "planner/fit_check.h"
 #include "planner/rough_time.h"
 #include "program/legality.h"
@@ -51,14 +52,6 @@ bool lays_stages(Dimension d) { return d == Dimension::schedule || d == Dimensio
 
 bool exclude_each_other(const Change& a, const Change& b) {
   return a.dimension == b.dimension || (lays_stages(a.dimension) && lays_stages(b.dimension));
-}
-
-/// Even stages for the degrees of `s`, each with what its last stage recomputes.
-void lay_evenly(Strategy& s, const Model& model) {
-  const Modules modules = s.stages.back().recompute;
-  s.stages = even_stages(model.num_layers(), s.num_stages());
-  for (StageLayout& stage : s.stages) stage.recompute = modules;
-  if (s.mtp == Mtp::on) s.stages = with_mtp(std::move(s.stages), model.num_mtp_modules);
 }
 
 /// Adds `modules` to what every stage recomputes, in all of its layers.

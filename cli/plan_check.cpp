@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/plan_check.h"
+
+#include "cli/exit_code.h"
+#include "cli/fit_report.h"
+#include "cli/step_report.h"
+#include "planner/nearest_legal.h"
+#include "program/legality.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace orrery::cli {
+namespace {
+
+/// The same rule, broken by one stage after the other, once: "stages/0/recompute" to "stages/15/recompute".
+struct BrokenRule {
+  Violation violation;
+  std::string last_key;
+};
+
+std::vector<BrokenRule> merged(const std::vector<Violation>& broken) {
+  std::vector<BrokenRule> rules;
+  for (const Violation& violation : broken) {
+    const auto same = std::find_if(rules.begin(), rules.end(), [&](const BrokenRule& rule) {
+      return violation.key.starts_with("stages/") && rule.violation.key.starts_with("stages/") &&
+             rule.violation.expected == violation.expected;
+    });
+    if (same == rules.end()) {
+      rules.push_back({violation, violation.key});
+    } else {
+      same->last_key = violation.key;
+    }
+  }
+  return rules;
+}
+
+void add_broken_rules(Report& report, const Plan& plan, const std::vector<Violation>& broken) {
+  Table table{.columns = {{"key", "key"}, {"rule", "what the rule says"}, {"nearest", "nearest that obeys it"}},
+              .rows = {}};
+  for (const auto& [violation, last_key] : merged(broken)) {
+    const std::vector<std::string> nearest = planner::nearest_legal(plan, violation);
+    const std::string keys =
+        last_key == violation.key ? violation.key : fmt::format("{} to {}", violation.key, last_key);
+    const Value cure = !nearest.empty()                       ? Value(fmt::format("{}", fmt::join(nearest, "; ")))
+                       : violation.key.starts_with("stages/") ? Value::unknown("as the rule says")
+                                                              : Value::unknown("no single change");
+    table.rows.push_back({keys, violation.expected, cure});
+  }
+  report.table("broken", "Rules that it breaks", std::move(table));
+}
+
+void add_memory_verdict(Report& report, const Plan& plan, const std::optional<std::string>& problem,
+                        const std::vector<costmodel::MemoryByCause>& ranks) {
+  add_memory(report, costmodel::fullest(ranks), plan.cluster.groups.front().device);
+  report.fact("fits", "fits", !problem);
+  if (!problem) return;
+  report.note(*problem);
+  add_remedies(report, plan);
+}
+
+}  // namespace
+
+int check_strategy(Plan base, const std::string& path, bool json) {
+  base.strategy = read_strategy(path, base.model);
+  const Plan& plan = base;
+  const std::vector<Violation> broken = violations(plan.model, plan.strategy, plan.batch, plan.num_ranks());
+  Report report("Check");
+  report.fact("model", "model", plan.model.name);
+  add_workload(report, plan);
+  report.fact("legal", "legal", broken.empty());
+  bool fits = false;
+  if (broken.empty()) {
+    const auto ranks = memory_of(plan);
+    const auto problem = costmodel::why_it_does_not_fit(ranks, plan.cluster.groups.front().device);
+    fits = !problem;
+    add_memory_verdict(report, plan, problem, ranks);
+  } else {
+    report.fact("fits", "fits", Value::unknown("unknown: only a legal strategy can be counted"));
+    add_broken_rules(report, plan, broken);
+  }
+  print(report, json);
+  return fits ? kSuccess : kInfeasible;
+}
+
+}  // namespace orrery::cli

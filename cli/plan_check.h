@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// orrery plan --check: every rule that a strategy breaks, what would obey it, and whether it fits.
+#pragma once
+
+#include "cli/prediction.h"
+
+#include <string>
+
+namespace orrery::cli {
+
+/// Checks the strategy of the file `path` in place of that of `base`, prints the report and returns the exit code.
+/// Throws: ConfigError if the file cannot be read as strategy/1; a broken rule is no such error here.
+int check_strategy(Plan base, const std::string& path, bool json);
+
+}  // namespace orrery::cli

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# plan_check_test.sh REPOSITORY ORRERY: the rules that a strategy breaks, what would obey them, and whether it fits.
+repository=$1
+orrery=$2
+source "$(dirname "$0")/expect.sh"
+check=(plan deepseek-v3 h800-2048 --sequence 4096 --global-batch 15360 --check)
+
+printf '{"schema": "strategy/1", "pp": 16, "ep": 64, "zero_dense": 1, "zero_expert": 1, "recompute": "full"}\n' >good.json
+expect_line '^  legal +yes$' "${check[@]}" good.json
+expect_line '^  fits +yes$' "${check[@]}" good.json
+
+# Every rule at once, one stage after the other as one.
+printf '{"schema": "strategy/1", "tp": 3, "pp": 16, "ep": 48, "recompute": ["moe", "moe_act"]}\n' >bad.json
+run "${check[@]}" bad.json
+[[ $code == 3 && -z $err ]] || fail "exit code of a broken rule" 3 "$code, $err"
+for line in 'pp +expected tp \* cp \* pp to be a divisor of 2048 \(number of devices\), got 48 +tp 2 or 4' \
+  'ep +expected a divisor of 256 \(number of experts\), got 48 +ep 32 or 64' \
+  'tp +expected a divisor of 128 \(attention heads\), got 3 +tp 2 or 4' \
+  'stages/0/recompute to stages/15/recompute +expected no moe_act: moe recomputes it already +as the rule says'; do
+  grep -qE "^  $line\$" <<<"$out" || fail "broken rules" "$line" "$out"
+done
+run "${check[@]}" bad.json --json
+[[ $code == 3 && $out == *'"fits": null'*'"nearest": "ep 32 or 64"'* ]] || fail "JSON" "the same" "$code, $out"
+
+# Legal, and too large.
+printf '{"schema": "strategy/1", "pp": 16, "ep": 64, "zero_dense": 1, "zero_expert": 1}\n' >large.json
+run "${check[@]}" large.json
+[[ $code == 3 ]] || fail "exit code of what does not fit" 3 "$code"
+grep -qE '^  note: pipeline rank [0-9]+ needs [0-9.]+ GiB, device has 79.2 GiB$' <<<"$out" || fail "verdict" "a note" "$out"
+grep -q '^Single changes that make it fit, cheapest first:$' <<<"$out" || fail "remedies" "single changes" "$out"
+
+# What is no strategy is still bad input.
+printf '{"schema": "strategy/1", "epp": 2}\n' >key.json
+expect_error 2 'key.json:1: /epp: unknown key; did you mean "pp"?' "${check[@]}" key.json
+
+finish
