@@ -55,37 +55,40 @@ void add_broken_rules(Report& report, const Plan& plan, const std::vector<Violat
   report.table("broken", "Rules that it breaks", std::move(table));
 }
 
-void add_memory_verdict(Report& report, const Plan& plan, const std::optional<std::string>& problem,
-                        const std::vector<costmodel::MemoryByCause>& ranks) {
-  add_memory(report, costmodel::fullest(ranks), plan.cluster.groups.front().device);
-  report.fact("fits", "fits", !problem);
-  if (!problem) return;
-  report.note(*problem);
-  add_remedies(report, plan);
+Report head_of(const Plan& plan, bool legal) {
+  Report report("Check");
+  report.fact("model", "model", plan.model.name);
+  add_workload(report, plan);
+  report.fact("legal", "legal", legal);
+  return report;
 }
 
 }  // namespace
+
+int report_broken_rules(const Plan& plan, const std::vector<Violation>& broken, bool json) {
+  Report report = head_of(plan, false);
+  report.fact("fits", "fits", Value::unknown("unknown: only a legal strategy can be counted"));
+  add_broken_rules(report, plan, broken);
+  print(report, json);
+  return kInfeasible;
+}
 
 int check_strategy(Plan base, const std::string& path, bool json) {
   base.strategy = read_strategy(path, base.model);
   const Plan& plan = base;
   const std::vector<Violation> broken = violations(plan.model, plan.strategy, plan.batch, plan.num_ranks());
-  Report report("Check");
-  report.fact("model", "model", plan.model.name);
-  add_workload(report, plan);
-  report.fact("legal", "legal", broken.empty());
-  bool fits = false;
-  if (broken.empty()) {
-    const auto ranks = memory_of(plan);
-    const auto problem = costmodel::why_it_does_not_fit(ranks, plan.cluster.groups.front().device);
-    fits = !problem;
-    add_memory_verdict(report, plan, problem, ranks);
-  } else {
-    report.fact("fits", "fits", Value::unknown("unknown: only a legal strategy can be counted"));
-    add_broken_rules(report, plan, broken);
+  if (!broken.empty()) return report_broken_rules(plan, broken, json);
+  Report report = head_of(plan, true);
+  const auto ranks = memory_of(plan);
+  const auto problem = costmodel::why_it_does_not_fit(ranks, plan.cluster.groups.front().device);
+  add_memory(report, costmodel::fullest(ranks), plan.cluster.groups.front().device);
+  report.fact("fits", "fits", !problem);
+  if (problem) {
+    report.note(*problem);
+    add_remedies(report, plan);
   }
   print(report, json);
-  return fits ? kSuccess : kInfeasible;
+  return problem ? kInfeasible : kSuccess;
 }
 
 }  // namespace orrery::cli

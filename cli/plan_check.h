@@ -3,13 +3,18 @@
 #pragma once
 
 #include "cli/prediction.h"
+#include "program/legality.h"
 
 #include <string>
+#include <vector>
 
 namespace orrery::cli {
 
 /// Checks the strategy of the file `path` in place of that of `base`, prints the report and returns the exit code.
 /// Throws: ConfigError if the file cannot be read as strategy/1; a broken rule is no such error here.
 int check_strategy(Plan base, const std::string& path, bool json);
+
+/// The same for a plan that breaks rules, whoever wrote it.
+int report_broken_rules(const Plan& plan, const std::vector<Violation>& broken, bool json);
 
 }  // namespace orrery::cli

@@ -14,6 +14,7 @@ Verb add_simulate(CLI::App& app);
 Verb add_execute(CLI::App& app);
 Verb add_compare(CLI::App& app);
 Verb add_calibrate(CLI::App& app);
+Verb add_explain(CLI::App& app);
 Verb add_export(CLI::App& app);
 Verb add_validate(CLI::App& app);
 /// Hidden: the process that `simulate` and `plan` start, since SimGrid must not live in theirs.

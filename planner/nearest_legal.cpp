@@ -2,11 +2,9 @@
 #include "planner/nearest_legal.h"
 
 #include "base/suggestion.h"
-#include "planner/even_layout.h"
-#include "program/names.h"
+#include "planner/dials.h"
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -16,86 +14,6 @@
 
 namespace orrery::planner {
 namespace {
-
-/// What may be changed of a plan here.
-struct Attempt {
-  Strategy strategy;
-  BatchShape batch;
-};
-
-using Integer = std::function<std::int64_t&(Attempt&)>;
-
-/// Keys with a number.
-const std::map<std::string, Integer>& integers() {
-  static const auto field = [](std::int64_t Strategy::* member) {
-    return [member](Attempt& attempt) -> std::int64_t& { return attempt.strategy.*member; };
-  };
-  static const std::map<std::string, Integer> kIntegers = {
-      {"tp", field(&Strategy::tp)},
-      {"pp", field(&Strategy::pp)},
-      {"vpp", field(&Strategy::vpp)},
-      {"cp", field(&Strategy::cp)},
-      {"ep", field(&Strategy::ep)},
-      {"etp", field(&Strategy::etp)},
-      {"micro_batch", field(&Strategy::micro_batch)},
-      {"num_optimizer_instances", field(&Strategy::num_optimizer_instances)},
-      {"global_batch", [](Attempt& attempt) -> std::int64_t& { return attempt.batch.global_batch; }},
-  };
-  return kIntegers;
-}
-
-struct Choice {
-  std::string name;
-  std::function<void(Strategy&)> choose;
-};
-
-template <class E, std::size_t N>
-std::vector<Choice> choices(const Named<E> (&names)[N], E Strategy::* member) {
-  std::vector<Choice> out;
-  for (const Named<E>& named : names) {
-    out.push_back({fmt::format("\"{}\"", named.name), [=](Strategy& s) { s.*member = named.value; }});
-  }
-  return out;
-}
-
-template <class Set>
-std::vector<Choice> on_or_off(Set set) {
-  return {{"false", [=](Strategy& s) { set(s) = false; }}, {"true", [=](Strategy& s) { set(s) = true; }}};
-}
-
-std::vector<Choice> zero_stages(int Strategy::* member) {
-  std::vector<Choice> out;
-  for (int zero = 0; zero <= 3; ++zero) {
-    out.push_back({std::to_string(zero), [=](Strategy& s) { s.*member = zero; }});
-  }
-  return out;
-}
-
-/// Keys with a choice.
-const std::map<std::string, std::vector<Choice>>& all_choices() {
-  static const std::map<std::string, std::vector<Choice>> kChoices = {
-      {"sp", on_or_off([](Strategy& s) -> bool& { return s.sp; })},
-      {"cp_kind", choices(kContextParallelNames, &Strategy::cp_kind)},
-      {"zero_dense", zero_stages(&Strategy::zero_dense)},
-      {"zero_expert", zero_stages(&Strategy::zero_expert)},
-      {"schedule", choices(kScheduleNames, &Strategy::schedule)},
-      {"dispatcher", choices(kDispatcherNames, &Strategy::dispatcher)},
-      {"overlap/dp_buckets", on_or_off([](Strategy& s) -> bool& { return s.overlap.dp_buckets; })},
-      {"overlap/tp", on_or_off([](Strategy& s) -> bool& { return s.overlap.tp; })},
-      {"overlap/ep_batch_level", on_or_off([](Strategy& s) -> bool& { return s.overlap.ep_batch_level; })},
-      {"overlap/shared_expert", on_or_off([](Strategy& s) -> bool& { return s.overlap.shared_expert; })},
-      {"precision", choices(kFloatNames, &Strategy::precision)},
-      {"fp8_recipe", choices(kFp8RecipeNames, &Strategy::fp8_recipe)},
-      {"optimizer", choices(kOptimizerNames, &Strategy::optimizer)},
-      {"master_dtype", choices(kFloatNames, &Strategy::master_dtype)},
-      {"moment_dtype", choices(kFloatNames, &Strategy::moment_dtype)},
-      {"grad_dtype", choices(kFloatNames, &Strategy::grad_dtype)},
-      {"grad_wire_dtype", choices(kFloatNames, &Strategy::grad_wire_dtype)},
-      {"mtp", choices(kMtpNames, &Strategy::mtp)},
-      {"order", {{fmt::format("\"{}\"", Strategy().order), [](Strategy& s) { s.order = Strategy().order; }}}},
-  };
-  return kChoices;
-}
 
 /// Keys that the rules of `key` speak of, itself first.
 std::vector<std::string> related(const std::string& key) {
@@ -144,9 +62,9 @@ class Search {
 
   std::optional<std::string> values_of(const std::string& key, Left allowed) const {
     std::vector<std::string> found;
-    if (const auto integer = integers().find(key); integer != integers().end()) {
+    if (const auto integer = integer_dials().find(key); integer != integer_dials().end()) {
       found = nearest(integer->second, allowed);
-    } else if (const auto choice = all_choices().find(key); choice != all_choices().end()) {
+    } else if (const auto choice = choice_dials().find(key); choice != choice_dials().end()) {
       for (const Choice& one : choice->second) {
         Attempt attempt{plan_.strategy, plan_.batch};
         one.choose(attempt.strategy);
@@ -162,12 +80,8 @@ class Search {
     return violations(plan_.model, attempt.strategy, attempt.batch, plan_.num_ranks());
   }
 
-  /// `attempt` may differ from the plan in the number of its stages.
   bool cures(Attempt attempt, Left allowed) const {
-    Strategy& s = attempt.strategy;
-    const bool relaid = s.num_stages() != plan_.strategy.num_stages() || s.mtp != plan_.strategy.mtp;
-    if (relaid && (s.stages.empty() || s.num_stages() < 1 || s.num_stages() > plan_.model.num_layers())) return false;
-    if (relaid) lay_evenly(s, plan_.model);
+    if (!lay_stages(plan_, attempt.strategy)) return false;
     const std::vector<Violation> left = check(attempt);
     return std::none_of(left.begin(), left.end(), [&](const Violation& violation) {
       const std::string rule = rule_of(violation);
@@ -177,9 +91,9 @@ class Search {
     });
   }
 
-  std::vector<std::string> nearest(const Integer& field, Left allowed) const {
+  std::vector<std::string> nearest(const IntegerDial& dial, Left allowed) const {
     Attempt attempt{plan_.strategy, plan_.batch};
-    std::int64_t& value = field(attempt);
+    std::int64_t& value = dial(attempt);
     const std::int64_t now = value;
     const std::int64_t most = std::max(2 * now, plan_.num_ranks());
     std::vector<std::string> found;

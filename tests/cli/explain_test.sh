@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# explain_test.sh REPOSITORY ORRERY: where a step goes, what tells two plans apart, and a job of somebody else's.
+repository=$1
+orrery=$2
+source "$(dirname "$0")/expect.sh"
+workload=(--sequence 4096 --global-batch 64)
+
+make_plan() { # NAME STRATEGY
+  printf '%s\n' "$2" >"$1.strategy.json"
+  run fit qwen3-30b-a3b h100-64 "$1.strategy.json" "${workload[@]}" --calibration h100 --out "$1.json"
+  [[ -s $1.json ]] || fail "plan $1" "a file" "$code, $err"
+}
+make_plan a '{"schema": "strategy/1", "ep": 8, "zero_dense": 1, "zero_expert": 1, "recompute": "full"}'
+make_plan b '{"schema": "strategy/1", "pp": 2, "ep": 8, "zero_dense": 1, "zero_expert": 1, "recompute": ["moe_act"]}'
+
+# One plan: both accounts add up to the step, memory, what binds.
+run explain a.json --json
+[[ $code == 0 ]] || fail "exit code of explain" 0 "$code, $err"
+share() { grep -o "\"share_of_$1\": [-0-9.e]*" <<<"$out" | awk '{ sum += $2 } END { printf "%.6f", sum }'; }
+[[ $(share ranks) == 1.000000 && $(share path) == 1.000000 ]] || fail "parts" "1 and 1" "$(share ranks), $(share path)"
+for line in 'compute( +[0-9.]+ [mu]?s +[0-9.]+ %){2}' 'recompute .*' 'exposed ep .*' 'optimizer .*' \
+  'arithmetic +989 TFLOP/s +[-+][0-9.]+ %' 'network bandwidth +50\.0 GB/s +-[0-9.]+ %' 'launch overhead +several +\+[0-9.]+ %' \
+  'what binds +[a-z -]+' 'next pipeline rank +1' 'headroom +[0-9.]+ GiB'; do
+  plan=a && [[ $line == next* ]] && plan=b
+  expect_line "^  $line\$" explain $plan.json
+done
+
+# Two plans: what the choices are worth adds up to the difference.
+run explain a.json --against b.json --json
+[[ $code == 0 ]] || fail "exit code of --against" 0 "$code, $err"
+seconds='{ gsub(/[",]/, ""); u = $3 == "s" ? 1 : $3 == "ms" ? 1e-3 : $3 == "us" ? 1e-6 : 1e-9; sum += $2 * u }'
+worth=$(grep '"worth"' <<<"$out" | awk "$seconds"' END { printf "%.9f", sum }')
+difference=$(grep '"difference":' <<<"$out" | awk "$seconds"' END { printf "%.9f", sum }')
+awk "BEGIN { d = $worth - ($difference); exit !(d < 2e-9 && d > -2e-9) }" || fail "worth" "$difference" "$worth"
+expect_line '^  pp 1 -> 2, stages 48 -> 2x24 +[-0-9.]+ [mu]?s +[-+][0-9.]+ %$' explain a.json --against b.json
+expect_line '^  recompute full -> moe_act +-' explain a.json --against b.json
+make_plan c '{"schema": "strategy/1", "ep": 8}'
+sed 's/"global_batch": 64/"global_batch": 128/' c.json >other.json
+expect_error 2 'other.json: expected a plan of the same model, cluster, workload, placement and calibration as a.json, got another' \
+  explain a.json --against other.json
+
+# A job: its own time, the best plan, the change that gains most; what is not read is named.
+run export a.json --to megatron --out job.txt
+echo '--frobnicate --lr 1e-4' >>job.txt
+job=(explain --from-megatron job.txt qwen3-30b-a3b h100-64)
+expect_line '^  measured step time +3\.20 s$' "${job[@]}" --measured 3.2s
+for line in "the job's step over it +\\+[0-9.]+ %" 'the change that gains most +[a-z].*' 'best plan of the search +pp .*' \
+  'note: not read, since nobody here knows them: --frobnicate'; do
+  grep -qE "^  $line\$" <<<"$out" || fail "job" "$line" "$out"
+done
+step=$("$orrery" explain a.json | grep '^  step time')
+grep -qF -- "${step#  step time  }" <<<"$out" || fail "step of the job" "$step" "$out"
+
+# A job that cannot be: the rules, and exit code 3; a job that cannot be read: exit code 2.
+sed 's/--expert-model-parallel-size 8/--expert-model-parallel-size 48/' job.txt >bad.txt
+run explain --from-megatron bad.txt qwen3-30b-a3b h100-64
+[[ $code == 3 ]] || fail "exit code of a job that cannot be" 3 "$code"
+grep -qE '^  ep +expected a divisor of 128 .* got 48 +ep 32 or 64$' <<<"$out" || fail "rules" "ep 32 or 64" "$out"
+echo '--optimizer sgd' >>bad.txt
+expect_error 2 'bad.txt:18: --optimizer: expected "adam", "muon" or "dist_muon", got "sgd"' \
+  explain --from-megatron bad.txt qwen3-30b-a3b h100-64
+expect_error 2 '--measured: expected a time above 0 such as "22.4s", got "soon"' "${job[@]}" --measured soon
+expect_error 2 'explain: expected MODEL CLUSTER beside --from-megatron, got 1 files' explain --from-megatron job.txt a.json
+expect_error 2 'explain: expected PLAN, got 2 files
+  hint: MODEL CLUSTER stand beside --from-megatron ARGUMENTS' explain a.json b.json
+
+finish
