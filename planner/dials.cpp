@@ -37,7 +37,7 @@ const std::map<std::string, IntegerDial>& integer_dials() {
   static const auto field = [](std::int64_t Strategy::* member) {
     return [member](Attempt& attempt) -> std::int64_t& { return attempt.strategy.*member; };
   };
-  static const std::map<std::string, IntegerDial> kIntegers = {
+  static const std::map<std::string, IntegerDial> integers = {
       {"tp", field(&Strategy::tp)},
       {"pp", field(&Strategy::pp)},
       {"vpp", field(&Strategy::vpp)},
@@ -48,11 +48,11 @@ const std::map<std::string, IntegerDial>& integer_dials() {
       {"num_optimizer_instances", field(&Strategy::num_optimizer_instances)},
       {"global_batch", [](Attempt& attempt) -> std::int64_t& { return attempt.batch.global_batch; }},
   };
-  return kIntegers;
+  return integers;
 }
 
 const std::map<std::string, std::vector<Choice>>& choice_dials() {
-  static const std::map<std::string, std::vector<Choice>> kChoices = {
+  static const std::map<std::string, std::vector<Choice>> choices_of = {
       {"sp", on_or_off([](Strategy& s) -> bool& { return s.sp; })},
       {"cp_kind", choices(kContextParallelNames, &Strategy::cp_kind)},
       {"zero_dense", zero_stages(&Strategy::zero_dense)},
@@ -77,7 +77,7 @@ const std::map<std::string, std::vector<Choice>>& choice_dials() {
       {"mtp", choices(kMtpNames, &Strategy::mtp)},
       {"order", {{fmt::format("\"{}\"", Strategy().order), [](Strategy& s) { s.order = Strategy().order; }}}},
   };
-  return kChoices;
+  return choices_of;
 }
 
 bool lay_stages(const Plan& plan, Strategy& s) {

@@ -17,7 +17,7 @@ namespace {
 
 /// Keys that the rules of `key` speak of, itself first.
 std::vector<std::string> related(const std::string& key) {
-  static const std::map<std::string, std::vector<std::string>> kRelated = {
+  static const std::map<std::string, std::vector<std::string>> relations = {
       {"tp", {"sp", "cp", "pp"}},
       {"cp", {"cp_kind", "tp", "pp"}},
       {"pp", {"tp", "cp", "ep", "etp"}},
@@ -35,8 +35,8 @@ std::vector<std::string> related(const std::string& key) {
       {"optimizer", {"zero_dense", "zero_expert"}},
   };
   std::vector<std::string> keys{key};
-  const auto found = kRelated.find(key);
-  if (found != kRelated.end()) keys.insert(keys.end(), found->second.begin(), found->second.end());
+  const auto found = relations.find(key);
+  if (found != relations.end()) keys.insert(keys.end(), found->second.begin(), found->second.end());
   return keys;
 }
 

@@ -73,19 +73,19 @@ std::vector<Recompute> recompute_per_stage(const Strategy& s) {
 }
 
 const StrategyDimension& layout() {
-  static const StrategyDimension kLayout{.name = "stages", .kind = Kind::pipeline, .text = layout_text, .copy = {}};
-  return kLayout;
+  static const StrategyDimension dimension{.name = "stages", .kind = Kind::pipeline, .text = layout_text, .copy = {}};
+  return dimension;
 }
 
 const StrategyDimension& recompute() {
-  static const StrategyDimension kRecompute{
+  static const StrategyDimension dimension{
       .name = "recompute", .kind = Kind::recompute, .text = recompute_of, .copy = {}};
-  return kRecompute;
+  return dimension;
 }
 
 /// All but what lies in the stages.
 const std::vector<StrategyDimension>& plain_dimensions() {
-  static const std::vector<StrategyDimension> kDimensions = {
+  static const std::vector<StrategyDimension> dimensions = {
       field("tp", Kind::degrees, &Strategy::tp),
       field("sp", Kind::degrees, &Strategy::sp),
       field("cp", Kind::degrees, &Strategy::cp),
@@ -119,7 +119,7 @@ const std::vector<StrategyDimension>& plain_dimensions() {
       field("offload_optimizer", Kind::memory, &Strategy::offload_optimizer),
       field("offload_activations", Kind::memory, &Strategy::offload_activations),
   };
-  return kDimensions;
+  return dimensions;
 }
 
 /// `stages` recompute what those of `said` do: stage by stage, or all alike.

@@ -2,7 +2,7 @@
 // DeepSpeed: the file of --deepspeed_config. Much of a plan is code there, not configuration: the stages of a
 // PipelineModule, what a model checkpoints. That is listed with what the code has to say.
 // Source: DeepSpeed 0.19.6, runtime/config.py, runtime/zero/config.py, runtime/tensor_parallel/config.py,
-// module_inject/auto_ep_config.py.
+// module_inject/auto_ep_config.py; what excludes what: docs/code-docs/source/moe.rst, "AutoEP".
 #include "base/json_writer.h"
 #include "planner/exporters/targets.h"
 #include "program/layout_text.h"
@@ -24,6 +24,7 @@ class DeepSpeed {
     check_pipeline();
     check_states();
     check_recompute();
+    check_experts();
     check_experts_and_overlap();
     list_placement(plan_, out_);
     if (out_.refused.empty()) out_.text = text();
@@ -96,6 +97,17 @@ class DeepSpeed {
   }
 
   bool full() const { return uniform_recompute(s_) == std::set{RecomputeModule::full}; }
+
+  /// What automatic expert parallelism excludes.
+  void check_experts() {
+    if (!is_moe()) return;
+    if (s_.tp > 1) out_.refuse("tp", "its automatic expert parallelism excludes tensor parallelism");
+    if (zero() == 3 && s_.etp > 1) out_.refuse("etp", "with ZeRO 3 it keeps experts whole");
+    if (zero() == 3 && s_.cp > 1) out_.refuse("cp", "with ZeRO 3 and experts it splits no sequence");
+    if (plan_.model.moe->aux_free_bias) {
+      out_.list("ep", "the router's bias that balances experts is off: its automatic expert parallelism has none");
+    }
+  }
 
   void check_experts_and_overlap() {
     if (s_.capacity_factor) out_.refuse("capacity_factor", "its automatic expert parallelism drops no token");

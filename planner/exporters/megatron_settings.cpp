@@ -150,9 +150,11 @@ class Settings {
 
   void overlap() {
     const Overlap& on = s_.overlap;
-    if (on.dp_buckets) {
+    const bool muon = s_.optimizer == OptimizerKind::muon;
+    if (on.dp_buckets && muon) out_.list("overlap/dp_buckets", "left out: its Muon waits for whole gradients");
+    if (on.dp_buckets && !muon) {
       turn_on("--overlap-grad-reduce", {"ddp.overlap_grad_reduce", "comm_overlap.overlap_grad_reduce"});
-      if (zero() > 0 && s_.optimizer == OptimizerKind::adamw) {
+      if (zero() > 0) {
         turn_on("--overlap-param-gather", {"ddp.overlap_param_gather", "comm_overlap.overlap_param_gather"});
       }
     }
@@ -186,6 +188,7 @@ class Settings {
     if (s_.dispatcher == Dispatcher::all_gather) return without("it does not go with the dispatcher all_gather");
     if (uniform_full_layers(s_)) return without("it excludes recomputation of whole layers");
     if (s_.precision == DType::f32) return without("it needs 16-bit weights");
+    if (s_.mtp == Mtp::on && plan_.model.num_mtp_modules > 1) return without("it knows one prediction module at most");
     return true;
   }
 

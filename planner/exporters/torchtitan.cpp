@@ -127,16 +127,20 @@ class Torchtitan {
     if (s_.pp == 1 && s_.vpp > 1) out_.refuse("vpp", "it has stages on several pipeline ranks alone, and pp is 1");
     if (s_.pp == 1) return;
     number("pipeline_parallel_microbatch_size", s_.micro_batch);
-    if (s_.overlap.ep_batch_level) turn_on("pipeline_parallel_expert_parallel_overlap");
+    const bool recomputes = uniform_recompute(s_) != std::set<RecomputeModule>{};
+    const bool pairs = s_.schedule == Schedule::dualpipev && s_.ep > 1 && !recomputes;
+    text_ += fmt::format("pipeline_parallel_expert_parallel_overlap = {}\n", pairs);
+    if (s_.schedule == Schedule::dualpipev && s_.ep > 1 && recomputes) {
+      out_.list("schedule", "its pairs of micro-batches run one after the other where layers are recomputed");
+    }
     std::vector<std::string> parts;
     for (const StageLayout& stage : s_.stages) parts.push_back("  " + modules_of(stage));
     text_ += fmt::format("module_fqns_per_model_part = [\n{},\n]\n", fmt::join(parts, ",\n"));
   }
 
   void experts() {
-    if (s_.overlap.ep_batch_level && s_.pp == 1) {
-      out_.list("overlap/ep_batch_level", "left out: it pairs micro-batches of a pipeline alone");
-    }
+    if (s_.overlap.ep_batch_level)
+      out_.list("overlap/ep_batch_level", "left out: it pairs micro-batches of DualPipeV alone");
     if (!moe_) return;
     number("expert_parallel_degree", s_.ep);
     number("expert_tensor_parallel_degree", s_.etp);

@@ -9,9 +9,9 @@
 namespace orrery::testing {
 
 inline const costmodel::Calibration& h100_calibration() {
-  static const costmodel::Calibration kCalibration =
+  static const costmodel::Calibration calibration =
       costmodel::read_calibration(ORRERY_SOURCE_DIR "/catalog/calibration/h100.json");
-  return kCalibration;
+  return calibration;
 }
 
 /// 16 ranks, ep 8 and ZeRO 1, full recomputation; large enough that arithmetic counts.

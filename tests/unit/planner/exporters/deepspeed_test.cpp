@@ -54,7 +54,25 @@ TEST(DeepSpeedExport, RefusesWhatItsPipelineAndItsTensorParallelismCannotDo) {
                           "schedule: its pipeline runs 1f1b, not \"interleaved\"",
                           "vpp: its pipeline has one stage for each rank",
                           "zero_dense: its pipeline goes with ZeRO 0 and 1 alone",
-                          "precision: its configuration knows bf16 and f32, no fp8"));
+                          "precision: its configuration knows bf16 and f32, no fp8",
+                          "tp: its automatic expert parallelism excludes tensor parallelism",
+                          "cp: with ZeRO 3 and experts it splits no sequence"));
+}
+
+TEST(DeepSpeedExport, SplitsTensorsOfADenseModelOnly) {
+  Plan plan = plan_to_export();
+  plan.model.moe.reset();
+  plan.model.layers.assign(8, LayerKind::dense);
+  plan.strategy.tp = 2;
+  EXPECT_THAT(exported("deepspeed", plan).text, HasSubstr("\"autotp_size\": 2"));
+}
+
+TEST(DeepSpeedExport, ListsTheBiasOfTheRouterThatItLeavesOut) {
+  Plan plan = plan_to_export();
+  plan.model.moe->aux_free_bias = true;
+  EXPECT_THAT(lines_of(exported("deepspeed", plan).listed),
+              ElementsAre("ep: the router's bias that balances experts is off: its automatic expert parallelism has "
+                          "none"));
 }
 
 TEST(DeepSpeedExport, OffloadsInputsOfRecomputedLayersOnly) {

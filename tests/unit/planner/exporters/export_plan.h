@@ -19,6 +19,7 @@ inline Plan plan_to_export() {
   plan.model.layers.assign(8, LayerKind::moe);
   plan.model.layers.front() = LayerKind::dense;
   plan.model.num_mtp_modules = 1;
+  plan.model.moe->aux_free_bias = false;
   plan.cluster = small_cluster(8, 8);
   plan.batch = {.seq = 256, .global_batch = 256};
   plan.strategy = small_strategy(plan.model);

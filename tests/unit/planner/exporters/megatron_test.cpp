@@ -84,6 +84,19 @@ TEST(MegatronExport, PairsMicroBatchesOnlyWhereItsChecksLetIt) {
                           "overlap/delayed_wgrad: left out: it delays weight gradients beside ep_batch_level alone"));
 }
 
+TEST(MegatronExport, GivesMuonNeitherBucketsNorTheDistributedOptimizerOfAdamW) {
+  Plan plan = plan_to_export();
+  plan.strategy.optimizer = OptimizerKind::muon;
+  plan.strategy.zero_dense = plan.strategy.zero_expert = 1;
+  plan.strategy.overlap.dp_buckets = true;
+  const Export found = exported("megatron", plan);
+  EXPECT_THAT(found.text, HasSubstr("--optimizer dist_muon\n"));
+  EXPECT_THAT(found.text, Not(HasSubstr("--use-distributed-optimizer")));
+  EXPECT_THAT(lines_of(found.listed),
+              ElementsAre("overlap/dp_buckets: left out: its Muon waits for whole gradients",
+                          "optimizer: its Muon gives whole matrices to ranks, not equal parts of a buffer"));
+}
+
 TEST(MegatronExport, EndsWithWhatItLeavesOut) {
   Plan plan = plan_to_export();
   plan.strategy.overlap.delayed_wgrad = true;

@@ -56,11 +56,28 @@ TEST(TorchtitanExport, GivesAPipelineTheWholeBatchOfARankAndTheModulesOfEachStag
   const std::string text = exported("torchtitan", plan).text;
   EXPECT_THAT(text, HasSubstr("local_batch_size = 8\n"));
   EXPECT_THAT(text, HasSubstr("pipeline_parallel_schedule = \"ZBVZeroBubble\"\npipeline_parallel_microbatch_size = 2\n"
+                              "pipeline_parallel_expert_parallel_overlap = false\n"
                               "module_fqns_per_model_part = [\n"
                               "  [\"tok_embeddings\", \"layers.0\", \"layers.1\"],\n"
                               "  [\"layers.2\", \"layers.3\"],\n"
                               "  [\"layers.4\", \"layers.5\"],\n"
                               "  [\"layers.6\", \"layers.7\", \"norm\", \"output\"],\n]\n"));
+}
+
+TEST(TorchtitanExport, PairsMicroBatchesInDualPipeVUnlessLayersAreRecomputed) {
+  Plan plan = plan_to_export();
+  Strategy& s = plan.strategy;
+  s.pp = 2;
+  s.vpp = 2;
+  s.ep = 4;
+  s.schedule = Schedule::dualpipev;
+  s.stages = even_stages(8, 4);
+  s.zero_dense = s.zero_expert = 3;
+  EXPECT_THAT(exported("torchtitan", plan).text, HasSubstr("pipeline_parallel_expert_parallel_overlap = true\n"));
+  for (StageLayout& stage : s.stages) stage.recompute = {RecomputeModule::full};
+  EXPECT_THAT(exported("torchtitan", plan).text, HasSubstr("pipeline_parallel_expert_parallel_overlap = false\n"));
+  EXPECT_THAT(lines_of(exported("torchtitan", plan).listed),
+              ElementsAre("schedule: its pairs of micro-batches run one after the other where layers are recomputed"));
 }
 
 TEST(TorchtitanExport, RefusesWhatV02HasNoSwitchFor) {
