@@ -17,6 +17,7 @@ constexpr std::array kExporters = {
     Exporter{"bridge", "Megatron-Bridge 0.7.0", "overrides of a ConfigContainer", write_bridge},
     Exporter{"deepspeed", "DeepSpeed 0.19.6", "ds_config JSON", write_deepspeed},
     Exporter{"torchtitan", "torchtitan v0.2.2", "job config TOML", write_torchtitan},
+    Exporter{"torchtitan-head", "torchtitan b5bcd76 (2026-08)", "arguments of a Trainer.Config", write_torchtitan_head},
 };
 
 bool has_work(const StageLayout& stage) { return stage.num_layers + stage.num_mtp > 0; }

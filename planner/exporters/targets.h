@@ -10,5 +10,6 @@ Export write_megatron(const Plan& plan);
 Export write_bridge(const Plan& plan);
 Export write_deepspeed(const Plan& plan);
 Export write_torchtitan(const Plan& plan);
+Export write_torchtitan_head(const Plan& plan);
 
 }  // namespace orrery::planner

@@ -100,5 +100,35 @@ TEST(TorchtitanExport, RefusesWhatV02HasNoSwitchFor) {
                           "offload_optimizer: it offloads weights and gradients with them, or nothing"));
 }
 
+TEST(TorchtitanHeadExport, CountsBatchesInTokensAndMicroBatchesOfThePipeline) {
+  Plan plan = plan_to_export();
+  Strategy& s = plan.strategy;
+  s.pp = 2;
+  s.stages = even_stages(8, 2);
+  s.micro_batch = 2;
+  s.overlap.tp = true;
+  const std::string text = exported("torchtitan-head", plan).text;
+  EXPECT_THAT(text, HasSubstr("  training=TrainingConfig(\n"
+                              "    num_tokens_per_microbatch_per_dp_rank=512,\n"
+                              "    num_tokens_per_train_step=65536,\n"
+                              "    max_context_length=256,\n"));
+  EXPECT_THAT(text, HasSubstr("    num_pp_microbatches=4,\n"));
+  EXPECT_THAT(text, HasSubstr("      [\"tok_embeddings\", \"layers.0\""));
+  EXPECT_THAT(text, HasSubstr("  activation_checkpoint=None,\n"
+                              "  compile=CompileConfig(enable=True, enable_async_tensor_parallel=True),\n"));
+}
+
+TEST(TorchtitanHeadExport, SplitsSequencesBySwitchAndNoExpertByTensors) {
+  Plan plan = plan_to_export();
+  Strategy& s = plan.strategy;
+  s.tp = 2;
+  EXPECT_THAT(exported("torchtitan-head", plan).text, HasSubstr("    enable_sequence_parallel=False,\n"));
+  s.sp = true;
+  EXPECT_THAT(exported("torchtitan-head", plan).text, HasSubstr("    enable_sequence_parallel=True,\n"));
+  s.etp = 2;
+  EXPECT_THAT(lines_of(exported("torchtitan-head", plan).refused),
+              ElementsAre("etp: it splits no expert over tensor-parallel ranks any more"));
+}
+
 }  // namespace
 }  // namespace orrery::planner
