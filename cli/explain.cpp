@@ -32,6 +32,7 @@ struct ExplainOptions {
   CommonOptions common;
   std::vector<std::string> files;
   std::string against, calibration, from_megatron, measured, load = "balanced";
+  bool next = false;
 };
 
 /// What is said of any plan.
@@ -63,6 +64,23 @@ bool same_job(const Plan& a, const Plan& b) {
          a.calibration_source.sha256 == b.calibration_source.sha256;
 }
 
+/// The best plan of the search that is not this one, and what tells them apart.
+void add_next(Report& report, const Plan& plan, const Loaded<costmodel::Calibration>& calibration,
+              const planner::StepTimer& timer) {
+  const auto found = search_plans(plan, calibration, false);
+  if (const auto* result = std::get_if<planner::SearchResult>(&found)) {
+    for (const planner::RankedPlan& ranked : result->ranked) {
+      if (ranked.strategy == plan.strategy) continue;
+      Report next("The best other plan of the search");
+      next.fact("next", "it is", planner::short_text(ranked.strategy));
+      add_difference(next, plan, ranked.strategy, timer);
+      report.section("next", std::move(next));
+      return;
+    }
+  }
+  report.note("the search knows no other plan");
+}
+
 int explain_plan(const ExplainOptions& options) {
   if (options.files.size() != 1) {
     throw ConfigError(fmt::format("explain: expected PLAN, got {} files", options.files.size()),
@@ -81,8 +99,10 @@ int explain_plan(const ExplainOptions& options) {
   Report report = about(plan);
   if (other) {
     Report difference("Against " + options.against);
-    add_difference(difference, plan, *other, timer);
+    add_difference(difference, plan, other->strategy, timer);
     report.section("against", std::move(difference));
+  } else if (options.next) {
+    add_next(report, plan, calibration, timer);
   } else {
     add_explanation(report, plan, timer, timer.trace(plan.strategy));
   }
@@ -176,11 +196,15 @@ Verb add_explain(CLI::App& app) {
   command->add_option("files", options->files, "PLAN, or MODEL CLUSTER of a job")->required();
   auto* against =
       command->add_option("--against", options->against, "another plan/1 of the same job: what each choice is worth");
+  auto* next =
+      command->add_flag("--next", options->next, "search, and say what tells the best other plan from this one");
+  next->excludes(against);
   command->add_option("--calibration", options->calibration, "calibration/1, or its name");
   auto* job = command
                   ->add_option("--from-megatron", options->from_megatron,
                                "arguments of Megatron-LM in a file: the job that runs on CLUSTER")
-                  ->excludes(against);
+                  ->excludes(against)
+                  ->excludes(next);
   command->add_option("--measured", options->measured, "step time of that job, such as 22.4s")->needs(job);
   command->add_option("--load", options->load, "of the job's experts, as in orrery plan")
       ->needs(job)

@@ -124,11 +124,11 @@ void add_sensitivity(Report& report, const Plan& plan, const planner::StepTimer&
   report.table("sensitivity", "What the machine's numbers are worth", std::move(table));
 }
 
-void add_difference(Report& report, const Plan& plan, const Plan& other, const planner::StepTimer& timer) {
+void add_difference(Report& report, const Plan& plan, const Strategy& other, const planner::StepTimer& timer) {
   planner::Difference found;
   {
     ProgressLine progress;
-    found = planner::difference(plan, other.strategy, timer,
+    found = planner::difference(plan, other, timer,
                                 [&](std::int64_t done, std::int64_t all) { progress.update("explain", done, all); });
   }
   const Seconds first = found.coalitions.front().time, second = found.coalitions.back().time;

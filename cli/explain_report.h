@@ -23,7 +23,7 @@ void add_memory_limit(Report& report, const Plan& plan);
 void add_sensitivity(Report& report, const Plan& plan, const planner::StepTimer& timer, Seconds step);
 
 /// What each choice in which `other` differs is worth; combinations one by one where they are few.
-void add_difference(Report& report, const Plan& plan, const Plan& other, const planner::StepTimer& timer);
+void add_difference(Report& report, const Plan& plan, const Strategy& other, const planner::StepTimer& timer);
 
 /// The `num_rows` best of `changes`, the fastest first.
 void add_single_changes(Report& report, const std::vector<planner::SingleChange>& changes, Seconds step,

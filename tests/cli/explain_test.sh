@@ -40,6 +40,10 @@ sed 's/"global_batch": 64/"global_batch": 128/' c.json >other.json
 expect_error 2 'other.json: expected a plan of the same model, cluster, workload, placement and calibration as a.json, got another' \
   explain a.json --against other.json
 
+# The search's best other plan.
+expect_line '^  it is +pp [0-9]+ ep [0-9]+ zero ' explain a.json --next
+grep -q '^What each choice of the other plan is worth (Shapley):$' <<<"$out" || fail "next" "choices" "$out"
+
 # A job: its own time, the best plan, the change that gains most; what is not read is named.
 run export a.json --to megatron --out job.txt
 echo '--frobnicate --lr 1e-4' >>job.txt
