@@ -21,23 +21,23 @@ std::string text_of(const std::string& x) { return x; }
 std::string text_of(const std::optional<double>& x) { return x ? fmt::format("{}", *x) : "none"; }
 
 template <class T>
-StrategyDimension field(std::string name, Kind kind, T Strategy::* member) {
-  return {.name = std::move(name),
+StrategyDimension field(const std::string& name, Kind kind, T Strategy::* member) {
+  return {.name = name,
           .kind = kind,
           .text = [member](const Strategy& s) { return text_of(s.*member); },
           .copy = [member](Strategy& into, const Strategy& from) { into.*member = from.*member; }};
 }
 
 template <class E, std::size_t N>
-StrategyDimension choice(std::string name, Kind kind, E Strategy::* member, const Named<E> (&names)[N]) {
-  StrategyDimension out{.name = std::move(name), .kind = kind, .text = {}, .copy = {}};
+StrategyDimension choice(const std::string& name, Kind kind, E Strategy::* member, const Named<E> (&names)[N]) {
+  StrategyDimension out{.name = name, .kind = kind, .text = {}, .copy = {}};
   out.text = [member, &names](const Strategy& s) { return std::string(name_of(names, s.*member)); };
   out.copy = [member](Strategy& into, const Strategy& from) { into.*member = from.*member; };
   return out;
 }
 
-StrategyDimension overlap(std::string name, bool Overlap::* member) {
-  return {.name = "overlap/" + std::move(name),
+StrategyDimension overlap(const std::string& name, bool Overlap::* member) {
+  return {.name = "overlap/" + name,
           .kind = Kind::overlap,
           .text = [member](const Strategy& s) { return text_of(s.overlap.*member); },
           .copy = [member](Strategy& into, const Strategy& from) { into.overlap.*member = from.overlap.*member; }};

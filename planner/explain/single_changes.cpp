@@ -96,7 +96,7 @@ class Changes {
   }
 
   void recompute() {
-    const auto everywhere = [&](std::set<RecomputeModule> modules, std::string_view name) {
+    const auto everywhere = [&](const std::set<RecomputeModule>& modules, std::string_view name) {
       Strategy changed = plan_.strategy;
       for (StageLayout& stage : changed.stages) {
         stage.recompute = modules;
