@@ -101,6 +101,7 @@ void add_memory_limit(Report& report, const Plan& plan) {
   report.fact("headroom", "headroom", *limit - ranks[order[0]].total());
   const auto over = std::count_if(ranks.begin(), ranks.end(), [&](const auto& rank) { return rank.total() > *limit; });
   report.fact("ranks_over", "pipeline ranks that do not fit", over);
+  if (over > 0) report.note(*costmodel::why_it_does_not_fit(ranks, plan.cluster.groups.front().device));
 }
 
 void add_sensitivity(Report& report, const Plan& plan, const planner::StepTimer& timer, Seconds step) {

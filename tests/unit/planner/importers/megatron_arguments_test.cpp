@@ -2,6 +2,8 @@
 #include "planner/importers/megatron_arguments.h"
 
 #include "base/errors.h"
+#include "program/hf_config.h"
+#include "program/legality.h"
 #include "tests/unit/planner/exporters/export_plan.h"
 
 #include <gmock/gmock.h>
@@ -142,6 +144,63 @@ TEST(MegatronArguments, RecomputeTheFirstLayersOfEveryStage) {
   EXPECT_EQ(s.stages[0].num_recompute_layers, std::nullopt);
   EXPECT_EQ(s.stages[1].num_recompute_layers, 4);
   EXPECT_EQ(read("--recompute-activations").strategy.stages[0].recompute, std::set{RecomputeModule::core_attn});
+}
+
+/// A model of the catalog.
+Model catalog(const std::string& name) { return read_model(ORRERY_SOURCE_DIR "/catalog/models/" + name + ".json"); }
+
+// Source: Megatron-LM 0.20.0, examples/mixtral/train_mixtral_8x7b_distributed.sh.
+TEST(MegatronArguments, KnowAllOfAPublishedMixtral) {
+  const MegatronJob job = read_megatron_arguments(
+      "torchrun --nproc_per_node 8 --nnodes 4 pretrain_gpt.py --use-mcore-models --disable-bias-linear --seq-length "
+      "4096 "
+      "--max-position-embeddings 32768 --num-layers 32 --hidden-size 4096 --ffn-hidden-size 14336 "
+      "--num-attention-heads 32 --init-method-std 0.01 --attention-dropout 0.0 --hidden-dropout 0.0 --normalization "
+      "RMSNorm --position-embedding-type rope --swiglu --untie-embeddings-and-output-weights --group-query-attention "
+      "--num-query-groups 8 --no-masked-softmax-fusion --no-position-embedding --rotary-base 1000000 --num-experts 8 "
+      "--moe-router-topk 2 --moe-router-load-balancing-type aux_loss --moe-aux-loss-coeff 1e-2 --moe-grouped-gemm "
+      "--moe-token-dispatcher-type alltoall --overlap-param-gather --overlap-grad-reduce --tokenizer-type "
+      "Llama2Tokenizer --tokenizer-model t.model --data-path d --split 99990,8,2 --micro-batch-size 1 "
+      "--global-batch-size 256 --lr 1e-4 --train-iters 500000 --lr-decay-iters 320000 --lr-decay-style cosine "
+      "--min-lr 1.0e-5 --weight-decay 0.1 --lr-warmup-iters 500 --clip-grad 1.0 --bf16 --tensor-model-parallel-size 1 "
+      "--pipeline-model-parallel-size 4 --expert-model-parallel-size 8 --use-distributed-optimizer --sequence-parallel "
+      "--log-interval 1 --save-interval 10000 --eval-interval 1000 --eval-iters 10 --save c --load c "
+      "--tensorboard-dir t --no-load-optim --no-load-rng",
+      "mixtral.sh", catalog("mixtral-8x7b"));
+  EXPECT_THAT(job.notes, IsEmpty());
+  EXPECT_THAT(job.unknown, IsEmpty());
+  Strategy expected;
+  expected.pp = 4;
+  expected.ep = 8;
+  expected.zero_dense = expected.zero_expert = 1;
+  expected.stages = even_stages(32, 4);
+  expected.overlap.dp_buckets = true;
+  EXPECT_EQ(job.strategy, expected);
+}
+
+// What DeepSeek-V3 is in these arguments is what the catalog has from its config.json.
+TEST(MegatronArguments, DescribeDeepSeekV3AsTheCatalogDoes) {
+  const MegatronJob job = read_megatron_arguments(
+      "--num-layers 61 --hidden-size 7168 --ffn-hidden-size 18432 --num-attention-heads 128 --kv-channels 128 "
+      "--multi-latent-attention --q-lora-rank 1536 --kv-lora-rank 512 --qk-head-dim 128 --qk-pos-emb-head-dim 64 "
+      "--v-head-dim 128 --qk-layernorm --rotary-scaling-factor 40 --mscale 1.0 --mscale-all-dim 1.0 --num-experts 256 "
+      "--moe-layer-freq ([0]*3+[1]*58) --moe-ffn-hidden-size 2048 --moe-shared-expert-intermediate-size 2048 "
+      "--moe-router-load-balancing-type seq_aux_loss --moe-router-topk 8 --moe-router-num-groups 8 "
+      "--moe-router-group-topk 4 --moe-router-pre-softmax --moe-router-score-function sigmoid "
+      "--moe-router-topk-scaling-factor 2.5 --moe-router-enable-expert-bias --moe-router-bias-update-rate 1e-3 "
+      "--moe-router-dtype fp32 --moe-aux-loss-coeff 1e-4 --moe-permute-fusion --moe-grouped-gemm "
+      "--mtp-num-layers 1 --mtp-loss-scaling-factor 0.1 --moe-token-dispatcher-type flex --moe-enable-deepep "
+      "--recompute-granularity selective --recompute-modules mla_up_proj layernorm --pipeline-model-parallel-size 16 "
+      "--pipeline-model-parallel-layout 'Et*3|(tt|)*29m|L' --expert-model-parallel-size 64 "
+      "--expert-tensor-parallel-size 1 --use-distributed-optimizer --cross-entropy-loss-fusion --manual-gc "
+      "--manual-gc-interval 5 --micro-batch-size 1 --global-batch-size 8192 --seq-length 4096 --bf16",
+      "v3.sh", catalog("deepseek-v3"));
+  EXPECT_THAT(job.notes, IsEmpty());
+  EXPECT_THAT(job.unknown, IsEmpty());
+  EXPECT_EQ(job.strategy.vpp, 2);
+  EXPECT_EQ(job.strategy.dispatcher, Dispatcher::two_level);
+  EXPECT_EQ(job.strategy.stages[30].num_mtp, 1);
+  EXPECT_THAT(violations(job.model, job.strategy, job.batch, 2048), IsEmpty());
 }
 
 }  // namespace
