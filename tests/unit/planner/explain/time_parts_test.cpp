@@ -90,6 +90,20 @@ TEST(TimeParts, TellRecomputationAndTheOptimizerFromTheRest) {
   EXPECT_EQ(ranks(time_parts(trace), "optimizer"), 2.0);
 }
 
+TEST(TimeParts, FindImbalanceWhereTheRouterIsUneven) {
+  const Model model = testing::small_moe();
+  const Strategy strategy = testing::small_strategy(model, 1, 4);
+  const Cluster cluster = testing::small_cluster(1, 4);
+  const costmodel::AnalyticInterpreter interpreter(std::make_shared<testing::OneGigaflop>(cluster), cluster);
+  const StepProgram program = lower(model, strategy, {.seq = 64, .global_batch = 8}, 4);
+  const auto imbalance = [&](const LoadModel& load) {
+    const Trace trace = interpreter.run(program, {.load = load});
+    return ranks(time_parts(trace), "imbalance") / trace.steps.front().time.in(unit::second);
+  };
+  EXPECT_EQ(imbalance(BalancedLoad{}), 0.0);
+  EXPECT_GT(imbalance(DirichletLoad{.alpha = 0.3}), 0.02);
+}
+
 TEST(TimeParts, AddUpToTheStepForRandomPlansInBothAccounts) {
   testing::for_random_cases(150, [](const testing::RandomCase& drawn, std::uint64_t index) {
     const Cluster cluster = testing::small_cluster(1, drawn.num_devices);
