@@ -97,18 +97,21 @@ Loaded<Model> load_model(const InputOptions& options, const std::string& name) {
   return {std::move(model), std::move(source), path};
 }
 
-Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& name) {
+Loaded<Cluster> load_any_cluster(const InputOptions& options, const std::string& name) {
   const fs::path path = find_file(options, "cluster", "clusters", name);
   Source source = source_of(options, path);
   Cluster cluster = read_cluster_text(source.content, path.string(), options.catalog);
-  if (cluster.groups.size() > 1) {
-    throw ConfigError({Problem{.file = path.string(),
-                               .pointer = "/groups",
-                               .message = fmt::format("expected one group of nodes, got {}: steps over several groups "
-                                                      "are not lowered yet",
-                                                      cluster.groups.size())}});
-  }
   return {std::move(cluster), std::move(source), path};
+}
+
+Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& name) {
+  Loaded<Cluster> cluster = load_any_cluster(options, name);
+  if (cluster.value.groups.size() == 1) return cluster;
+  throw ConfigError({Problem{.file = cluster.path.string(),
+                             .pointer = "/groups",
+                             .message = fmt::format("expected one group of nodes, got {}: steps over several groups "
+                                                    "are not lowered yet",
+                                                    cluster.value.groups.size())}});
 }
 
 Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,

@@ -38,7 +38,9 @@ struct Loaded {
 /// `name` is a path, or the name of a file of the catalog without ".json".
 /// Throws: ConfigError with the names that there are, or with the problems of the file. So do all below.
 Loaded<Model> load_model(const InputOptions& options, const std::string& name);
+/// Of one group of nodes: the only kind that steps are lowered for.
 Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& name);
+Loaded<Cluster> load_any_cluster(const InputOptions& options, const std::string& name);
 
 /// With an empty `name`: the calibration of the catalog that was made for the devices of `cluster`.
 Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,

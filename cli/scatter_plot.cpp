@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/scatter_plot.h"
 
+#include "cli/xml_text.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -17,19 +19,6 @@ constexpr double kLeft = 70.0, kTop = 40.0, kSide = 620.0, kLegend = 210.0, kBot
 constexpr std::array<std::string_view, 12> kColours = {"#332288", "#88ccee", "#44aa99", "#117733",
                                                        "#999933", "#ddcc77", "#cc6677", "#882255",
                                                        "#aa4499", "#661100", "#6699cc", "#777777"};
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '<')
-      out += "&lt;";
-    else if (c == '&')
-      out += "&amp;";
-    else
-      out += c;
-  }
-  return out;
-}
 
 /// One axis for both directions: decades that hold all points.
 struct Scale {
@@ -92,7 +81,7 @@ std::string scatter_plot(const std::vector<PlotPoint>& points, const std::string
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
       "font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
       "<text x=\"{2}\" y=\"24\" font-size=\"15\">{3}</text>\n",
-      kLeft + kSide + kLegend, kTop + kSide + kBottom, kLeft, escaped(title));
+      kLeft + kSide + kLegend, kTop + kSide + kBottom, kLeft, xml_escaped(title));
   out += axes(scale);
   out += diagonal(scale, 1.0, "stroke=\"#000\"");
   for (const double factor : {1.0 / 1.1, 1.1}) {
@@ -101,13 +90,13 @@ std::string scatter_plot(const std::vector<PlotPoint>& points, const std::string
   for (const PlotPoint& p : points) {
     out += fmt::format(
         "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.6\" fill=\"{}\" fill-opacity=\"0.6\"><title>{}</title></circle>\n",
-        scale.x(p.measured), scale.y(p.predicted), colours.at(p.group), escaped(p.name));
+        scale.x(p.measured), scale.y(p.predicted), colours.at(p.group), xml_escaped(p.name));
   }
   double y = kTop + 10.0;
   for (const auto& [group, colour] : colours) {
     out += fmt::format(
         "<circle cx=\"{0}\" cy=\"{1:.1f}\" r=\"5\" fill=\"{2}\"/>\n<text x=\"{3}\" y=\"{4:.1f}\">{5}</text>\n",
-        kLeft + kSide + 20.0, y, colour, kLeft + kSide + 32.0, y + 4.0, escaped(group));
+        kLeft + kSide + 20.0, y, colour, kLeft + kSide + 32.0, y + 4.0, xml_escaped(group));
     y += 20.0;
   }
   out += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">measured step time</text>\n", kLeft + kSide / 2.0,

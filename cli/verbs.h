@@ -8,6 +8,7 @@ namespace orrery::cli {
 
 Verb add_demo(CLI::App& app);
 Verb add_fit(CLI::App& app);
+Verb add_topology(CLI::App& app);
 Verb add_plan(CLI::App& app);
 Verb add_estimate(CLI::App& app);
 Verb add_simulate(CLI::App& app);

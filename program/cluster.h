@@ -72,13 +72,28 @@ struct NodeGroup {
   std::int64_t num_devices() const { return num_nodes * devices_per_node; }
 };
 
-enum class FabricKind : std::uint8_t { none, rail_leaf_spine, fat_tree };
+enum class FabricKind : std::uint8_t { none, rail_leaf_spine, fat_tree, torus, dragonfly };
+
+/// A third level above the spines of a tree.
+struct Pods {
+  std::int64_t leaves = 1;        // that share their spines; of each rail where rails have leaves of their own
+  double oversubscription = 1.0;  // of the spines
+};
 
 struct Fabric {
   FabricKind kind = FabricKind::none;
-  std::int64_t nodes_per_leaf = 1;
+  std::int64_t nodes_per_leaf = 1;  // of a torus or dragonfly: per router
+  // Trees.
   double oversubscription = 1.0;
   std::int64_t planes = 1;
+  std::optional<std::int64_t> num_spines = {};  // of a plane, and of each pod; absent: one for each uplink of a leaf
+  std::optional<Pods> pods = {};
+  // Torus: routers each way. Dragonfly: groups, and routers of a group.
+  std::vector<std::int64_t> dimensions = {};
+  std::optional<BytesPerSecond> link = {};         // a cable between two routers, within a group of a dragonfly
+  std::optional<BytesPerSecond> global_link = {};  // a cable between two groups of a dragonfly
+  std::int64_t num_global_links = 1;               // between each two groups
+  std::optional<Seconds> hop_latency = {};         // of one more router on the way
 };
 
 enum class GatewayKind : std::uint8_t { direct, host_staged };

@@ -52,8 +52,11 @@ inline constexpr Named<ScaleUpKind> kScaleUpKindNames[] = {{"nvlink", ScaleUpKin
                                                            {"shared_memory", ScaleUpKind::shared_memory},
                                                            {"none", ScaleUpKind::none}};
 
-inline constexpr Named<FabricKind> kFabricKindNames[] = {
-    {"rail_leaf_spine", FabricKind::rail_leaf_spine}, {"fat_tree", FabricKind::fat_tree}, {"none", FabricKind::none}};
+inline constexpr Named<FabricKind> kFabricKindNames[] = {{"rail_leaf_spine", FabricKind::rail_leaf_spine},
+                                                         {"fat_tree", FabricKind::fat_tree},
+                                                         {"torus", FabricKind::torus},
+                                                         {"dragonfly", FabricKind::dragonfly},
+                                                         {"none", FabricKind::none}};
 
 inline constexpr Named<GatewayKind> kGatewayKindNames[] = {{"direct", GatewayKind::direct},
                                                            {"host_staged", GatewayKind::host_staged}};

@@ -51,6 +51,20 @@ expect_error 3 'infeasible: no strategy fits: the smallest (pp 32 ep 2 zero 1/0 
 run fit deepseek-v3 h100-64 ep2.json --sequence 4096 --global-batch 512
 [[ $code == 3 ]] || fail "exit code of a plan that does not fit" 3 "$code"
 
+# A cluster that does not hang together: all that is wrong with it, and no picture.
+sed -e 's/"each": "400 Gbps"/"each": null/' -e 's/"rails": 8/"rails": 3/' -e 's/"per_device": "450 GB\/s"/"per_device": null/' \
+  "$repository/catalog/clusters/h100-64.json" >broken.json
+expect_error 2 '--ranks: expected at most 64, the devices of the cluster, got 128
+broken.json: /groups/0/scale_up/per_device: expected the bandwidth of a device'"'"'s links into its domain, got null
+broken.json: /groups/0/nics/each: expected the bandwidth of a NIC, got null
+broken.json: /groups/0/nics/rails: expected a divisor of 8, the NICs of a node, got 3' \
+  topology broken.json --ranks 128 --svg broken.svg
+sed -e 's/"rail_leaf_spine"/"none"/' "$repository/catalog/clusters/h100-64.json" >apart.json
+run topology apart.json
+[[ $code == 2 ]] || fail "exit code of islands" 2 "$code"
+grep -q 'apart.json: /fabric/kind: expected all devices to reach each other, got 8 parts that nothing joins: 8 of group "h100" from device 0 on' <<<"$err" ||
+  fail "islands" "8 parts" "$err"
+
 # Names and files that are not there.
 expect_error 2 "model: expected a path that ends in .json, or the name of a model of the catalog $ORRERY_CATALOG (deepseek-v2, deepseek-v2-lite, deepseek-v3, glm-4.5, glm-4.5-air, gpt-oss-120b, gpt-oss-20b, gpt3-175b, kimi-k2, llama3-70b, llama3-8b, llama3.1-405b, llama4-maverick, llama4-scout, mixtral-8x22b, mixtral-8x7b, moe-tiny-cpu, olmoe-1b-7b, qwen3-235b-a22b, qwen3-30b-a3b), got \"deepsek-v3\"
   hint: did you mean \"deepseek-v3\"?" plan deepsek-v3 cluster.json "${workload[@]}"

@@ -63,6 +63,18 @@ for count in '"headroom": 17' '"question": 5' '"rank": 16' '"model": 4' '"part":
   [[ $(grep -cF "${count%: *}:" <<<"$out") == "${count##*: }" ]] || fail "JSON of fit" "$count" "$out"
 done
 
+# topology: counts, paths, what binds, what is unknown, and two pictures.
+topology=(topology h800-2048 --ecmp-seeds 3)
+expect_line '^  spine switches +256$' "${topology[@]}" --dot h800.dot --svg h800.svg
+expect_line '^  bisection, each way +51\.2 TB/s$' "${topology[@]}"
+expect_line '^  spine +node0\.device0 +node32\.device0 +50\.0 GB/s +2\.80 us +PCIe, NIC, uplink$' "${topology[@]}"
+expect_line '^  all-to-all +50\.2 GB/s +NIC ' "${topology[@]}"
+expect_line '^  to the next leaf +[1-9][0-9.]* +[1-9][0-9.]* +[1-9][0-9.]*$' "${topology[@]}"
+expect_line '^  /carbon_intensity +emissions$' "${topology[@]}"
+expect_line '"leaf_oversubscription": 1' "${topology[@]}" --json
+grep -q '^  p[0-9]* -- p[0-9]* \[label="8 x 200 GB/s"\];$' h800.dot || fail "h800.dot" "8 x 200 GB/s" "$(cat h800.dot)"
+grep -q '>2048 x device</text>$' h800.svg || fail "h800.svg" "2048 x device" "$(cat h800.svg)"
+
 # plan, estimate, simulate: one plan through all of them.
 run plan qwen3-30b-a3b h100-64 "${workload[@]}" --calibration h800 --out plan.json
 [[ $code == 0 ]] || fail "exit code of plan" 0 "$code, $err"
