@@ -20,12 +20,6 @@ namespace fs = std::filesystem;
 constexpr BytesPerSecond kUnlimited = BytesPerSecond::from_si(std::numeric_limits<double>::infinity());
 constexpr std::int64_t kMostDevices = std::numeric_limits<std::int32_t>::max();
 
-std::optional<BytesPerSecond> read_bandwidth(const JsonObject& in, std::string_view key) {
-  const JsonValue value = in.required(key);
-  if (value.is_null()) return std::nullopt;
-  return value.quantity_or_unlimited<BytesPerSecond>().value_or(kUnlimited);
-}
-
 template <class Q>
 std::optional<Q> read_known(const JsonObject& in, std::string_view key, Sign sign = Sign::positive) {
   const JsonValue value = in.required(key);
@@ -143,16 +137,6 @@ void read_groups(const JsonObject& in, const fs::path& catalog, ProblemList& pro
   }
 }
 
-Fabric read_fabric(const JsonObject& in) {
-  Fabric out;
-  out.kind = in.required("kind").one_of<FabricKind>(kFabricKindNames);
-  out.nodes_per_leaf = in.required("nodes_per_leaf").integer({.min = 1});
-  out.oversubscription = in.required("oversubscription").number({.min = 1.0});
-  out.planes = in.required("planes").integer({.min = 1});
-  in.finish();
-  return out;
-}
-
 Gateway read_gateway(const JsonObject& in, const Cluster& cluster) {
   Gateway out;
   const JsonValue between = in.required("between");
@@ -186,12 +170,18 @@ std::optional<double> read_failures(const JsonValue& in) {
 
 }  // namespace
 
+std::optional<BytesPerSecond> read_bandwidth(const JsonObject& in, std::string_view key) {
+  const JsonValue value = in.required(key);
+  if (value.is_null()) return std::nullopt;
+  return value.quantity_or_unlimited<BytesPerSecond>().value_or(kUnlimited);
+}
+
 Cluster read_cluster(const JsonObject& in, const std::string& name, const fs::path& catalog, ProblemList& problems) {
   Cluster cluster;
   cluster.name = name;
   in.schema("cluster/1");
   read_groups(in, catalog, problems, cluster);
-  cluster.fabric = read_fabric(in.required("fabric").object());
+  cluster.fabric = read_fabric(in.required("fabric").object(), cluster.groups);
   for (const JsonValue& gateway : in.required("gateways").array()) {
     cluster.gateways.push_back(read_gateway(gateway.object(), cluster));
   }

@@ -20,14 +20,6 @@ void write_known(JsonWriter& out, std::string_view key, const std::optional<T>& 
   }
 }
 
-void write_bandwidth(JsonWriter& out, std::string_view key, const std::optional<BytesPerSecond>& value) {
-  if (value && std::isinf(value->in(unit::byte_per_second))) {
-    out.field(key, "unlimited");
-  } else {
-    write_known(out, key, value);
-  }
-}
-
 void write_group(JsonWriter& out, const NodeGroup& group) {
   out.begin_object().field("name", group.name);
   out.field("nodes", group.num_nodes).field("devices_per_node", group.devices_per_node);
@@ -70,16 +62,21 @@ std::optional<std::string> with_unit(const std::optional<double>& value, std::st
 
 }  // namespace
 
+void write_bandwidth(JsonWriter& out, std::string_view key, const std::optional<BytesPerSecond>& value) {
+  if (value && std::isinf(value->in(unit::byte_per_second))) {
+    out.field(key, "unlimited");
+  } else {
+    write_known(out, key, value);
+  }
+}
+
 void write_cluster(JsonWriter& out, const Cluster& cluster) {
   out.begin_object().field("schema", "cluster/1");
   out.key("groups").begin_array();
   for (const NodeGroup& group : cluster.groups) write_group(out, group);
   out.end_array();
 
-  const Fabric& fabric = cluster.fabric;
-  out.key("fabric").begin_object().field("kind", name_of(kFabricKindNames, fabric.kind));
-  out.field("nodes_per_leaf", fabric.nodes_per_leaf).field("oversubscription", fabric.oversubscription);
-  out.field("planes", fabric.planes).end_object();
+  write_fabric(out.key("fabric"), cluster.fabric);
 
   out.key("gateways").begin_array();
   for (const Gateway& gateway : cluster.gateways) write_gateway(out, gateway);

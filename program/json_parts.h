@@ -32,6 +32,14 @@ Cluster read_cluster(const JsonObject& in, const std::string& name, const std::f
                      ProblemList& problems);
 void write_cluster(JsonWriter& out, const Cluster& cluster);
 
+/// The key of `in` as a bandwidth per direction; null: unknown, "unlimited": infinite.
+std::optional<BytesPerSecond> read_bandwidth(const JsonObject& in, std::string_view key);
+void write_bandwidth(JsonWriter& out, std::string_view key, const std::optional<BytesPerSecond>& value);
+
+/// Checked against the groups that were read.
+Fabric read_fabric(const JsonObject& in, const std::vector<NodeGroup>& groups);
+void write_fabric(JsonWriter& out, const Fabric& fabric);
+
 Device read_device(const JsonObject& in);
 void write_device(JsonWriter& out, const Device& device);
 

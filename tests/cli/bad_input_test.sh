@@ -65,6 +65,13 @@ run topology apart.json
 grep -q 'apart.json: /fabric/kind: expected all devices to reach each other, got 8 parts that nothing joins: 8 of group "h100" from device 0 on' <<<"$err" ||
   fail "islands" "8 parts" "$err"
 
+sed '/"fabric"/,/}/c "fabric": {"kind": "torus", "nodes_per_leaf": 1, "dimensions": [4, 4], "planes": 1, "link": "50 GB/s"},' \
+  "$repository/catalog/clusters/h100-64.json" >torus.json
+expect_error 2 'torus.json:27: /fabric: expected the key "hop_latency", which is missing
+torus.json:27: /fabric/dimensions: expected routers for 8 nodes, those of group "h100", got 4 x 4 routers of 1 each
+torus.json:27: /fabric/planes: unknown key
+  hint: known keys: dimensions, hop_latency, kind, link, nodes_per_leaf' topology torus.json
+
 # Names and files that are not there.
 expect_error 2 "model: expected a path that ends in .json, or the name of a model of the catalog $ORRERY_CATALOG (deepseek-v2, deepseek-v2-lite, deepseek-v3, glm-4.5, glm-4.5-air, gpt-oss-120b, gpt-oss-20b, gpt3-175b, kimi-k2, llama3-70b, llama3-8b, llama3.1-405b, llama4-maverick, llama4-scout, mixtral-8x22b, mixtral-8x7b, moe-tiny-cpu, olmoe-1b-7b, qwen3-235b-a22b, qwen3-30b-a3b), got \"deepsek-v3\"
   hint: did you mean \"deepseek-v3\"?" plan deepsek-v3 cluster.json "${workload[@]}"

@@ -75,6 +75,13 @@ expect_line '"leaf_oversubscription": 1' "${topology[@]}" --json
 grep -q '^  p[0-9]* -- p[0-9]* \[label="8 x 200 GB/s"\];$' h800.dot || fail "h800.dot" "8 x 200 GB/s" "$(cat h800.dot)"
 grep -q '>2048 x device</text>$' h800.svg || fail "h800.svg" "2048 x device" "$(cat h800.svg)"
 
+# topology: a torus of 64 nodes of 8 devices. A link carries 32 pairs of nodes, 64 bytes each, while a device sends 511.
+sed -e '/"fabric"/,/}/c "fabric": {"kind": "torus", "nodes_per_leaf": 1, "dimensions": [4, 4, 4], "link": "50 GB/s", "hop_latency": "200 ns"},' \
+  -e 's/"nodes": 8/"nodes": 64/' "$repository/catalog/clusters/h100-64.json" >torus.json
+expect_line '^  routers +64$' topology torus.json
+expect_line '^  spine +node0\.device0 +node42\.device0 +50\.0 GB/s +4\.00 us +PCIe, NIC, hop \(6 between routers\)$' topology torus.json
+expect_line '^  all-to-all +12\.5 GB/s +hop ' topology torus.json
+
 # plan, estimate, simulate: one plan through all of them.
 run plan qwen3-30b-a3b h100-64 "${workload[@]}" --calibration h800 --out plan.json
 [[ $code == 0 ]] || fail "exit code of plan" 0 "$code, $err"

@@ -149,6 +149,74 @@ TEST(ClusterReader, ChecksThatPartsFitEachOther) {
             "c.json:33: /gateways/0/between/1: expected the name of a group of this cluster, got \"b200\"");
 }
 
+constexpr const char* kTree = R"("kind": "rail_leaf_spine",
+    "nodes_per_leaf": 32,
+    "oversubscription": 1.0,
+    "planes": 8)";
+
+std::string problems_of_fabric(const std::string& keys) { return problems_of_edit(kTree, keys); }
+
+Fabric fabric_of(const std::string& keys) { return read(edited(repository_text(kH800), kTree, keys)).fabric; }
+
+TEST(ClusterReader, ReadsFabricsOfEveryKind) {
+  const Fabric tree = fabric_of(
+      R"("kind": "fat_tree", "nodes_per_leaf": 4, "oversubscription": 2.0, "planes": 2, "spines": 8,
+         "pods": {"leaves": 4, "oversubscription": 3.0})");
+  EXPECT_EQ(tree.num_spines, 8);
+  EXPECT_EQ(tree.pods->leaves, 4);
+  EXPECT_EQ(tree.pods->oversubscription, 3.0);
+  const Fabric torus = fabric_of(
+      R"("kind": "torus", "nodes_per_leaf": 2, "dimensions": [8, 4, 4], "link": "50 GB/s", "hop_latency": "300 ns")");
+  EXPECT_EQ(torus.dimensions, (std::vector<std::int64_t>{8, 4, 4}));
+  EXPECT_EQ(torus.link, bytes_per_second(50e9));
+  EXPECT_EQ(torus.hop_latency, microseconds(0.3));
+  const Fabric dragonfly = fabric_of(
+      R"("kind": "dragonfly", "nodes_per_leaf": 4, "dimensions": [16, 4], "link": "unlimited", "global_link": null,
+         "global_links": 2, "hop_latency": null)");
+  EXPECT_EQ(dragonfly.dimensions, (std::vector<std::int64_t>{16, 4}));
+  EXPECT_TRUE(std::isinf(dragonfly.link->in(unit::byte_per_second)));
+  EXPECT_EQ(dragonfly.global_link, std::nullopt);
+  EXPECT_EQ(dragonfly.num_global_links, 2);
+}
+
+TEST(ClusterReader, WritesFabricsOfEveryKind) {
+  for (const char* name : {"good-pods", "good-torus", "good-dragonfly"}) {
+    const std::string text = to_json(read_cluster(
+        repository_path(std::string("tests/data/schemas/cluster/") + name + ".json"), repository_path("catalog")));
+    EXPECT_EQ(to_json(read(text)), text);
+    EXPECT_NE(text.find(std::string_view(name) == "good-pods" ? "\"pods\"" : "\"dimensions\""), std::string::npos);
+  }
+}
+
+TEST(ClusterReader, RoutersHoldAllNodes) {
+  EXPECT_EQ(problems_of_fabric(
+                R"("kind": "torus", "nodes_per_leaf": 2, "dimensions": [8, 4], "link": null, "hop_latency": null)"),
+            "c.json:28: /fabric/dimensions: expected routers for 256 nodes, those of group \"h800\", got 8 x 4 routers "
+            "of 2 each");
+  EXPECT_EQ(problems_of_fabric(
+                R"("kind": "torus", "nodes_per_leaf": 1, "dimensions": [], "link": null, "hop_latency": null)"),
+            "c.json:28: /fabric/dimensions: expected the routers each way, got none");
+}
+
+TEST(ClusterReader, ADragonflyHasGroupsAndRouters) {
+  EXPECT_EQ(problems_of_fabric(R"("kind": "dragonfly", "nodes_per_leaf": 1, "dimensions": [256], "link": null,
+    "global_link": null, "global_links": 0, "hop_latency": null)"),
+            "c.json:28: /fabric/dimensions: expected the groups and the routers of a group, got 1 numbers\n"
+            "c.json:29: /fabric/global_links: expected an integer from 1 to 4096, got 0");
+}
+
+TEST(ClusterReader, RefusesKeysOfAnotherKindOfFabric) {
+  EXPECT_EQ(problems_of_edit(R"("planes": 8)", R"("planes": 8, "dimensions": [2])"),
+            "c.json:31: /fabric/dimensions: unknown key\n"
+            "  hint: known keys: kind, nodes_per_leaf, oversubscription, planes, pods, spines");
+}
+
+TEST(ClusterReader, HoldsNoMoreRoutersThanCanBeRouted) {
+  EXPECT_EQ(problems_of_fabric(
+                R"("kind": "torus", "nodes_per_leaf": 1, "dimensions": [64, 65], "link": null, "hop_latency": null)"),
+            "c.json:28: /fabric/dimensions: expected at most 4096 routers, got 64 x 65");
+}
+
 class ClusterReaderGroups : public ::testing::Test {
  protected:
   /// A cluster of these groups.
