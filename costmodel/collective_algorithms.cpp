@@ -57,7 +57,10 @@ NcclGroup CollectiveModel::nccl_group(const Place& place) const {
   group.generation = generation_of(place.group->device);
   group.num_channels = std::max<std::int64_t>(wanted, 2);
   group.intra = group.inter = all / static_cast<double>(group.num_channels);
-  if (!one_domain) group.network_latency = std::max(Seconds::zero(), *place.group->nics->latency - kUsualHop);
+  if (!one_domain) {
+    const Seconds hop = *place.group->nics->latency + place.network.latency;
+    group.network_latency = std::max(Seconds::zero(), hop - kUsualHop);
+  }
   group.nvlink = place.group->scale_up.kind == ScaleUpKind::nvlink;
   return group;
 }

@@ -26,6 +26,20 @@ std::string_view curve_name(CollectiveKind kind) {
   return kind == CollectiveKind::ring_shift ? "send_recv" : name_of(kind);
 }
 
+TrafficPattern pattern_of(CollectiveKind kind) {
+  switch (kind) {
+    case CollectiveKind::all_to_all:
+      return TrafficPattern::all_pairs;
+    case CollectiveKind::ring_shift:
+      return TrafficPattern::shift;
+    case CollectiveKind::all_reduce:
+    case CollectiveKind::all_gather:
+    case CollectiveKind::reduce_scatter:
+      break;
+  }
+  return TrafficPattern::domain_rings;
+}
+
 /// Fraction of a port's rate where nothing was measured: fits of SimuMax for B200 and NVLink
 /// (docs/design/collectives.md).
 double default_fraction(std::string_view op) {
@@ -76,7 +90,7 @@ Bytes whole(Bytes payload) { return bytes(std::ceil(payload.in(unit::byte))); }
 }  // namespace
 
 CollectiveModel::CollectiveModel(Cluster cluster, const Calibration& calibration)
-    : cluster_(std::move(cluster)), calibrated_links_(calibration.conditions.links) {
+    : cluster_(std::move(cluster)), limit_(cluster_), calibrated_links_(calibration.conditions.links) {
   if (const auto kernels = kernels_in_training(calibration)) network_ = kernels->network;
   const std::vector<CollectiveFit> fits = calibration.fits.empty() ? fitted(calibration.collectives) : calibration.fits;
   for (const CollectiveFit& entry : fits) fits_[{entry.op, entry.path}] = entry;
@@ -85,7 +99,7 @@ CollectiveModel::CollectiveModel(Cluster cluster, const Calibration& calibration
   }
 }
 
-CollectiveModel::Place CollectiveModel::place_of(std::span<const DeviceIndex> members) const {
+CollectiveModel::Place CollectiveModel::place_of(std::span<const DeviceIndex> members, TrafficPattern pattern) const {
   CHECK(members.size() >= 2, members.size());
   Place place;
   place.num_ranks = static_cast<std::int64_t>(members.size());
@@ -112,6 +126,7 @@ CollectiveModel::Place CollectiveModel::place_of(std::span<const DeviceIndex> me
     if (!place.group || is_slower) place.group = &group;
   }
   CHECK(place.group != nullptr);
+  if (place.widest != PathClass::node) place.network = limit_.of(pattern, members);
   return place;
 }
 
@@ -145,7 +160,7 @@ CollectiveModel::Start CollectiveModel::start(std::string_view op, const Place& 
     return {.time = *own->latency + *own->latency_per_peer * static_cast<double>(place.num_ranks - 1),
             .extrapolated = outside};
   }
-  const Seconds hop = network_latency(*place.group);
+  const Seconds hop = network_latency(*place.group) + place.network.latency;
   const auto domains = static_cast<double>(place.num_domains);
   Seconds time = place.ranks_in_domain > 1 ? start_in_domain(op, place).time : Seconds::zero();
   if (op == "all_reduce") {
@@ -250,7 +265,11 @@ CommTime CollectiveModel::with_legs(std::string_view op, const Place& place, Byt
   CommTime time{.latency = start.time, .legs = {}, .num_legs = 0, .extrapolated = start.extrapolated};
   const auto add = [&](PathClass path, Bytes payload) {
     if (payload <= Bytes::zero()) return;
-    const BytesPerSecond rate = port_rate(place, path);
+    BytesPerSecond rate = port_rate(place, path);
+    if (path != PathClass::node && place.network.rate < rate) {
+      rate = place.network.rate;
+      time.extrapolated = true;  // nobody measured there
+    }
     if (std::isinf(rate.in(unit::byte_per_second))) return;  // "unlimited" never takes time
     const Efficiency reached = efficiency(op, place, path, start.share ? kSteady : payload);
     time.extrapolated = time.extrapolated || reached.extrapolated;
@@ -273,7 +292,7 @@ CommTime CollectiveModel::measured(std::string_view op, const Place& place, Byte
 }
 
 CommTime CollectiveModel::collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const {
-  const Place place = place_of(members);
+  const Place place = place_of(members, pattern_of(shape.kind));
   const std::string_view op = curve_name(shape.kind);
   const Bytes wire = wire_bytes(shape, place.num_ranks);
   if (place.shared_memory && place.widest == PathClass::node && has_table(op)) return measured(op, place, wire);
@@ -295,7 +314,7 @@ CommTime CollectiveModel::collective(const CollectiveShape& shape, std::span<con
 CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                                    std::span<const DeviceIndex> members) const {
   CHECK(routing.group == static_cast<std::int64_t>(members.size()), routing.group, members.size());
-  const Place place = place_of(members);
+  const Place place = place_of(members, TrafficPattern::all_pairs);
   const std::size_t n = members.size();
   std::vector<std::int64_t> domain(n);
   for (std::size_t i = 0; i < n; ++i) domain[i] = cluster_.locate(members[i]).domain;
@@ -343,7 +362,7 @@ CommTime CollectiveModel::copy(const CopyShape& shape, DeviceIndex device) const
 
 CommTime CollectiveModel::peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const {
   const DeviceIndex ends[] = {from, to};
-  const Place place = place_of(ends);
+  const Place place = place_of(ends, TrafficPattern::shift);
   constexpr std::string_view kOp = "send_recv";
   const Bytes payload = bytes(static_cast<double>(shape.bytes));
   if (place.widest != PathClass::node) return message(place, {}, payload);

@@ -9,6 +9,7 @@
 #include "costmodel/cost_model.h"
 #include "costmodel/linear_curve.h"
 #include "costmodel/nccl_tuning.h"
+#include "costmodel/network_limit.h"
 
 #include <array>
 #include <cstdint>
@@ -45,6 +46,7 @@ class CollectiveModel {
     PathClass widest = PathClass::node;
     const NodeGroup* group = nullptr;  // with the slowest ports
     bool shared_memory = false;
+    NetworkLimit::Limit network = {};  // of the switches, for the traffic at hand
   };
   struct Start {
     Seconds time;
@@ -58,7 +60,7 @@ class CollectiveModel {
     bool extrapolated = false;
   };
 
-  Place place_of(std::span<const DeviceIndex> members) const;
+  Place place_of(std::span<const DeviceIndex> members, TrafficPattern pattern) const;
   const CollectiveFit* fit(std::string_view op, PathClass path) const;
   Start start(std::string_view op, const Place& place) const;
   Start start_in_domain(std::string_view op, const Place& place) const;
@@ -93,6 +95,7 @@ class CollectiveModel {
   bool has_table(std::string_view op) const;
 
   Cluster cluster_;
+  NetworkLimit limit_;
   std::map<std::pair<std::string, std::string>, CollectiveFit> fits_;
   std::map<std::string, BytesPerSecond> calibrated_links_;
   std::optional<double> network_;  // of a NIC's rate, where a calibration states it

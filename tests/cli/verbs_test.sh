@@ -104,6 +104,18 @@ grep -q '^{"name":"NIC links, per cent in use","ph":"C"' simgrid.perfetto || fai
 expect_line '^step time +' compare analytic.trace simgrid.trace
 expect_line '"step_time": \{' compare analytic.trace simgrid.trace --json
 
+# A step on a torus whose links are slower than NICs takes longer, and both interpreters say by how much.
+sed -e '/"fabric"/,/}/c "fabric": {"kind": "torus", "nodes_per_leaf": 1, "dimensions": [2, 4], "link": "50 GB/s", "hop_latency": "200 ns"},' \
+  "$repository/catalog/clusters/h100-64.json" >torus-64.json
+printf '{"schema": "strategy/1", "ep": 64, "zero_dense": 1}\n' >ep64.json
+for name in h100-64 torus-64.json; do
+  expect_line '^  fits +yes$' fit qwen3-30b-a3b $name ep64.json "${workload[@]}" --calibration h800 --out routed.json
+  run estimate routed.json && estimated=$(grep '^  step time ' <<<"$out")
+  run simulate routed.json && simulated=$(grep '^  step time ' <<<"$out")
+  [[ $estimated == "$simulated" && $estimated != "${before:-}" ]] || fail "step on $name" "${estimated:-a time}" "${simulated:-none}"
+  before=$estimated
+done
+
 # validate: errors by group, outcomes, and what is not modelled by its reason.
 runs=$repository/tests/data/runs/published.json
 expect_line '^  runs +13$' validate "$runs"
