@@ -88,6 +88,7 @@ Verb add_fit(CLI::App& app) {
   command->add_flag("--largest-layers", options->questions.largest_layers, "most layers of such a model that fit");
   command->add_option("--largest-model", options->models, "which of these models is the largest that fits");
   add_model_options(*command, options->common.inputs);
+  add_cluster_options(*command, options->common.inputs);
   add_common_options(*command, options->common);
   return {command, [options] { return fit(*options); }};
 }

@@ -9,6 +9,7 @@
 #include "cli/recorded_load.h"
 #include "program/hf_config.h"
 #include "program/sequence_json.h"
+#include "sim/platform_import.h"
 
 #include <algorithm>
 #include <charconv>
@@ -101,6 +102,14 @@ Loaded<Cluster> load_any_cluster(const InputOptions& options, const std::string&
   const fs::path path = find_file(options, "cluster", "clusters", name);
   Source source = source_of(options, path);
   Cluster cluster = read_cluster_text(source.content, path.string(), options.catalog);
+  // A file named in the cluster lies beside it.
+  fs::path platform = cluster.platform.empty() ? fs::path() : path.parent_path() / cluster.platform;
+  if (!options.platform.empty()) platform = options.platform;
+  if (platform.empty()) return {std::move(cluster), std::move(source), path};
+  const std::string hosts = options.hosts.empty() ? cluster.platform_hosts : options.hosts;
+  cluster = sim::with_platform(std::move(cluster), platform, hosts);
+  source.content = to_json(cluster);
+  source.sha256 = sha256_hex(source.content);
   return {std::move(cluster), std::move(source), path};
 }
 

@@ -22,6 +22,7 @@ namespace orrery::cli {
 struct InputOptions {
   std::filesystem::path catalog;
   std::set<std::string> ignored_keys;
+  std::string platform, hosts;  // of a file of SimGrid for the cluster, and how it names nodes; empty: the cluster says
 };
 
 /// ORRERY_CATALOG, or the folder catalog/ of the sources that this binary was built from.
@@ -38,6 +39,7 @@ struct Loaded {
 /// `name` is a path, or the name of a file of the catalog without ".json".
 /// Throws: ConfigError with the names that there are, or with the problems of the file. So do all below.
 Loaded<Model> load_model(const InputOptions& options, const std::string& name);
+/// Rates of a platform file are taken over, and the source holds the cluster with them.
 /// Of one group of nodes: the only kind that steps are lowered for.
 Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& name);
 Loaded<Cluster> load_any_cluster(const InputOptions& options, const std::string& name);

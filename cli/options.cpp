@@ -26,6 +26,14 @@ void add_model_options(CLI::App& command, InputOptions& options) {
       ->allow_extra_args(false);
 }
 
+void add_cluster_options(CLI::App& command, InputOptions& options) {
+  CLI::Option* platform = command.add_option("--platform", options.platform,
+                                             "a platform of SimGrid (XML) that states the cluster's bandwidths");
+  command
+      .add_option("--hosts", options.hosts, "how it names nodes (default: node{node}), or devices: node{node}.{device}")
+      ->needs(platform);
+}
+
 void add_precision_option(CLI::App& command, std::optional<DType>& precision, const std::string& otherwise) {
   command.add_option("--precision", precision, "of weights and activations: f32 or bf16 (default: " + otherwise + ")")
       ->transform(CLI::CheckedTransformer(std::map<std::string, DType>{{"f32", DType::f32}, {"bf16", DType::bf16}}))

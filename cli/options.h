@@ -32,6 +32,9 @@ void add_common_options(CLI::App& command, CommonOptions& options);
 /// For verbs that read a config.json: --ignore-key.
 void add_model_options(CLI::App& command, InputOptions& options);
 
+/// For verbs that read a cluster: --platform, --hosts.
+void add_cluster_options(CLI::App& command, InputOptions& options);
+
 /// --precision, f32 or bf16. `otherwise` says what holds without it.
 void add_precision_option(CLI::App& command, std::optional<DType>& precision, const std::string& otherwise);
 

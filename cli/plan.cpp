@@ -75,6 +75,7 @@ Verb add_plan(CLI::App& app) {
   command->add_option("--top", options->top, "plans in the table")->capture_default_str()->check(CLI::Range(1, 32));
   command->add_flag("--no-simulation", options->no_simulation, "rank by the analytic interpreter alone");
   add_model_options(*command, options->common.inputs);
+  add_cluster_options(*command, options->common.inputs);
   add_common_options(*command, options->common);
   return {command, [options] { return make_plan(*options); }};
 }

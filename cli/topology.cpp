@@ -64,6 +64,7 @@ Verb add_topology(CLI::App& app) {
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000}));
   command->add_option("--dot", options->dot, "write a picture to this file, for Graphviz");
   command->add_option("--svg", options->svg, "write a picture to this file");
+  add_cluster_options(*command, options->common.inputs);
   add_common_options(*command, options->common);
   return {command, [options] { return topology(*options); }};
 }

@@ -20,5 +20,7 @@ Verb add_export(CLI::App& app);
 Verb add_validate(CLI::App& app);
 /// Hidden: the process that `simulate` and `plan` start, since SimGrid must not live in theirs.
 Verb add_simulate_worker(CLI::App& app);
+/// Hidden too: reads a platform file of SimGrid for the verbs that read a cluster.
+Verb add_platform_worker(CLI::App& app);
 
 }  // namespace orrery::cli

@@ -114,6 +114,9 @@ struct Cluster {
   std::optional<double> pue;
   std::optional<double> kg_co2_per_kwh;
   std::optional<double> failures_per_node_day;
+  /// A file of SimGrid that states the rates instead; empty: none, or they were taken over already.
+  std::string platform;
+  std::string platform_hosts = "node{node}";  // how that file names nodes, or devices
 
   std::int64_t num_devices() const;
   /// Where a device is. Requires: device < num_devices().

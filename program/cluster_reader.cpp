@@ -168,6 +168,19 @@ std::optional<double> read_failures(const JsonValue& in) {
   return rate;
 }
 
+void read_platform(const JsonObject& in, const fs::path& catalog, Cluster& cluster) {
+  const OptionalJsonValue platform = in.optional("platform"), hosts = in.optional("hosts");
+  if (platform.present()) {
+    cluster.platform = platform.value().string();
+    if (catalog.empty()) {
+      platform.value().problem("expected no platform: the file must be enough on its own, with the rates in it");
+    }
+  }
+  if (!hosts.present()) return;
+  cluster.platform_hosts = hosts.value().string();
+  if (!platform.present()) hosts.value().problem("expected the key \"platform\" too, whose hosts these are");
+}
+
 }  // namespace
 
 std::optional<BytesPerSecond> read_bandwidth(const JsonObject& in, std::string_view key) {
@@ -192,6 +205,7 @@ Cluster read_cluster(const JsonObject& in, const std::string& name, const fs::pa
     cluster.kg_co2_per_kwh = carbon.number_with_unit(carbon_intensity_units(), Sign::not_negative);
   }
   cluster.failures_per_node_day = read_failures(in.required("failures"));
+  read_platform(in, catalog, cluster);
   in.finish();
   return cluster;
 }

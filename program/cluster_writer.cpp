@@ -91,6 +91,7 @@ void write_cluster(JsonWriter& out, const Cluster& cluster) {
   } else {
     out.null();
   }
+  if (!cluster.platform.empty()) out.field("platform", cluster.platform).field("hosts", cluster.platform_hosts);
   out.end_object();
 }
 

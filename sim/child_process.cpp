@@ -88,4 +88,50 @@ Finished run_child(const std::string& executable, const std::vector<std::string>
           .errors = errors.text()};
 }
 
+namespace {
+
+std::string without_last_newline(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+}  // namespace
+
+void throw_if_failed(const Finished& worker, std::string_view what) {
+  const std::string reason = without_last_newline(worker.errors);
+  if (worker.signal != 0) {
+    throw BackendError(fmt::format("the {} worker was ended by signal {} ({}){}", what, worker.signal,
+                                   strsignal(worker.signal), reason.empty() ? "" : ": " + reason));
+  }
+  switch (worker.exit_code) {
+    case 0:
+      return;
+    case 1:
+      throw InternalError(reason);
+    case 2:
+      throw ConfigError(reason);
+    case 4:
+      throw BackendError(reason);
+    default:
+      throw BackendError(fmt::format("the {} worker ended with exit code {}, expected 0, 1, 2 or 4: {}", what,
+                                     worker.exit_code, reason));
+  }
+}
+
+int exit_code_of(const std::function<void()>& work, std::ostream& errors) {
+  try {
+    work();
+    return 0;
+  } catch (const ConfigError& error) {
+    errors << error.what() << '\n';
+    return 2;
+  } catch (const BackendError& error) {
+    errors << error.what() << '\n';
+    return 4;
+  } catch (const std::exception& error) {
+    errors << error.what() << '\n';
+    return 1;
+  }
+}
+
 }  // namespace orrery::sim

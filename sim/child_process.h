@@ -3,7 +3,10 @@
 // OpenMP do not survive one. Input and output are files in memory, so neither side can block the other.
 #pragma once
 
+#include <functional>
+#include <ostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace orrery::sim {
@@ -17,5 +20,13 @@ struct Finished {
 /// Runs `executable` with `arguments` (the first of them is its name) and waits for its end.
 /// Throws: BackendError if it cannot be started.
 Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input);
+
+/// Passes on the failure of a worker of ours as the exception that ended it; `what` it was: "simulation".
+/// Throws: ConfigError, BackendError, InternalError by its exit code; BackendError if a signal ended it.
+void throw_if_failed(const Finished& worker, std::string_view what);
+
+/// The side of the worker: runs `work` and returns 0, or writes the reason to `errors` and returns the code of its
+/// kind.
+int exit_code_of(const std::function<void()>& work, std::ostream& errors);
 
 }  // namespace orrery::sim

@@ -2,10 +2,10 @@
 #include "sim/worker.h"
 
 #include "base/check.h"
-#include "base/errors.h"
 #include "costmodel/calibrated_cost_model.h"
 #include "costmodel/calibration.h"
 #include "program/lower.h"
+#include "sim/child_process.h"
 #include "sim/simulate.h"
 #include "sim/worker_request.h"
 #include "traces/trace_io.h"
@@ -32,19 +32,7 @@ Trace answer(const WorkerRequest& request) {
 
 int worker_main(std::istream& in, std::ostream& out, std::ostream& errors) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody would read the answer
-  try {
-    write_trace(out, answer(read_request(in)));
-    return 0;
-  } catch (const ConfigError& error) {
-    errors << error.what() << '\n';
-    return 2;
-  } catch (const BackendError& error) {
-    errors << error.what() << '\n';
-    return 4;
-  } catch (const std::exception& error) {
-    errors << error.what() << '\n';
-    return 1;
-  }
+  return exit_code_of([&] { write_trace(out, answer(read_request(in))); }, errors);
 }
 
 }  // namespace orrery::sim

@@ -8,7 +8,6 @@
 #include "sim/worker_request.h"
 #include "traces/trace_io.h"
 
-#include <cstring>
 #include <sstream>
 #include <utility>
 
@@ -16,33 +15,6 @@
 
 namespace orrery::sim {
 namespace {
-
-std::string without_last_newline(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
-
-/// Passes on the failure of a worker as the exception that ended it.
-void throw_if_failed(const Finished& worker) {
-  const std::string reason = without_last_newline(worker.errors);
-  if (worker.signal != 0) {
-    throw BackendError(fmt::format("the simulation worker was ended by signal {} ({}){}", worker.signal,
-                                   strsignal(worker.signal), reason.empty() ? "" : ": " + reason));
-  }
-  switch (worker.exit_code) {
-    case 0:
-      return;
-    case 1:
-      throw InternalError(reason);
-    case 2:
-      throw ConfigError(reason);
-    case 4:
-      throw BackendError(reason);
-    default:
-      throw BackendError(fmt::format("the simulation worker ended with exit code {}, expected 0, 1, 2 or 4: {}",
-                                     worker.exit_code, reason));
-  }
-}
 
 Trace read_answer(const std::string& text) {
   try {
@@ -96,7 +68,7 @@ Trace WorkerInterpreter::run(const StepProgram& program, const RunInput& input) 
                           .input = input,
                           .program_hash = hash});
   const Finished worker = run_child(executable_, {"orrery", "simulate-worker"}, request.str());
-  throw_if_failed(worker);
+  throw_if_failed(worker, "simulation");
   Trace trace = read_answer(worker.output);
   if (trace.header.program_hash != hash) {
     throw BackendError(

@@ -72,6 +72,15 @@ torus.json:27: /fabric/dimensions: expected routers for 8 nodes, those of group 
 torus.json:27: /fabric/planes: unknown key
   hint: known keys: dimensions, hop_latency, kind, link, nodes_per_leaf' topology torus.json
 
+# A platform without the hosts, and a file that is none.
+platform=$repository/tests/data/platforms/two-leaves.xml
+expect_error 2 "$platform: expected 8 hosts, got a platform without 4 of them: node4, node5, node6, node7
+  hint: the platform has 4 hosts, such as node0; the key hosts says how nodes are named" topology h100-64 --platform "$platform"
+sed 's/"failures": null/"failures": null, "platform": "cluster.json"/' "$repository/catalog/clusters/h100-64.json" >platform.json
+run plan mixtral-8x7b platform.json --sequence 4096 --global-batch 512 --calibration h800
+[[ $code == 2 ]] || fail "exit code of a platform that is none" 2 "$code"
+grep -q '^cluster.json: expected a platform of SimGrid, got: ' <<<"$err" || fail "platform" "expected a platform" "$err"
+
 # Names and files that are not there.
 expect_error 2 "model: expected a path that ends in .json, or the name of a model of the catalog $ORRERY_CATALOG (deepseek-v2, deepseek-v2-lite, deepseek-v3, glm-4.5, glm-4.5-air, gpt-oss-120b, gpt-oss-20b, gpt3-175b, kimi-k2, llama3-70b, llama3-8b, llama3.1-405b, llama4-maverick, llama4-scout, mixtral-8x22b, mixtral-8x7b, moe-tiny-cpu, olmoe-1b-7b, qwen3-235b-a22b, qwen3-30b-a3b), got \"deepsek-v3\"
   hint: did you mean \"deepseek-v3\"?" plan deepsek-v3 cluster.json "${workload[@]}"

@@ -104,6 +104,16 @@ grep -q '^{"name":"NIC links, per cent in use","ph":"C"' simgrid.perfetto || fai
 expect_line '^step time +' compare analytic.trace simgrid.trace
 expect_line '"step_time": \{' compare analytic.trace simgrid.trace --json
 
+# A platform of SimGrid states the rates: 50 GB/s for the 8 NICs of a node, two nodes on 25 GB/s of uplinks.
+sed -e 's/"nodes": 8/"nodes": 4/' -e 's/"nodes_per_leaf": 8/"nodes_per_leaf": 2/' -e 's/"each": "400 Gbps"/"each": null/' \
+  -e "s|\"failures\": null|\"failures\": null, \"platform\": \"$repository/tests/data/platforms/two-leaves.xml\"|" \
+  "$repository/catalog/clusters/h100-64.json" >platform.json
+expect_line '^  spine +node0\.device0 +node2\.device0 +3\.12 GB/s +2\.00 us ' topology platform.json
+printf '{"schema": "strategy/1", "ep": 8, "zero_dense": 1}\n' >ep8.json
+expect_line '^  devices +32$' fit moe-tiny-cpu platform.json ep8.json --sequence 64 --global-batch 64 --calibration h800 --out platform-plan.json
+grep -q '"each": "6.25 GB/s"' platform-plan.json || fail "plan" "the platform's rate" "$(grep each platform-plan.json)"
+expect_line '^  interpreter +simgrid$' simulate platform-plan.json
+
 # A step on a torus whose links are slower than NICs takes longer, and both interpreters say by how much.
 sed -e '/"fabric"/,/}/c "fabric": {"kind": "torus", "nodes_per_leaf": 1, "dimensions": [2, 4], "link": "50 GB/s", "hop_latency": "200 ns"},' \
   "$repository/catalog/clusters/h100-64.json" >torus-64.json

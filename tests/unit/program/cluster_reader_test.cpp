@@ -217,6 +217,20 @@ TEST(ClusterReader, HoldsNoMoreRoutersThanCanBeRouted) {
             "c.json:28: /fabric/dimensions: expected at most 4096 routers, got 64 x 65");
 }
 
+TEST(ClusterReader, ReadsAPlatformAndHowItNamesHosts) {
+  const Cluster cluster = read(edited(repository_text(kH800), "\"failures\": null",
+                                      R"("failures": null, "platform": "p.xml", "hosts": "n-{node}")"));
+  EXPECT_EQ(cluster.platform, "p.xml");
+  EXPECT_EQ(cluster.platform_hosts, "n-{node}");
+  EXPECT_EQ(to_json(read(to_json(cluster))), to_json(cluster));
+  EXPECT_NE(problems_of([&] {
+              return read_cluster_text(to_json(cluster), "c.json", "");
+            }).find("/platform: expected no platform: the file must be enough on its own, with the rates in it"),
+            std::string::npos);
+  EXPECT_EQ(problems_of_edit("\"failures\": null", "\"failures\": null, \"hosts\": \"n\""),
+            "c.json:37: /hosts: expected the key \"platform\" too, whose hosts these are");
+}
+
 class ClusterReaderGroups : public ::testing::Test {
  protected:
   /// A cluster of these groups.

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A worker and nothing else, for the tests of the interpreter that starts one.
+// The workers and nothing else, for the tests of those that start them.
+#include "sim/platform_worker.h"
 #include "sim/worker.h"
 
 #include <string_view>
 
 int main(int argc, char** argv) {
-  if (argc != 2 || std::string_view(argv[1]) != "simulate-worker") return 64;
-  return orrery::sim::worker_main(std::cin, std::cout);
+  const std::string_view verb = argc == 2 ? argv[1] : "";
+  if (verb == "simulate-worker") return orrery::sim::worker_main(std::cin, std::cout);
+  if (verb == "platform-worker") return orrery::sim::platform_main(std::cin, std::cout);
+  return 64;
 }

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/platform_worker.h"
+
+#include "base/errors.h"
+#include "sim/child_process.h"
+#include "sim/compat.hpp"
+
+#include <csignal>
+#include <iterator>
+#include <map>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/prctl.h>
+
+namespace orrery::sim {
+namespace {
+
+namespace s4u = simgrid::s4u;
+
+std::vector<s4u::Host*> hosts_of(const PlatformRequest& request) {
+  std::vector<s4u::Host*> hosts;
+  std::vector<std::string> missing;
+  for (const std::string& name : request.hosts) {
+    hosts.push_back(s4u::Host::by_name_or_null(name));
+    if (hosts.back() == nullptr) missing.push_back(name);
+  }
+  if (missing.empty()) return hosts;
+  std::string hint = "the platform has no hosts";
+  const std::vector<s4u::Host*> all = s4u::Engine::get_instance()->get_all_hosts();
+  if (!all.empty()) {
+    hint = fmt::format("the platform has {} hosts, such as {}; the key hosts says how nodes are named", all.size(),
+                       all.front()->get_name());
+  }
+  throw ConfigError({Problem{.file = request.file,
+                             .message = fmt::format("expected {} hosts, got a platform without {} of them: {}",
+                                                    hosts.size(), missing.size(), fmt::join(missing, ", ")),
+                             .hint = hint}});
+}
+
+void load(s4u::Engine& engine, const std::string& file) {
+  std::string reason;
+  try {
+    engine.load_platform(file);
+    return;
+  } catch (const std::exception& error) {
+    reason = error.what();
+  }
+  throw ConfigError({Problem{.file = file, .message = fmt::format("expected a platform of SimGrid, got: {}", reason)}});
+}
+
+}  // namespace
+
+PlatformRoutes routes_in(const PlatformRequest& request) {
+  static char name[] = "orrery", quiet[] = "--log=root.thresh:critical";
+  char* arguments[] = {name, quiet, nullptr};
+  int count = 2;
+  s4u::Engine engine(&count, arguments);
+  load(engine, request.file);
+  const std::vector<s4u::Host*> hosts = hosts_of(request);
+  PlatformRoutes found;
+  std::map<const s4u::Link*, std::size_t> number;
+  for (const HostPair& pair : request.pairs) {
+    std::vector<s4u::Link*> links;
+    double latency = 0.0;
+    hosts[pair.from]->route_to(hosts[pair.to], links, &latency);
+    PlatformRoute& route = found.routes.emplace_back();
+    route.latency = seconds(latency);
+    for (const s4u::Link* link : links) {
+      const auto [entry, is_new] = number.try_emplace(link, found.links.size());
+      if (is_new) {
+        found.links.push_back({.name = link->get_name(),
+                               .bandwidth = bytes_per_second(link->get_bandwidth()),
+                               .is_shared = link->get_sharing_policy() != s4u::Link::SharingPolicy::FATPIPE});
+      }
+      route.links.push_back(entry->second);
+    }
+    if (links.empty()) {
+      throw ConfigError({Problem{.file = request.file,
+                                 .message = fmt::format("expected links between the hosts {} and {}, got none",
+                                                        request.hosts[pair.from], request.hosts[pair.to])}});
+    }
+  }
+  return found;
+}
+
+int platform_main(std::istream& in, std::ostream& out, std::ostream& errors) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody would read the answer
+  return exit_code_of(
+      [&] {
+        const std::string text(std::istreambuf_iterator<char>(in), {});
+        out << to_json(routes_in(read_platform_request(text)));
+      },
+      errors);
+}
+
+}  // namespace orrery::sim
