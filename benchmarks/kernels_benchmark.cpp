@@ -92,18 +92,28 @@ void grouped(benchmark::State& state) {
 }
 BENCHMARK(grouped)->Arg(0)->Arg(1);
 
+/// Of a whole sequence.
+std::vector<std::int64_t> positions() {
+  std::vector<std::int64_t> all(kSequence);
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
 void attention(benchmark::State& state) {
   set_num_threads(1);
-  const AttentionShape shape{.sequence = kSequence, .num_q_heads = 4, .num_kv_heads = 2, .head_dim = 64};
-  const Random qkv(kSequence, shape.qkv_width(), dtype_of(state));
-  const Random dqkv(kSequence, shape.qkv_width(), dtype_of(state));
-  const Random out(kSequence, shape.out_width(), dtype_of(state));
-  const Random logsumexp(kSequence, shape.num_q_heads, DType::f32);
+  const AttentionDims dims{.num_q_heads = 4, .num_kv_heads = 2, .d_qk = 64, .d_v = 64};
+  const std::int64_t q = 4 * 64, kv = 2 * 64;
+  const Random qkv(kSequence, q + 2 * kv, dtype_of(state)), dqkv(kSequence, q + 2 * kv, dtype_of(state));
+  const Random out(kSequence, q, dtype_of(state)), logsumexp(kSequence, 4, DType::f32);
+  const Matrix rows = qkv, gradients = dqkv;
+  const QkvRows<ConstMatrix> in{rows.col_block(0, q), rows.col_block(q, kv), rows.col_block(q + kv, kv)};
+  const QkvRows<Matrix> back{gradients.col_block(0, q), gradients.col_block(q, kv), gradients.col_block(q + kv, kv)};
+  const std::vector<std::int64_t> all = positions();
   for (auto _ : state) {
-    attention_forward(choose_gemm(), shape, qkv, out, logsumexp);
-    attention_backward(choose_gemm(), shape, qkv, logsumexp, out, dqkv);
+    attention_forward(choose_gemm(), dims, {all, all}, in, {}, out, logsumexp);
+    attention_backward(choose_gemm(), dims, {all, all}, in, out, logsumexp, out, false, back);
   }
-  count_flops(state, 14.0 * static_cast<double>(kSequence * kSequence * shape.out_width()) / 2.0);
+  count_flops(state, 14.0 * static_cast<double>(kSequence * kSequence * q) / 2.0);
 }
 BENCHMARK(attention)->Arg(0)->Arg(1);
 
@@ -123,9 +133,11 @@ BENCHMARK(rms_norm)->Arg(0)->Arg(1);
 void rope(benchmark::State& state) {
   const RopeTable table(kSequence, 64, 10000.0);
   const Random qkv(kSequence, 2 * kHidden, dtype_of(state));
+  const std::vector<std::int64_t> all = positions();
+  const RopeHeads heads{.num_heads = 6, .stride = 64};
   for (auto _ : state) {
-    rope_forward(table, 6, qkv);
-    rope_backward(table, 6, qkv);
+    rope_forward(table, all, heads, qkv);
+    rope_backward(table, all, heads, qkv);
   }
 }
 BENCHMARK(rope)->Arg(0)->Arg(1);
@@ -155,7 +167,7 @@ void router_and_permutation(benchmark::State& state) {
   std::vector<float> probability(chosen.size());
   std::vector<std::int64_t> counts(kExperts), slots(chosen.size());
   for (auto _ : state) {
-    router_scores(choose_gemm(), shape, x, w, kSequence, scores);
+    router_scores(choose_gemm(), shape, x, w, {}, kSequence, scores);
     router_choose(shape, scores, {}, chosen, probability);
     send_slots(chosen, counts, slots);
     scatter_rows(x, slots, sent);

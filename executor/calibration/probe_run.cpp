@@ -69,7 +69,7 @@ class Collector {
  private:
   /// A collective takes from when its last member came to it, which all members tell each other now.
   void add_collective(const Span& span, ShapeId shape) {
-    Communicator& group = rank_.groups.of(span.queue);
+    Communicator& group = rank_.groups.of(group_of(rank_.program.shapes[shape]).value());
     if (group.size() == 1) return;
     const double ready = span.ready.in(unit::second);
     std::vector<double> all(static_cast<std::size_t>(group.size()));

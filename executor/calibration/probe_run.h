@@ -7,7 +7,7 @@
 #include "executor/calibration/probe.h"
 #include "executor/calibration/rank_samples.h"
 #include "executor/comm/shm_endpoint.h"
-#include "executor/runtime/rank_state.h"
+#include "executor/runtime/op_call.h"
 
 #include <functional>
 #include <string>

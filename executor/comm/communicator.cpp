@@ -17,6 +17,10 @@ std::int64_t size_of(SumType type) {
       return 8;
     case SumType::int128:
       return 16;
+    case SumType::bf16:
+      return 2;
+    case SumType::largest_f32:
+      return 4;
   }
   CHECK(false, type);
   return 0;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "executor/comm/clock.h"
+#include "executor/kernels/bf16.h"
 
 #include <concepts>
 #include <cstddef>
@@ -21,17 +22,19 @@
 
 namespace orrery::executor {
 
-/// What ranks can add up. 128-bit integers serve the gradient norm, whose sum must not depend on its order.
+/// What ranks can add up. 128-bit integers serve the gradient norm, whose sum must not depend on its order. Sums of
+/// bf16 are taken in f32 and rounded once. The last one is no sum: it keeps the larger value.
 using Int128 = __int128;
-enum class SumType { f32, f64, int64, int128 };
+enum class SumType { f32, f64, int64, int128, bf16, largest_f32 };
 
 template <class T>
-concept Summable =
-    std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, std::int64_t> || std::same_as<T, Int128>;
+concept Summable = std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, std::int64_t> ||
+                   std::same_as<T, Int128> || std::same_as<T, bf16>;
 
 template <Summable T>
 constexpr SumType sum_type_of() {
   if constexpr (std::same_as<T, float>) return SumType::f32;
+  if constexpr (std::same_as<T, bf16>) return SumType::bf16;
   if constexpr (std::same_as<T, double>) return SumType::f64;
   if constexpr (std::same_as<T, std::int64_t>) return SumType::int64;
   return SumType::int128;
@@ -83,6 +86,11 @@ class Communicator {
   template <Summable T>
   CommReport all_reduce(std::span<T> values, std::string_view key) {
     return do_all_reduce(sum_type_of<T>(), std::as_writable_bytes(values), key);
+  }
+
+  /// Replaces `values` by the largest over the ranks; sends what all_reduce sends.
+  CommReport all_reduce_largest(std::span<float> values, std::string_view key) {
+    return do_all_reduce(SumType::largest_f32, std::as_writable_bytes(values), key);
   }
 
   /// `output` = this rank's block of the sum over the ranks. Requires: `input` is size() blocks as long as `output`.

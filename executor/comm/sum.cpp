@@ -11,9 +11,20 @@ namespace {
 
 constexpr std::int64_t kBlock = 512;
 
+struct Plus {
+  template <class T>
+  static T of(T a, T b) {
+    return a + b;
+  }
+};
+
+struct Largest {
+  static float of(float a, float b) { return std::max(a, b); }
+};
+
 // Blocks stay in the first cache while all sources are added to them, and make it safe that the target is a source.
 // Values are copied in and out since a message may stand at any address.
-template <class T>
+template <class T, class Sum = Plus>
 void sum_blocks(std::span<const std::byte* const> sources, std::byte* target, std::int64_t count) {
   alignas(64) T sum[kBlock];
   alignas(64) T term[kBlock];
@@ -24,9 +35,26 @@ void sum_blocks(std::span<const std::byte* const> sources, std::byte* target, st
     std::memcpy(sum, sources[0] + offset, bytes);
     for (const std::byte* source : sources.subspan(1)) {
       std::memcpy(term, source + offset, bytes);
-      for (std::int64_t i = 0; i < num_values; ++i) sum[i] += term[i];
+      for (std::int64_t i = 0; i < num_values; ++i) sum[i] = Sum::of(sum[i], term[i]);
     }
     std::memcpy(target + offset, sum, bytes);
+  }
+}
+
+void sum_bf16_blocks(std::span<const std::byte* const> sources, std::byte* target, std::int64_t count) {
+  alignas(64) float sum[kBlock];
+  alignas(64) bf16 term[kBlock];
+  for (std::int64_t first = 0; first < count; first += kBlock) {
+    const std::int64_t num_values = std::min(kBlock, count - first);
+    const std::size_t bytes = static_cast<std::size_t>(num_values) * sizeof(bf16);
+    const std::int64_t offset = first * static_cast<std::int64_t>(sizeof(bf16));
+    std::fill_n(sum, num_values, 0.0F);
+    for (const std::byte* source : sources) {
+      std::memcpy(term, source + offset, bytes);
+      for (std::int64_t i = 0; i < num_values; ++i) sum[i] += static_cast<float>(term[i]);
+    }
+    for (std::int64_t i = 0; i < num_values; ++i) term[i] = sum[i];
+    std::memcpy(target + offset, term, bytes);
   }
 }
 
@@ -43,6 +71,10 @@ void sum_in_order(SumType type, std::span<const std::byte* const> sources, std::
       return sum_blocks<std::int64_t>(sources, target, count);
     case SumType::int128:
       return sum_blocks<Int128>(sources, target, count);
+    case SumType::bf16:
+      return sum_bf16_blocks(sources, target, count);
+    case SumType::largest_f32:
+      return sum_blocks<float, Largest>(sources, target, count);
   }
 }
 

@@ -12,15 +12,9 @@ namespace {
 
 std::int64_t padded(std::int64_t rows) { return (rows + kGroupedPad - 1) / kGroupedPad * kGroupedPad; }
 
-/// Room for `rows` x `cols` elements in `storage`.
-Matrix room_for(std::vector<std::byte>& storage, DType dtype, std::int64_t rows, std::int64_t cols) {
-  storage.resize(static_cast<std::size_t>(rows * cols * size_of(dtype)));
-  return {storage.data(), dtype, rows, cols, cols};
-}
-
 /// A copy of `rows` with zero rows below, up to a multiple of kGroupedPad.
 ConstMatrix with_zero_rows(ConstMatrix rows, std::vector<std::byte>& storage) {
-  const Matrix copy = room_for(storage, rows.dtype, padded(rows.rows), rows.cols);
+  const Matrix copy = scratch_of(rows.dtype, padded(rows.rows), rows.cols, storage);
   convert(rows, copy.row_block(0, rows.rows));
   fill_zero(copy.row_block(rows.rows, copy.rows - rows.rows));
   return copy;
@@ -56,7 +50,7 @@ void multiply_rows(const Gemm& gemm, ConstMatrix rows, ConstMatrix w, bool trans
       gemm.run({.a = block, .b = weight, .c = out.row_block(begin, count), .transpose_b = transpose_w});
       return;
     }
-    const Matrix result = room_for(out_storage, out.dtype, padded(count), out.cols);
+    const Matrix result = scratch_of(out.dtype, padded(count), out.cols, out_storage);
     gemm.run({.a = with_zero_rows(block, rows_storage), .b = weight, .c = result, .transpose_b = transpose_w});
     convert(result.row_block(0, count), out.row_block(begin, count));
   });

@@ -68,10 +68,14 @@ inline std::span<std::byte> bytes_of(const Matrix& dense) {
   return {dense.at(0, 0), static_cast<std::size_t>(dense.rows * dense.cols * size_of(dense.dtype))};
 }
 
-/// A dense view of the shape and type of `like` on `storage`, which takes that size.
+/// A dense view of `rows` x `cols` elements on `storage`, which takes that size.
+inline Matrix scratch_of(DType dtype, std::int64_t rows, std::int64_t cols, std::vector<std::byte>& storage) {
+  storage.resize(static_cast<std::size_t>(rows * cols * size_of(dtype)));
+  return {storage.data(), dtype, rows, cols, cols};
+}
+/// The same of the shape and type of `like`.
 inline Matrix scratch_like(const Matrix& like, std::vector<std::byte>& storage) {
-  storage.resize(static_cast<std::size_t>(like.rows * like.cols * size_of(like.dtype)));
-  return {storage.data(), like.dtype, like.rows, like.cols, like.cols};
+  return scratch_of(like.dtype, like.rows, like.cols, storage);
 }
 
 /// A dense view of `rows` x `cols` elements.

@@ -5,7 +5,9 @@
 #include "executor/kernels/element.h"
 #include "executor/kernels/elementwise.h"
 
+#include <algorithm>
 #include <cstring>
+#include <map>
 #include <numeric>
 #include <vector>
 
@@ -14,13 +16,13 @@ namespace {
 
 std::size_t row_bytes(ConstMatrix matrix) { return static_cast<std::size_t>(matrix.cols * size_of(matrix.dtype)); }
 
-/// Rows per token. Requires: as many slots for every token.
+/// Slots per token.
 std::int64_t slots_per_token(std::span<const std::int64_t> slots, ConstMatrix tokens, ConstMatrix rows) {
   CHECK(tokens.cols == rows.cols && tokens.dtype == rows.dtype, tokens.cols, rows.cols, name_of(tokens.dtype));
-  CHECK(static_cast<std::int64_t>(slots.size()) == rows.rows, slots.size(), rows.rows);
   if (tokens.rows == 0) return 0;
-  CHECK(rows.rows % tokens.rows == 0, rows.rows, tokens.rows);
-  return rows.rows / tokens.rows;
+  const auto num_slots = static_cast<std::int64_t>(slots.size());
+  CHECK(num_slots % tokens.rows == 0, num_slots, tokens.rows);
+  return num_slots / tokens.rows;
 }
 
 /// Calls work(row as received, row after sorting, number of rows) for each (local expert, source rank).
@@ -57,11 +59,42 @@ void send_slots(std::span<const std::int32_t> chosen, std::span<std::int64_t> co
   for (std::size_t i = 0; i < chosen.size(); ++i) slots[i] = next[static_cast<std::size_t>(chosen[i])]++;
 }
 
+std::vector<std::uint8_t> kept_pairs(std::span<const std::int32_t> chosen, std::span<const float> probability,
+                                     std::int64_t num_experts, std::int64_t capacity) {
+  CHECK(chosen.size() == probability.size(), chosen.size(), probability.size());
+  std::vector<std::size_t> order(chosen.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return probability[a] > probability[b]; });
+  std::vector<std::int64_t> left(static_cast<std::size_t>(num_experts), capacity);
+  std::vector<std::uint8_t> kept(chosen.size());
+  for (const std::size_t pair : order) {
+    std::int64_t& places = left[static_cast<std::size_t>(chosen[pair])];
+    kept[pair] = places > 0 ? 1 : 0;
+    if (places > 0) --places;
+  }
+  return kept;
+}
+
+void capacity_slots(std::span<const std::int32_t> chosen, std::span<const std::uint8_t> kept, std::int64_t capacity,
+                    std::span<std::int64_t> slots) {
+  CHECK(slots.size() == chosen.size() && kept.size() == chosen.size(), slots.size(), kept.size(), chosen.size());
+  std::map<std::int32_t, std::int64_t> used;
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    slots[i] = kept[i] == 0 ? -1 : chosen[i] * capacity + used[chosen[i]]++;
+  }
+}
+
 void scatter_rows(ConstMatrix x, std::span<const std::int64_t> slots, Matrix out) {
   const std::int64_t top_k = slots_per_token(slots, x, out);
+  // A capacity leaves places empty.
+  const bool drops = std::find(slots.begin(), slots.end(), -1) != slots.end();
+  if (drops || out.rows != static_cast<std::int64_t>(slots.size())) fill_zero(out);
   std::size_t slot = 0;
   for (std::int64_t token = 0; token < x.rows; ++token) {
-    for (std::int64_t j = 0; j < top_k; ++j) std::memcpy(out.at(slots[slot++], 0), x.at(token, 0), row_bytes(x));
+    for (std::int64_t j = 0; j < top_k; ++j, ++slot) {
+      if (slots[slot] >= 0) std::memcpy(out.at(slots[slot], 0), x.at(token, 0), row_bytes(x));
+    }
   }
 }
 
@@ -75,7 +108,9 @@ void combine_rows(ConstMatrix rows, std::span<const std::int64_t> slots, Matrix 
     for (std::int64_t token = 0; token < out.rows; ++token) {
       std::memset(sum, 0, sums.size() * sizeof(float));
       for (std::int64_t j = 0; j < top_k; ++j) {
-        const T* row = rows.row<T>(slots[slot++]);
+        const std::int64_t from = slots[slot++];
+        if (from < 0) continue;
+        const T* row = rows.row<T>(from);
 #pragma omp simd
         for (std::int64_t i = 0; i < out.cols; ++i) sum[i] += static_cast<float>(row[i]);
       }
@@ -87,13 +122,18 @@ void combine_rows(ConstMatrix rows, std::span<const std::int64_t> slots, Matrix 
 }
 
 void scatter_values(std::span<const float> values, std::span<const std::int64_t> slots, std::span<float> out) {
-  CHECK(values.size() == slots.size() && out.size() == slots.size(), values.size(), slots.size(), out.size());
-  for (std::size_t i = 0; i < slots.size(); ++i) out[static_cast<std::size_t>(slots[i])] = values[i];
+  CHECK(values.size() == slots.size(), values.size(), slots.size());
+  std::fill(out.begin(), out.end(), 0.0F);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i] >= 0) out[static_cast<std::size_t>(slots[i])] = values[i];
+  }
 }
 
 void gather_values(std::span<const float> values, std::span<const std::int64_t> slots, std::span<float> out) {
-  CHECK(values.size() == slots.size() && out.size() == slots.size(), values.size(), slots.size(), out.size());
-  for (std::size_t i = 0; i < slots.size(); ++i) out[i] = values[static_cast<std::size_t>(slots[i])];
+  CHECK(out.size() == slots.size(), out.size(), slots.size());
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    out[i] = slots[i] < 0 ? 0.0F : values[static_cast<std::size_t>(slots[i])];
+  }
 }
 
 void sort_by_expert(std::span<const std::int64_t> counts, std::int64_t num_local_experts, ConstMatrix received,

@@ -21,16 +21,19 @@ void turn_head(const float* cosines, const float* sines, float direction, std::i
   }
 }
 
-void turn(const RopeTable& table, std::int64_t num_heads, float direction, Matrix rows) {
+void turn(const RopeTable& table, std::span<const std::int64_t> positions, const RopeHeads& heads, float direction,
+          Matrix rows) {
   const std::int64_t half = table.half_dim();
-  CHECK(rows.rows % table.sequence() == 0, rows.rows, table.sequence());
-  CHECK(num_heads * 2 * half <= rows.cols, num_heads, half, rows.cols);
+  const auto per_sequence = static_cast<std::int64_t>(positions.size());
+  CHECK(per_sequence > 0 && rows.rows % per_sequence == 0, rows.rows, per_sequence);
+  CHECK(heads.num_heads == 0 || heads.first + (heads.num_heads - 1) * heads.stride + 2 * half <= rows.cols,
+        heads.num_heads, heads.first, heads.stride, half, rows.cols);
   with_element(rows.dtype, [&]<class T>(T) {
     for (std::int64_t row = 0; row < rows.rows; ++row) {
-      const std::int64_t position = row % table.sequence();
-      T* heads = rows.row<T>(row);
-      for (std::int64_t head = 0; head < num_heads; ++head) {
-        turn_head(table.cosines(position), table.sines(position), direction, half, heads + head * 2 * half);
+      const std::int64_t position = positions[static_cast<std::size_t>(row % per_sequence)];
+      T* first = rows.row<T>(row) + heads.first;
+      for (std::int64_t head = 0; head < heads.num_heads; ++head) {
+        turn_head(table.cosines(position), table.sines(position), direction, half, first + head * heads.stride);
       }
     }
   });
@@ -52,8 +55,14 @@ RopeTable::RopeTable(std::int64_t sequence, std::int64_t head_dim, double theta)
   }
 }
 
-void rope_forward(const RopeTable& table, std::int64_t num_heads, Matrix qkv) { turn(table, num_heads, 1.0F, qkv); }
+void rope_forward(const RopeTable& table, std::span<const std::int64_t> positions, const RopeHeads& heads,
+                  Matrix rows) {
+  turn(table, positions, heads, 1.0F, rows);
+}
 
-void rope_backward(const RopeTable& table, std::int64_t num_heads, Matrix dqkv) { turn(table, num_heads, -1.0F, dqkv); }
+void rope_backward(const RopeTable& table, std::span<const std::int64_t> positions, const RopeHeads& heads,
+                   Matrix rows) {
+  turn(table, positions, heads, -1.0F, rows);
+}
 
 }  // namespace orrery::executor

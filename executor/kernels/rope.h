@@ -4,6 +4,7 @@
 #include "executor/kernels/matrix.h"
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 // Rotary position embedding on packed q, k, v rows. Element i of the first half of a head is paired with element i of
@@ -29,10 +30,18 @@ class RopeTable {
   std::vector<float> cosines_, sines_;
 };
 
-/// Turns the first `num_heads` heads of each row in place; rows are whole sequences, positions 0 .. sequence-1.
-/// In rows of q, k, v the heads to turn are those of q and k: num_heads = num_q_heads + num_kv_heads.
-void rope_forward(const RopeTable& table, std::int64_t num_heads, Matrix qkv);
+/// Which columns of a row are turned: heads of 2 half_dim() elements, `stride` apart, from column `first` on.
+struct RopeHeads {
+  std::int64_t num_heads = 0;
+  std::int64_t first = 0;
+  std::int64_t stride = 0;
+};
+
+/// Turns heads of each row in place. Row i stands at positions[i mod size]: rows are whole sequences, or the same part
+/// of each. In rows of q, k, v the heads to turn are those of q and k: num_heads = num_q_heads + num_kv_heads.
+void rope_forward(const RopeTable& table, std::span<const std::int64_t> positions, const RopeHeads& heads, Matrix rows);
 /// Turns a gradient back by the same angles.
-void rope_backward(const RopeTable& table, std::int64_t num_heads, Matrix dqkv);
+void rope_backward(const RopeTable& table, std::span<const std::int64_t> positions, const RopeHeads& heads,
+                   Matrix rows);
 
 }  // namespace orrery::executor

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 namespace orrery::executor {
@@ -25,10 +27,30 @@ void softmax(float temperature, std::span<float> row) {
   for (float& value : row) value /= sum;
 }
 
+/// Excludes the experts of all but the best groups: what is left of their scores is -infinity.
+void limit_to_groups(const RouterShape& shape, std::span<float> left) {
+  if (shape.num_groups == 1) return;
+  constexpr float kExcluded = -std::numeric_limits<float>::infinity();
+  const std::size_t size = left.size() / static_cast<std::size_t>(shape.num_groups);
+  const std::size_t num_best = shape.score == RouterScore::sigmoid ? std::min<std::size_t>(2, size) : 1;
+  std::vector<float> worth, sorted(size);
+  for (std::size_t first = 0; first < left.size(); first += size) {
+    std::copy_n(left.begin() + static_cast<std::ptrdiff_t>(first), size, sorted.begin());
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    worth.push_back(num_best == 2 ? sorted[0] + sorted[1] : sorted[0]);
+  }
+  std::vector<std::size_t> order(worth.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return worth[a] > worth[b]; });
+  for (std::size_t i = static_cast<std::size_t>(shape.top_k_groups); i < order.size(); ++i) {
+    std::fill_n(left.begin() + static_cast<std::ptrdiff_t>(order[i] * size), size, kExcluded);
+  }
+}
+
 }  // namespace
 
-void router_scores(const Gemm& gemm, const RouterShape& shape, ConstMatrix x, ConstMatrix w, std::int64_t block,
-                   Matrix scores) {
+void router_scores(const Gemm& gemm, const RouterShape& shape, ConstMatrix x, ConstMatrix w,
+                   std::span<const float> bias, std::int64_t block, Matrix scores) {
   CHECK(block > 0 && x.rows % block == 0, x.rows, block);
   CHECK(scores.rows == x.rows && scores.cols == shape.num_experts, scores.rows, scores.cols, x.rows);
   CHECK(w.dtype == DType::f32 && scores.dtype == DType::f32, name_of(w.dtype), name_of(scores.dtype));
@@ -38,6 +60,7 @@ void router_scores(const Gemm& gemm, const RouterShape& shape, ConstMatrix x, Co
   }
   for (std::int64_t token = 0; token < scores.rows; ++token) {
     const std::span<float> row(scores.row<float>(token), static_cast<std::size_t>(scores.cols));
+    for (std::size_t i = 0; i < bias.size(); ++i) row[i] += bias[i];
     if (shape.score == RouterScore::softmax) {
       softmax(shape.temperature, row);
     } else {
@@ -58,6 +81,7 @@ void router_choose(const RouterShape& shape, ConstMatrix scores, std::span<const
     const std::span<const float> score = row_span<float>(scores, token);
     left.assign(score.begin(), score.end());
     for (std::size_t i = 0; i < selection_bias.size(); ++i) left[i] += selection_bias[i];
+    limit_to_groups(shape, left);
     const std::size_t first = static_cast<std::size_t>(token) * top_k;
     for (std::size_t j = 0; j < top_k; ++j) {
       const auto best = std::max_element(left.begin(), left.end());  // the first of equals: the lowest index
@@ -142,6 +166,14 @@ void router_igrad(const Gemm& gemm, ConstMatrix dlogits, ConstMatrix w, std::int
     const Matrix wide = dx.dtype == DType::f32 ? out : matrix_of(storage.data(), block, dx.cols);
     linear_igrad(gemm, dlogits.row_block(begin, block), w, wide);
     if (dx.dtype != DType::f32) convert(wide, out);
+  }
+}
+
+void router_bias_wgrad(ConstMatrix dlogits, std::span<float> dbias) {
+  CHECK(static_cast<std::int64_t>(dbias.size()) == dlogits.cols, dbias.size(), dlogits.cols);
+  for (std::int64_t token = 0; token < dlogits.rows; ++token) {
+    const std::span<const float> row = row_span<float>(dlogits, token);
+    for (std::size_t i = 0; i < dbias.size(); ++i) dbias[i] += row[i];
   }
 }
 

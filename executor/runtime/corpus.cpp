@@ -34,8 +34,8 @@ Corpus::Corpus(const std::string& path, std::int64_t vocab, std::int64_t seq, st
 }
 
 void Corpus::sequence(std::int64_t index, std::span<std::int64_t> tokens, std::span<std::int64_t> labels) const {
-  CHECK(static_cast<std::int64_t>(tokens.size()) == seq_ && tokens.size() == labels.size(), tokens.size());
-  const auto size = static_cast<std::size_t>(seq_);
+  CHECK(static_cast<std::int64_t>(tokens.size()) >= seq_ && tokens.size() == labels.size(), tokens.size());
+  const std::size_t size = tokens.size();
   if (text_.empty()) {
     const CounterRng walk(seed_, static_cast<std::uint64_t>(index) + 1), successors(seed_, 0);
     auto token = static_cast<std::int64_t>(walk.below(0, static_cast<std::uint64_t>(vocab_)));
@@ -53,8 +53,8 @@ void Corpus::sequence(std::int64_t index, std::span<std::int64_t> tokens, std::s
   const std::int64_t start = index * seq_ % positions;
   for (std::size_t i = 0; i < size; ++i) {
     const std::size_t at = static_cast<std::size_t>(start) + i;
-    tokens[i] = static_cast<unsigned char>(text_[at]);
-    labels[i] = static_cast<unsigned char>(text_[at + 1]);
+    tokens[i] = static_cast<unsigned char>(text_[at % text_.size()]);
+    labels[i] = static_cast<unsigned char>(text_[(at + 1) % text_.size()]);
   }
 }
 

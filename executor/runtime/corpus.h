@@ -17,7 +17,9 @@ class Corpus {
   /// Throws: ConfigError, when the file is missing, shorter than one sequence, or has bytes outside the vocabulary.
   Corpus(const std::string& path, std::int64_t vocab, std::int64_t seq, std::uint64_t seed);
 
-  /// Sequence number `index` (0, 1, ... over all steps): `seq` tokens, and the token that follows each of them.
+  /// Sequence number `index` (0, 1, ... over all steps): `seq` tokens, and the token that follows each of them; or
+  /// more, for who predicts further ahead: the text goes on behind the sequence. Requires: two spans of one size, at
+  /// least `seq`.
   void sequence(std::int64_t index, std::span<std::int64_t> tokens, std::span<std::int64_t> labels) const;
 
  private:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/runtime/rank_runtime.h"
+#include "program/counts.h"
 #include "program/strategy.h"
 
 #include <string>
@@ -10,31 +11,33 @@
 namespace orrery::executor {
 namespace {
 
-void add_reasons(const Model& model, std::vector<std::string>& reasons) {
+using Reasons = std::vector<std::string>;
+
+void add_reasons(const Model& model, Reasons& reasons) {
   if (model.is_mla()) reasons.push_back("the CPU executor has no multi-head latent attention");
   if (const auto* gqa = std::get_if<GroupedQueryAttention>(&model.attention)) {
-    if (gqa->qkv_bias) reasons.push_back("the CPU executor has no bias on queries, keys and values");
-    if (gqa->out_bias) reasons.push_back("the CPU executor has no bias on the output of attention");
-    if (gqa->sinks) reasons.push_back("the CPU executor has no attention sinks");
+    if (gqa->qkv_bias || gqa->out_bias || gqa->sinks) {
+      reasons.push_back("the CPU executor has no biases and sinks in attention");
+    }
     if (gqa->qk_norm && gqa->qk_norm_kind != QkNorm::per_head) {
       reasons.push_back("the CPU executor normalises queries and keys by head, with a weight");
     }
   }
   if (!model.spans.empty()) reasons.push_back("the CPU executor has no attention within a window");
-  if (!model.gated || model.activation != Activation::silu) reasons.push_back("the CPU executor has SwiGLU only");
   if (model.mlp_bias) reasons.push_back("the CPU executor has no biases in the feed-forward");
+  if (model.moe && (model.moe->shared_expert_gate || model.moe->router_bias || model.moe->expert_bias)) {
+    reasons.push_back("the CPU executor has no gate on the shared expert and no biases of router and experts");
+  }
+  if (model.moe && model.moe->num_groups > 1) reasons.push_back("the CPU executor has no group-limited routing");
+  if (!model.gated || model.activation != Activation::silu) reasons.push_back("the CPU executor has SwiGLU only");
   if (model.norm != NormKind::rms || model.norm_bias) reasons.push_back("the CPU executor has RMSNorm only");
   if (model.learned_positions) reasons.push_back("the CPU executor has rotary positions only");
-  if (model.moe) {
-    if (model.moe->shared_expert_gate) reasons.push_back("the CPU executor has no gate on the shared expert");
-    if (model.moe->num_groups > 1) reasons.push_back("the CPU executor has no group-limited routing");
-    if (model.moe->router_bias) reasons.push_back("the CPU executor has no trained bias in the router");
-    if (model.moe->expert_bias) reasons.push_back("the CPU executor has no biases in the experts");
-    if (model.moe->scale_input) reasons.push_back("the CPU executor scales what leaves an expert, not what enters it");
+  if (model.moe && model.moe->scale_input) {
+    reasons.push_back("the CPU executor scales what leaves an expert, not what enters it");
   }
 }
 
-void add_reasons(const Strategy& s, std::vector<std::string>& reasons) {
+void add_reasons(const Strategy& s, Reasons& reasons) {
   const auto refuse = [&](bool condition, std::string_view what) {
     if (condition) reasons.push_back(fmt::format("the CPU executor has no {}", what));
   };
@@ -47,29 +50,53 @@ void add_reasons(const Strategy& s, std::vector<std::string>& reasons) {
   refuse(s.capacity_factor.has_value(), "capacity of experts");
   refuse(s.overlap != Overlap(), "overlap of communication and arithmetic");
   refuse(s.offload_optimizer || s.offload_activations, "offload to a host");
+  refuse(s.mtp != Mtp::off, "multi-token prediction");
+  refuse(s.grad_dtype != DType::f32 || s.grad_wire_dtype != DType::f32, "gradients but in f32");
   refuse(s.cuda_graphs, "CUDA graphs");
   refuse(s.optimizer != OptimizerKind::adamw, "optimizer but AdamW");
-  refuse(s.mtp != Mtp::off, "multi-token prediction");
   refuse(s.master_dtype != DType::f32 || s.moment_dtype != DType::f32, "optimizer states but in f32");
-  refuse(s.grad_dtype != DType::f32 || s.grad_wire_dtype != DType::f32, "gradients but in f32");
-  if (s.schedule != Schedule::gpipe && s.schedule != Schedule::one_f_one_b) {
-    reasons.push_back(fmt::format("the CPU executor runs the schedules gpipe and 1f1b, not {}", name_of(s.schedule)));
-  }
-  if (s.vpp != 1) reasons.push_back(fmt::format("the CPU executor has one stage on each rank, not {}", s.vpp));
   if (s.precision != DType::f32 && s.precision != DType::bf16) {
     reasons.push_back(fmt::format("the CPU executor computes in f32 or bf16, not in {}", name_of(s.precision)));
+  }
+}
+
+/// What a program communicates too little for.
+void add_reasons(const StepProgram& program, Reasons& reasons) {
+  const Model& model = program.model;
+  const Strategy& s = program.strategy;
+  if (model.moe && model.moe->aux_loss_coefficient != 0.0 && s.tp * s.cp > 1) {
+    reasons.push_back(
+        "the CPU executor has no auxiliary loss of a sequence whose tokens are on several ranks (tp, cp): nobody sums "
+        "what its experts got");
+  }
+  const auto* gqa = std::get_if<GroupedQueryAttention>(&model.attention);
+  if (gqa != nullptr && s.tp > gqa->num_kv_heads) {
+    reasons.push_back(fmt::format(
+        "the CPU executor has at most {} tensor-parallel ranks, one for each key-value head: nobody sums the gradients "
+        "of copies, got {}",
+        gqa->num_kv_heads, s.tp));
+  }
+  if (num_mtp_modules(model, s.mtp) > 0 && s.stages.back().num_mtp == 0) {
+    reasons.push_back("the CPU executor has the modules of multi-token prediction on the stage of the head only");
+  }
+  for (const RankClass& rank_class : program.classes) {
+    for (const Op& op : rank_class.ops) {
+      const bool is_gradient =
+          op.key.pass == Pass::sync && op.key.micro_batch < 0 && (op.queue == Queue::dp || op.queue == Queue::edp);
+      if (!is_gradient || op.key.bucket < 1) continue;
+      reasons.push_back("the CPU executor has one bucket of gradients of each kind: fewer than 40 million elements");
+      return;
+    }
   }
 }
 
 }  // namespace
 
 std::vector<std::string> cpu_unsupported(const StepProgram& program) {
-  std::vector<std::string> reasons;
+  Reasons reasons;
   add_reasons(program.model, reasons);
   add_reasons(program.strategy, reasons);
-  if (program.model.tied_embeddings && program.strategy.pp > 1) {
-    reasons.push_back("the CPU executor has no head tied to the embedding of another stage");
-  }
+  add_reasons(program, reasons);
   return reasons;
 }
 

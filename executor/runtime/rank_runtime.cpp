@@ -2,6 +2,7 @@
 #include "executor/runtime/rank_runtime.h"
 
 #include "base/check.h"
+#include "executor/runtime/run_step_end.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,27 +12,10 @@ namespace {
 
 Seconds seconds_between(Instant from, Instant to) { return seconds(std::chrono::duration<double>(to - from).count()); }
 
-/// The function of an op that is no message: which part of the model it belongs to.
-void run_function(OpCall& call) {
-  const OpCode op = call.op.key.op;
-  if (op <= OpCode::embed_lookup || (op >= OpCode::head_norm && op <= OpCode::head_loss)) return run_ends(call);
-  if (op <= OpCode::attn_residual) return run_attention(call);
-  if (op <= OpCode::mlp_residual || (op >= OpCode::shared_fc1 && op <= OpCode::shared_gate)) return run_ffn(call);
-  if (op <= OpCode::moe_residual) return run_moe(call);
-  return run_step_end(call);
-}
-
-/// Whether the outputs of the call can only be created after the routing is known.
-bool needs_received_rows(const OpCall& call) {
-  if (!call.is_forward()) return false;
-  const bool exchanged = call.rank.program.strategy.ep > 1;
-  return call.op.key.op == (exchanged ? OpCode::moe_dispatch : OpCode::moe_permute);
-}
-
 }  // namespace
 
 struct RankRuntime::PendingSend {
-  std::unique_ptr<Transfer> transfer;
+  std::vector<std::unique_ptr<Transfer>> transfers;
   std::vector<TensorUse> uses;
   Span span;
 };
@@ -74,12 +58,13 @@ void RankRuntime::run_op(OpIndex index) {
   OpCall call{.rank = state_, .op = op, .uses = state_.rank_class.uses_of(index), .key = to_string(op.key)};
   endpoint_.set_key(call.key);
   const Instant begin = now();
-  if (needs_received_rows(call)) learn_received_rows(call);
-  const std::int64_t received =
-      op.key.layer >= 0 && op.key.micro_batch >= 0 && state_.model().moe ? call.routed().received() : 0;
+  learn_arriving_rows(call);
+  const bool has_routing = op.key.layer >= 0 && op.key.micro_batch >= 0 && state_.model().moe;
+  const ArrivedCounts arrived = has_routing ? call.routed().arrived : ArrivedCounts{};
   for (const TensorUse& use : call.uses) {
-    if (use.access() == Access::create) state_.tensors.create(use.tensor(), received);
+    if (use.access() == Access::create) state_.tensors.create(use.tensor(), arrived);
   }
+  start_bucket_of(call);
 
   Span span{.step = static_cast<std::int32_t>(state_.step),
             .rank = state_.view.rank.value(),
@@ -87,20 +72,17 @@ void RankRuntime::run_op(OpIndex index) {
             .queue = op.queue,
             .ready = seconds_between(start_, begin)};
   if (is_send(op.queue)) {
-    const std::span<const std::byte> payload = bytes_of(state_.tensors.matrix(call.uses.front().tensor()));
-    const int peer = state_.groups.of(op.queue).size() - 1;  // the sender is first in the group of an edge
-    span.start = span.ready;
-    span.bytes = bytes(static_cast<double>(payload.size()));
-    sends_.push_back(
-        {state_.groups.of(op.queue).start_send(payload, peer, call.key), {call.uses.begin(), call.uses.end()}, span});
+    start_sends(call, span);
     collect_sends(/*wait=*/false);
     return;
   }
   if (is_pipeline(op.queue)) {
-    const Matrix message = state_.tensors.matrix(call.uses.front().tensor());
-    call.report = state_.groups.of(op.queue).receive(bytes_of(message), 0, call.key);
+    for (const TensorUse& use : call.uses) {
+      const Matrix message = state_.tensors.matrix(use.tensor());
+      call.add_report(state_.groups.edge(op.queue).receive(bytes_of(message), 0, call.key));
+    }
   } else {
-    run_function(call);
+    function_of(op.key.op)(call);
   }
   const Instant end = now();
   const bool waits = op.queue != Queue::compute && call.report.last_peer >= 0;
@@ -108,20 +90,38 @@ void RankRuntime::run_op(OpIndex index) {
   span.start = seconds_between(start_, start);
   span.end = seconds_between(start_, end);
   span.bytes = bytes(static_cast<double>(call.report.bytes_sent));
-  if (waits && start > begin) span.last_peer = state_.groups.rank_of(op.queue, call.report.last_peer);
+  if (waits && start > begin) span.last_peer = state_.groups.rank_of(op, call.report.last_peer);
   step_.spans.push_back(span);
   if (observer_) observer_(call);
   release(call.uses);
   collect_sends(/*wait=*/false);
 }
 
+/// A message of several tensors leaves one after the other; its span ends with the last.
+void RankRuntime::start_sends(const OpCall& call, Span span) {
+  Communicator& edge = state_.groups.edge(call.op.queue);
+  const int peer = edge.size() - 1;  // the sender is first in the group of an edge
+  span.start = span.ready;
+  double num_bytes = 0.0;
+  std::vector<std::unique_ptr<Transfer>> transfers;
+  for (const TensorUse& use : call.uses) {
+    const std::span<const std::byte> payload = bytes_of(state_.tensors.matrix(use.tensor()));
+    num_bytes += static_cast<double>(payload.size());
+    transfers.push_back(edge.start_send(payload, peer, call.key));
+  }
+  span.bytes = bytes(num_bytes);
+  sends_.push_back({std::move(transfers), {call.uses.begin(), call.uses.end()}, span});
+}
+
 void RankRuntime::collect_sends(bool wait) {
   while (!sends_.empty()) {
     PendingSend& send = sends_.front();
-    if (wait) {
-      send.transfer->wait();
-    } else if (!send.transfer->test()) {
-      return;
+    for (const auto& transfer : send.transfers) {
+      if (wait) {
+        transfer->wait();
+      } else if (!transfer->test()) {
+        return;
+      }
     }
     send.span.end = seconds_between(start_, now());
     step_.spans.push_back(send.span);
@@ -143,7 +143,7 @@ std::vector<LoadRecord> RankRuntime::take_loads() {
     LoadRecord record{.step = static_cast<std::int32_t>(state_.step),
                       .layer = place.first,
                       .micro_batch = place.second,
-                      .ep_group = state_.view.coords.edp};
+                      .ep_group = state_.view.coords.edp * state_.strategy().etp + state_.view.coords.etp};
     record.routing = {.group = 1,
                       .num_experts = static_cast<std::int64_t>(routed.send_counts.size()),
                       .pairs = {routed.send_counts.begin(), routed.send_counts.end()}};

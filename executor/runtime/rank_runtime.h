@@ -3,7 +3,7 @@
 // inline; a send is posted and moves whenever the rank waits, and its tensor lives until it has left.
 #pragma once
 
-#include "executor/runtime/rank_state.h"
+#include "executor/runtime/op_call.h"
 #include "traces/trace.h"
 
 #include <deque>
@@ -37,6 +37,7 @@ class RankRuntime {
   struct PendingSend;
 
   void run_op(OpIndex index);
+  void start_sends(const OpCall& call, Span span);
   /// Finishes the sends that have left; all of them when `wait`.
   void collect_sends(bool wait);
   void release(std::span<const TensorUse> uses);

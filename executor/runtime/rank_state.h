@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the ops of one rank work on, and one op as its function sees it.
+// What the ops of one rank work on.
 #pragma once
 
-#include "executor/kernels/attention.h"
 #include "executor/kernels/gemm.h"
 #include "executor/kernels/rope.h"
-#include "executor/kernels/router.h"
 #include "executor/runtime/corpus.h"
 #include "executor/runtime/groups.h"
 #include "executor/runtime/routing.h"
@@ -14,21 +12,27 @@
 #include "executor/runtime/weights.h"
 #include "program/step_program.h"
 
+#include <array>
+#include <cmath>
+#include <cstddef>
 #include <map>
-#include <optional>
-#include <string>
+#include <tuple>
 #include <vector>
 
 namespace orrery::executor {
 
 /// Sums of one step, started anew for each.
 struct StepTotals {
-  double loss = 0.0;         // over this rank's tokens, already divided by the tokens of the global batch
+  /// The loss is added up as a whole number of these, so that it does not depend on who adds which part of it when.
+  static constexpr double kLossUnit = 0x1p-60;
+  Int128 loss = 0;           // over this rank's tokens, already divided by the tokens of the global batch
   double global_loss = 0.0;  // the same over all ranks, after norm.reduce
   double squares = 0.0;      // sum of squared gradients over all ranks, after norm.reduce
   /// This rank's shares of the two, exact, as they travel: squares, and the loss in multiples of 2^-60.
   std::array<Int128, 2> reduce_values{};
   std::map<std::int64_t, std::vector<std::int64_t>> expert_counts;  // by layer: tokens of each expert
+
+  void add_loss(double value) { loss += static_cast<Int128>(std::nearbyint(value / kLossUnit)); }
 };
 
 /// Everything that a rank has.
@@ -40,7 +44,9 @@ struct RankState {
   const RankView view;
   const TrainingSettings& settings;
   const Gemm& gemm;
-  std::optional<RopeTable> rope;
+  const RopeTable rope;
+  /// Where this rank's tokens of a sequence stand in it, ascending: with context parallelism, two chunks of it.
+  const std::vector<std::int64_t> positions;
   Weights weights;
   TensorStore tensors;
   Groups groups;
@@ -48,53 +54,19 @@ struct RankState {
   Routing routing;
   StepTotals totals;
   std::int64_t step = 0;  // counts from 0
+  /// By kind of parameters: sums of a unit's gradients on their way over the instances of hybrid sharding.
+  std::array<std::vector<std::byte>, 2> unit_sums;
+  /// Activations that a copy has taken to the host, by role, layer and micro-batch.
+  std::map<std::tuple<TensorRole, std::int16_t, std::int32_t>, std::vector<std::byte>> host;
 
   const Model& model() const { return program.model; }
+  const Strategy& strategy() const { return program.strategy; }
   std::int64_t seq() const { return program.batch.seq; }
   double global_tokens() const { return static_cast<double>(program.batch.seq * program.batch.global_batch); }
 };
 
-/// One op that runs.
-struct OpCall {
-  RankState& rank;
-  const Op& op;
-  std::span<const TensorUse> uses;
-  std::string key;    // text of op.key
-  CommReport report;  // filled by communication
-
-  bool is_forward() const { return op.key.pass == Pass::fwd || op.key.pass == Pass::rec; }
-  bool is_wgrad() const { return op.key.pass == Pass::wgrad; }
-  /// Global layer; -1 for embedding and head, as in Parameter.
-  std::int64_t layer() const { return op.key.layer >= 0 ? op.key.layer : -1; }
-  RoutedBatch& routed() const { return rank.routing.at(op.key.layer, op.key.micro_batch); }
-
-  /// The tensor of `role` among the op's uses.
-  TensorIndex index(TensorRole role) const;
-  bool uses_role(TensorRole role) const;
-  Matrix tensor(TensorRole role) const { return rank.tensors.matrix(index(role)); }
-  template <class T>
-  std::span<T> elements(TensorRole role) const {
-    return rank.tensors.elements<T>(index(role));
-  }
-};
-
-/// A linear layer in the pass of the call. Forward and input gradient go sequence by sequence, so that the bits of a
-/// row do not depend on how many sequences a micro-batch has. `adds`: dx is added to what is there.
-void run_linear(OpCall& call, WeightRole weight, TensorRole x, TensorRole y, TensorRole dx, TensorRole dy,
-                bool adds = false);
-/// RMSNorm; backward: dx = gradient through the norm + `passing`, the gradient of the residual beside it if any.
-void run_norm(OpCall& call, WeightRole weight, TensorRole x, TensorRole y, TensorRole dx, TensorRole dy,
-              std::optional<TensorRole> passing);
-/// SwiGLU without probabilities.
-void run_swiglu(OpCall& call, TensorRole gate_up, TensorRole out, TensorRole d_gate_up, TensorRole d_out);
-
-void run_attention(OpCall& call);  // attn.*
-void run_ffn(OpCall& call);        // mlp.*, shared.*
-void run_moe(OpCall& call);        // moe.* but the bias
-void run_ends(OpCall& call);       // embed.*, head.*
-void run_step_end(OpCall& call);   // sync and update passes
-
-/// Before the outputs of moe.dispatch (or, without it, moe.permute) are created: counts of rows that will arrive.
-void learn_received_rows(OpCall& call);
+/// Positions in a sequence of `seq` tokens of those of rank `index` of a context-parallel group, ascending: chunks
+/// index and 2 cp - 1 - index of 2 cp equal ones, so that causal work is the same on every rank.
+std::vector<std::int64_t> zigzag_positions(std::int64_t seq, std::int64_t cp, std::int64_t index);
 
 }  // namespace orrery::executor

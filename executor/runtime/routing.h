@@ -11,14 +11,31 @@
 
 namespace orrery::executor {
 
+/// Rows that arrive at a rank in one layer and micro-batch, in the words of program/op.h.
+struct ArrivedCounts {
+  std::int64_t received = 0, gathered = 0, distinct = 0;
+};
+
+/// Tokens that leave a rank, once for each rank that has one of their experts.
+struct SentTokens {
+  std::vector<std::int64_t> tokens;  // of the micro-batch, rank by rank, ascending
+  std::vector<std::int64_t> counts;  // per rank
+};
+
 /// Routing of one micro-batch in one layer.
 struct RoutedBatch {
-  std::vector<float> probability;            // (tokens, top_k), from the router until the permute
-  std::vector<std::int64_t> send_counts;     // rows per global expert that leave this rank
-  std::vector<std::int64_t> receive_counts;  // rows per (source rank, local expert)
-  std::vector<std::int64_t> offsets;         // first row of each local expert, and the end
-
-  std::int64_t received() const { return offsets.empty() ? 0 : offsets.back(); }
+  std::vector<float> probability;                     // (tokens, top_k), from the router until rows leave
+  std::vector<std::int64_t> send_counts;              // rows per global expert that leave this rank
+  std::vector<std::int64_t> receive_counts;           // rows per (source rank, local expert)
+  std::vector<std::int64_t> offsets;                  // first row of each local expert as they compute, and the end
+  std::vector<std::vector<std::int64_t>> etp_counts;  // receive_counts of each rank of the ETP group
+  SentTokens sent;                                    // where tokens travel, and not pairs ...
+  std::vector<std::int64_t> tokens_from;              // ... and how many come from each rank
+  /// Of each computed row, for models whose experts have a bias: its probability, as long as gradients need it, and
+  /// what the bias adds to the probability's gradient.
+  std::vector<float> bias_factor, bias_gradient;
+  std::vector<std::uint8_t> kept;  // (tokens, top_k): 0 where an expert had no place for the token
+  ArrivedCounts arrived;
 };
 
 class Routing {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "executor/runtime/run_step_end.h"
+
 #include "base/check.h"
+#include "executor/comm/uneven.h"
 #include "executor/kernels/balance.h"
 #include "executor/kernels/square_sum.h"
-#include "executor/runtime/rank_state.h"
+#include "executor/runtime/run_tensor_parallel.h"
 
 #include <bit>
 #include <cmath>
@@ -10,53 +13,76 @@
 namespace orrery::executor {
 namespace {
 
-constexpr double kLossUnit = 0x1p-60;  // the loss travels as a whole number of these
+using R = TensorRole;
 
-void reduce_gradients(OpCall& call, FlatState& state, bool scatter) {
-  Communicator& group = call.rank.groups.of(call.op.queue);
-  if (scatter) {
-    // The shard is this rank's part of its own buffer; the sum must not be written over what peers still read.
-    const std::span<float> shard = state.gradient_shard();
-    std::vector<float> sum(shard.size());
-    call.report = group.reduce_scatter(std::span<const float>(state.gradients()), std::span(sum), call.key);
-    std::copy(sum.begin(), sum.end(), shard.begin());
-  } else {
-    call.report = group.all_reduce(state.gradients(), call.key);
+/// A row of zeros: places that nobody owns add nothing.
+Matrix zeros(std::vector<std::byte>& storage, DType dtype, std::int64_t count) {
+  storage.assign(static_cast<std::size_t>(count * size_of(dtype)), std::byte{0});
+  return {storage.data(), dtype, 1, count, count};
+}
+
+Matrix part(const Matrix& row, std::int64_t first, std::int64_t count) { return row.col_block(first, count); }
+
+/// Whole gradients as they are scattered: the shard of rank 0, then that of rank 1, ...
+void pack_shards(FlatState& state, const Matrix& packed) {
+  const ShardLayout& shards = state.shards();
+  for (std::int64_t rank = 0; rank < shards.num_ranks(); ++rank) {
+    for (const OwnedRange& range : shards.of(rank)) {
+      convert(state.gradients(state.parameter_at(range), range.begin, range.count),
+              part(packed, rank * shards.shard() + range.slot, range.count));
+    }
   }
 }
 
-void sum_bias_counts(OpCall& call) {
-  std::vector<std::int64_t> all;
-  for (const auto& [layer, counts] : call.rank.totals.expert_counts)
-    all.insert(all.end(), counts.begin(), counts.end());
-  call.report = call.rank.groups.of(call.op.queue).all_reduce(std::span(all), call.key);
-  auto next = all.begin();
-  for (auto& [layer, counts] : call.rank.totals.expert_counts) {
-    std::copy_n(next, counts.size(), counts.begin());
-    next += static_cast<std::ptrdiff_t>(counts.size());
+void pack_own(FlatState& state, const Matrix& shard) {
+  for (const OwnedRange& range : state.owned()) {
+    convert(state.gradients(state.parameter_at(range), range.begin, range.count), part(shard, range.slot, range.count));
   }
 }
 
-/// Squares of this rank's gradient shard, as one exact integer, with an overflow flag above the loss in the second.
-void square_gradients(RankState& rank) {
-  SquareSum squares;
-  squares.add(rank.weights.dense().gradient_shard());
-  squares.add(rank.weights.expert().gradient_shard());
-  const std::array<std::uint64_t, 3> words = squares.words();
-  rank.totals.reduce_values[0] = static_cast<Int128>(words[1]) << 64 | static_cast<Int128>(words[0]);
-  const auto loss = static_cast<Int128>(std::llround(rank.totals.loss / kLossUnit));
-  rank.totals.reduce_values[1] = (static_cast<Int128>(words[2]) << 100) + loss;
+void unpack_own(FlatState& state, const Matrix& shard) {
+  for (const OwnedRange& range : state.owned()) {
+    convert(part(shard, range.slot, range.count), state.gradients(state.parameter_at(range), range.begin, range.count));
+  }
 }
 
-void reduce_norm(OpCall& call) {
-  RankState& rank = call.rank;
-  call.report = rank.groups.world().all_reduce(std::span<Int128>(rank.totals.reduce_values), call.key);
-  const Int128 squares = rank.totals.reduce_values[0], second = rank.totals.reduce_values[1];
-  const Int128 overflows = (second + (static_cast<Int128>(1) << 99)) >> 100;
-  rank.totals.squares = SquareSum::from_words({static_cast<std::uint64_t>(squares),
-                                               static_cast<std::uint64_t>(squares >> 64), overflows > 0 ? 1U : 0U})
-                            .value();
-  rank.totals.global_loss = static_cast<double>(second - (overflows << 100)) * kLossUnit;
+bool is_of_unit(const OpCall& call) { return call.op.key.micro_batch >= 0; }
+
+/// The copy of all gradients in the type in which they travel, if the op has one.
+std::optional<Matrix> wire_copy(const OpCall& call) {
+  for (const R role : {R::wire_grads, R::expert_wire_grads}) {
+    if (!call.uses_role(role)) continue;
+    const Matrix column = call.tensor(role);
+    return Matrix{column.first, column.dtype, 1, column.rows, column.rows};
+  }
+  return std::nullopt;
+}
+
+/// Whether a kind's gradients are cut into shards when they travel.
+bool is_packed(const FlatState& state) { return state.kind().zero >= 1 && state.shards().num_ranks() > 1; }
+
+/// Sums the chosen parts of dense weights over a group that holds them all. `count`: of the message, which may have
+/// room for more than this rank owns.
+template <class Chosen>
+void sum_chosen(OpCall& call, std::int64_t bytes, Chosen&& chosen) {
+  FlatState& state = call.rank.weights.dense();
+  const DType type = state.kind().gradient;
+  std::vector<std::byte> storage;
+  const Matrix message = zeros(storage, type, bytes / size_of(type));
+  const auto for_each = [&](auto&& work) {
+    std::int64_t next = 0;
+    for (std::size_t i = 0; i < state.parameters().size(); ++i) {
+      const LocalParameter& p = state.parameters()[i];
+      if (!chosen(p)) continue;
+      const auto index = static_cast<std::int64_t>(i);
+      const OwnedRange mine = state.shards_gradients() ? state.owned_of(index) : OwnedRange{.count = p.size()};
+      work(state.gradients(index, mine.begin, mine.count), part(message, next, mine.count));
+      next += mine.count;
+    }
+  };
+  for_each([](const Matrix& gradient, const Matrix& place) { convert(gradient, place); });
+  call.report = all_reduce(call.group(), message, call.key);
+  for_each([](const Matrix& gradient, const Matrix& place) { convert(place, gradient); });
 }
 
 /// Factor that brings the gradient to the clipping norm; 1 if it is not above it.
@@ -65,44 +91,144 @@ float gradient_scale(const RankState& rank) {
   return limit > 0.0 && norm > limit ? static_cast<float>(limit / norm) : 1.0F;
 }
 
-void update_biases(RankState& rank) {
-  for (const auto& [layer, counts] : rank.totals.expert_counts) {
-    update_selection_bias(counts, rank.settings.bias_update_rate, rank.weights.router_bias(layer));
-  }
-}
-
-void gather_weights(OpCall& call, FlatState& state) {
-  call.report =
-      call.rank.groups.of(call.op.queue).all_gather(state.weight_shard_bytes(), state.weight_bytes(), call.key);
-}
+std::int64_t message_bytes(const OpCall& call) { return std::get<CollectiveShape>(call.shape()).bytes; }
 
 }  // namespace
 
-void run_step_end(OpCall& call) {
-  RankState& rank = call.rank;
-  const OpCode op = call.op.key.op;
-  if (op == OpCode::dp_grad_rs || op == OpCode::dp_grad_ar) {
-    reduce_gradients(call, rank.weights.dense(), op == OpCode::dp_grad_rs);
-  } else if (op == OpCode::edp_grad_rs || op == OpCode::edp_grad_ar) {
-    reduce_gradients(call, rank.weights.expert(), op == OpCode::edp_grad_rs);
-  } else if (op == OpCode::moe_bias_counts) {
-    sum_bias_counts(call);
-  } else if (op == OpCode::norm_local) {
-    square_gradients(rank);
-  } else if (op == OpCode::norm_reduce) {
-    reduce_norm(call);
-  } else if (op == OpCode::adamw_dense) {
-    rank.weights.dense().update(rank.settings.adamw, rank.step + 1, gradient_scale(rank));
-  } else if (op == OpCode::adamw_expert) {
-    rank.weights.expert().update(rank.settings.adamw, rank.step + 1, gradient_scale(rank));
-  } else if (op == OpCode::moe_bias) {
-    update_biases(rank);
-  } else if (op == OpCode::dp_param_ag) {
-    gather_weights(call, rank.weights.dense());
-  } else if (op == OpCode::edp_param_ag) {
-    gather_weights(call, rank.weights.expert());
+bool is_of_experts(OpCode op) {
+  return op == OpCode::edp_grad_rs || op == OpCode::edp_grad_ar || op == OpCode::edp_replica_ar ||
+         op == OpCode::edp_grad_cast || op == OpCode::edp_param_ag || op == OpCode::adamw_expert ||
+         op == OpCode::muon_expert;
+}
+
+FlatState& state_of(OpCall& call) {
+  return is_of_experts(call.op.key.op) ? call.rank.weights.expert() : call.rank.weights.dense();
+}
+
+void run_gradient_cast(OpCall& call) {
+  FlatState& state = state_of(call);
+  const Matrix copy = wire_copy(call).value();
+  if (is_packed(state)) {
+    fill_zero(copy);
+    pack_shards(state, copy);
   } else {
-    CHECK(false, call.key);
+    convert(state.all_gradients(), copy);
+  }
+}
+
+void run_gradient_scatter(OpCall& call) {
+  if (is_of_unit(call)) return scatter_unit_gradients(call);
+  FlatState& state = state_of(call);
+  const std::int64_t shard = state.shards().shard();
+  std::vector<std::byte> storage, own_storage;
+  std::optional<Matrix> packed = wire_copy(call);
+  if (!packed) {
+    packed = zeros(storage, state.kind().gradient, shard * state.shards().num_ranks());
+    pack_shards(state, *packed);
+  }
+  const Matrix own = zeros(own_storage, packed->dtype, shard);
+  const Blocks even = Blocks::contiguous(std::vector<std::int64_t>(static_cast<std::size_t>(state.shards().num_ranks()),
+                                                                   static_cast<std::int64_t>(bytes_of(own).size())));
+  call.report = reduce_scatter_v(call.group(), sum_type_of(own), bytes_of(*packed), even, bytes_of(own), call.key);
+  unpack_own(state, own);
+}
+
+void run_gradient_all_reduce(OpCall& call) {
+  FlatState& state = state_of(call);
+  const Matrix all = state.all_gradients();
+  const std::optional<Matrix> copy = wire_copy(call);
+  call.report = all_reduce(call.group(), copy.value_or(all), call.key);
+  if (copy) convert(*copy, all);
+}
+
+void run_replica_all_reduce(OpCall& call) {
+  if (is_of_unit(call)) return reduce_unit_replicas(call);
+  FlatState& state = state_of(call);
+  std::vector<std::byte> storage;
+  const Matrix shard = zeros(storage, state.kind().wire, state.shards().shard());
+  pack_own(state, shard);
+  call.report = all_reduce(call.group(), shard, call.key);
+  unpack_own(state, shard);
+}
+
+void run_weight_gather(OpCall& call) {
+  if (is_of_unit(call)) return gather_unit_weights(call);
+  FlatState& state = state_of(call);
+  const ShardLayout& shards = state.shards();
+  std::vector<std::byte> own_storage, storage;
+  const Matrix own = zeros(own_storage, state.kind().weight, shards.shard());
+  const Matrix all = zeros(storage, state.kind().weight, shards.shard() * shards.num_ranks());
+  for (const OwnedRange& range : state.owned()) {
+    convert(state.weights(state.parameter_at(range), range.begin, range.count), part(own, range.slot, range.count));
+  }
+  call.report = call.group().all_gather(bytes_of(own), bytes_of(all), call.key);
+  for (std::int64_t rank = 0; rank < shards.num_ranks(); ++rank) {
+    for (const OwnedRange& range : shards.of(rank)) {
+      convert(part(all, rank * shards.shard() + range.slot, range.count),
+              state.weights(state.parameter_at(range), range.begin, range.count));
+    }
+  }
+}
+
+void run_update(OpCall& call) {
+  RankState& rank = call.rank;
+  float* states = nullptr;  // where they are: with offload, what has come from the host
+  if (call.uses_role(R::optimizer_states)) {
+    states = call.elements<float>(R::optimizer_states).data();
+    if (is_of_experts(call.op.key.op)) states += rank.weights.dense().states().size();
+  }
+  state_of(call).update(rank.settings.adamw, rank.step + 1, gradient_scale(rank), states);
+}
+
+void run_repeated_gradients(OpCall& call) {
+  const bool all = call.rank.strategy().sp;
+  sum_chosen(call, message_bytes(call), [all](const LocalParameter& p) {
+    const bool of_heads = p.whole.role == WeightRole::q_norm || p.whole.role == WeightRole::k_norm;
+    return p.whole.split == Split::none && (all || of_heads);
+  });
+}
+
+void run_shared_gradients(OpCall& call) {
+  sum_chosen(call, message_bytes(call), [](const LocalParameter& p) { return p.shared_by_stages; });
+}
+
+void run_bias_counts(OpCall& call) {
+  std::vector<std::int64_t> all;
+  for (const auto& [layer, counts] : call.rank.totals.expert_counts)
+    all.insert(all.end(), counts.begin(), counts.end());
+  call.report = call.group().all_reduce(std::span(all), call.key);
+  auto next = all.begin();
+  for (auto& [layer, counts] : call.rank.totals.expert_counts) {
+    std::copy_n(next, counts.size(), counts.begin());
+    next += static_cast<std::ptrdiff_t>(counts.size());
+  }
+}
+
+/// Squares of this rank's gradient shard, as one exact integer, with an overflow flag above the loss in the second.
+void run_norm_local(OpCall& call) {
+  RankState& rank = call.rank;
+  SquareSum squares;
+  rank.weights.dense().add_squares(squares);
+  rank.weights.expert().add_squares(squares);
+  const std::array<std::uint64_t, 3> words = squares.words();
+  rank.totals.reduce_values[0] = static_cast<Int128>(words[1]) << 64 | static_cast<Int128>(words[0]);
+  rank.totals.reduce_values[1] = (static_cast<Int128>(words[2]) << 100) + rank.totals.loss;
+}
+
+void run_norm_reduce(OpCall& call) {
+  RankState& rank = call.rank;
+  call.report = call.group().all_reduce(std::span<Int128>(rank.totals.reduce_values), call.key);
+  const Int128 squares = rank.totals.reduce_values[0], second = rank.totals.reduce_values[1];
+  const Int128 overflows = (second + (static_cast<Int128>(1) << 99)) >> 100;
+  rank.totals.squares = SquareSum::from_words({static_cast<std::uint64_t>(squares),
+                                               static_cast<std::uint64_t>(squares >> 64), overflows > 0 ? 1U : 0U})
+                            .value();
+  rank.totals.global_loss = static_cast<double>(second - (overflows << 100)) * StepTotals::kLossUnit;
+}
+
+void run_bias_update(OpCall& call) {
+  for (const auto& [layer, counts] : call.rank.totals.expert_counts) {
+    update_selection_bias(counts, call.rank.settings.bias_update_rate, call.rank.weights.router_bias(layer));
   }
 }
 

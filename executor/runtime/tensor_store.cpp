@@ -4,21 +4,49 @@
 #include "base/check.h"
 
 namespace orrery::executor {
+namespace {
 
-void TensorStore::create(TensorIndex index, std::int64_t received) {
+std::int64_t rows_of(const Rows& rows, const ArrivedCounts& arrived) {
+  switch (rows.kind) {
+    case Rows::Kind::fixed:
+    case Rows::Kind::routed:
+      return rows.count;
+    case Rows::Kind::received:
+      return arrived.received;
+    case Rows::Kind::gathered:
+      return arrived.gathered;
+    case Rows::Kind::distinct:
+      return arrived.distinct;
+  }
+  CHECK(false, static_cast<int>(rows.kind));
+}
+
+}  // namespace
+
+void TensorStore::create(TensorIndex index, const ArrivedCounts& arrived) {
   const Tensor& tensor = rank_class_.tensors[index];
   Place& place = places_[index];
   CHECK(place.first == nullptr, name_of(tensor.role));
-  place.rows = tensor.rows.kind == Rows::Kind::received ? received : tensor.rows.count;
+  place.rows = rows_of(tensor.rows, arrived);
   place.bytes = place.rows * tensor.width * size_of(tensor.dtype);
   place.first = arena_.allocate(place.bytes);
+  alive_[{tensor.role, tensor.layer, tensor.micro_batch}] = index;
 }
 
 void TensorStore::release(TensorIndex index) {
+  const Tensor& tensor = rank_class_.tensors[index];
   Place& place = places_[index];
-  CHECK(place.first != nullptr, name_of(rank_class_.tensors[index].role));
+  CHECK(place.first != nullptr, name_of(tensor.role));
   arena_.release(place.first, place.bytes);
   place = {};
+  const auto found = alive_.find({tensor.role, tensor.layer, tensor.micro_batch});
+  if (found != alive_.end() && found->second == index) alive_.erase(found);
+}
+
+TensorIndex TensorStore::alive(TensorRole role, std::int64_t layer, std::int64_t micro_batch) const {
+  const auto found = alive_.find({role, static_cast<std::int16_t>(layer), static_cast<std::int32_t>(micro_batch)});
+  CHECK(found != alive_.end(), name_of(role), layer, micro_batch);
+  return found->second;
 }
 
 Matrix TensorStore::matrix(TensorIndex index) const {

@@ -4,11 +4,14 @@
 
 #include "executor/kernels/matrix.h"
 #include "executor/runtime/arena.h"
+#include "executor/runtime/routing.h"
 #include "program/step_program.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
+#include <tuple>
 #include <vector>
 
 namespace orrery::executor {
@@ -17,9 +20,12 @@ class TensorStore {
  public:
   explicit TensorStore(const RankClass& rank_class) : rank_class_(rank_class), places_(rank_class.tensors.size()) {}
 
-  /// Gives memory to a tensor. `received`: rows that this rank's experts get in its layer and micro-batch.
-  void create(TensorIndex tensor, std::int64_t received);
+  /// Gives memory to a tensor. `arrived`: rows that routers send here in its layer and micro-batch.
+  void create(TensorIndex tensor, const ArrivedCounts& arrived);
   void release(TensorIndex tensor);
+
+  /// The tensor of a role in a layer and micro-batch that is alive, whoever uses it. Requires: there is one.
+  TensorIndex alive(TensorRole role, std::int64_t layer, std::int64_t micro_batch) const;
 
   /// Requires: alive, f32 or bf16.
   Matrix matrix(TensorIndex tensor) const;
@@ -40,6 +46,8 @@ class TensorStore {
   };
   const RankClass& rank_class_;
   std::vector<Place> places_;  // by tensor; null: not alive
+  /// Indices of living tensors by role, layer and micro-batch; of two, the later one.
+  std::map<std::tuple<TensorRole, std::int16_t, std::int32_t>, TensorIndex> alive_;
   Arena arena_;
 };
 

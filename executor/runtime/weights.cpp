@@ -8,63 +8,7 @@
 #include <algorithm>
 
 namespace orrery::executor {
-
-FlatState::FlatState(const FlatBuffer& layout, bool sharded, std::int64_t index_in_group, DType dtype)
-    : layout_(layout),
-      dtype_(dtype),
-      shard_begin_(static_cast<std::size_t>(index_in_group * layout.shard())),
-      shard_size_(static_cast<std::size_t>(layout.shard())),
-      update_begin_(sharded ? shard_begin_ : 0),
-      update_size_(sharded ? shard_size_ : static_cast<std::size_t>(layout.padded)),
-      weights_(static_cast<std::size_t>(layout.padded * size_of(dtype))),
-      gradients_(static_cast<std::size_t>(layout.padded)),
-      master_(dtype == DType::f32 ? 0 : update_size_),
-      first_moment_(update_size_),
-      second_moment_(update_size_) {}
-
-Matrix FlatState::weights(std::int64_t first, std::int64_t count) {
-  return {weights_.data() + first * size_of(dtype_), dtype_, 1, count, count};
-}
-
-std::span<std::byte> FlatState::weight_shard_bytes() {
-  const auto size = static_cast<std::size_t>(size_of(dtype_));
-  return std::span(weights_).subspan(shard_begin_ * size, shard_size_ * size);
-}
-
-void FlatState::start_masters() {
-  if (master_.empty()) return;
-  const auto count = static_cast<std::int64_t>(update_size_);
-  convert(weights(static_cast<std::int64_t>(update_begin_), count), matrix_of(master_.data(), 1, count));
-}
-
-void FlatState::update(const AdamWSettings& settings, std::int64_t step, float gradient_scale) {
-  const Matrix model = weights(static_cast<std::int64_t>(update_begin_), static_cast<std::int64_t>(update_size_));
-  const std::span<float> master =
-      master_.empty() ? std::span(static_cast<float*>(model.first), update_size_) : std::span(master_);
-  adamw_update(settings, step, gradient_scale, std::span(gradients_).subspan(update_begin_, update_size_),
-               first_moment_, second_moment_, master, model);
-}
-
-void FlatState::clear_gradients() { std::fill(gradients_.begin(), gradients_.end(), 0.0F); }
-
-std::int64_t FlatState::bytes() const {
-  const std::size_t floats = gradients_.size() + master_.size() + first_moment_.size() + second_moment_.size();
-  return static_cast<std::int64_t>(weights_.size() + floats * sizeof(float));
-}
-
 namespace {
-
-const StageLayout& stage_of(const StepProgram& program, RankId rank) {
-  return program.strategy.stages[static_cast<std::size_t>(program.mesh.coords(rank).pp)];
-}
-
-FlatState flat_state(const StepProgram& program, RankId rank, FlatBufferKind kind) {
-  const bool dense = kind == FlatBufferKind::dense;
-  const FlatBuffer layout = flat_buffer(program.model, stage_of(program, rank), program.strategy, program.mesh, kind);
-  const int zero = dense ? program.strategy.zero_dense : program.strategy.zero_expert;
-  const std::int64_t index = program.mesh.index_in_group(dense ? Group::dp : Group::edp, rank);
-  return {layout, zero >= 1, index, program.strategy.precision};
-}
 
 bool is_norm(WeightRole role) {
   switch (role) {
@@ -112,60 +56,166 @@ bool is_norm(WeightRole role) {
   CHECK(false, static_cast<int>(role));
 }
 
+/// First values of what of a weight is on this rank: those that the whole weight has there on every layout. A head that
+/// is tied to the embedding has its values.
+std::vector<float> first_values(const LocalParameter& p, bool tied, const TrainingSettings& settings) {
+  std::vector<float> values(static_cast<std::size_t>(p.size()));
+  if (is_norm(p.whole.role)) {
+    std::fill(values.begin(), values.end(), 1.0F);
+    return values;
+  }
+  Parameter named = p.whole;
+  if (tied && named.role == WeightRole::head) named.role = WeightRole::embedding;
+  float* next = values.data();
+  for (const Box& box : p.boxes) {
+    const std::int64_t rows = box.cols == p.whole.cols ? box.rows : 1;  // that lie side by side in the whole weight
+    for (std::int64_t row = box.row; row < box.row + box.rows; row += rows, next += rows * box.cols) {
+      initialize_normal(settings.seed, name_of(named), row * p.whole.cols + box.col, settings.init_deviation,
+                        matrix_of(next, rows, box.cols));
+    }
+  }
+  return values;
+}
+
 }  // namespace
 
+UnitId unit_of(const OpKey& key) {
+  const bool of_head = (key.op >= OpCode::head_norm && key.op <= OpCode::head_loss) || key.op == OpCode::tp_head_in ||
+                       key.op == OpCode::head_max;
+  return {.layer = key.layer, .mtp_head = of_head && key.layer >= 0, .micro_batch = key.micro_batch};
+}
+
 Weights::Weights(const StepProgram& program, RankId rank, const TrainingSettings& settings)
-    : dense_(flat_state(program, rank, FlatBufferKind::dense)),
-      expert_(flat_state(program, rank, FlatBufferKind::expert)) {
-  std::int64_t next_dense = 0, next_expert = 0;
-  const std::int64_t ep_index = program.mesh.coords(rank).ep;
-  for (const Parameter& p : stage_parameters(program.model, stage_of(program, rank), program.strategy.ep, ep_index)) {
-    if (p.buffer) {
-      router_biases_[p.layer].assign(static_cast<std::size_t>(p.size()), 0.0F);
+    : num_layers_(program.model.num_layers()), tied_(program.model.tied_embeddings) {
+  std::array<std::vector<LocalParameter>, 2> by_kind;
+  for (const LocalParameter& p : local_parameters(program, rank)) {
+    if (p.whole.buffer) {
+      router_biases_[p.whole.layer].assign(static_cast<std::size_t>(p.size()), 0.0F);
       continue;
     }
-    std::int64_t& next = p.is_expert() ? next_expert : next_dense;
-    const auto [found, is_first] = places_.try_emplace({p.role, p.layer}, Place{p.is_expert(), next, 0, p.cols});
-    Place& place = found->second;
-    CHECK(place.first + place.rows * place.cols == next, name_of(p));  // experts of one weight lie side by side
-    place.rows += p.rows;
-    const Matrix values = state(place).weights(next, p.size());
-    if (is_norm(p.role)) {
-      initialize_constant(1.0F, values);
-    } else {
-      initialize_normal(settings.seed, name_of(p), 0, settings.init_deviation, values);
-    }
-    next += p.size();
+    const FlatBufferKind kind = p.whole.is_expert() ? FlatBufferKind::expert : FlatBufferKind::dense;
+    std::vector<LocalParameter>& all = by_kind[static_cast<std::size_t>(kind)];
+    const auto [found, is_first] = places_.try_emplace({p.whole.role, p.whole.layer},
+                                                       Place{kind, static_cast<std::int64_t>(all.size()), 0, p.cols});
+    found->second.rows += p.rows;
+    all.push_back(p);
   }
-  dense_.start_masters();
-  expert_.start_masters();
+  for (const FlatBufferKind kind : {FlatBufferKind::dense, FlatBufferKind::expert}) {
+    FlatState& state = states_.emplace_back(program, rank, kind, std::move(by_kind[static_cast<std::size_t>(kind)]));
+    for (std::size_t i = 0; i < state.parameters().size(); ++i) {
+      const std::vector<float> values = first_values(state.parameters()[i], tied_, settings);
+      state.start(static_cast<std::int64_t>(i), matrix_of(values.data(), 1, static_cast<std::int64_t>(values.size())));
+    }
+  }
 }
 
 const Weights::Place& Weights::place(WeightRole role, std::int64_t layer) const {
-  const auto found = places_.find({role, layer});
+  auto found = places_.find({role, layer});
+  if (found == places_.end() && role == WeightRole::head) found = places_.find({WeightRole::embedding, layer});  // tied
   CHECK(found != places_.end(), static_cast<int>(role), layer);
   return found->second;
 }
 
-ConstMatrix Weights::weight(WeightRole role, std::int64_t layer) {
-  const Place& at = place(role, layer);
-  const Matrix flat = state(at).weights(at.first, at.rows * at.cols);
-  return {flat.first, flat.dtype, at.rows, at.cols, at.cols};
+std::vector<std::int64_t> Weights::parameters_of(FlatBufferKind kind, const UnitId& unit) const {
+  const std::span<const LocalParameter> all = states_[static_cast<std::size_t>(kind)].parameters();
+  std::vector<std::int64_t> found;
+  const auto add = [&](auto&& belongs) {
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (belongs(all[i].whole)) found.push_back(static_cast<std::int64_t>(i));
+    }
+  };
+  const bool is_head = unit.layer == OpKey::kHead || unit.mtp_head;
+  if (!is_head) {
+    add([&](const Parameter& p) { return executor::unit_of(p) == unit.layer; });
+    // A prediction module looks up the tokens that it predicts from.
+    if (unit.layer >= num_layers_) add([](const Parameter& p) { return p.role == WeightRole::embedding; });
+    return found;
+  }
+  // The head behind a module has the norm of the module.
+  add([&](const Parameter& p) {
+    return unit.mtp_head ? p.role == WeightRole::mtp_final_norm && p.layer == unit.layer
+                         : p.role == WeightRole::final_norm;
+  });
+  const WeightRole table = places_.contains({WeightRole::head, -1}) ? WeightRole::head : WeightRole::embedding;
+  if (kind == FlatBufferKind::dense) add([&](const Parameter& p) { return p.role == table; });
+  return found;
 }
 
-Matrix Weights::gradient(WeightRole role, std::int64_t layer) {
-  const Place& at = place(role, layer);
-  return matrix_of(state(at).gradients().data() + at.first, at.rows, at.cols);
+std::int64_t Weights::offset_in_unit(const Place& place, const UnitId& unit) const {
+  const std::span<const LocalParameter> all = states_[static_cast<std::size_t>(place.kind)].parameters();
+  std::int64_t offset = 0;
+  for (const std::int64_t i : parameters_of(place.kind, unit)) {
+    if (i == place.parameter) return offset;
+    offset += all[static_cast<std::size_t>(i)].size();
+  }
+  CHECK(false, unit.layer, place.parameter);
 }
 
-std::span<float> Weights::gradient_vector(WeightRole role, std::int64_t layer) {
-  const Matrix all = gradient(role, layer);
-  return {static_cast<float*>(all.first), static_cast<std::size_t>(all.rows * all.cols)};
+namespace {
+
+Matrix part_of(const Matrix& buffer, std::int64_t first, std::int64_t rows, std::int64_t cols) {
+  CHECK(first + rows * cols <= buffer.cols, first, rows, cols, buffer.cols);
+  return {buffer.at(0, first), buffer.dtype, rows, cols, cols};
+}
+
+}  // namespace
+
+ConstMatrix Weights::weight(WeightRole role, std::int64_t layer, const UnitId& unit) {
+  const Place& at = place(role, layer);
+  FlatState& held = state(at.kind);
+  if (!held.shards_weights()) {
+    const Matrix flat = held.weights(at.parameter, 0, at.rows * at.cols);
+    return {flat.first, flat.dtype, at.rows, at.cols, at.cols};
+  }
+  const auto found = weights_of_unit_.find({at.kind, unit});
+  CHECK(found != weights_of_unit_.end(), static_cast<int>(role), layer, unit.layer, unit.micro_batch);
+  return part_of(found->second, offset_in_unit(at, unit), at.rows, at.cols);
+}
+
+Matrix Weights::gradient(WeightRole role, std::int64_t layer, const UnitId& unit) {
+  const Place& at = place(role, layer);
+  FlatState& held = state(at.kind);
+  if (!held.shards_gradients()) {
+    const Matrix flat = held.gradients(at.parameter, 0, at.rows * at.cols);
+    return {flat.first, flat.dtype, at.rows, at.cols, at.cols};
+  }
+  const auto found = bucket_of_unit_.find({at.kind, unit});
+  const Matrix sums = found != bucket_of_unit_.end() ? found->second : early_bucket(at, unit);
+  return part_of(sums, offset_in_unit(at, unit), at.rows, at.cols);
+}
+
+Matrix Weights::early_bucket(const Place& place, const UnitId& unit) {
+  FlatState& held = state(place.kind);
+  std::int64_t count = 0;
+  for (const std::int64_t i : parameters_of(place.kind, unit)) {
+    count += held.parameters()[static_cast<std::size_t>(i)].size();
+  }
+  std::vector<std::byte>& storage = early_[{place.kind, unit}];
+  storage.resize(static_cast<std::size_t>(count * size_of(held.kind().wire)));
+  return {storage.data(), held.kind().wire, 1, count, count};
+}
+
+void Weights::start_bucket(FlatBufferKind kind, const UnitId& unit, Matrix buffer) {
+  const auto early = early_.find({kind, unit});
+  if (early == early_.end()) {
+    fill_zero(buffer);
+  } else {
+    convert({early->second.data(), buffer.dtype, 1, buffer.cols, buffer.cols}, buffer);
+    early_.erase(early);
+  }
+  bucket_of_unit_[{kind, unit}] = buffer;
 }
 
 std::span<float> Weights::router_bias(std::int64_t layer) {
   const auto found = router_biases_.find(layer);
   return found == router_biases_.end() ? std::span<float>() : std::span(found->second);
+}
+
+std::int64_t Weights::bytes() const {
+  std::int64_t sum = 0;
+  for (const FlatState& state : states_) sum += state.bytes();
+  for (const auto& [layer, biases] : router_biases_) sum += static_cast<std::int64_t>(biases.size() * sizeof(float));
+  return sum;
 }
 
 }  // namespace orrery::executor

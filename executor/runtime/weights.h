@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a rank keeps for the whole run: its weights, their accumulated gradients and the optimizer's states, in the two
-// flat buffers of program/flat_buffer.h, and the selection biases of its routers.
+// What a rank keeps for the whole run: its weights, their gradients and the optimizer's states, in two flat buffers
+// (flat_state.h), and the selection biases of its routers. Where ZeRO 2 or 3 keeps only shards, an op works on the
+// whole weights or gradients of its unit, which live in tensors of the program as long as the program says.
 #pragma once
 
 #include "executor/kernels/matrix.h"
+#include "executor/runtime/flat_state.h"
 #include "executor/runtime/settings.h"
-#include "program/flat_buffer.h"
-#include "program/parameters.h"
 #include "program/step_program.h"
 
+#include <array>
 #include <map>
 #include <span>
 #include <utility>
@@ -16,38 +17,16 @@
 
 namespace orrery::executor {
 
-/// One flat buffer of one rank with its states. Masters and moments cover the rank's shard with ZeRO, else everything.
-class FlatState {
- public:
-  FlatState(const FlatBuffer& layout, bool sharded, std::int64_t index_in_group, DType dtype);
-
-  const FlatBuffer& layout() const { return layout_; }
-  /// Elements that this rank squares for the gradient norm: always its shard.
-  std::span<float> gradient_shard() { return std::span(gradients_).subspan(shard_begin_, shard_size_); }
-  std::span<float> gradients() { return gradients_; }
-  /// Weights of [first, first + count) elements as a (1, count) matrix.
-  Matrix weights(std::int64_t first, std::int64_t count);
-  std::span<std::byte> weight_bytes() { return weights_; }
-  std::span<std::byte> weight_shard_bytes();
-
-  /// Copies the initial weights into the masters; once, after initialisation.
-  void start_masters();
-  /// AdamW on what this rank updates; `step` counts from 1.
-  void update(const AdamWSettings& settings, std::int64_t step, float gradient_scale);
-  void clear_gradients();
-  /// Weights, gradients, masters and moments.
-  std::int64_t bytes() const;
-
- private:
-  FlatBuffer layout_;
-  DType dtype_;
-  std::size_t shard_begin_, shard_size_;    // elements
-  std::size_t update_begin_, update_size_;  // elements
-  std::vector<std::byte> weights_;
-  std::vector<float> gradients_;
-  std::vector<float> master_;  // empty when the weights are f32 themselves
-  std::vector<float> first_moment_, second_moment_;
+/// Where an op takes its weights from: a unit of the model in a micro-batch (docs/design/ops.md, sharded parameters).
+struct UnitId {
+  std::int16_t layer = OpKey::kNoLayer;  // as in OpKey
+  bool mtp_head = false;                 // the head behind prediction module `layer`
+  std::int32_t micro_batch = -1;
+  auto operator<=>(const UnitId&) const = default;
 };
+
+/// The unit of an op.
+UnitId unit_of(const OpKey& key);
 
 class Weights {
  public:
@@ -55,29 +34,48 @@ class Weights {
   Weights(const StepProgram& program, RankId rank, const TrainingSettings& settings);
 
   /// The weight of `role` in `layer` (-1: embedding, final norm, head); of all local experts, one below the other.
-  ConstMatrix weight(WeightRole role, std::int64_t layer);
-  /// Its gradient, f32 of the same shape.
-  Matrix gradient(WeightRole role, std::int64_t layer);
-  std::span<float> gradient_vector(WeightRole role, std::int64_t layer);
+  ConstMatrix weight(WeightRole role, std::int64_t layer, const UnitId& unit = {});
+  /// Its gradient of the same shape, in the type of gradients or, with sharded gradients, in that in which they travel.
+  Matrix gradient(WeightRole role, std::int64_t layer, const UnitId& unit = {});
+  bool has(WeightRole role, std::int64_t layer) const { return places_.contains({role, layer}); }
   /// Selection bias of a router, f32; empty for models without.
   std::span<float> router_bias(std::int64_t layer);
 
-  FlatState& dense() { return dense_; }
-  FlatState& expert() { return expert_; }
-  std::int64_t bytes() const { return dense_.bytes() + expert_.bytes(); }
+  /// What of a kind is in a unit: indices of its parameters, in the order in which its whole buffer holds them.
+  std::vector<std::int64_t> parameters_of(FlatBufferKind kind, const UnitId& unit) const;
+  /// The whole weights of a unit are in `buffer` (1, elements) from now on.
+  void gathered(FlatBufferKind kind, const UnitId& unit, Matrix buffer) { weights_of_unit_[{kind, unit}] = buffer; }
+  /// Gradients of a unit are summed in `buffer` (1, elements) from now on; sets it to what came before it, or zero.
+  void start_bucket(FlatBufferKind kind, const UnitId& unit, Matrix buffer);
+  /// Its sums are through: `buffer` is no longer used.
+  void end_bucket(FlatBufferKind kind, const UnitId& unit) { bucket_of_unit_.erase({kind, unit}); }
+
+  FlatState& state(FlatBufferKind kind) { return states_[static_cast<std::size_t>(kind)]; }
+  FlatState& dense() { return state(FlatBufferKind::dense); }
+  FlatState& expert() { return state(FlatBufferKind::expert); }
+  /// All that is kept from step to step.
+  std::int64_t bytes() const;
 
  private:
   struct Place {
-    bool expert = false;
-    std::int64_t first = 0;  // element of the flat buffer
+    FlatBufferKind kind = FlatBufferKind::dense;
+    std::int64_t parameter = 0;  // the first one, of experts that lie side by side
     std::int64_t rows = 0, cols = 0;
   };
+  using KindAndUnit = std::pair<FlatBufferKind, UnitId>;
   const Place& place(WeightRole role, std::int64_t layer) const;
-  FlatState& state(const Place& place) { return place.expert ? expert_ : dense_; }
+  /// First element of a place in the whole buffer of its unit.
+  std::int64_t offset_in_unit(const Place& place, const UnitId& unit) const;
+  /// The sums of a unit whose bucket is not there yet: of norms, where schedules split the backward.
+  Matrix early_bucket(const Place& place, const UnitId& unit);
 
-  FlatState dense_, expert_;
+  std::int64_t num_layers_;
+  bool tied_;
+  std::vector<FlatState> states_;  // by kind
   std::map<std::pair<WeightRole, std::int64_t>, Place> places_;
   std::map<std::int64_t, std::vector<float>> router_biases_;
+  std::map<KindAndUnit, Matrix> weights_of_unit_, bucket_of_unit_;
+  std::map<KindAndUnit, std::vector<std::byte>> early_;
 };
 
 }  // namespace orrery::executor

@@ -107,9 +107,9 @@ TEST(Calibration, ALayoutThatDoesNotFitIsRefused) {
 
 TEST(Calibration, AModelThatCpuRanksCannotTrainIsRefused) {
   Probe probe = small_probe(1);
-  std::get<GroupedQueryAttention>(probe.model.attention).qkv_bias = true;
+  probe.model.activation = Activation::gelu;
   EXPECT_EQ(refusal_of(request_of({probe}, 1)),
-            "cannot calibrate with small: the CPU executor has no bias on queries, keys and values");
+            "cannot calibrate with small: the CPU executor has SwiGLU only");
 }
 
 TEST(Calibration, TwoTypesOfNumbersAtOnceAreRefused) {

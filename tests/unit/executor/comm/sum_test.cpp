@@ -50,5 +50,26 @@ TEST(SumInOrder, TheTargetMayBeAnySourceAndValuesMayStandAtAnyAddress) {
   }
 }
 
+TEST(SumInOrder, AddsBf16InF32AndRoundsOnce) {
+  // Rounded after each step, the small terms would be lost.
+  const std::array<bf16, 3> terms = {bf16(256.0F), bf16(1.0F), bf16(1.0F)};
+  const std::array sources = {reinterpret_cast<const std::byte*>(&terms[0]),
+                              reinterpret_cast<const std::byte*>(&terms[1]),
+                              reinterpret_cast<const std::byte*>(&terms[2])};
+  bf16 sum;
+  sum_in_order(SumType::bf16, sources, reinterpret_cast<std::byte*>(&sum), 1);
+  EXPECT_EQ(static_cast<float>(sum), 258.0F);
+}
+
+TEST(SumInOrder, KeepsTheLargestWhereNoSumIsMeant) {
+  const std::array<float, 3> terms = {-3.0F, 2.0F, 1.0F};
+  const std::array sources = {reinterpret_cast<const std::byte*>(&terms[0]),
+                              reinterpret_cast<const std::byte*>(&terms[1]),
+                              reinterpret_cast<const std::byte*>(&terms[2])};
+  float largest = 0.0F;
+  sum_in_order(SumType::largest_f32, sources, reinterpret_cast<std::byte*>(&largest), 1);
+  EXPECT_EQ(largest, 2.0F);
+}
+
 }  // namespace
 }  // namespace orrery::executor

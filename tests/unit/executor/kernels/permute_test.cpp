@@ -125,5 +125,29 @@ TEST(Permutation, GivesAnExpertTheSameRowsForAnyNumberOfRanks) {
   EXPECT_EQ(std::memcmp(sorted.bytes().data(), alone.view().at(counts[0] + counts[1], 0), sorted.bytes().size()), 0);
 }
 
+TEST(Permute, ACapacityKeepsTheMostProbablePairsInTheOrderOfTheTokens) {
+  const std::vector<std::int32_t> chosen = {0, 0, 1, 0};  // four tokens, one choice each
+  const std::vector<float> probability = {0.2F, 0.9F, 0.1F, 0.9F};
+  const std::vector<std::uint8_t> kept = kept_pairs(chosen, probability, 2, 2);
+  EXPECT_EQ(kept, (std::vector<std::uint8_t>{0, 1, 1, 1}));
+  std::vector<std::int64_t> slots(4);
+  capacity_slots(chosen, kept, 2, slots);
+  EXPECT_EQ(slots, (std::vector<std::int64_t>{-1, 0, 2, 1}));
+}
+
+TEST(Permute, DroppedPairsLeaveZerosAndAddNothing) {
+  const std::vector<std::int64_t> slots = {-1, 2};
+  Values rows = Values::random(4, 1, "old"), back(2, 1);
+  scatter_rows(Values::of({3.0, 4.0}, 2), slots, rows);
+  EXPECT_EQ(rows.doubles(), (Doubles{0.0, 0.0, 4.0, 0.0}));
+  combine_rows(rows, slots, back);
+  EXPECT_EQ(back.doubles(), (Doubles{0.0, 4.0}));
+  std::vector<float> there(4, 1.0F), here(2, 1.0F);
+  scatter_values(std::vector<float>{5.0F, 6.0F}, slots, there);
+  EXPECT_EQ(there, (std::vector<float>{0.0F, 0.0F, 6.0F, 0.0F}));
+  gather_values(there, slots, here);
+  EXPECT_EQ(here, (std::vector<float>{0.0F, 6.0F}));
+}
+
 }  // namespace
 }  // namespace orrery::executor

@@ -16,11 +16,15 @@ constexpr std::int64_t kSequence = 5;
 constexpr std::int64_t kHeadDim = 8;
 constexpr double kTheta = 10000.0;
 
+const std::vector<std::int64_t> kPositions = {0, 1, 2, 3, 4};
+
+RopeHeads heads(std::int64_t num_heads) { return {.num_heads = num_heads, .stride = kHeadDim}; }
+
 TEST(Rope, TurnsThePairsOfEachHeadByPositionTimesFrequency) {
   const RopeTable table(kSequence, kHeadDim, kTheta);
   const Values before = Values::random(2 * kSequence, 3 * kHeadDim, "x");
   Values after = before;
-  rope_forward(table, 2, after);
+  rope_forward(table, kPositions, heads(2), after);
   Doubles want = before.doubles();
   const Doubles x = before.doubles();
   for (std::size_t row = 0; row < 2 * kSequence; ++row) {
@@ -42,24 +46,39 @@ TEST(Rope, LeavesPositionZeroAsItIs) {
   const RopeTable table(kSequence, kHeadDim, kTheta);
   const Values before = Values::random(kSequence, kHeadDim, "x", DType::bf16);
   Values after = before;
-  rope_forward(table, 1, after);
+  rope_forward(table, kPositions, heads(1), after);
   EXPECT_EQ(std::memcmp(before.bytes().data(), after.bytes().data(), kHeadDim * sizeof(bf16)), 0);
   EXPECT_NE(before.bytes(), after.bytes());
+}
+
+TEST(Rope, TurnsTheColumnsAndPositionsThatItIsTold) {
+  const RopeTable table(8, 4, kTheta);
+  const Values before = Values::random(2, 12, "x");
+  Values wide = before, alone(2, 4);
+  const std::vector<std::int64_t> positions = {3, 7};
+  convert(before.view().col_block(8, 4), alone);
+  rope_forward(table, positions, {.num_heads = 1, .first = 8, .stride = 12}, wide);
+  rope_forward(table, positions, {.num_heads = 1}, alone);
+  Values turned(2, 4);
+  convert(wide.view().col_block(8, 4), turned);
+  EXPECT_EQ(turned.bytes(), alone.bytes());
+  EXPECT_EQ(wide.doubles()[0], before.doubles()[0]);
+  EXPECT_NE(wide.doubles()[8], before.doubles()[8]);
 }
 
 TEST(Rope, BackwardTurnsBack) {
   const RopeTable table(kSequence, kHeadDim, kTheta);
   const Values before = Values::random(kSequence, 2 * kHeadDim, "x");
   Values after = before;
-  rope_forward(table, 2, after);
-  rope_backward(table, 2, after);
+  rope_forward(table, kPositions, heads(2), after);
+  rope_backward(table, kPositions, heads(2), after);
   EXPECT_LT(difference(after.doubles(), before.doubles()), 1e-6);
 }
 
 TEST(Rope, RefusesRowsThatAreNotWholeSequences) {
   const RopeTable table(kSequence, kHeadDim, kTheta);
   Values rows(kSequence + 1, kHeadDim);
-  EXPECT_THROW(rope_forward(table, 1, rows), InternalError);
+  EXPECT_THROW(rope_forward(table, kPositions, heads(1), rows), InternalError);
   EXPECT_THROW(RopeTable(kSequence, 7, kTheta), InternalError);
 }
 

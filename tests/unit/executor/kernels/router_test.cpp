@@ -80,7 +80,7 @@ TEST(Router, ScoresAreSoftmaxOrSigmoidOfTheScaledLogits) {
     Values logits(kTokens, kExperts), scores(kTokens, kExperts);
     std::vector<float> wide;
     linear_forward(choose_gemm("reference"), widened(x, wide), w, logits);
-    router_scores(choose_gemm(), shape, x, w, 3, scores);
+    router_scores(choose_gemm(), shape, x, w, {}, 3, scores);
     EXPECT_LT(difference(scores.doubles(), reference_scores(shape, logits.doubles())), 1e-6);
   }
 }
@@ -158,6 +158,33 @@ TEST(Router, GradientsOfInputAndWeightAreF32Products) {
 
 TEST(Router, RefusesMoreChoicesThanExperts) {
   EXPECT_THROW(choose({.num_experts = 2, .top_k = 3}, Values(1, 2)), InternalError);
+}
+
+TEST(Router, ATokenUsesExpertsOfItsBestGroups) {
+  RouterShape shape{.num_experts = 6, .top_k = 2, .score = RouterScore::softmax, .num_groups = 3, .top_k_groups = 1};
+  const Values scores = Values::of({0.3, 0.05, 0.25, 0.25, 0.1, 0.05}, 1);
+  std::vector<std::int32_t> chosen(2);
+  std::vector<float> probability(2);
+  router_choose(shape, scores, {}, chosen, probability);
+  EXPECT_EQ(chosen, (std::vector<std::int32_t>{0, 1}));  // the group of the best expert
+  shape.score = RouterScore::sigmoid;
+  router_choose(shape, scores, {}, chosen, probability);
+  EXPECT_EQ(chosen, (std::vector<std::int32_t>{2, 3}));  // the group of the two best together
+  shape.top_k_groups = 2;
+  router_choose(shape, scores, {}, chosen, probability);
+  EXPECT_EQ(chosen, (std::vector<std::int32_t>{0, 2}));
+}
+
+TEST(Router, ATrainedBiasStandsBeforeTheScores) {
+  const RouterShape shape{.num_experts = 2, .top_k = 1, .score = RouterScore::sigmoid};
+  Values scores(1, 2);
+  router_scores(choose_gemm(), shape, Values::of({1.0, 2.0}, 1), Values::of({1.0, 0.0, 0.0, 1.0}, 2),
+                std::vector<float>{-1.0F, 0.0F}, 1, scores);
+  EXPECT_NEAR(scores.doubles()[0], 0.5, 1e-7);
+  EXPECT_NEAR(scores.doubles()[1], 1.0 / (1.0 + std::exp(-2.0)), 1e-7);
+  std::vector<float> gradient = {1.0F, 1.0F};
+  router_bias_wgrad(Values::of({2.0, 3.0, 4.0, 5.0}, 2), gradient);
+  EXPECT_EQ(gradient, (std::vector<float>{7.0F, 9.0F}));
 }
 
 }  // namespace

@@ -78,10 +78,10 @@ TEST(CpuInterpreter, RoutingMatricesHaveARowForEachRank) {
 TEST(CpuInterpreter, SaysWhatItCannotRun) {
   const Plan plan = small_plan(1, 1, 1);
   Model model = plan.model;
-  std::get<GroupedQueryAttention>(model.attention).qkv_bias = true;
+  model.activation = Activation::gelu;
   const auto reasons = interpreter_of(plan).unsupported(lower(model, plan.strategy, plan.batch, 1));
   ASSERT_EQ(reasons.size(), 1U);
-  EXPECT_EQ(reasons[0].reason, "the CPU executor has no bias on queries, keys and values");
+  EXPECT_EQ(reasons[0].reason, "the CPU executor has SwiGLU only");
 }
 
 TEST(CpuInterpreter, IsNotEnabledWithoutItsExecutable) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What may change no bit of the result (docs/design/equality.md), and how close the rest is.
-#include "tests/unit/executor/runtime/thread_ranks.h"
+#include "tests/unit/executor/runtime/whole_run.h"
 
 #include <cstring>
 #include <map>
@@ -21,35 +21,6 @@ using testing::small_model;
 using testing::strategy_of;
 
 using Bits = std::vector<std::byte>;
-
-/// Weights of a model after training, by global name, as every rank has them. Checks that replicas agree.
-std::map<std::string, Bits> trained_weights(const StepProgram& program, std::int64_t num_steps) {
-  std::mutex mutex;
-  std::map<std::string, Bits> weights;
-  const TrainingSettings settings = settings_of(num_steps);
-  on_all_ranks(program, settings, [&](RankRuntime& runtime, int) {
-    for (std::int64_t step = 0; step < num_steps; ++step) runtime.run_step();
-    const Coords coords = runtime.state().view.coords;
-    const StageLayout& stage = program.strategy.stages[static_cast<std::size_t>(coords.pp)];
-    std::map<std::pair<WeightRole, std::int64_t>, std::int64_t> rows_before;
-    const std::lock_guard lock(mutex);
-    for (const Parameter& p : stage_parameters(program.model, stage, program.strategy.ep, coords.ep)) {
-      Bits bits;
-      if (p.buffer) {
-        const auto bias = std::as_bytes(runtime.state().weights.router_bias(p.layer));
-        bits.assign(bias.begin(), bias.end());
-      } else {
-        std::int64_t& row = rows_before[{p.role, p.layer}];
-        const ConstMatrix own = runtime.state().weights.weight(p.role, p.layer).row_block(row, p.rows);
-        bits.assign(own.at(0, 0), own.at(0, 0) + p.size() * size_of(own.dtype));
-        row += p.rows;
-      }
-      const auto [found, is_new] = weights.try_emplace(name_of(p), bits);
-      EXPECT_TRUE(is_new || found->second == bits) << "replicas of " << name_of(p);
-    }
-  });
-  return weights;
-}
 
 /// Everything that one forward and backward computed in the layers: tensors cut into sequences, and gradients of
 /// experts.
@@ -119,21 +90,8 @@ TEST(Equality, ExpertParallelRanksChangeNoBitOfForwardInputGradientsAndExpertGra
 
 void expect_equal_weights(const Model& model, const Strategy& a, std::int64_t ranks_a, const Strategy& b,
                           std::int64_t ranks_b) {
-  const auto expected = trained_weights(lower(model, a, kBatch, ranks_a), 3);
-  const auto actual = trained_weights(lower(model, b, kBatch, ranks_b), 3);
-  ASSERT_EQ(expected.size(), actual.size());
-  for (const auto& [name, bits] : expected) EXPECT_TRUE(actual.at(name) == bits) << name;
-}
-
-TEST(Equality, PipelineStagesChangeNoBit) {
-  const Model model = rich_model();
-  for (const std::int64_t pp : {2, 4}) {
-    for (const Schedule schedule : {Schedule::gpipe, Schedule::one_f_one_b}) {
-      Strategy strategy = strategy_of(model, pp);
-      strategy.schedule = schedule;
-      expect_equal_weights(model, strategy_of(model), 1, strategy, pp);
-    }
-  }
+  testing::expect_same_bits(testing::run_whole(lower(model, a, kBatch, ranks_a), settings_of(3)),
+                            testing::run_whole(lower(model, b, kBatch, ranks_b), settings_of(3)));
 }
 
 TEST(Equality, UnevenStagesChangeNoBit) {
@@ -156,16 +114,6 @@ TEST(Equality, RecomputationChangesNoBit) {
       SCOPED_TRACE(name_of(module));
       expect_equal_weights(model, plain, ep, strategy, ep);
     }
-  }
-}
-
-TEST(Equality, ShardedOptimizerStatesChangeNoBit) {
-  const Model model = rich_model();
-  for (const std::int64_t ep : {1, 2}) {
-    Strategy strategy = strategy_of(model, 1, ep);
-    const Strategy plain = strategy;
-    strategy.zero_dense = strategy.zero_expert = 1;
-    expect_equal_weights(model, plain, 4, strategy, 4);
   }
 }
 

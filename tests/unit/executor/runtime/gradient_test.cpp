@@ -48,8 +48,9 @@ void expect_gradients(const Model& model) {
     for (const Parameter& p : stage_parameters(model, strategy.stages[0], 1, 0)) {
       if (p.buffer || !gradients.try_emplace({p.role, p.layer}).second) continue;
       places.emplace_back(p.role, p.layer);
-      const std::span<float> g = weights.gradient_vector(p.role, p.layer);
-      gradients[{p.role, p.layer}].assign(g.begin(), g.end());
+      const Matrix g = weights.gradient(p.role, p.layer);
+      const auto* first = static_cast<const float*>(g.first);
+      gradients[{p.role, p.layer}].assign(first, first + g.rows * g.cols);
     }
     constexpr double kStep = 2e-3;
     for (const auto& [role, layer] : places) {

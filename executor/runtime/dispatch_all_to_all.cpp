@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/check.h"
+#include "executor/kernels/permute.h"
+#include "executor/runtime/dispatch.h"
+
+#include <cmath>
+#include <numeric>
+
+namespace orrery::executor {
+namespace {
+
+using R = TensorRole;
+
+std::int64_t ep_of(const OpCall& call) { return call.rank.strategy().ep; }
+bool exchanges(const OpCall& call) { return ep_of(call) > 1; }
+
+/// Places of each expert for the tokens of one rank; nothing: every token has one.
+/// Source: Megatron-LM, get_capacity.
+std::optional<std::int64_t> capacity_of(const OpCall& call, std::size_t num_pairs) {
+  const std::optional<double>& factor = call.rank.strategy().capacity_factor;
+  if (!factor) return std::nullopt;
+  return static_cast<std::int64_t>(
+      std::ceil(static_cast<double>(num_pairs) / static_cast<double>(moe_of(call).num_experts) * *factor));
+}
+
+/// Slot of each (token, choice) in the buffer that leaves this rank; -1 where the expert is full.
+std::vector<std::int64_t> slots_of_call(const OpCall& call) {
+  const std::vector<std::int32_t> chosen = chosen_of_call(call);
+  std::vector<std::int64_t> slots(chosen.size()), counts(static_cast<std::size_t>(moe_of(call).num_experts));
+  if (const auto capacity = capacity_of(call, chosen.size())) {
+    capacity_slots(chosen, call.routed().kept, *capacity, slots);
+  } else {
+    send_slots(chosen, counts, slots);
+  }
+  return slots;
+}
+
+/// Rows and probabilities that leave this rank; without EP they are already where the experts take them.
+void permute(OpCall& call) {
+  if (call.is_forward()) {
+    const std::vector<std::int64_t> slots = slots_of_call(call);
+    RoutedBatch& routed = call.routed();
+    scatter_rows(call.tensor(R::norm2), slots, call.tensor(exchanges(call) ? R::send_rows : R::expert_in));
+    scatter_values(routed.probability, slots, call.elements<float>(exchanges(call) ? R::send_probs : R::expert_probs));
+    routed.probability = {};
+    return;
+  }
+  const std::vector<std::int64_t> slots = slots_of_call(call);
+  combine_rows(call.tensor(exchanges(call) ? R::d_send_rows : R::d_expert_in), slots, call.tensor(R::d_norm2));
+  gather_values(call.elements<float>(exchanges(call) ? R::d_send_probs : R::d_expert_probs), slots,
+                call.elements<float>(R::d_probs));
+}
+
+void unpermute(OpCall& call) {
+  const std::vector<std::int64_t> slots = slots_of_call(call);
+  if (call.is_forward()) {
+    combine_rows(call.tensor(exchanges(call) ? R::combined_rows : R::expert_out), slots, call.tensor(R::moe_out));
+  } else {
+    scatter_rows(call.operand(0), slots, call.operand(-1));
+  }
+}
+
+/// Counts of rows summed over the experts of each rank, times `row_bytes`.
+Blocks blocks_by_rank(std::span<const std::int64_t> counts, std::int64_t ranks, std::int64_t row_bytes) {
+  const std::size_t per_rank = counts.size() / static_cast<std::size_t>(ranks);
+  std::vector<std::int64_t> bytes;
+  for (std::size_t rank = 0; rank < static_cast<std::size_t>(ranks); ++rank) {
+    const auto mine = counts.subspan(rank * per_rank, per_rank);
+    bytes.push_back(std::accumulate(mine.begin(), mine.end(), std::int64_t{0}) * row_bytes);
+  }
+  return Blocks::contiguous(std::move(bytes));
+}
+
+/// Moves one row per (token, choice): towards the experts, or back.
+void exchange(OpCall& call, Matrix at_tokens, Matrix at_experts, bool to_experts) {
+  const RoutedBatch& routed = call.routed();
+  const std::int64_t row = at_tokens.cols * size_of(at_tokens.dtype);
+  const Blocks outside = blocks_by_rank(routed.send_counts, ep_of(call), row);
+  const Blocks inside = blocks_by_rank(routed.receive_counts, ep_of(call), row);
+  thread_local std::vector<std::byte> staging;
+  const Matrix by_source = scratch_like(at_experts, staging);
+  if (to_experts) {
+    call.add_report(call.group().all_to_all_v(bytes_of(at_tokens), outside, staging, inside, call.key));
+    sort_by_expert(routed.receive_counts, num_local_experts(call), by_source, at_experts);
+  } else {
+    unsort_by_expert(routed.receive_counts, num_local_experts(call), at_experts, by_source);
+    call.add_report(call.group().all_to_all_v(staging, inside, bytes_of(at_tokens), outside, call.key));
+  }
+}
+
+Matrix column(OpCall& call, TensorRole role) {
+  const std::span<float> values = call.elements<float>(role);
+  return matrix_of(values.data(), static_cast<std::int64_t>(values.size()), 1);
+}
+
+void dispatch(OpCall& call) {
+  if (call.is_forward()) {
+    exchange(call, call.tensor(R::send_rows), call.tensor(R::expert_in), true);
+    exchange(call, column(call, R::send_probs), column(call, R::expert_probs), true);
+  } else {
+    exchange(call, call.tensor(R::d_send_rows), call.tensor(R::d_expert_in), false);
+    exchange(call, column(call, R::d_send_probs), column(call, R::d_expert_probs), false);
+  }
+}
+
+void combine(OpCall& call) {
+  if (call.is_forward()) {
+    exchange(call, call.tensor(R::combined_rows), call.tensor(R::expert_out), false);
+  } else {
+    exchange(call, call.tensor(R::d_combined_rows), call.tensor(R::d_expert_out), true);
+  }
+}
+
+/// With a capacity every expert gets as many rows from each rank, and which tokens they are is decided here: those
+/// with the largest probabilities. Source: Megatron-LM, moe_token_drop_policy "probs".
+void learn(OpCall& call) {
+  RoutedBatch& routed = call.routed();
+  const OpCode op = call.op.key.op;
+  if (op == OpCode::moe_permute) {
+    if (const auto capacity = capacity_of(call, routed.probability.size())) {
+      const std::vector<std::int32_t> chosen =
+          chosen_of(call.rank.tensors.elements<std::uint8_t>(call.index(R::choices)), moe_of(call).num_experts,
+                    moe_of(call).top_k);
+      routed.kept = kept_pairs(chosen, routed.probability, moe_of(call).num_experts, *capacity);
+      routed.send_counts.assign(static_cast<std::size_t>(moe_of(call).num_experts), *capacity);
+    }
+    if (!exchanges(call)) set_receive_counts(call, routed.send_counts);
+    return;
+  }
+  const auto local = static_cast<std::size_t>(num_local_experts(call));
+  if (call.rank.strategy().capacity_factor) {
+    set_receive_counts(
+        call, std::vector<std::int64_t>(local * static_cast<std::size_t>(ep_of(call)), routed.send_counts.front()));
+    return;
+  }
+  // 32-bit counts of the rows for each expert go to the rank that has it.
+  std::vector<std::int32_t> sent(routed.send_counts.begin(), routed.send_counts.end()), received(sent.size());
+  const Blocks blocks = Blocks::contiguous(std::vector<std::int64_t>(
+      static_cast<std::size_t>(ep_of(call)), static_cast<std::int64_t>(local * sizeof(std::int32_t))));
+  call.add_report(call.group().all_to_all_v(std::as_bytes(std::span(sent)), blocks,
+                                            std::as_writable_bytes(std::span(received)), blocks, call.key));
+  set_receive_counts(call, {received.begin(), received.end()});
+}
+
+}  // namespace
+
+const DispatchFunctions kAllToAllDispatch = {permute, dispatch, combine, unpermute, learn};
+
+}  // namespace orrery::executor

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// One of the two flat buffers of a rank (program/flat_buffer.h) with its states. What is whole and what is a shard
+// follows from the ZeRO stage of its kind: 1 divides masters and moments, 2 gradients as well, 3 also weights. In a
+// group of one rank nothing is divided.
+#pragma once
+
+#include "executor/kernels/adamw.h"
+#include "executor/kernels/matrix.h"
+#include "executor/kernels/square_sum.h"
+#include "executor/runtime/local_parameters.h"
+#include "executor/runtime/shard_layout.h"
+#include "program/step_program.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace orrery::executor {
+
+/// The groups, types and the ZeRO stage of one kind of parameters.
+struct StateKind {
+  FlatBufferKind kind = FlatBufferKind::dense;
+  int zero = 0;
+  Group whole = Group::dp, shard = Group::dp_shard, replica = Group::dp_replica;
+  DType weight = DType::f32, gradient = DType::f32, wire = DType::f32;
+
+  static StateKind of(FlatBufferKind kind, const Strategy& strategy);
+};
+
+class FlatState {
+ public:
+  /// `parameters`: the trained ones of this kind.
+  FlatState(const StepProgram& program, RankId rank, FlatBufferKind kind, std::vector<LocalParameter> parameters);
+
+  const StateKind& kind() const { return kind_; }
+  const ShardLayout& shards() const { return shards_; }
+  std::span<const LocalParameter> parameters() const { return parameters_; }
+  /// Whether gradients (ZeRO 2, 3) or also weights (ZeRO 3) are exchanged unit by unit, and only shards are kept.
+  bool shards_gradients() const { return kind_.zero >= 2 && shards_.num_ranks() > 1; }
+  bool shards_weights() const { return kind_.zero == 3 && shards_.num_ranks() > 1; }
+  /// The weight at one place in the order of the cut.
+  std::int64_t parameter_at(const OwnedRange& range) const {
+    return cut_order_[static_cast<std::size_t>(range.parameter)];
+  }
+
+  /// Values of a weight from its element `begin` on, as a (1, count) matrix; with sharded weights only what is owned.
+  Matrix weights(std::int64_t parameter, std::int64_t begin, std::int64_t count);
+  /// The same of its gradient; with sharded gradients only what is owned.
+  Matrix gradients(std::int64_t parameter, std::int64_t begin, std::int64_t count);
+  /// All gradients that are here, padding included, as a (1, n) matrix.
+  Matrix all_gradients();
+  /// What this rank owns of the group's weights.
+  std::span<const OwnedRange> owned() const { return shards_.of(index_); }
+  const OwnedRange& owned_of(std::int64_t parameter) const { return range_of(parameter, index_); }
+  /// What `rank` of the group that shares shards owns of a weight.
+  const OwnedRange& range_of(std::int64_t parameter, std::int64_t rank) const {
+    return shards_.of(rank)[place_in_cut_[static_cast<std::size_t>(parameter)]];
+  }
+
+  /// Gives a weight its first values, (1, size) f32 or bf16; keeps what this rank holds.
+  void start(std::int64_t parameter, ConstMatrix values);
+  /// Adds the squares of the gradients that no other rank counts.
+  void add_squares(SquareSum& sum);
+  /// AdamW on what this rank updates; `step` counts from 1. `states`: of state_floats(), or null for its own.
+  void update(const AdamWSettings& settings, std::int64_t step, float gradient_scale, float* states = nullptr);
+  void clear_gradients();
+
+  /// Masters and moments, as they travel to and from a host.
+  std::span<float> states() { return states_; }
+  /// Weights, gradients, masters and moments.
+  std::int64_t bytes() const;
+
+ private:
+  std::int64_t weight_at(std::int64_t parameter, std::int64_t begin) const;
+  std::int64_t gradient_at(std::int64_t parameter, std::int64_t begin) const;
+  std::int64_t state_at(std::int64_t parameter, std::int64_t begin) const;
+  /// Place in the shard of an owned element.
+  std::int64_t slot_of(std::int64_t parameter, std::int64_t begin) const;
+  bool has_master() const { return kind_.weight != DType::f32; }
+  bool shards_states() const { return kind_.zero >= 1; }
+  /// Calls work(parameter, begin, count) for what this rank updates.
+  template <class Work>
+  void for_each_updated(Work&& work) const;
+
+  StateKind kind_;
+  std::vector<LocalParameter> parameters_;
+  std::vector<std::int64_t> cut_order_;    // indices of parameters
+  std::vector<std::size_t> place_in_cut_;  // the inverse
+  ShardLayout shards_;
+  std::int64_t index_;  // in the group that shares shards
+  bool counts_;         // the norm counts one instance of hybrid sharding
+  std::int64_t padded_, num_updated_;
+  std::vector<std::byte> weights_, gradients_;
+  std::vector<float> states_;  // first moments, second moments, masters
+};
+
+}  // namespace orrery::executor

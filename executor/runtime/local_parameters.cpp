@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/runtime/local_parameters.h"
+
+#include "base/check.h"
+#include "program/counts.h"
+#include "program/schedule.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace orrery::executor {
+namespace {
+
+/// Consecutive outputs of a weight: rows of a matrix, elements of a vector.
+struct Outputs {
+  std::int64_t first = 0, count = 0;
+};
+
+/// Gate and up projection are divided alike, so that their products meet on one rank.
+std::vector<Outputs> halves_on_rank(std::int64_t size, bool gated, std::int64_t degree, std::int64_t index) {
+  const std::int64_t half = gated ? size / 2 : size, share = half / degree;
+  std::vector<Outputs> out = {{index * share, share}};
+  if (gated) out.push_back({half + index * share, share});
+  return out;
+}
+
+/// Heads of queries, then of keys, then of values. With more ranks than key-value heads, neighbours hold the same one.
+std::vector<Outputs> heads_on_rank(const Parameter& whole, const GroupedQueryAttention& a, std::int64_t degree,
+                                   std::int64_t index) {
+  const std::int64_t d = a.head_dim, q_heads = a.num_heads / degree;
+  const std::int64_t kv_heads = std::max<std::int64_t>(a.num_kv_heads / degree, 1);
+  const std::int64_t kv_head = index * a.num_kv_heads / degree;
+  const Outputs keys{kv_head * d, kv_heads * d};
+  if (whole.role == WeightRole::k_norm) return {keys};
+  const std::int64_t q_width = a.num_heads * d, k_width = a.num_kv_heads * d;
+  return {{index * q_heads * d, q_heads * d},
+          {q_width + keys.first, keys.count},
+          {q_width + k_width + keys.first, keys.count}};
+}
+
+bool has_halves(WeightRole role) {
+  return role == WeightRole::mlp_fc1 || role == WeightRole::mlp_fc1_bias || role == WeightRole::expert_fc1 ||
+         role == WeightRole::expert_fc1_bias || role == WeightRole::shared_fc1;
+}
+
+/// Says which elements other ranks of the group hold, too.
+void mark_copies(LocalParameter& p, const Model& model, std::int64_t degree, std::int64_t index) {
+  p.copied_from = p.size();
+  if (p.whole.split == Split::none) {
+    p.copied_from = 0;
+    p.num_copies = degree;
+    p.copy = index;
+  } else if (p.whole.split == Split::kv_rows) {
+    const auto& a = std::get<GroupedQueryAttention>(model.attention);
+    const std::int64_t q_elements = a.num_heads / degree * a.head_dim * (p.whole.rows == 1 ? 1 : p.cols);
+    p.copied_from = p.whole.role == WeightRole::k_norm ? 0 : q_elements;
+    p.num_copies = std::max<std::int64_t>(degree / a.num_kv_heads, 1);
+    p.copy = index % p.num_copies;
+  }
+}
+
+}  // namespace
+
+std::vector<Box> boxes_on_rank(const Parameter& whole, const Model& model, std::int64_t degree, std::int64_t index) {
+  if (whole.split == Split::none || degree == 1) return {{0, whole.rows, 0, whole.cols}};
+  if (whole.split == Split::cols) return {{0, whole.rows, index * whole.cols / degree, whole.cols / degree}};
+  const bool is_vector = whole.rows == 1;
+  const std::int64_t size = is_vector ? whole.cols : whole.rows;
+  const std::vector<Outputs> outputs =
+      whole.split == Split::kv_rows
+          ? heads_on_rank(whole, std::get<GroupedQueryAttention>(model.attention), degree, index)
+          : halves_on_rank(size, model.gated && has_halves(whole.role), degree, index);
+  std::vector<Box> boxes;
+  for (const Outputs& o : outputs) {
+    boxes.push_back(is_vector ? Box{0, 1, o.first, o.count} : Box{o.first, o.count, 0, whole.cols});
+  }
+  return boxes;
+}
+
+std::vector<StageLayout> stages_in_order(const StepProgram& program, RankId rank) {
+  std::vector<std::int64_t> held = stages_of(program.strategy, program.mesh.coords(rank).pp);
+  std::sort(held.begin(), held.end());
+  std::vector<StageLayout> stages;
+  for (const std::int64_t stage : held) stages.push_back(program.strategy.stages[static_cast<std::size_t>(stage)]);
+  return stages;
+}
+
+std::int16_t unit_of(const Parameter& parameter) {
+  if (parameter.layer >= 0) return parameter.layer;
+  const bool at_entry = parameter.role == WeightRole::embedding || parameter.role == WeightRole::positions;
+  return at_entry ? OpKey::kEmbed : OpKey::kHead;
+}
+
+std::vector<LocalParameter> local_parameters(const StepProgram& program, RankId rank) {
+  const Strategy& s = program.strategy;
+  const Coords at = program.mesh.coords(rank);
+  const std::vector<StageLayout> stages = stages_in_order(program, rank);
+  const std::vector<RankId> holders = program.mesh.members(Group::embedding, rank);
+  const bool has_copies = holders.size() > 1 && std::find(holders.begin(), holders.end(), rank) != holders.end() &&
+                          (program.model.tied_embeddings || num_mtp_modules(program.model, s.mtp) > 0);
+  std::vector<LocalParameter> out;
+  std::int64_t next_dense = 0, next_expert = 0;
+  for (const Parameter& whole : rank_parameters(program.model, stages, s.ep, at.ep)) {
+    const std::int64_t degree = whole.is_expert() ? s.etp : s.tp, index = whole.is_expert() ? at.etp : at.tp;
+    LocalParameter& p = out.emplace_back();
+    p.whole = whole;
+    p.boxes = boxes_on_rank(whole, program.model, degree, index);
+    const bool is_vector = whole.rows == 1;
+    for (const Box& box : p.boxes) {
+      p.rows = is_vector ? 1 : p.rows + box.rows;
+      p.cols = is_vector ? p.cols + box.cols : box.cols;
+    }
+    CHECK(p.size() == elements_on_rank(whole, program.model, s.tp, s.etp), name_of(whole), p.size());
+    mark_copies(p, program.model, degree, index);
+    const bool is_table =
+        whole.role == WeightRole::embedding || (whole.role == WeightRole::head && program.model.tied_embeddings);
+    p.shared_by_stages = has_copies && is_table;
+    p.stage_copy = p.shared_by_stages && holders.front() != rank ? 1 : 0;
+    if (whole.buffer) continue;
+    std::int64_t& next = whole.is_expert() ? next_expert : next_dense;
+    p.first = next;
+    next += p.size();
+  }
+  return out;
+}
+
+}  // namespace orrery::executor

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/check.h"
+#include "executor/comm/uneven.h"
+#include "executor/kernels/bias.h"
+#include "executor/kernels/grouped_gemm.h"
+#include "executor/kernels/permute.h"
+#include "executor/kernels/swiglu.h"
+#include "executor/runtime/dispatch.h"
+#include "executor/runtime/run_moe.h"
+#include "executor/runtime/run_tensor_parallel.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace orrery::executor {
+namespace {
+
+using R = TensorRole;
+using W = WeightRole;
+
+bool has_etp(const OpCall& call) { return call.rank.strategy().etp > 1; }
+
+void run_product(OpCall& call, WeightRole role) {
+  const std::vector<std::int64_t>& offsets = call.routed().offsets;
+  const Gemm& gemm = call.rank.gemm;
+  if (call.is_wgrad()) {
+    call.accumulate(role, [&](Matrix sum) { grouped_wgrad(gemm, call.operand(1), call.operand(0), offsets, sum); });
+  } else if (call.is_forward()) {
+    grouped_forward(gemm, call.operand(0), call.weight(role), offsets, call.operand(-1));
+  } else {
+    grouped_igrad(gemm, call.operand(0), call.weight(role), offsets, call.operand(-1));
+  }
+}
+
+/// Probabilities of the rows as they compute, whoever uses them now.
+std::span<const float> probabilities(const OpCall& call) {
+  const R role = has_etp(call) ? R::gathered_probs : R::expert_probs;
+  return call.rank.tensors.elements<float>(call.rank.tensors.alive(role, call.layer(), call.op.key.micro_batch));
+}
+
+/// What the bias behind the second product adds to the gradient of each row's probability: dy . bias.
+void keep_bias_gradient(OpCall& call, ConstMatrix dy) {
+  RoutedBatch& routed = call.routed();
+  routed.bias_gradient.assign(static_cast<std::size_t>(dy.rows), 0.0F);
+  const std::span<const float> factors = probabilities(call);
+  routed.bias_factor.assign(factors.begin(), factors.end());
+  if (call.rank.view.coords.etp != 0) return;  // the sum over the ETP group has it once
+  std::vector<float> bias_storage, dy_storage;
+  const ConstMatrix biases = widened(call.weight(W::expert_fc2_bias), bias_storage);
+  const ConstMatrix wide = widened(dy, dy_storage);
+  for (std::int64_t expert = 0; expert < biases.rows; ++expert) {
+    const std::span<const float> bias = row_span<float>(biases, expert);
+    for (std::int64_t row = routed.offsets[static_cast<std::size_t>(expert)];
+         row < routed.offsets[static_cast<std::size_t>(expert) + 1]; ++row) {
+      routed.bias_gradient[static_cast<std::size_t>(row)] =
+          std::inner_product(bias.begin(), bias.end(), row_span<float>(wide, row).begin(), 0.0F);
+    }
+  }
+}
+
+/// Rows of each rank of the ETP group.
+std::vector<std::int64_t> etp_rows(const OpCall& call) {
+  std::vector<std::int64_t> rows;
+  for (const auto& counts : call.routed().etp_counts) {
+    rows.push_back(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
+  }
+  return rows;
+}
+
+/// Calls move(row of the whole group, row of the rows that stand rank by rank, count): the experts' order is (local
+/// expert, source rank), and a source rank is a place in the EP group and one in the ETP group.
+template <class Move>
+void for_each_segment(const OpCall& call, Move&& move) {
+  const auto& counts = call.routed().etp_counts;
+  const auto local = static_cast<std::size_t>(num_local_experts(call));
+  std::vector<std::int64_t> next;  // by member: its rows are sorted by (local expert, place in the EP group)
+  std::int64_t first = 0;
+  for (const std::int64_t rows : etp_rows(call)) {
+    next.push_back(first);
+    first += rows;
+  }
+  std::int64_t whole = 0;
+  for (std::size_t expert = 0; expert < local; ++expert) {
+    for (std::size_t source = 0; source < counts.front().size() / local; ++source) {
+      for (std::size_t member = 0; member < counts.size(); ++member) {
+        const std::int64_t count = counts[member][source * local + expert];
+        move(whole, next[member], count);
+        whole += count;
+        next[member] += count;
+      }
+    }
+  }
+}
+
+Blocks row_blocks(const OpCall& call, const Matrix& like) {
+  std::vector<std::int64_t> bytes = etp_rows(call);
+  for (std::int64_t& size : bytes) size *= like.cols * size_of(like.dtype);
+  return Blocks::contiguous(std::move(bytes));
+}
+
+void gather(OpCall& call, const Matrix& own, const Matrix& whole) {
+  thread_local std::vector<std::byte> storage;
+  const Matrix by_rank = scratch_like(whole, storage);
+  call.add_report(all_gather_v(call.group(), bytes_of(own), bytes_of(by_rank), row_blocks(call, own), call.key));
+  for_each_segment(call, [&](std::int64_t to, std::int64_t from, std::int64_t count) {
+    convert(by_rank.row_block(from, count), whole.row_block(to, count));
+  });
+}
+
+void scatter(OpCall& call, const Matrix& whole, const Matrix& own) {
+  thread_local std::vector<std::byte> storage;
+  const Matrix by_rank = scratch_like(whole, storage);
+  for_each_segment(call, [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+    convert(whole.row_block(from, count), by_rank.row_block(to, count));
+  });
+  call.add_report(reduce_scatter_v(call.group(), sum_type_of(whole), bytes_of(by_rank), row_blocks(call, own),
+                                   bytes_of(own), call.key));
+}
+
+Matrix column(const OpCall& call, TensorRole role) {
+  const std::span<float> values = call.elements<float>(role);
+  return matrix_of(values.data(), static_cast<std::int64_t>(values.size()), 1);
+}
+
+}  // namespace
+
+void run_expert_fc1(OpCall& call) {
+  run_product(call, W::expert_fc1);
+  if (!call.has_weight(W::expert_fc1_bias)) return;
+  const std::vector<std::int64_t>& offsets = call.routed().offsets;
+  if (call.is_forward()) {
+    add_grouped_bias(call.weight(W::expert_fc1_bias), offsets, {}, call.operand(-1));
+  } else if (call.is_wgrad()) {
+    call.accumulate(W::expert_fc1_bias, [&](Matrix sum) { grouped_bias_backward(call.operand(1), offsets, {}, sum); });
+  }
+}
+
+/// The bias is scaled by the probability as the rest of the output is, and one rank of an ETP group adds it.
+void run_expert_fc2(OpCall& call) {
+  run_product(call, W::expert_fc2);
+  if (!call.has_weight(W::expert_fc2_bias)) return;
+  const std::vector<std::int64_t>& offsets = call.routed().offsets;
+  if (call.is_wgrad()) {
+    call.accumulate(W::expert_fc2_bias, [&](Matrix sum) {
+      grouped_bias_backward(call.operand(1), offsets, call.routed().bias_factor, sum);
+    });
+  } else if (!call.is_forward()) {
+    keep_bias_gradient(call, call.operand(0));
+  } else if (call.rank.view.coords.etp == 0) {
+    add_grouped_bias(call.weight(W::expert_fc2_bias), offsets, probabilities(call), call.operand(-1));
+  }
+}
+
+void run_expert_act(OpCall& call) {
+  const std::span<const float> probability = call.elements<float>(has_etp(call) ? R::gathered_probs : R::expert_probs);
+  if (call.is_forward()) {
+    swiglu_forward(call.operand(0), probability, call.operand(-1));
+    return;
+  }
+  const std::span<float> gradient = call.elements<float>(has_etp(call) ? R::d_gathered_probs : R::d_expert_probs);
+  swiglu_backward(call.operand(0), probability, call.tensor(R::d_expert_act), call.tensor(R::d_expert_fc1), gradient);
+  const std::vector<float>& more = call.routed().bias_gradient;
+  for (std::size_t i = 0; i < more.size(); ++i) gradient[i] += more[i];
+}
+
+void run_etp_gather(OpCall& call) {
+  if (call.is_forward()) {
+    gather(call, call.tensor(R::expert_in), call.tensor(R::gathered_in));
+    gather(call, column(call, R::expert_probs), column(call, R::gathered_probs));
+  } else {
+    scatter(call, call.tensor(R::d_gathered_in), call.tensor(R::d_expert_in));
+    scatter(call, column(call, R::d_gathered_probs), column(call, R::d_expert_probs));
+  }
+}
+
+void run_etp_scatter(OpCall& call) {
+  call.is_forward() ? scatter(call, call.operand(0), call.operand(-1))
+                    : gather(call, call.operand(0), call.operand(-1));
+}
+
+}  // namespace orrery::executor

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/check.h"
+#include "executor/kernels/balance.h"
+#include "executor/kernels/shared_gate.h"
+#include "executor/runtime/dispatch.h"
+#include "executor/runtime/run_moe.h"
+
+namespace orrery::executor {
+namespace {
+
+using R = TensorRole;
+using W = WeightRole;
+
+RouterShape router_of(const OpCall& call) {
+  const MoeBlock& moe = moe_of(call);
+  return {.num_experts = moe.num_experts,
+          .top_k = moe.top_k,
+          .score = moe.score == orrery::RouterScore::softmax ? RouterScore::softmax : RouterScore::sigmoid,
+          .temperature = call.rank.settings.router_temperature,
+          .normalize_top_k = moe.normalize_top_k,
+          .routed_scaling_factor = static_cast<float>(moe.routed_scaling),
+          .num_groups = moe.num_groups,
+          .top_k_groups = moe.top_k_groups};
+}
+
+/// Weight of the auxiliary loss of one sequence, so that all sequences of the step together count once.
+double auxiliary_scale(const OpCall& call) {
+  return moe_of(call).aux_loss_coefficient / static_cast<double>(call.rank.program.batch.global_batch);
+}
+
+/// The router's weight in f32, whatever the model's precision.
+ConstMatrix router_weight(const OpCall& call) {
+  thread_local std::vector<float> storage;
+  return widened(call.weight(W::router), storage);
+}
+
+std::vector<float> router_bias(const OpCall& call) {
+  if (!call.has_weight(W::router_linear_bias)) return {};
+  std::vector<float> storage;
+  const std::span<const float> values = row_span<float>(widened(call.weight(W::router_linear_bias), storage), 0);
+  return {values.begin(), values.end()};
+}
+
+void forward(OpCall& call) {
+  RankState& rank = call.rank;
+  const RouterShape shape = router_of(call);
+  const Matrix scores = call.tensor(R::scores);
+  const std::int64_t block = scores.rows / call.num_sequences();
+  router_scores(rank.gemm, shape, call.tensor(R::norm2), router_weight(call), router_bias(call), block, scores);
+  std::vector<std::int32_t> chosen(static_cast<std::size_t>(scores.rows * shape.top_k));
+  RoutedBatch& routed = call.routed();
+  routed.probability.resize(chosen.size());
+  router_choose(shape, scores, rank.weights.router_bias(call.layer()), chosen, routed.probability);
+  if (rank.settings.balanced_routing) {
+    choose_balanced(shape.num_experts, shape.top_k, static_cast<std::uint64_t>(call.layer()), chosen);
+    router_probabilities(shape, scores, chosen, routed.probability);
+  }
+  write_choices(chosen, shape.num_experts, shape.top_k, call.elements<std::uint8_t>(R::choices));
+  routed.send_counts.assign(static_cast<std::size_t>(shape.num_experts), 0);
+  count_chosen(chosen, routed.send_counts);
+  if (call.op.key.pass == Pass::rec) return;
+  std::vector<std::int64_t>& counts = rank.totals.expert_counts[call.layer()];
+  counts.resize(static_cast<std::size_t>(shape.num_experts));
+  count_chosen(chosen, counts);
+  rank.totals.add_loss(auxiliary_loss(shape, scores, chosen, block, auxiliary_scale(call)));
+}
+
+/// Of each token's choices; a dispatcher that sends rows over all experts brings such rows back.
+std::vector<float> probability_gradients(const OpCall& call, std::span<const std::int32_t> chosen) {
+  const std::span<const float> given = call.elements<float>(R::d_probs);
+  const Strategy& s = call.rank.strategy();
+  if (s.dispatcher != Dispatcher::all_gather || s.ep == 1) return {given.begin(), given.end()};
+  const auto top_k = static_cast<std::size_t>(moe_of(call).top_k);
+  std::vector<float> taken(chosen.size());
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    taken[i] =
+        given[i / top_k * static_cast<std::size_t>(moe_of(call).num_experts) + static_cast<std::size_t>(chosen[i])];
+  }
+  return taken;
+}
+
+void input_gradient(OpCall& call) {
+  const RouterShape shape = router_of(call);
+  const std::vector<std::int32_t> chosen = chosen_of_call(call);
+  const Matrix scores = call.tensor(R::scores);
+  const std::int64_t block = scores.rows / call.num_sequences();
+  std::vector<float> d_scores(static_cast<std::size_t>(scores.rows * scores.cols));
+  auxiliary_loss_backward(shape, scores, chosen, block, auxiliary_scale(call), d_scores);
+  const Matrix d_logits = call.tensor(R::d_router_logits);
+  router_backward(shape, scores, chosen, probability_gradients(call, chosen), d_scores, d_logits);
+  const Matrix d_norm = call.tensor(R::d_norm2);
+  thread_local std::vector<std::byte> scratch;
+  const Matrix more = scratch_like(d_norm, scratch);
+  router_igrad(call.rank.gemm, d_logits, router_weight(call), block, more);
+  add(d_norm, more, d_norm);
+}
+
+}  // namespace
+
+void run_router(OpCall& call) {
+  if (call.is_forward()) return forward(call);
+  if (!call.is_wgrad()) return input_gradient(call);
+  const Matrix d_logits = call.tensor(R::d_router_logits);
+  call.accumulate(W::router, [&](Matrix sum) { router_wgrad(call.rank.gemm, d_logits, call.tensor(R::norm2), sum); });
+  if (call.has_weight(W::router_linear_bias)) {
+    call.accumulate_vector(W::router_linear_bias, [&](std::span<float> sum) { router_bias_wgrad(d_logits, sum); });
+  }
+}
+
+/// The norm that the gate reads is no operand of its backward, but alive: the shared experts' weight gradient is still
+/// to come.
+void run_shared_gate(OpCall& call) {
+  const ConstMatrix weight = call.weight(W::shared_gate);
+  const std::span<float> gate = call.elements<float>(R::shared_gate);
+  if (call.is_forward()) {
+    shared_gate_forward(call.tensor(R::norm2), weight, call.tensor(R::shared_out), gate);
+    return;
+  }
+  const TensorIndex norm = call.rank.tensors.alive(R::norm2, call.layer(), call.op.key.micro_batch);
+  call.accumulate_vector(W::shared_gate, [&](std::span<float> sum) {
+    shared_gate_backward(call.rank.tensors.matrix(norm), weight, call.tensor(R::shared_out), gate, call.operand(0),
+                         call.tensor(R::d_shared_out), call.tensor(R::d_norm2), sum);
+  });
+}
+
+}  // namespace orrery::executor

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the ranks of a data-parallel group share a flat buffer (ZeRO): every weight is cut over all of them, as FSDP2
+// does, and where it does not divide, the ranks that get an element more take turns, so that shards differ by at most
+// one element, over all weights and over each run of neighbours in the order of the cut. A unit of the model can so be
+// exchanged by itself, and a matrix that two stages hold is cut in the same way on both.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace orrery::executor {
+
+/// Consecutive elements of one weight that one rank owns.
+struct OwnedRange {
+  std::int64_t parameter = 0;  // index of the weight
+  std::int64_t begin = 0;      // element of the weight
+  std::int64_t count = 0;
+  std::int64_t slot = 0;  // first place in the rank's shard
+};
+
+class ShardLayout {
+ public:
+  /// `sizes`: elements of the weights in the order of the cut.
+  ShardLayout(std::span<const std::int64_t> sizes, std::int64_t num_ranks);
+
+  std::int64_t num_ranks() const { return static_cast<std::int64_t>(by_rank_.size()); }
+  /// Places in every shard; on some ranks the last one is empty.
+  std::int64_t shard() const { return shard_; }
+  /// What a rank owns, in the order of the cut: one range for each weight, maybe empty.
+  std::span<const OwnedRange> of(std::int64_t rank) const { return by_rank_[static_cast<std::size_t>(rank)]; }
+
+ private:
+  std::vector<std::vector<OwnedRange>> by_rank_;
+  std::int64_t shard_ = 0;
+};
+
+}  // namespace orrery::executor

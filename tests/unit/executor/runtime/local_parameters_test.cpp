@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/runtime/local_parameters.h"
+
+#include "tests/unit/executor/runtime/thread_ranks.h"
+
+#include <map>
+#include <set>
+
+#include <gtest/gtest.h>
+
+namespace orrery::executor {
+namespace {
+
+using testing::kBatch;
+using testing::small_model;
+
+Parameter matrix(WeightRole role, std::int64_t rows, std::int64_t cols) {
+  return {.role = role, .layer = 0, .rows = rows, .cols = cols, .split = split_of(role)};
+}
+
+TEST(LocalParameters, GateAndUpAreDividedAlike) {
+  const Model model = small_model();
+  EXPECT_EQ(boxes_on_rank(matrix(WeightRole::mlp_fc1, 96, 32), model, 2, 1),
+            (std::vector<Box>{{24, 24, 0, 32}, {72, 24, 0, 32}}));
+  EXPECT_EQ(boxes_on_rank(matrix(WeightRole::mlp_fc2, 32, 48), model, 2, 1), (std::vector<Box>{{0, 32, 24, 24}}));
+  EXPECT_EQ(boxes_on_rank(matrix(WeightRole::head, 64, 32), model, 4, 3), (std::vector<Box>{{48, 16, 0, 32}}));
+  EXPECT_EQ(boxes_on_rank(matrix(WeightRole::attn_norm, 1, 32), model, 4, 3), (std::vector<Box>{{0, 1, 0, 32}}));
+  EXPECT_EQ(boxes_on_rank(matrix(WeightRole::mlp_fc1_bias, 1, 96), model, 2, 0),
+            (std::vector<Box>{{0, 1, 0, 24}, {0, 1, 48, 24}}));
+}
+
+TEST(LocalParameters, HeadsAreDividedAndAKeyValueHeadHasACopyWhereThereAreTooFew) {
+  const Model model = small_model();  // 4 query heads and 2 key-value heads of 8
+  const Parameter qkv = matrix(WeightRole::qkv, 64, 32);
+  EXPECT_EQ(boxes_on_rank(qkv, model, 2, 1), (std::vector<Box>{{16, 16, 0, 32}, {40, 8, 0, 32}, {56, 8, 0, 32}}));
+  EXPECT_EQ(boxes_on_rank(qkv, model, 4, 3), (std::vector<Box>{{24, 8, 0, 32}, {40, 8, 0, 32}, {56, 8, 0, 32}}));
+}
+
+TEST(LocalParameters, RanksTogetherHoldEveryElementOfTheModel) {
+  Strategy s = testing::strategy_of(small_model(), 2, 2);
+  s.tp = s.etp = 2;
+  s.sp = true;
+  Model model = small_model();
+  model.moe->aux_loss_coefficient = 0.0;
+  const StepProgram program = lower(model, s, kBatch, 8);
+  std::map<std::string, std::set<std::pair<std::int64_t, std::int64_t>>> elements;
+  std::map<std::string, std::int64_t> sizes;
+  for (std::int32_t rank = 0; rank < 8; ++rank) {
+    for (const LocalParameter& p : local_parameters(program, RankId(rank))) {
+      sizes[name_of(p.whole)] = p.whole.size();
+      for (const Box& box : p.boxes) {
+        for (std::int64_t row = box.row; row < box.row + box.rows; ++row) {
+          for (std::int64_t col = box.col; col < box.col + box.cols; ++col)
+            elements[name_of(p.whole)].emplace(row, col);
+        }
+      }
+    }
+  }
+  for (const auto& [name, size] : sizes) EXPECT_EQ(static_cast<std::int64_t>(elements[name].size()), size) << name;
+  EXPECT_EQ(sizes.size(), rank_parameters(model, s.stages, 1, 0).size());
+}
+
+// Two ranks of DualPipe hold the same stages and run them in opposite orders; what they sum must lie in the same place.
+TEST(LocalParameters, TheOrderOfTheFlatBufferIsThatOfTheModel) {
+  Strategy s = testing::strategy_of(small_model(), 2);
+  s.schedule = Schedule::dualpipe;
+  const StepProgram program = lower(small_model(), s, kBatch, 2);
+  const std::vector<LocalParameter> first = local_parameters(program, RankId(0));
+  const std::vector<LocalParameter> second = local_parameters(program, RankId(1));
+  ASSERT_EQ(first.size(), second.size());
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    EXPECT_EQ(first[i].whole, second[i].whole);
+    EXPECT_EQ(first[i].first, second[i].first);
+  }
+}
+
+}  // namespace
+}  // namespace orrery::executor

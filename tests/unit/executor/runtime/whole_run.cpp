@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/unit/executor/runtime/whole_run.h"
+
+#include "executor/kernels/elementwise.h"
+#include "program/memory_replay.h"
+#include "program/work.h"
+
+#include <cmath>
+#include <mutex>
+#include <set>
+
+#include <gtest/gtest.h>
+
+namespace orrery::executor::testing {
+namespace {
+
+/// Puts weights together, element by element.
+class Assembler {
+ public:
+  void add(const LocalParameter& p, std::int64_t begin, ConstMatrix values) {
+    const std::string name = name_of(p.whole);
+    std::vector<float>& whole = weights_.try_emplace(name, static_cast<std::size_t>(p.whole.size())).first->second;
+    std::vector<bool>& known = known_.try_emplace(name, whole.size()).first->second;
+    std::vector<float> storage;
+    const std::span<const float> all = row_span<float>(widened(values, storage), 0);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const std::size_t at = place(p, begin + static_cast<std::int64_t>(i));
+      if (known[at]) differing_ += whole[at] != all[i] ? 1 : 0;
+      whole[at] = all[i];
+      known[at] = true;
+    }
+    if (differing_ > 0) ADD_FAILURE() << "copies of " << name << " differ in " << differing_ << " elements";
+    differing_ = 0;
+  }
+  std::map<std::string, std::vector<float>> take() {
+    for (const auto& [name, known] : known_) {
+      EXPECT_EQ(std::count(known.begin(), known.end(), false), 0) << "elements of " << name << " that no rank has";
+    }
+    return std::move(weights_);
+  }
+
+ private:
+  /// Where element `index` of what a rank holds lies in the whole weight.
+  static std::size_t place(const LocalParameter& p, std::int64_t index) {
+    for (const Box& box : p.boxes) {
+      if (index < box.rows * box.cols) {
+        const std::int64_t row = box.row + index / box.cols, col = box.col + index % box.cols;
+        return static_cast<std::size_t>(row * p.whole.cols + col);
+      }
+      index -= box.rows * box.cols;
+    }
+    ADD_FAILURE() << index;
+    return 0;
+  }
+
+  std::map<std::string, std::vector<float>> weights_;
+  std::map<std::string, std::vector<bool>> known_;
+  int differing_ = 0;
+};
+
+void add_weights(RankState& rank, const StepProgram& program, Assembler& whole) {
+  for (const LocalParameter& p : local_parameters(program, rank.view.rank)) {
+    if (!p.whole.buffer) continue;
+    const std::span<const float> values = rank.weights.router_bias(p.whole.layer);
+    whole.add(p, 0, matrix_of(values.data(), 1, static_cast<std::int64_t>(values.size())));
+  }
+  for (const FlatBufferKind kind : {FlatBufferKind::dense, FlatBufferKind::expert}) {
+    FlatState& state = rank.weights.state(kind);
+    // Overlapped buckets gather weights at the start of the next step only.
+    const bool owned_only = state.shards_weights() || (program.strategy.overlap.dp_buckets && state.kind().zero >= 1);
+    for (std::size_t i = 0; i < state.parameters().size(); ++i) {
+      const auto index = static_cast<std::int64_t>(i);
+      const OwnedRange range = owned_only ? state.owned_of(index) : OwnedRange{.count = state.parameters()[i].size()};
+      whole.add(state.parameters()[i], range.begin, state.weights(index, range.begin, range.count));
+    }
+  }
+}
+
+/// After a step every rank has the whole sum of what it owns.
+void add_gradients(RankState& rank, Assembler& whole) {
+  for (const FlatBufferKind kind : {FlatBufferKind::dense, FlatBufferKind::expert}) {
+    FlatState& state = rank.weights.state(kind);
+    for (std::size_t i = 0; i < state.parameters().size(); ++i) {
+      const auto index = static_cast<std::int64_t>(i);
+      const OwnedRange& range = state.owned_of(index);
+      whole.add(state.parameters()[i], range.begin, state.gradients(index, range.begin, range.count));
+    }
+  }
+}
+
+/// What the ranks told each other beside what the program counts.
+double uncounted_bytes(const StepProgram& program, const OpKey& key) {
+  const Strategy& s = program.strategy;
+  const bool varies = !s.capacity_factor;
+  if (key.pass != Pass::fwd && key.pass != Pass::rec) return 0.0;
+  // A rank says how many tokens it sends: 4 bytes to each other rank of the EP group.
+  if (key.op == OpCode::moe_dispatch && s.dispatcher == Dispatcher::two_level) {
+    return 4.0 * static_cast<double>(s.ep - 1);
+  }
+  // And how many rows of each source and expert it has got, to each other rank of the ETP group.
+  if (key.op == OpCode::etp_gather && varies) {
+    return 4.0 * static_cast<double>((s.etp - 1) * program.model.moe->num_experts);
+  }
+  return 0.0;
+}
+
+/// Rows of one exchange that leave this rank for others.
+double leaving_rows(const ExchangeShape& shape, const StepProgram& program, const RoutedBatch& routed,
+                    std::int64_t member) {
+  const auto ep = static_cast<std::size_t>(program.strategy.ep);
+  double leaving = 0.0;
+  if (shape.two_level) {
+    for (std::size_t i = 0; i < ep; ++i) {
+      if (static_cast<std::int64_t>(i) != member) leaving += static_cast<double>(routed.sent.counts[i]);
+    }
+    return leaving;
+  }
+  const std::size_t local = routed.send_counts.size() / ep;
+  for (std::size_t e = 0; e < routed.send_counts.size(); ++e) {
+    if (static_cast<std::int64_t>(e / local) != member) leaving += static_cast<double>(routed.send_counts[e]);
+  }
+  return leaving;
+}
+
+/// The key under which all members of a group count: ops of the step's end name the first stage of their rank.
+OpKey common_key(OpKey key) {
+  if (key.micro_batch < 0) key.stage = 0;
+  return key;
+}
+
+double expected_bytes(const StepProgram& program, const OpKey& key, const OpShape& shape, RankState& rank) {
+  if (const auto* peer = std::get_if<PeerShape>(&shape)) return peer->send ? static_cast<double>(peer->bytes) : 0.0;
+  if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
+    // Rows that cross between ranks are the same there and back, so over the group it is those that leave.
+    const RoutedBatch& routed = rank.routing.at(key.layer, key.micro_batch);
+    return leaving_rows(*exchange, program, routed, rank.view.coords.ep) * static_cast<double>(exchange->row_bytes) +
+           static_cast<double>(exchange->count_bytes * (program.strategy.ep - 1));
+  }
+  if (const auto* collective = std::get_if<CollectiveShape>(&shape)) {
+    CollectiveShape resolved = *collective;
+    if (resolved.row_bytes > 0) {
+      const RoutedBatch& routed = rank.routing.at(key.layer, key.micro_batch);
+      resolved.bytes += routed.arrived.gathered * resolved.row_bytes;
+    }
+    return wire_bytes(resolved, program.mesh.size(collective->group)).in(unit::byte);
+  }
+  return 0.0;
+}
+
+/// Rows that arrived in every layer and micro-batch of a rank.
+Arrivals arrivals_of(const StepProgram& program, RankState& rank) {
+  Arrivals arrivals;
+  std::map<std::int64_t, std::vector<ArrivedRows>> by_layer;
+  std::map<std::int64_t, double> distinct;  // tokens under a balanced router, as the program has them
+  for (const Tensor& tensor : rank.rank_class.tensors) {
+    if (tensor.rows.kind == Rows::Kind::distinct) distinct[tensor.layer] = static_cast<double>(tensor.rows.count);
+  }
+  for (const auto& [place, routed] : rank.routing.batches()) {
+    if (routed.send_counts.empty()) continue;
+    std::vector<ArrivedRows>& rows = by_layer[place.first];
+    rows.resize(static_cast<std::size_t>(program.num_micro_batches));
+    ArrivedRows& mine = rows[static_cast<std::size_t>(place.second)];
+    mine.received = static_cast<double>(routed.arrived.received);
+    mine.gathered = static_cast<double>(routed.arrived.gathered);
+    if (distinct.contains(place.first)) {
+      mine.distinct_share = static_cast<double>(routed.arrived.distinct) / distinct.at(place.first);
+    }
+  }
+  if (by_layer.empty()) return Arrivals::balanced();
+  // A prediction module's tensors stand one position further on than its key says.
+  for (auto& [layer, rows] : by_layer) {
+    const std::int64_t num_layers = program.model.num_layers();
+    const std::int64_t position = layer < num_layers ? layer : num_layers + 1 + 2 * (layer - num_layers);
+    arrivals.set(position, rows);
+  }
+  return arrivals;
+}
+
+}  // namespace
+
+WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings) {
+  WholeRun out;
+  Assembler whole, gradients;
+  std::mutex mutex;
+  on_all_ranks(program, settings, [&](RankRuntime& runtime, int rank) {
+    for (std::int64_t step = 0; step < settings.num_steps; ++step) {
+      const StepRecord record = runtime.run_step().record;
+      if (step == 0) {
+        const std::lock_guard lock(mutex);
+        add_gradients(runtime.state(), gradients);
+      }
+      if (rank != 0) continue;
+      out.losses.push_back(record.loss);
+      out.norms.push_back(record.grad_norm);
+    }
+    const std::lock_guard lock(mutex);
+    add_weights(runtime.state(), program, whole);
+  });
+  out.weights = whole.take();
+  out.gradients = gradients.take();
+  return out;
+}
+
+void expect_accounts(const StepProgram& program, const TrainingSettings& settings) {
+  std::mutex mutex;
+  std::map<OpKey, double> sent, expected;  // over all ranks
+  std::set<OpKey> in_all;                  // over all: what no single formula gives a rank
+  on_all_ranks(program, settings, [&](RankRuntime& runtime, int rank) {
+    const RankRuntime::Step step = runtime.run_step();
+    RankState& state = runtime.state();
+    const std::lock_guard lock(mutex);
+    for (const Span& span : step.spans) sent[common_key(span.key)] += span.bytes.in(unit::byte);
+    for (const Op& op : state.rank_class.ops) {
+      expected[common_key(op.key)] +=
+          expected_bytes(program, op.key, program.shapes[op.shape], state) + uncounted_bytes(program, op.key);
+    }
+    const double replayed = replay_memory(state.rank_class, arrivals_of(program, state)).bytes.in(unit::byte);
+    EXPECT_NEAR(static_cast<double>(state.tensors.arena().peak_bytes()), replayed, 1e-3) << "arena of rank " << rank;
+    EXPECT_EQ(state.tensors.arena().live_bytes(), 0) << "rank " << rank;
+  });
+  EXPECT_EQ(sent.size(), expected.size());
+  // Sums of fractions of bytes, where ranks do not divide a buffer.
+  for (const auto& [key, bytes] : expected) EXPECT_NEAR(sent[key], bytes, 1e-3) << to_string(key);
+}
+
+void expect_same_bits(const WholeRun& want, const WholeRun& got) {
+  ASSERT_EQ(want.weights.size(), got.weights.size());
+  for (const auto& [name, values] : want.weights) {
+    const auto found = got.weights.find(name);
+    ASSERT_TRUE(found != got.weights.end()) << name;
+    EXPECT_TRUE(found->second == values) << name;
+  }
+  EXPECT_EQ(want.losses, got.losses);
+  EXPECT_EQ(want.norms, got.norms);
+}
+
+void expect_close(const WholeRun& want, const WholeRun& got, double tolerance) {
+  ASSERT_EQ(want.losses.size(), got.losses.size());
+  for (std::size_t i = 0; i < want.losses.size(); ++i) {
+    EXPECT_NEAR(got.losses[i], want.losses[i], tolerance * want.losses[i]) << "loss of step " << i;
+    EXPECT_NEAR(got.norms[i], want.norms[i], 10 * tolerance * want.norms[i]) << "gradient norm of step " << i;
+  }
+  ASSERT_EQ(want.gradients.size(), got.gradients.size());
+  for (const auto& [name, values] : want.gradients) {
+    const auto found = got.gradients.find(name);
+    ASSERT_TRUE(found != got.gradients.end()) << name;
+    ASSERT_EQ(found->second.size(), values.size()) << name;
+    double difference = 0.0, size = 0.0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      difference += std::pow(static_cast<double>(found->second[i]) - static_cast<double>(values[i]), 2);
+      size += std::pow(static_cast<double>(values[i]), 2);
+    }
+    EXPECT_LE(std::sqrt(difference), tolerance * std::sqrt(size)) << "gradient of " << name;
+  }
+}
+
+}  // namespace orrery::executor::testing

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// A training run as one thing, whatever its layout: what it computed, put together from its ranks by global name, and
+// what it took, held against what the program says. Every test that compares layouts starts here.
+#pragma once
+
+#include "program/arrivals.h"
+#include "tests/unit/executor/runtime/thread_ranks.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace orrery::executor::testing {
+
+struct WholeRun {
+  std::vector<double> losses, norms;                    // of each step
+  std::map<std::string, std::vector<float>> weights;    // after the last step, whole; selection biases too
+  std::map<std::string, std::vector<float>> gradients;  // of the first step, over all ranks, before clipping
+};
+
+/// Trains `num_steps` steps and expects on the way that copies of a weight are equal on all ranks that hold them.
+WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings);
+
+/// Of one step: expects that every op has sent what work.h says, over all ranks, and that no rank's arena has held more
+/// or less than the replay of its program with the rows that did arrive.
+void expect_accounts(const StepProgram& program, const TrainingSettings& settings);
+
+/// Expects equal bits of all weights, and equal losses and norms.
+void expect_same_bits(const WholeRun& want, const WholeRun& got);
+/// Expects losses, norms and each weight's gradient within `tolerance` of each other: relative, a gradient to its norm.
+void expect_close(const WholeRun& want, const WholeRun& got, double tolerance = 1e-5);
+
+}  // namespace orrery::executor::testing
