@@ -26,8 +26,7 @@ std::int64_t kv_outputs(const Parameter& parameter, const GroupedQueryAttention&
 Split split_of(WeightRole role) {
   switch (role) {
     case WeightRole::embedding:  // by vocabulary
-    case WeightRole::mtp_projection:
-    case WeightRole::sinks:  // by head
+    case WeightRole::sinks:      // by head
     case WeightRole::q_up:
     case WeightRole::kv_up:
     case WeightRole::mlp_fc1:
@@ -48,6 +47,7 @@ Split split_of(WeightRole role) {
     case WeightRole::positions:
     case WeightRole::mtp_embedding_norm:
     case WeightRole::mtp_hidden_norm:
+    case WeightRole::mtp_projection:  // repeated on every rank (program/lowering/mtp.cpp)
     case WeightRole::mtp_final_norm:
     case WeightRole::attn_norm:
     case WeightRole::q_norm:

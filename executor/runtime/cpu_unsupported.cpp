@@ -14,21 +14,11 @@ namespace {
 using Reasons = std::vector<std::string>;
 
 void add_reasons(const Model& model, Reasons& reasons) {
-  if (model.is_mla()) reasons.push_back("the CPU executor has no multi-head latent attention");
   if (const auto* gqa = std::get_if<GroupedQueryAttention>(&model.attention)) {
-    if (gqa->qkv_bias || gqa->out_bias || gqa->sinks) {
-      reasons.push_back("the CPU executor has no biases and sinks in attention");
-    }
     if (gqa->qk_norm && gqa->qk_norm_kind != QkNorm::per_head) {
       reasons.push_back("the CPU executor normalises queries and keys by head, with a weight");
     }
   }
-  if (!model.spans.empty()) reasons.push_back("the CPU executor has no attention within a window");
-  if (model.mlp_bias) reasons.push_back("the CPU executor has no biases in the feed-forward");
-  if (model.moe && (model.moe->shared_expert_gate || model.moe->router_bias || model.moe->expert_bias)) {
-    reasons.push_back("the CPU executor has no gate on the shared expert and no biases of router and experts");
-  }
-  if (model.moe && model.moe->num_groups > 1) reasons.push_back("the CPU executor has no group-limited routing");
   if (!model.gated || model.activation != Activation::silu) reasons.push_back("the CPU executor has SwiGLU only");
   if (model.norm != NormKind::rms || model.norm_bias) reasons.push_back("the CPU executor has RMSNorm only");
   if (model.learned_positions) reasons.push_back("the CPU executor has rotary positions only");
@@ -41,17 +31,6 @@ void add_reasons(const Strategy& s, Reasons& reasons) {
   const auto refuse = [&](bool condition, std::string_view what) {
     if (condition) reasons.push_back(fmt::format("the CPU executor has no {}", what));
   };
-  refuse(s.tp > 1, "tensor parallelism");
-  refuse(s.cp > 1, "context parallelism");
-  refuse(s.etp > 1, "tensor parallelism of experts");
-  refuse(s.zero_dense > 1 || s.zero_expert > 1, "sharded gradients and weights (ZeRO 2 and 3)");
-  refuse(s.num_optimizer_instances > 1, "hybrid sharding");
-  refuse(s.dispatcher != Dispatcher::all_to_all, "dispatcher but all_to_all");
-  refuse(s.capacity_factor.has_value(), "capacity of experts");
-  refuse(s.overlap != Overlap(), "overlap of communication and arithmetic");
-  refuse(s.offload_optimizer || s.offload_activations, "offload to a host");
-  refuse(s.mtp != Mtp::off, "multi-token prediction");
-  refuse(s.grad_dtype != DType::f32 || s.grad_wire_dtype != DType::f32, "gradients but in f32");
   refuse(s.cuda_graphs, "CUDA graphs");
   refuse(s.optimizer != OptimizerKind::adamw, "optimizer but AdamW");
   refuse(s.master_dtype != DType::f32 || s.moment_dtype != DType::f32, "optimizer states but in f32");

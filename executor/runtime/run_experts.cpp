@@ -32,18 +32,10 @@ void run_product(OpCall& call, WeightRole role) {
   }
 }
 
-/// Probabilities of the rows as they compute, whoever uses them now.
-std::span<const float> probabilities(const OpCall& call) {
-  const R role = has_etp(call) ? R::gathered_probs : R::expert_probs;
-  return call.rank.tensors.elements<float>(call.rank.tensors.alive(role, call.layer(), call.op.key.micro_batch));
-}
-
 /// What the bias behind the second product adds to the gradient of each row's probability: dy . bias.
 void keep_bias_gradient(OpCall& call, ConstMatrix dy) {
   RoutedBatch& routed = call.routed();
   routed.bias_gradient.assign(static_cast<std::size_t>(dy.rows), 0.0F);
-  const std::span<const float> factors = probabilities(call);
-  routed.bias_factor.assign(factors.begin(), factors.end());
   if (call.rank.view.coords.etp != 0) return;  // the sum over the ETP group has it once
   std::vector<float> bias_storage, dy_storage;
   const ConstMatrix biases = widened(call.weight(W::expert_fc2_bias), bias_storage);
@@ -147,7 +139,7 @@ void run_expert_fc2(OpCall& call) {
   } else if (!call.is_forward()) {
     keep_bias_gradient(call, call.operand(0));
   } else if (call.rank.view.coords.etp == 0) {
-    add_grouped_bias(call.weight(W::expert_fc2_bias), offsets, probabilities(call), call.operand(-1));
+    add_grouped_bias(call.weight(W::expert_fc2_bias), offsets, call.routed().bias_factor, call.operand(-1));
   }
 }
 
@@ -155,6 +147,8 @@ void run_expert_act(OpCall& call) {
   const std::span<const float> probability = call.elements<float>(has_etp(call) ? R::gathered_probs : R::expert_probs);
   if (call.is_forward()) {
     swiglu_forward(call.operand(0), probability, call.operand(-1));
+    // The tensor may be gone when the second product needs it.
+    if (call.has_weight(W::expert_fc2_bias)) call.routed().bias_factor.assign(probability.begin(), probability.end());
     return;
   }
   const std::span<float> gradient = call.elements<float>(has_etp(call) ? R::d_gathered_probs : R::d_expert_probs);

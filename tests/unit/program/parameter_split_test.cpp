@@ -115,7 +115,7 @@ TEST(ElementsOnRank, DivideNormsOverAWholeProjectionByHead) {
                                                    "attn_out 1024", "mlp_norm 64", "mlp_fc1 4096", "mlp_fc2 2048"));
 }
 
-TEST(ElementsOnRank, DivideThePredictionProjectionAndCopyPositions) {
+TEST(ElementsOnRank, CopyThePredictionProjectionAndPositions) {
   Model model = small_moe();
   model.num_mtp_modules = 1;
   model.learned_positions = true;
@@ -124,7 +124,7 @@ TEST(ElementsOnRank, DivideThePredictionProjectionAndCopyPositions) {
   EXPECT_EQ(elements_on_rank(parameters[1], model, 2, 1), 32 * 64);
   for (const Parameter& p : parameters) {
     if (p.role == WeightRole::mtp_projection) {
-      EXPECT_EQ(elements_on_rank(p, model, 2, 1), 32 * 128);
+      EXPECT_EQ(elements_on_rank(p, model, 2, 1), 64 * 128);  // every rank multiplies its own tokens by all of it
     }
   }
 }

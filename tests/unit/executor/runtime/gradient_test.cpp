@@ -87,5 +87,21 @@ TEST(Gradient, EqualsFiniteDifferencesOfTheLoss) { expect_gradients(without_choi
 
 TEST(Gradient, EqualsFiniteDifferencesWithSharedExpertAndNorms) { expect_gradients(without_choice(rich_model())); }
 
+TEST(Gradient, EqualsFiniteDifferencesWithLatentAttentionAndPrediction) {
+  Model model = without_choice(testing::deepseek_model());
+  model.moe->num_groups = model.moe->top_k_groups = 1;
+  expect_gradients(model);
+  std::get<MultiHeadLatentAttention>(model.attention).q_lora_rank = 0;  // queries come from the hidden states
+  expect_gradients(model);
+}
+
+TEST(Gradient, EqualsFiniteDifferencesWithBiasesSinksAndWindows) {
+  expect_gradients(without_choice(testing::gpt_oss_model()));
+}
+
+TEST(Gradient, EqualsFiniteDifferencesWithAGatedSharedExpert) {
+  expect_gradients(without_choice(testing::qwen2_moe_model()));
+}
+
 }  // namespace
 }  // namespace orrery::executor

@@ -38,6 +38,45 @@ inline Model rich_model() {
   return model;
 }
 
+/// As DeepSeek-V3: latent attention, groups of experts, sigmoid scores with a selection bias, a shared expert, one
+/// prediction module.
+inline Model deepseek_model() {
+  Model model = rich_model();
+  model.family = "deepseek_v3";
+  model.attention = MultiHeadLatentAttention{
+      .num_heads = 4, .q_lora_rank = 24, .kv_lora_rank = 16, .qk_nope_dim = 8, .qk_rope_dim = 4, .v_head_dim = 8};
+  model.moe->num_groups = 4;
+  model.moe->top_k_groups = 2;
+  model.moe->aux_loss_coefficient = 0.0;
+  model.num_mtp_modules = 1;
+  return model;
+}
+
+/// As GPT-OSS: biases everywhere, sinks, and every second layer sees a window.
+inline Model gpt_oss_model() {
+  Model model = small_model();
+  model.family = "gpt_oss";
+  auto& attention = std::get<GroupedQueryAttention>(model.attention);
+  attention.qkv_bias = attention.out_bias = attention.sinks = true;
+  model.mlp_bias = true;
+  model.moe->router_bias = model.moe->expert_bias = true;
+  model.moe->aux_loss_coefficient = 0.0;
+  model.spans.assign(model.layers.size(), {});
+  for (std::size_t i = 0; i < model.spans.size(); i += 2) model.spans[i].window = 6;
+  return model;
+}
+
+/// As Qwen2-MoE: biases of queries, keys and values, and a gate on the shared expert.
+inline Model qwen2_moe_model() {
+  Model model = small_model();
+  model.family = "qwen2_moe";
+  std::get<GroupedQueryAttention>(model.attention).qkv_bias = true;
+  model.moe->shared_width = 16;
+  model.moe->shared_expert_gate = true;
+  model.moe->aux_loss_coefficient = 0.0;
+  return model;
+}
+
 inline constexpr BatchShape kBatch{.seq = 16, .global_batch = 8};
 
 inline Strategy strategy_of(const Model& model, std::int64_t pp = 1, std::int64_t ep = 1,
@@ -47,7 +86,8 @@ inline Strategy strategy_of(const Model& model, std::int64_t pp = 1, std::int64_
   strategy.ep = ep;
   strategy.micro_batch = micro_batch;
   strategy.precision = DType::f32;
-  strategy.stages = even_stages(model.num_layers(), pp);
+  strategy.mtp = model.num_mtp_modules > 0 ? Mtp::on : Mtp::off;
+  strategy.stages = with_mtp(even_stages(model.num_layers(), pp), model.num_mtp_modules);
   return strategy;
 }
 

@@ -213,11 +213,21 @@ TEST(Training, WhatItDoesNotRunIsRefusedInWords) {
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.moment_dtype = DType::bf16; }), no("optimizer states but in f32"));
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.precision = DType::fp8; }),
               ElementsAre("the CPU executor computes in f32 or bf16, not in fp8"));
+  EXPECT_THAT(
+      reasons([](Model&, Strategy& s) { s.cp = 2; }),
+      no("auxiliary loss of a sequence whose tokens are on several ranks (tp, cp): nobody sums what its experts "
+         "got"));
   EXPECT_THAT(reasons([](Model& m, Strategy& s) {
                 m.moe->aux_loss_coefficient = 0.0;
-                s.tp = 2;
+                s.tp = 4;
               }),
-              no("tensor parallelism"));
+              ElementsAre("the CPU executor has at most 2 tensor-parallel ranks, one for each key-value head: nobody "
+                          "sums the gradients of copies, got 4"));
+  EXPECT_THAT(reasons([](Model& m, Strategy& s) {
+                m.num_mtp_modules = 1;
+                s.mtp = Mtp::on;
+              }),
+              ElementsAre("the CPU executor has the modules of multi-token prediction on the stage of the head only"));
 }
 
 TEST(Training, WeightsThatNoKernelReadsAreRefusedInWords) {

@@ -155,24 +155,22 @@ Arrivals arrivals_of(const StepProgram& program, RankState& rank) {
   for (const Tensor& tensor : rank.rank_class.tensors) {
     if (tensor.rows.kind == Rows::Kind::distinct) distinct[tensor.layer] = static_cast<double>(tensor.rows.count);
   }
+  // A prediction module's tensors stand one position further on than its key says.
+  const std::int64_t num_layers = program.model.num_layers();
   for (const auto& [place, routed] : rank.routing.batches()) {
     if (routed.send_counts.empty()) continue;
-    std::vector<ArrivedRows>& rows = by_layer[place.first];
+    const std::int64_t layer = place.first < num_layers ? place.first : num_layers + 1 + 2 * (place.first - num_layers);
+    std::vector<ArrivedRows>& rows = by_layer[layer];
     rows.resize(static_cast<std::size_t>(program.num_micro_batches));
     ArrivedRows& mine = rows[static_cast<std::size_t>(place.second)];
     mine.received = static_cast<double>(routed.arrived.received);
     mine.gathered = static_cast<double>(routed.arrived.gathered);
-    if (distinct.contains(place.first)) {
-      mine.distinct_share = static_cast<double>(routed.arrived.distinct) / distinct.at(place.first);
+    if (distinct.contains(layer)) {
+      mine.distinct_share = static_cast<double>(routed.arrived.distinct) / distinct.at(layer);
     }
   }
   if (by_layer.empty()) return Arrivals::balanced();
-  // A prediction module's tensors stand one position further on than its key says.
-  for (auto& [layer, rows] : by_layer) {
-    const std::int64_t num_layers = program.model.num_layers();
-    const std::int64_t position = layer < num_layers ? layer : num_layers + 1 + 2 * (layer - num_layers);
-    arrivals.set(position, rows);
-  }
+  for (auto& [layer, rows] : by_layer) arrivals.set(layer, std::move(rows));
   return arrivals;
 }
 
