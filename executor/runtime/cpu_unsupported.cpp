@@ -2,6 +2,7 @@
 #include "executor/runtime/rank_runtime.h"
 #include "program/counts.h"
 #include "program/strategy.h"
+#include "program/verify.h"
 
 #include <string>
 #include <vector>
@@ -76,6 +77,8 @@ std::vector<std::string> cpu_unsupported(const StepProgram& program) {
   add_reasons(program.model, reasons);
   add_reasons(program.strategy, reasons);
   add_reasons(program, reasons);
+  // Ranks that run an unsound program wait for each other in vain.
+  for (const std::string& problem : verify(program)) reasons.push_back("the program is not sound: " + problem);
   return reasons;
 }
 
