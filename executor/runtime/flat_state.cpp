@@ -60,6 +60,7 @@ FlatState::FlatState(const StepProgram& program, RankId rank, FlatBufferKind kin
       shards_(sizes_in(cut_order_, parameters_), program.mesh.size(kind_.shard)),
       index_(program.mesh.index_in_group(kind_.shard, rank)),
       counts_(program.mesh.index_in_group(kind_.replica, rank) == 0),
+      offloads_(program.strategy.offload_optimizer),
       padded_(shards_.shard() * shards_.num_ranks()),
       num_updated_(shards_states() ? shards_.shard() : padded_) {
   const FlatBuffer layout =
@@ -166,7 +167,8 @@ void FlatState::update(const AdamWSettings& settings, std::int64_t step, float g
 void FlatState::clear_gradients() { std::fill(gradients_.begin(), gradients_.end(), std::byte{0}); }
 
 std::int64_t FlatState::bytes() const {
-  return static_cast<std::int64_t>(weights_.size() + gradients_.size() + states_.size() * sizeof(float));
+  const std::size_t states = offloads_ ? 0 : states_.size() * sizeof(float);
+  return static_cast<std::int64_t>(weights_.size() + gradients_.size() + states);
 }
 
 }  // namespace orrery::executor

@@ -68,7 +68,7 @@ class FlatState {
 
   /// Masters and moments, as they travel to and from a host.
   std::span<float> states() { return states_; }
-  /// Weights, gradients, masters and moments.
+  /// Weights, gradients, masters and moments; what an optimizer has on its host does not count.
   std::int64_t bytes() const;
 
  private:
@@ -90,6 +90,7 @@ class FlatState {
   ShardLayout shards_;
   std::int64_t index_;  // in the group that shares shards
   bool counts_;         // the norm counts one instance of hybrid sharding
+  bool offloads_;       // masters and moments are the host's
   std::int64_t padded_, num_updated_;
   std::vector<std::byte> weights_, gradients_;
   std::vector<float> states_;  // first moments, second moments, masters
