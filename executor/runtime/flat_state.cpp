@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 namespace orrery::executor {
 namespace {
@@ -27,10 +28,13 @@ std::vector<std::int64_t> cut_order_of(std::span<const LocalParameter> parameter
   return order;
 }
 
-std::vector<std::int64_t> sizes_in(std::span<const std::int64_t> order, std::span<const LocalParameter> parameters) {
-  std::vector<std::int64_t> sizes;
-  for (const std::int64_t i : order) sizes.push_back(parameters[static_cast<std::size_t>(i)].size());
-  return sizes;
+std::vector<CutWeight> cut_weights(std::span<const std::int64_t> order, std::span<const LocalParameter> parameters) {
+  std::vector<CutWeight> weights;
+  for (const std::int64_t i : order) {
+    const LocalParameter& p = parameters[static_cast<std::size_t>(i)];
+    weights.push_back({.size = p.size(), .whole = p.orthogonalised});
+  }
+  return weights;
 }
 
 Matrix elements(std::vector<std::byte>& storage, DType dtype, std::int64_t first, std::int64_t count) {
@@ -57,24 +61,32 @@ FlatState::FlatState(const StepProgram& program, RankId rank, FlatBufferKind kin
     : kind_(StateKind::of(kind, program.strategy)),
       parameters_(std::move(parameters)),
       cut_order_(cut_order_of(parameters_)),
-      shards_(sizes_in(cut_order_, parameters_), program.mesh.size(kind_.shard)),
+      shards_(cut_weights(cut_order_, parameters_), program.mesh.size(kind_.shard)),
       index_(program.mesh.index_in_group(kind_.shard, rank)),
       counts_(program.mesh.index_in_group(kind_.replica, rank) == 0),
       offloads_(program.strategy.offload_optimizer),
-      padded_(shards_.shard() * shards_.num_ranks()),
-      num_updated_(shards_states() ? shards_.shard() : padded_) {
+      padded_(std::accumulate(shards_.sizes().begin(), shards_.sizes().end(), std::int64_t{0})),
+      num_updated_(shards_states() ? shards_.size(index_) : padded_) {
   const FlatBuffer layout =
       flat_buffer(program.model, stages_in_order(program, rank), program.strategy, program.mesh, kind);
   CHECK(layout.padded == padded_ && layout.ranks == shards_.num_ranks(), layout.padded, padded_, layout.ranks);
-  const std::int64_t num_weights = shards_weights() ? shards_.shard() : padded_;
-  const std::int64_t num_gradients = shards_gradients() ? shards_.shard() : padded_;
+  const std::int64_t num_weights = shards_weights() ? shards_.size(index_) : padded_;
+  const std::int64_t num_gradients = shards_gradients() ? shards_.size(index_) : padded_;
   place_in_cut_.resize(parameters_.size());
   for (std::size_t place = 0; place < cut_order_.size(); ++place) {
     place_in_cut_[static_cast<std::size_t>(cut_order_[place])] = place;
   }
   weights_.resize(static_cast<std::size_t>(num_weights * size_of(kind_.weight)));
   gradients_.resize(static_cast<std::size_t>(num_gradients * size_of(kind_.gradient)));
-  states_.resize(static_cast<std::size_t>((has_master() ? 3 : 2) * num_updated_));
+  // First moments, second moments, masters: as many second ones as AdamW updates elements, padding included.
+  std::int64_t num_orthogonalised = 0;
+  second_first_.resize(parameters_.size());
+  for_each_updated([&](std::int64_t parameter, std::int64_t begin, std::int64_t count) {
+    second_first_[static_cast<std::size_t>(parameter)] = state_at(parameter, begin) - num_orthogonalised;
+    if (parameters_[static_cast<std::size_t>(parameter)].orthogonalised) num_orthogonalised += count;
+  });
+  num_second_ = num_updated_ - num_orthogonalised;
+  states_.resize(static_cast<std::size_t>(num_updated_ + num_second_ + (has_master() ? num_updated_ : 0)));
 }
 
 std::int64_t FlatState::slot_of(std::int64_t parameter, std::int64_t begin) const {
@@ -131,7 +143,7 @@ void FlatState::start(std::int64_t parameter, ConstMatrix values) {
   const OwnedRange mine = is_sharded ? owned_of(parameter) : OwnedRange{.count = values.cols};
   shards_weights() ? copy(mine.begin, mine.count) : copy(0, values.cols);
   if (!has_master()) return;
-  float* master = states_.data() + 2 * num_updated_ + state_at(parameter, mine.begin);
+  float* master = masters(states_.data(), parameter, mine.begin);
   convert(weights(parameter, mine.begin, mine.count), matrix_of(master, 1, mine.count));
 }
 
@@ -150,18 +162,60 @@ void FlatState::add_squares(SquareSum& sum) {
   }
 }
 
+float* FlatState::first_moments(float* states, std::int64_t parameter, std::int64_t begin) {
+  return (states == nullptr ? states_.data() : states) + state_at(parameter, begin);
+}
+
+float* FlatState::masters(float* states, std::int64_t parameter, std::int64_t begin) {
+  if (!has_master()) return static_cast<float*>(weights(parameter, begin, 0).first);
+  return first_moments(states, parameter, begin) + num_updated_ + num_second_;
+}
+
 void FlatState::update(const AdamWSettings& settings, std::int64_t step, float gradient_scale, float* states) {
-  float* const base = states == nullptr ? states_.data() : states;
+  float* const seconds = (states == nullptr ? states_.data() : states) + num_updated_;
   std::vector<float> storage;
   for_each_updated([&](std::int64_t parameter, std::int64_t begin, std::int64_t count) {
-    const Matrix model = weights(parameter, begin, count);
+    if (parameters_[static_cast<std::size_t>(parameter)].orthogonalised) return;
     const auto size = static_cast<std::size_t>(count);
-    float* first = base + state_at(parameter, begin);
-    float* master = has_master() ? first + 2 * num_updated_ : static_cast<float*>(model.first);
     const ConstMatrix gradient = widened(gradients(parameter, begin, count), storage);
-    adamw_update(settings, step, gradient_scale, row_span<float>(gradient, 0), {first, size},
-                 {first + num_updated_, size}, {master, size}, model);
+    float* const second = seconds + second_first_[static_cast<std::size_t>(parameter)];
+    adamw_update(settings, step, gradient_scale, row_span<float>(gradient, 0),
+                 {first_moments(states, parameter, begin), size}, {second, size},
+                 {masters(states, parameter, begin), size}, weights(parameter, begin, count));
   });
+}
+
+void FlatState::orthogonalise(const Gemm& gemm, const MuonSettings& settings, std::int64_t shape, float gradient_scale,
+                              float* states) {
+  std::set<std::pair<std::int64_t, std::int64_t>> sides;  // the smaller and the larger one
+  const auto sides_of = [](const LocalParameter& p) { return std::minmax({p.rows, p.cols}); };
+  for (const LocalParameter& p : parameters_) {
+    if (p.orthogonalised) sides.insert(sides_of(p));
+  }
+  const auto wanted = std::next(sides.begin(), shape);
+  std::vector<float> storage;
+  for_each_updated([&](std::int64_t parameter, std::int64_t begin, std::int64_t count) {
+    const LocalParameter& p = parameters_[static_cast<std::size_t>(parameter)];
+    if (!p.orthogonalised || std::pair<std::int64_t, std::int64_t>(sides_of(p)) != *wanted) return;
+    CHECK(begin == 0 && count == p.size(), name_of(p.whole), begin, count);
+    float* const momentum = first_moments(states, parameter, 0);
+    const ConstMatrix gradient = widened(gradients(parameter, 0, count), storage);
+    muon_momentum(settings, gradient_scale, row_span<float>(gradient, 0), {momentum, static_cast<std::size_t>(count)});
+    std::vector<float>& direction = directions_[parameter];
+    direction.resize(static_cast<std::size_t>(count));
+    orthogonalize(gemm, matrix_of(momentum, p.rows, p.cols), matrix_of(direction.data(), p.rows, p.cols));
+  });
+}
+
+void FlatState::update_orthogonalised(const MuonSettings& settings, float* states) {
+  for (const auto& [parameter, direction] : directions_) {
+    const LocalParameter& p = parameters_[static_cast<std::size_t>(parameter)];
+    const Matrix flat = weights(parameter, 0, p.size());
+    muon_update(settings, matrix_of(direction.data(), p.rows, p.cols),
+                matrix_of(masters(states, parameter, 0), p.rows, p.cols),
+                {flat.first, flat.dtype, p.rows, p.cols, p.cols});
+  }
+  directions_.clear();
 }
 
 void FlatState::clear_gradients() { std::fill(gradients_.begin(), gradients_.end(), std::byte{0}); }

@@ -6,6 +6,7 @@
 
 #include "executor/kernels/adamw.h"
 #include "executor/kernels/matrix.h"
+#include "executor/kernels/muon.h"
 #include "executor/kernels/square_sum.h"
 #include "executor/runtime/local_parameters.h"
 #include "executor/runtime/shard_layout.h"
@@ -13,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -62,8 +64,14 @@ class FlatState {
   void start(std::int64_t parameter, ConstMatrix values);
   /// Adds the squares of the gradients that no other rank counts.
   void add_squares(SquareSum& sum);
-  /// AdamW on what this rank updates; `step` counts from 1. `states`: of state_floats(), or null for its own.
+  /// AdamW on what this rank updates and Muon does not; `step` counts from 1. `states`: where they are now, if not
+  /// here.
   void update(const AdamWSettings& settings, std::int64_t step, float gradient_scale, float* states = nullptr);
+  /// Momentum and direction of the matrices of the `shape`-th pair of sides, smaller ones first, as the program's
+  /// batched products have them; then the step of all of them.
+  void orthogonalise(const Gemm& gemm, const MuonSettings& settings, std::int64_t shape, float gradient_scale,
+                     float* states = nullptr);
+  void update_orthogonalised(const MuonSettings& settings, float* states = nullptr);
   void clear_gradients();
 
   /// Masters and moments, as they travel to and from a host.
@@ -82,6 +90,9 @@ class FlatState {
   /// Calls work(parameter, begin, count) for what this rank updates.
   template <class Work>
   void for_each_updated(Work&& work) const;
+  float* first_moments(float* states, std::int64_t parameter, std::int64_t begin);
+  /// Masters of some elements, or the weights themselves.
+  float* masters(float* states, std::int64_t parameter, std::int64_t begin);
 
   StateKind kind_;
   std::vector<LocalParameter> parameters_;
@@ -91,7 +102,9 @@ class FlatState {
   std::int64_t index_;  // in the group that shares shards
   bool counts_;         // the norm counts one instance of hybrid sharding
   bool offloads_;       // masters and moments are the host's
-  std::int64_t padded_, num_updated_;
+  std::int64_t padded_, num_updated_, num_second_ = 0;
+  std::vector<std::int64_t> second_first_;                 // by parameter: its first second moment
+  std::map<std::int64_t, std::vector<float>> directions_;  // by parameter: what Muon will add
   std::vector<std::byte> weights_, gradients_;
   std::vector<float> states_;  // first moments, second moments, masters
 };

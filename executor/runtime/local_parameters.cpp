@@ -104,6 +104,7 @@ std::vector<LocalParameter> local_parameters(const StepProgram& program, RankId 
     const std::int64_t degree = whole.is_expert() ? s.etp : s.tp, index = whole.is_expert() ? at.etp : at.tp;
     LocalParameter& p = out.emplace_back();
     p.whole = whole;
+    p.orthogonalised = is_orthogonalised(whole, s);
     p.boxes = boxes_on_rank(whole, program.model, degree, index);
     const bool is_vector = whole.rows == 1;
     for (const Box& box : p.boxes) {

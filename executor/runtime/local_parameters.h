@@ -30,6 +30,7 @@ struct LocalParameter {
   /// The matrix that the first stage and another one hold: an embedding, or a head tied to it. Here it is which of two.
   bool shared_by_stages = false;
   std::int64_t stage_copy = 0;
+  bool orthogonalised = false;  // Muon moves it
 
   std::int64_t size() const { return rows * cols; }
 };

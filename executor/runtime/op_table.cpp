@@ -122,6 +122,8 @@ constexpr Row kRows[] = {
     {C::edp_replica_ar, run_replica_all_reduce},
     {C::dp_grad_cast, run_gradient_cast},
     {C::edp_grad_cast, run_gradient_cast},
+    {C::muon_dense, run_muon},
+    {C::muon_expert, run_muon},
     {C::opt_load, run_load_states},
     {C::opt_store, run_store_states},
     {C::act_load, run_load_activations},

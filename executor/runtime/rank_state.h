@@ -16,6 +16,7 @@
 #include <cmath>
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -56,6 +57,7 @@ struct RankState {
   std::int64_t step = 0;  // counts from 0
   /// By kind of parameters: sums of a unit's gradients on their way over the instances of hybrid sharding.
   std::array<std::vector<std::byte>, 2> unit_sums;
+  std::optional<TensorIndex> device_states;  // with offload, masters and moments while they are here
   /// Activations that a copy has taken to the host, by role, layer and micro-batch.
   std::map<std::tuple<TensorRole, std::int16_t, std::int32_t>, std::vector<std::byte>> host;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copies between a device and its host. A CPU rank is its own host: what is stored leaves the arena for memory outside
 // of it, as it would leave a device.
+#include "base/check.h"
 #include "executor/runtime/run_step_end.h"
 
 #include <algorithm>
@@ -13,12 +14,14 @@ using R = TensorRole;
 std::span<float> states_on_device(OpCall& call, FlatBufferKind kind) {
   const std::size_t dense = call.rank.weights.dense().states().size();
   const std::span<float> all = call.elements<float>(R::optimizer_states);
+  CHECK(all.size() == dense + call.rank.weights.expert().states().size(), call.key, all.size(), dense);
   return kind == FlatBufferKind::dense ? all.first(dense) : all.subspan(dense);
 }
 
 }  // namespace
 
 void run_load_states(OpCall& call) {
+  call.rank.device_states = call.index(R::optimizer_states);
   for (const FlatBufferKind kind : {FlatBufferKind::dense, FlatBufferKind::expert}) {
     const std::span<float> host = call.rank.weights.state(kind).states();
     std::copy(host.begin(), host.end(), states_on_device(call, kind).begin());
@@ -26,6 +29,7 @@ void run_load_states(OpCall& call) {
 }
 
 void run_store_states(OpCall& call) {
+  call.rank.device_states.reset();
   for (const FlatBufferKind kind : {FlatBufferKind::dense, FlatBufferKind::expert}) {
     const std::span<float> device = states_on_device(call, kind);
     std::copy(device.begin(), device.end(), call.rank.weights.state(kind).states().begin());

@@ -9,6 +9,7 @@
 
 #include <bit>
 #include <cmath>
+#include <numeric>
 
 namespace orrery::executor {
 namespace {
@@ -26,12 +27,25 @@ Matrix part(const Matrix& row, std::int64_t first, std::int64_t count) { return 
 /// Whole gradients as they are scattered: the shard of rank 0, then that of rank 1, ...
 void pack_shards(FlatState& state, const Matrix& packed) {
   const ShardLayout& shards = state.shards();
-  for (std::int64_t rank = 0; rank < shards.num_ranks(); ++rank) {
+  std::int64_t first = 0;
+  for (std::int64_t rank = 0; rank < shards.num_ranks(); first += shards.size(rank++)) {
     for (const OwnedRange& range : shards.of(rank)) {
       convert(state.gradients(state.parameter_at(range), range.begin, range.count),
-              part(packed, rank * shards.shard() + range.slot, range.count));
+              part(packed, first + range.slot, range.count));
     }
   }
+}
+
+/// One block of bytes for each shard.
+Blocks shard_blocks(const FlatState& state, DType dtype) {
+  std::vector<std::int64_t> bytes(state.shards().sizes().begin(), state.shards().sizes().end());
+  for (std::int64_t& size : bytes) size *= size_of(dtype);
+  return Blocks::contiguous(std::move(bytes));
+}
+
+std::int64_t elements_of(const FlatState& state) {
+  const std::span<const std::int64_t> sizes = state.shards().sizes();
+  return std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
 }
 
 void pack_own(FlatState& state, const Matrix& shard) {
@@ -119,17 +133,15 @@ void run_gradient_cast(OpCall& call) {
 void run_gradient_scatter(OpCall& call) {
   if (is_of_unit(call)) return scatter_unit_gradients(call);
   FlatState& state = state_of(call);
-  const std::int64_t shard = state.shards().shard();
   std::vector<std::byte> storage, own_storage;
   std::optional<Matrix> packed = wire_copy(call);
   if (!packed) {
-    packed = zeros(storage, state.kind().gradient, shard * state.shards().num_ranks());
+    packed = zeros(storage, state.kind().gradient, elements_of(state));
     pack_shards(state, *packed);
   }
-  const Matrix own = zeros(own_storage, packed->dtype, shard);
-  const Blocks even = Blocks::contiguous(std::vector<std::int64_t>(static_cast<std::size_t>(state.shards().num_ranks()),
-                                                                   static_cast<std::int64_t>(bytes_of(own).size())));
-  call.report = reduce_scatter_v(call.group(), sum_type_of(own), bytes_of(*packed), even, bytes_of(own), call.key);
+  const Matrix own = zeros(own_storage, packed->dtype, state.shards().size(call.group().rank()));
+  call.report = reduce_scatter_v(call.group(), sum_type_of(own), bytes_of(*packed), shard_blocks(state, own.dtype),
+                                 bytes_of(own), call.key);
   unpack_own(state, own);
 }
 
@@ -145,7 +157,8 @@ void run_replica_all_reduce(OpCall& call) {
   if (is_of_unit(call)) return reduce_unit_replicas(call);
   FlatState& state = state_of(call);
   std::vector<std::byte> storage;
-  const Matrix shard = zeros(storage, state.kind().wire, state.shards().shard());
+  const std::int64_t index = call.rank.program.mesh.index_in_group(state.kind().shard, call.rank.view.rank);
+  const Matrix shard = zeros(storage, state.kind().wire, state.shards().size(index));
   pack_own(state, shard);
   call.report = all_reduce(call.group(), shard, call.key);
   unpack_own(state, shard);
@@ -156,28 +169,47 @@ void run_weight_gather(OpCall& call) {
   FlatState& state = state_of(call);
   const ShardLayout& shards = state.shards();
   std::vector<std::byte> own_storage, storage;
-  const Matrix own = zeros(own_storage, state.kind().weight, shards.shard());
-  const Matrix all = zeros(storage, state.kind().weight, shards.shard() * shards.num_ranks());
+  const Matrix own = zeros(own_storage, state.kind().weight, shards.size(call.group().rank()));
+  const Matrix all = zeros(storage, state.kind().weight, elements_of(state));
   for (const OwnedRange& range : state.owned()) {
     convert(state.weights(state.parameter_at(range), range.begin, range.count), part(own, range.slot, range.count));
   }
-  call.report = call.group().all_gather(bytes_of(own), bytes_of(all), call.key);
-  for (std::int64_t rank = 0; rank < shards.num_ranks(); ++rank) {
+  call.report = all_gather_v(call.group(), bytes_of(own), bytes_of(all), shard_blocks(state, own.dtype), call.key);
+  std::int64_t first = 0;
+  for (std::int64_t rank = 0; rank < shards.num_ranks(); first += shards.size(rank++)) {
     for (const OwnedRange& range : shards.of(rank)) {
-      convert(part(all, rank * shards.shard() + range.slot, range.count),
+      convert(part(all, first + range.slot, range.count),
               state.weights(state.parameter_at(range), range.begin, range.count));
     }
   }
 }
 
+namespace {
+
+/// Where the states of the op's kind are: null for where they always are; with offload, what has come from the host.
+float* states_of(OpCall& call) {
+  if (!call.rank.device_states) return nullptr;
+  float* const states = call.rank.tensors.elements<float>(*call.rank.device_states).data();
+  return is_of_experts(call.op.key.op) ? states + call.rank.weights.dense().states().size() : states;
+}
+
+}  // namespace
+
 void run_update(OpCall& call) {
-  RankState& rank = call.rank;
-  float* states = nullptr;  // where they are: with offload, what has come from the host
-  if (call.uses_role(R::optimizer_states)) {
-    states = call.elements<float>(R::optimizer_states).data();
-    if (is_of_experts(call.op.key.op)) states += rank.weights.dense().states().size();
+  state_of(call).update(call.rank.settings.adamw, call.rank.step + 1, gradient_scale(call.rank), states_of(call));
+}
+
+/// Of a pair of sides the program has two batches, since the iterations have two kinds of products; they depend on each
+/// other, so the first op does all of them.
+void run_muon(OpCall& call) {
+  const AdamWSettings& adamw = call.rank.settings.adamw;
+  const MuonSettings settings{.learning_rate = adamw.learning_rate, .weight_decay = adamw.weight_decay};
+  const std::int64_t batch = call.op.key.bucket;
+  if (batch < 0) {
+    state_of(call).update_orthogonalised(settings, states_of(call));
+  } else if (batch % 2 == 0) {
+    state_of(call).orthogonalise(call.rank.gemm, settings, batch / 2, gradient_scale(call.rank), states_of(call));
   }
-  state_of(call).update(rank.settings.adamw, rank.step + 1, gradient_scale(rank), states);
 }
 
 void run_repeated_gradients(OpCall& call) {

@@ -14,6 +14,7 @@ void run_gradient_all_reduce(OpCall& call);
 void run_replica_all_reduce(OpCall& call);
 void run_weight_gather(OpCall& call);
 void run_update(OpCall& call);
+void run_muon(OpCall& call);
 
 void run_repeated_gradients(OpCall& call);  // tp.grad_ar
 void run_shared_gradients(OpCall& call);    // embed.grad_ar

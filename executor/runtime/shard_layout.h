@@ -19,20 +19,28 @@ struct OwnedRange {
   std::int64_t slot = 0;  // first place in the rank's shard
 };
 
+/// A weight as the cut sees it.
+struct CutWeight {
+  std::int64_t size = 0;
+  bool whole = false;  // it goes to one rank, as Muon wants its matrices
+};
+
 class ShardLayout {
  public:
-  /// `sizes`: elements of the weights in the order of the cut.
-  ShardLayout(std::span<const std::int64_t> sizes, std::int64_t num_ranks);
+  /// `weights` in the order of the cut. Those that stay whole are dealt first, the largest to whoever has least.
+  ShardLayout(std::span<const CutWeight> weights, std::int64_t num_ranks);
 
   std::int64_t num_ranks() const { return static_cast<std::int64_t>(by_rank_.size()); }
-  /// Places in every shard; on some ranks the last one is empty.
-  std::int64_t shard() const { return shard_; }
+  /// Places in a rank's shard, all in use but maybe the last; where weights stay whole, as many as it has elements.
+  std::int64_t size(std::int64_t rank) const { return sizes_[static_cast<std::size_t>(rank)]; }
+  /// The sizes of all shards.
+  std::span<const std::int64_t> sizes() const { return sizes_; }
   /// What a rank owns, in the order of the cut: one range for each weight, maybe empty.
   std::span<const OwnedRange> of(std::int64_t rank) const { return by_rank_[static_cast<std::size_t>(rank)]; }
 
  private:
   std::vector<std::vector<OwnedRange>> by_rank_;
-  std::int64_t shard_ = 0;
+  std::vector<std::int64_t> sizes_;
 };
 
 }  // namespace orrery::executor

@@ -148,5 +148,30 @@ TEST(ShardingEquality, OverlappedBucketsChangeNoBit) {
   }
 }
 
+TEST(ShardingEquality, MuonsMatricesOnOneRankOrDealtChangeNoBit) {
+  const Model model = rich_model();
+  Strategy s = sharded(model, 0, 0, 2);
+  s.optimizer = OptimizerKind::muon;
+  const WholeRun plain = run_whole(lower(model, s, kBatch, 4), settings_of(3));
+  EXPECT_NE(plain.losses[2], run_whole(lower(model, sharded(model, 0, 0, 2), kBatch, 4), settings_of(3)).losses[2]);
+  s.offload_optimizer = true;
+  expect_same_bits(plain, run_whole(lower(model, s, kBatch, 4), settings_of(3)));
+  s.offload_optimizer = false;
+  s.zero_dense = s.zero_expert = 1;
+  expect_same_bits(plain, run_whole(lower(model, s, kBatch, 4), settings_of(3)));
+  expect_accounts(lower(model, s, kBatch, 4), settings_of(1));
+}
+
+TEST(ShardingEquality, MuonOnStagesChangesNoBitAndLearns) {
+  const Model model = small_model();
+  Strategy s = testing::strategy_of(model);
+  s.optimizer = OptimizerKind::muon;
+  const WholeRun one = run_whole(lower(model, s, kBatch, 1), settings_of(20));
+  EXPECT_LT(one.losses.back(), 0.97 * one.losses.front());
+  s.pp = 2;
+  s.stages = even_stages(model.num_layers(), 2);
+  expect_same_bits(one, run_whole(lower(model, s, kBatch, 2), settings_of(20)));
+}
+
 }  // namespace
 }  // namespace orrery::executor

@@ -209,7 +209,13 @@ TEST(Training, WhatItDoesNotRunIsRefusedInWords) {
   };
   const auto no = [](const char* what) { return ElementsAre(std::string("the CPU executor has no ") + what); };
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.cuda_graphs = true; }), no("CUDA graphs"));
-  EXPECT_THAT(reasons([](Model&, Strategy& s) { s.optimizer = OptimizerKind::muon; }), no("optimizer but AdamW"));
+  EXPECT_THAT(reasons([](Model&, Strategy& s) {
+                s.optimizer = OptimizerKind::muon;
+                s.offload_optimizer = true;
+                s.zero_expert = 1;
+              }),
+              no("offload of Muon's states with ZeRO: whole matrices are dealt, and ranks hold different shares of "
+                 "them"));
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.moment_dtype = DType::bf16; }), no("optimizer states but in f32"));
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.precision = DType::fp8; }),
               ElementsAre("the CPU executor computes in f32 or bf16, not in fp8"));
