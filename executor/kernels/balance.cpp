@@ -15,57 +15,72 @@ double normalizer_of(const RouterShape& shape, std::span<const float> score) {
   return shape.score == RouterScore::softmax ? 1.0 : std::accumulate(score.begin(), score.end(), 0.0);
 }
 
-/// Calls work(first token, slope of the loss in each mean P_i) for each sequence: scale * num_experts * f_i.
+/// Calls work(first row, end, slope of the loss in each mean P_i) for each sequence: scale * num_experts * f_i.
 template <class Work>
-void for_each_sequence(const RouterShape& shape, ConstMatrix scores, std::span<const std::int32_t> chosen,
-                       std::int64_t sequence, double scale, Work&& work) {
-  CHECK(sequence > 0 && scores.rows % sequence == 0, scores.rows, sequence);
-  CHECK(static_cast<std::int64_t>(chosen.size()) == scores.rows * shape.top_k, chosen.size(), scores.rows);
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(shape.num_experts));
-  std::vector<double> slopes(counts.size());
-  const auto choices = static_cast<std::size_t>(sequence * shape.top_k);
-  for (std::int64_t begin = 0; begin < scores.rows; begin += sequence) {
-    std::fill(counts.begin(), counts.end(), 0);
-    count_chosen(chosen.subspan(static_cast<std::size_t>(begin * shape.top_k), choices), counts);
-    for (std::size_t i = 0; i < counts.size(); ++i) {
-      slopes[i] = scale * static_cast<double>(shape.num_experts * counts[i]) / static_cast<double>(choices);
+void for_each_sequence(const RouterShape& shape, ConstMatrix scores, const SequenceCounts& of, double scale,
+                       Work&& work) {
+  CHECK(of.rows > 0 && scores.rows % of.rows == 0, scores.rows, of.rows);
+  const auto num_experts = static_cast<std::size_t>(shape.num_experts);
+  CHECK(of.counts.size() == static_cast<std::size_t>(scores.rows / of.rows) * num_experts, of.counts.size());
+  std::vector<double> slopes(num_experts);
+  const auto choices = static_cast<double>(of.tokens * shape.top_k);
+  for (std::int64_t begin = 0; begin < scores.rows; begin += of.rows) {
+    const std::size_t first = static_cast<std::size_t>(begin / of.rows) * num_experts;
+    for (std::size_t i = 0; i < num_experts; ++i) {
+      slopes[i] = scale * static_cast<double>(shape.num_experts * of.counts[first + i]) / choices;
     }
-    work(begin, slopes);
+    work(begin, begin + of.rows, slopes);
   }
 }
 
 }  // namespace
 
-double auxiliary_loss(const RouterShape& shape, ConstMatrix scores, std::span<const std::int32_t> chosen,
-                      std::int64_t sequence, double scale) {
+SequenceCounts count_by_sequence(const RouterShape& shape, std::span<const std::int32_t> chosen, std::int64_t rows) {
+  const auto choices = static_cast<std::size_t>(rows * shape.top_k);
+  CHECK(choices > 0 && chosen.size() % choices == 0, chosen.size(), rows);
+  const auto num_experts = static_cast<std::size_t>(shape.num_experts);
+  SequenceCounts out{.rows = rows, .tokens = rows, .counts = {}};
+  out.counts.resize(chosen.size() / choices * num_experts);
+  for (std::size_t i = 0; i < chosen.size() / choices; ++i) {
+    count_chosen(chosen.subspan(i * choices, choices), std::span(out.counts).subspan(i * num_experts, num_experts));
+  }
+  return out;
+}
+
+double auxiliary_loss(const RouterShape& shape, ConstMatrix scores, const SequenceCounts& counts, double scale) {
   double loss = 0.0;
-  for_each_sequence(shape, scores, chosen, sequence, scale, [&](std::int64_t begin, const std::vector<double>& slopes) {
-    for (std::int64_t token = begin; token < begin + sequence; ++token) {
-      const std::span<const float> score = row_span<float>(scores, token);
-      loss += std::inner_product(score.begin(), score.end(), slopes.begin(), 0.0) /
-              (normalizer_of(shape, score) * static_cast<double>(sequence));
-    }
-  });
+  const auto tokens = static_cast<double>(counts.tokens);
+  for_each_sequence(shape, scores, counts, scale,
+                    [&](std::int64_t begin, std::int64_t end, const std::vector<double>& slopes) {
+                      for (std::int64_t token = begin; token < end; ++token) {
+                        const std::span<const float> score = row_span<float>(scores, token);
+                        loss += std::inner_product(score.begin(), score.end(), slopes.begin(), 0.0) /
+                                (normalizer_of(shape, score) * tokens);
+                      }
+                    });
   return loss;
 }
 
-void auxiliary_loss_backward(const RouterShape& shape, ConstMatrix scores, std::span<const std::int32_t> chosen,
-                             std::int64_t sequence, double scale, std::span<float> dscores) {
+void auxiliary_loss_backward(const RouterShape& shape, ConstMatrix scores, const SequenceCounts& counts, double scale,
+                             std::span<float> dscores) {
   CHECK(static_cast<std::int64_t>(dscores.size()) == scores.rows * scores.cols, dscores.size(), scores.rows);
-  for_each_sequence(shape, scores, chosen, sequence, scale, [&](std::int64_t begin, const std::vector<double>& slopes) {
-    for (std::int64_t token = begin; token < begin + sequence; ++token) {
-      const std::span<const float> score = row_span<float>(scores, token);
-      const double normalizer = normalizer_of(shape, score);
-      // A score that is divided by the sum of all scores also lowers the others.
-      const double shared = shape.score == RouterScore::softmax
-                                ? 0.0
-                                : std::inner_product(score.begin(), score.end(), slopes.begin(), 0.0) / normalizer;
-      const std::span<float> gradient = dscores.subspan(static_cast<std::size_t>(token) * score.size(), score.size());
-      for (std::size_t i = 0; i < score.size(); ++i) {
-        gradient[i] += static_cast<float>((slopes[i] - shared) / (normalizer * static_cast<double>(sequence)));
-      }
-    }
-  });
+  const auto tokens = static_cast<double>(counts.tokens);
+  for_each_sequence(
+      shape, scores, counts, scale, [&](std::int64_t begin, std::int64_t end, const std::vector<double>& slopes) {
+        for (std::int64_t token = begin; token < end; ++token) {
+          const std::span<const float> score = row_span<float>(scores, token);
+          const double normalizer = normalizer_of(shape, score);
+          // A score that is divided by the sum of all scores also lowers the others.
+          const double shared = shape.score == RouterScore::softmax
+                                    ? 0.0
+                                    : std::inner_product(score.begin(), score.end(), slopes.begin(), 0.0) / normalizer;
+          const std::span<float> gradient =
+              dscores.subspan(static_cast<std::size_t>(token) * score.size(), score.size());
+          for (std::size_t i = 0; i < score.size(); ++i) {
+            gradient[i] += static_cast<float>((slopes[i] - shared) / (normalizer * tokens));
+          }
+        }
+      });
 }
 
 void choose_balanced(std::int64_t num_experts, std::int64_t top_k, std::uint64_t stream,

@@ -57,6 +57,9 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
   }
   Trace trace = merge_rank_traces(std::move(traces), program.mesh);
   trace.header.version = plan_.provenance.version;
+  if (program.strategy.overlap != Overlap()) {
+    trace.header.notes.push_back("overlap: each rank runs the program's ops one after the other, in its order");
+  }
   if (trace.power.empty()) trace.header.notes.push_back("energy: no counter");
   return trace;
 }

@@ -45,11 +45,6 @@ void add_reasons(const Strategy& s, Reasons& reasons) {
 void add_reasons(const StepProgram& program, Reasons& reasons) {
   const Model& model = program.model;
   const Strategy& s = program.strategy;
-  if (model.moe && model.moe->aux_loss_coefficient != 0.0 && s.tp * s.cp > 1) {
-    reasons.push_back(
-        "the CPU executor has no auxiliary loss of a sequence whose tokens are on several ranks (tp, cp): nobody sums "
-        "what its experts got");
-  }
   const auto* gqa = std::get_if<GroupedQueryAttention>(&model.attention);
   if (gqa != nullptr && s.tp > gqa->num_kv_heads) {
     reasons.push_back(fmt::format(

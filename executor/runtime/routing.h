@@ -3,6 +3,8 @@
 // go to and come from each expert in a layer and micro-batch.
 #pragma once
 
+#include "executor/kernels/balance.h"
+
 #include <cstdint>
 #include <map>
 #include <span>
@@ -25,6 +27,7 @@ struct SentTokens {
 /// Routing of one micro-batch in one layer.
 struct RoutedBatch {
   std::vector<float> probability;                     // (tokens, top_k), from the router until rows leave
+  SequenceCounts sequence_counts;                     // of which the auxiliary loss is made
   std::vector<std::int64_t> send_counts;              // rows per global expert that leave this rank
   std::vector<std::int64_t> receive_counts;           // rows per (source rank, local expert)
   std::vector<std::int64_t> offsets;                  // first row of each local expert as they compute, and the end

@@ -28,6 +28,20 @@ double auxiliary_scale(const OpCall& call) {
   return moe_of(call).aux_loss_coefficient / static_cast<double>(call.rank.program.batch.global_batch);
 }
 
+/// How often each sequence chose each expert. Ranks of a TP or CP group have parts of a sequence and add up their
+/// counts, which the program has no op for: 8 bytes for each sequence and expert.
+SequenceCounts sequence_counts(OpCall& call, std::span<const std::int32_t> chosen, std::int64_t rows) {
+  SequenceCounts counts = count_by_sequence(router_of(call), chosen, rows);
+  const Strategy& s = call.rank.strategy();
+  if (moe_of(call).aux_loss_coefficient == 0.0) return counts;
+  for (const auto& [group, size] : {std::pair{Group::tp, s.tp}, {Group::cp, s.cp}}) {
+    if (size == 1) continue;
+    call.add_report(call.rank.groups.of(group).all_reduce(std::span(counts.counts), call.key));
+    counts.tokens *= size;
+  }
+  return counts;
+}
+
 /// The router's weight in f32, whatever the model's precision.
 ConstMatrix router_weight(const OpCall& call) {
   thread_local std::vector<float> storage;
@@ -58,11 +72,12 @@ void forward(OpCall& call) {
   write_choices(chosen, shape.num_experts, shape.top_k, call.elements<std::uint8_t>(R::choices));
   routed.send_counts.assign(static_cast<std::size_t>(shape.num_experts), 0);
   count_chosen(chosen, routed.send_counts);
+  routed.sequence_counts = sequence_counts(call, chosen, block);
   if (call.op.key.pass == Pass::rec) return;
   std::vector<std::int64_t>& counts = rank.totals.expert_counts[call.layer()];
   counts.resize(static_cast<std::size_t>(shape.num_experts));
   count_chosen(chosen, counts);
-  rank.totals.add_loss(auxiliary_loss(shape, scores, chosen, block, auxiliary_scale(call)));
+  rank.totals.add_loss(auxiliary_loss(shape, scores, routed.sequence_counts, auxiliary_scale(call)));
 }
 
 /// Of each token's choices; a dispatcher that sends rows over all experts brings such rows back.
@@ -85,7 +100,7 @@ void input_gradient(OpCall& call) {
   const Matrix scores = call.tensor(R::scores);
   const std::int64_t block = scores.rows / call.num_sequences();
   std::vector<float> d_scores(static_cast<std::size_t>(scores.rows * scores.cols));
-  auxiliary_loss_backward(shape, scores, chosen, block, auxiliary_scale(call), d_scores);
+  auxiliary_loss_backward(shape, scores, call.routed().sequence_counts, auxiliary_scale(call), d_scores);
   const Matrix d_logits = call.tensor(R::d_router_logits);
   router_backward(shape, scores, chosen, probability_gradients(call, chosen), d_scores, d_logits);
   const Matrix d_norm = call.tensor(R::d_norm2);

@@ -55,13 +55,13 @@ INSTANTIATE_TEST_SUITE_P(Scores, AuxiliaryLoss, testing::Values(RouterScore::sof
                          [](const auto& test) { return test.param == RouterScore::softmax ? "softmax" : "sigmoid"; });
 
 TEST_P(AuxiliaryLoss, SumsTheLossesOfTheSequences) {
-  EXPECT_NEAR(auxiliary_loss(shape_, scores_, chosen_, kSequence, 0.25),
+  EXPECT_NEAR(auxiliary_loss(shape_, scores_, count_by_sequence(shape_, chosen_, kSequence), 0.25),
               0.25 * reference(shape_, scores_.doubles(), chosen_), 1e-6);
 }
 
 TEST_P(AuxiliaryLoss, BackwardAddsTheGradientOfTheScores) {
   std::vector<float> dscores(kTokens * kExperts, 1.0F);
-  auxiliary_loss_backward(shape_, scores_, chosen_, kSequence, 0.25, dscores);
+  auxiliary_loss_backward(shape_, scores_, count_by_sequence(shape_, chosen_, kSequence), 0.25, dscores);
   Doubles want =
       numeric_gradient([&](const Doubles& v) { return 0.25 * reference(shape_, v, chosen_); }, scores_.doubles());
   for (double& value : want) value += 1.0;
@@ -71,12 +71,30 @@ TEST_P(AuxiliaryLoss, BackwardAddsTheGradientOfTheScores) {
 TEST(AuxiliaryLossOfBalance, IsTheNumberOfSequencesWhenAllExpertsAreEqual) {
   const RouterShape shape{.num_experts = 2, .top_k = 1};
   const Values scores = Values::of({0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5}, 4);
-  EXPECT_DOUBLE_EQ(auxiliary_loss(shape, scores, std::vector<std::int32_t>{0, 1, 1, 0}, 2, 1.0), 2.0);
+  EXPECT_DOUBLE_EQ(
+      auxiliary_loss(shape, scores, count_by_sequence(shape, std::vector<std::int32_t>{0, 1, 1, 0}, 2), 1.0), 2.0);
 }
 
 TEST(AuxiliaryLossOfBalance, RefusesPartsOfSequences) {
-  EXPECT_THROW(auxiliary_loss({.num_experts = 2, .top_k = 1}, Values(3, 2), std::vector<std::int32_t>(3), 2, 1.0),
-               InternalError);
+  EXPECT_THROW(count_by_sequence({.num_experts = 2, .top_k = 1}, std::vector<std::int32_t>(3), 2), InternalError);
+}
+
+TEST(AuxiliaryLossInParts, ThatOfTheRanksOfASequenceIsThatOfTheSequence) {
+  const RouterShape shape{.num_experts = 4, .top_k = 2};
+  const Values scores = Values::random(6, 4, "scores");
+  const std::vector<std::int32_t> chosen = {0, 1, 2, 3, 0, 2, 0, 3, 1, 0, 2, 0};
+  const SequenceCounts whole = count_by_sequence(shape, chosen, 6);
+  double sum = 0.0;
+  std::vector<float> all(24), parts(24);
+  auxiliary_loss_backward(shape, scores, whole, 1.0, all);
+  for (std::int64_t half = 0; half < 2; ++half) {
+    const SequenceCounts mine{.rows = 3, .tokens = 6, .counts = whole.counts};
+    const ConstMatrix rows = scores.view().row_block(3 * half, 3);
+    sum += auxiliary_loss(shape, rows, mine, 1.0);
+    auxiliary_loss_backward(shape, rows, mine, 1.0, std::span(parts).subspan(static_cast<std::size_t>(12 * half), 12));
+  }
+  EXPECT_NEAR(sum, auxiliary_loss(shape, scores, whole, 1.0), 1e-12);
+  EXPECT_EQ(parts, all);
 }
 
 TEST(SelectionBias, MovesTowardsExpertsBelowTheMean) {

@@ -9,11 +9,6 @@ namespace {
 
 using namespace testing;
 
-Model without_auxiliary_loss(Model model) {
-  model.moe->aux_loss_coefficient = 0.0;
-  return model;
-}
-
 void expect_as_one_rank(const Model& model, const Strategy& strategy, std::int64_t ranks) {
   const WholeRun one = run_whole(lower(model, testing::strategy_of(model), kBatch, 1), settings_of(2));
   const StepProgram program = lower(model, strategy, kBatch, ranks);
@@ -29,7 +24,7 @@ TEST(ZigzagPositions, EveryRankHasAnEarlyAndALateChunk) {
 
 TEST(ContextParallelEquality, OfEveryKind) {
   for (const ContextParallel kind : {ContextParallel::ring, ContextParallel::all_gather, ContextParallel::ulysses}) {
-    for (const Model& model : {without_auxiliary_loss(rich_model()), deepseek_model()}) {
+    for (const Model& model : {rich_model(), deepseek_model()}) {
       SCOPED_TRACE(std::to_string(static_cast<int>(kind)) + model.family);
       Strategy s = testing::strategy_of(model, 1, 2);
       s.cp = 2;
@@ -69,7 +64,7 @@ TEST(ContextParallelEquality, WithWindowsAndSinks) {
 }
 
 TEST(ContextParallelEquality, TogetherWithTensorParallelismAndRecomputation) {
-  const Model model = without_auxiliary_loss(rich_model());
+  const Model model = rich_model();
   for (const ContextParallel kind : {ContextParallel::ring, ContextParallel::all_gather}) {
     Strategy s = testing::strategy_of(model, 1, 2);
     s.cp = s.tp = 2;

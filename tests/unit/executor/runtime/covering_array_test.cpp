@@ -96,7 +96,6 @@ std::optional<Layout> layout_of(const Row& row) {
   s.mtp = out.model.num_mtp_modules > 0 ? Mtp::on : Mtp::off;
   s.stages = with_mtp(even_stages(out.model.num_layers(), s.num_stages()), out.model.num_mtp_modules);
   for (StageLayout& stage : s.stages) stage.recompute = kRecompute[row[8]];
-  if (s.tp * s.cp > 1) out.model.moe->aux_loss_coefficient = 0.0;  // nobody sums it: docs/design/equality.md
   const bool shards = s.zero_dense + s.zero_expert > 0;
   for (const std::int64_t world : {2, 4, 8}) {
     if (!violations(out.model, s, kRows, world).empty()) continue;
@@ -125,8 +124,8 @@ WholeRun reference(const Layout& layout, std::int64_t num_steps) {
   static std::map<std::string, WholeRun> known;
   Strategy s = testing::strategy_of(layout.model);
   s.precision = layout.strategy.precision;
-  const std::string name = fmt::format("{} {} {} {}", layout.model.family, layout.model.moe->shared_width,
-                                       layout.model.moe->aux_loss_coefficient, name_of(s.precision));
+  const std::string name =
+      fmt::format("{} {} {}", layout.model.family, layout.model.moe->shared_width, name_of(s.precision));
   if (!known.contains(name)) known[name] = run_whole(lower(layout.model, s, kRows, 1), settings_of(num_steps));
   return known.at(name);
 }

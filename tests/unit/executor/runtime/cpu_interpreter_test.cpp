@@ -60,6 +60,25 @@ TEST(CpuInterpreter, ProcessesTrainAsThreadsDo) {
   EXPECT_EQ(trace.header.threads_per_rank, threads_per_rank(static_cast<int>(std::thread::hardware_concurrency()), 2));
 }
 
+TEST(CpuInterpreter, ProcessesTrainAsThreadsDoOnManyDimensionsAtOnce) {
+  Plan plan = small_plan(2, 2, 4);
+  Strategy& s = plan.strategy;
+  s.schedule = Schedule::zbv;
+  s.vpp = 2;
+  s.stages = even_stages(plan.model.num_layers(), 4);
+  s.zero_dense = 3;
+  s.overlap.delayed_wgrad = true;
+  s.dispatcher = Dispatcher::two_level;
+  const StepProgram program = lower(plan.model, s, plan.batch, 4);
+  TrainingSettings settings;
+  settings.num_steps = 2;
+  const Trace trace = interpreter_of(plan, settings).run(program, {});
+  const std::vector<double> losses = testing::losses(program, settings);
+  ASSERT_EQ(trace.steps.size(), 2U);
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(trace.steps[i].loss, losses[i]);
+  EXPECT_THAT(trace.header.notes, ::testing::Contains(HasSubstr("one after the other")));
+}
+
 TEST(CpuInterpreter, RoutingMatricesHaveARowForEachRank) {
   const Plan plan = small_plan(1, 2, 2);
   const StepProgram program = lower(plan.model, plan.strategy, plan.batch, 2);

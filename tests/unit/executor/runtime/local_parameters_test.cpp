@@ -40,8 +40,7 @@ TEST(LocalParameters, RanksTogetherHoldEveryElementOfTheModel) {
   Strategy s = testing::strategy_of(small_model(), 2, 2);
   s.tp = s.etp = 2;
   s.sp = true;
-  Model model = small_model();
-  model.moe->aux_loss_coefficient = 0.0;
+  const Model model = small_model();
   const StepProgram program = lower(model, s, kBatch, 8);
   std::map<std::string, std::set<std::pair<std::int64_t, std::int64_t>>> elements;
   std::map<std::string, std::int64_t> sizes;

@@ -80,8 +80,7 @@ TEST(ShardingEquality, UnitsOfAPipelineUnderSplitBackwards) {
 }
 
 TEST(ShardingEquality, TogetherWithTensorParallelism) {
-  Model model = rich_model();
-  model.moe->aux_loss_coefficient = 0.0;
+  const Model model = rich_model();
   const WholeRun one = run_whole(lower(model, testing::strategy_of(model), kBatch, 1), settings_of(2));
   for (const int zero : {1, 2, 3}) {
     SCOPED_TRACE(zero);

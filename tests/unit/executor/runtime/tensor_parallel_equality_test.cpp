@@ -10,12 +10,6 @@ namespace {
 
 using namespace testing;
 
-/// No sum over the tokens of a sequence goes beyond a rank.
-Model without_auxiliary_loss(Model model) {
-  if (model.moe) model.moe->aux_loss_coefficient = 0.0;
-  return model;
-}
-
 Model dense_model() {
   Model model = small_model();
   model.moe.reset();
@@ -49,8 +43,7 @@ TEST(TensorParallelEquality, WithoutSequenceParallelism) {
 }
 
 TEST(TensorParallelEquality, WithSequenceParallelism) {
-  for (const Model& model :
-       {dense_model(), without_auxiliary_loss(small_model()), without_auxiliary_loss(rich_model())}) {
+  for (const Model& model : {dense_model(), small_model(), rich_model()}) {
     expect_as_one_rank(model, tensor_parallel(model, 2, true), 2);
     Strategy s = tensor_parallel(model, 2, true);
     s.micro_batch = 2;
@@ -60,7 +53,7 @@ TEST(TensorParallelEquality, WithSequenceParallelism) {
 }
 
 TEST(TensorParallelEquality, InSlices) {
-  const Model model = without_auxiliary_loss(rich_model());
+  const Model model = rich_model();
   Strategy s = tensor_parallel(model, 2, true);
   s.overlap.tp = true;
   s.micro_batch = 2;
@@ -68,7 +61,7 @@ TEST(TensorParallelEquality, InSlices) {
 }
 
 TEST(TensorParallelEquality, WithExpertsOverOtherGroupsAndStages) {
-  const Model model = without_auxiliary_loss(rich_model());
+  const Model model = rich_model();
   for (const std::int64_t ep : {1, 2, 4}) {
     Strategy s = tensor_parallel(model, 2, true);
     s.ep = ep;
@@ -83,7 +76,7 @@ TEST(TensorParallelEquality, WithExpertsOverOtherGroupsAndStages) {
 }
 
 TEST(TensorParallelEquality, OfExperts) {
-  const Model model = without_auxiliary_loss(rich_model());
+  const Model model = rich_model();
   Strategy s = testing::strategy_of(model);
   s.etp = 2;
   expect_as_one_rank(model, s, 2);

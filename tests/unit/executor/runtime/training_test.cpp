@@ -219,14 +219,7 @@ TEST(Training, WhatItDoesNotRunIsRefusedInWords) {
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.moment_dtype = DType::bf16; }), no("optimizer states but in f32"));
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.precision = DType::fp8; }),
               ElementsAre("the CPU executor computes in f32 or bf16, not in fp8"));
-  EXPECT_THAT(
-      reasons([](Model&, Strategy& s) { s.cp = 2; }),
-      no("auxiliary loss of a sequence whose tokens are on several ranks (tp, cp): nobody sums what its experts "
-         "got"));
-  EXPECT_THAT(reasons([](Model& m, Strategy& s) {
-                m.moe->aux_loss_coefficient = 0.0;
-                s.tp = 4;
-              }),
+  EXPECT_THAT(reasons([](Model&, Strategy& s) { s.tp = 4; }),
               ElementsAre("the CPU executor has at most 2 tensor-parallel ranks, one for each key-value head: nobody "
                           "sums the gradients of copies, got 4"));
   EXPECT_THAT(reasons([](Model& m, Strategy& s) {

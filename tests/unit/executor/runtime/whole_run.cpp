@@ -103,6 +103,19 @@ double uncounted_bytes(const StepProgram& program, const OpKey& key) {
   return 0.0;
 }
 
+/// What ranks that share a sequence send to add up what its tokens chose, for the auxiliary loss.
+double counts_bytes(const StepProgram& program, const OpKey& key) {
+  const Strategy& s = program.strategy;
+  const bool counts = key.op == OpCode::moe_router && (key.pass == Pass::fwd || key.pass == Pass::rec);
+  if (!counts || program.model.moe->aux_loss_coefficient == 0.0) return 0.0;
+  double sum = 0.0;
+  for (const std::int64_t n : {s.tp, s.cp}) {
+    const auto bytes = static_cast<double>(8 * s.micro_batch * program.model.moe->num_experts);
+    sum += 2.0 * static_cast<double>(n - 1) / static_cast<double>(n) * bytes;
+  }
+  return sum;
+}
+
 /// Rows of one exchange that leave this rank for others.
 double leaving_rows(const ExchangeShape& shape, const StepProgram& program, const RoutedBatch& routed,
                     std::int64_t member) {
@@ -213,8 +226,8 @@ void expect_accounts(const StepProgram& program, const TrainingSettings& setting
     std::map<OpKey, OpKey> common;
     for (const Op& op : state.rank_class.ops) {
       const OpKey key = common[op.key] = common_key(program, op);
-      expected[key] +=
-          expected_bytes(program, op.key, program.shapes[op.shape], state) + uncounted_bytes(program, op.key);
+      expected[key] += expected_bytes(program, op.key, program.shapes[op.shape], state) +
+                       uncounted_bytes(program, op.key) + counts_bytes(program, op.key);
     }
     for (const Span& span : step.spans) sent[common.at(span.key)] += span.bytes.in(unit::byte);
     const double replayed = replay_memory(state.rank_class, arrivals_of(program, state)).bytes.in(unit::byte);
