@@ -46,10 +46,10 @@ void add_reasons(const StepProgram& program, Reasons& reasons) {
   const Model& model = program.model;
   const Strategy& s = program.strategy;
   const auto* gqa = std::get_if<GroupedQueryAttention>(&model.attention);
-  if (gqa != nullptr && s.tp > gqa->num_kv_heads) {
+  if (gqa != nullptr && s.tp > gqa->num_kv_heads && !s.sp) {
     reasons.push_back(fmt::format(
-        "the CPU executor has at most {} tensor-parallel ranks, one for each key-value head: nobody sums the gradients "
-        "of copies, got {}",
+        "the CPU executor has at most {} tensor-parallel ranks without sequence parallelism, one for each key-value "
+        "head: nobody sums the gradients of copies, got {}",
         gqa->num_kv_heads, s.tp));
   }
   if (num_mtp_modules(model, s.mtp) > 0 && s.stages.back().num_mtp == 0) {

@@ -218,6 +218,7 @@ void run_repeated_gradients(OpCall& call) {
     const bool of_heads = p.whole.role == WeightRole::q_norm || p.whole.role == WeightRole::k_norm;
     return p.whole.split == Split::none && (all || of_heads);
   });
+  sum_copied_heads(call);
 }
 
 void run_shared_gradients(OpCall& call) {

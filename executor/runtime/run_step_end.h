@@ -23,6 +23,11 @@ void run_norm_local(OpCall& call);
 void run_norm_reduce(OpCall& call);
 void run_bias_update(OpCall& call);
 
+// Of key-value heads that several TP ranks hold (key_value_copies.cpp): their gradients, summed beside tp.grad_ar, and
+// how many elements of a head that is. No op of the program counts them.
+void sum_copied_heads(OpCall& call);
+std::int64_t copied_head_elements(const FlatState& state);
+
 // Of one unit (unit_exchange.cpp): what the three above do in the middle of a step.
 void scatter_unit_gradients(OpCall& call);
 void reduce_unit_replicas(OpCall& call);

@@ -75,6 +75,17 @@ TEST(TensorParallelEquality, WithExpertsOverOtherGroupsAndStages) {
   expect_as_one_rank(model, s, 8);
 }
 
+TEST(TensorParallelEquality, WithMoreRanksThanKeyValueHeads) {
+  for (const Model& model : {small_model(), qwen2_moe_model()}) {  // two heads; without and with a bias of theirs
+    for (const int zero : {0, 1, 2}) {
+      SCOPED_TRACE(zero);
+      Strategy s = tensor_parallel(model, 4, true);
+      s.zero_dense = zero;
+      expect_as_one_rank(model, s, 8);
+    }
+  }
+}
+
 TEST(TensorParallelEquality, OfExperts) {
   const Model model = rich_model();
   Strategy s = testing::strategy_of(model);

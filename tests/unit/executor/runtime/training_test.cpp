@@ -220,8 +220,8 @@ TEST(Training, WhatItDoesNotRunIsRefusedInWords) {
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.precision = DType::fp8; }),
               ElementsAre("the CPU executor computes in f32 or bf16, not in fp8"));
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.tp = 4; }),
-              ElementsAre("the CPU executor has at most 2 tensor-parallel ranks, one for each key-value head: nobody "
-                          "sums the gradients of copies, got 4"));
+              ElementsAre("the CPU executor has at most 2 tensor-parallel ranks without sequence parallelism, one for "
+                          "each key-value head: nobody sums the gradients of copies, got 4"));
   EXPECT_THAT(reasons([](Model& m, Strategy& s) {
                 m.num_mtp_modules = 1;
                 s.mtp = Mtp::on;

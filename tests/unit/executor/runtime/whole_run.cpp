@@ -2,6 +2,7 @@
 #include "tests/unit/executor/runtime/whole_run.h"
 
 #include "executor/kernels/elementwise.h"
+#include "executor/runtime/run_step_end.h"
 #include "program/memory_replay.h"
 #include "program/work.h"
 
@@ -116,6 +117,16 @@ double counts_bytes(const StepProgram& program, const OpKey& key) {
   return sum;
 }
 
+/// What a TP group sends to sum the gradients of key-value heads that several of its ranks hold.
+double copies_bytes(const StepProgram& program, const OpKey& key, RankState& rank) {
+  const auto* gqa = std::get_if<GroupedQueryAttention>(&program.model.attention);
+  if (key.op != OpCode::tp_grad_ar || gqa == nullptr) return 0.0;
+  const FlatState& dense = rank.weights.dense();
+  const CollectiveShape heads{
+      .group = Group::tp, .bytes = gqa->num_kv_heads * copied_head_elements(dense) * size_of(dense.kind().gradient)};
+  return wire_bytes(heads, program.strategy.tp).in(unit::byte);
+}
+
 /// Rows of one exchange that leave this rank for others.
 double leaving_rows(const ExchangeShape& shape, const StepProgram& program, const RoutedBatch& routed,
                     std::int64_t member) {
@@ -227,7 +238,8 @@ void expect_accounts(const StepProgram& program, const TrainingSettings& setting
     for (const Op& op : state.rank_class.ops) {
       const OpKey key = common[op.key] = common_key(program, op);
       expected[key] += expected_bytes(program, op.key, program.shapes[op.shape], state) +
-                       uncounted_bytes(program, op.key) + counts_bytes(program, op.key);
+                       uncounted_bytes(program, op.key) + counts_bytes(program, op.key) +
+                       copies_bytes(program, op.key, state);
     }
     for (const Span& span : step.spans) sent[common.at(span.key)] += span.bytes.in(unit::byte);
     const double replayed = replay_memory(state.rank_class, arrivals_of(program, state)).bytes.in(unit::byte);
