@@ -47,21 +47,27 @@ SimulatedRanks::SimulatedRanks(const StepProgram& program, const Cluster& cluste
 
 void SimulatedRanks::fold() {
   ranks_.resize(program_.classes.size());
-  std::vector<std::int64_t> node_of(ranks_.size(), -1);
+  std::vector<std::int64_t> node_of(ranks_.size(), -1), leaf_of(ranks_.size(), -1);
+  std::vector<std::set<std::int64_t>> nodes_on_leaf(ranks_.size());
   for (SimulatedRank& rank : ranks_) rank.represents = rank.represents_on_node = 0;
   for (std::int64_t r = 0; r < program_.mesh.world(); ++r) {
     const RankView view = program_.view(rank_id(r));
     const std::size_t c = view.program_class.index();
     SimulatedRank& rank = ranks_[c];
     const DeviceIndex device = device_of(rank_id(r));
-    const std::int64_t node = cluster_.locate(device).node;
+    const Cluster::Location at = cluster_.locate(device);
     if (rank.represents == 0) {
       rank.view = view;
       rank.device = device;
-      node_of[c] = node;
+      node_of[c] = at.node;
+      leaf_of[c] = at.leaf;
     }
     ++rank.represents;
-    if (node == node_of[c]) ++rank.represents_on_node;
+    if (at.node == node_of[c]) ++rank.represents_on_node;
+    if (at.leaf == leaf_of[c]) nodes_on_leaf[c].insert(at.node);
+  }
+  for (std::size_t c = 0; c < ranks_.size(); ++c) {
+    ranks_[c].nodes_on_leaf = static_cast<std::int64_t>(nodes_on_leaf[c].size());
   }
 }
 

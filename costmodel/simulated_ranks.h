@@ -19,6 +19,7 @@ struct SimulatedRank {
   DeviceIndex device;
   std::int64_t represents = 1;
   std::int64_t represents_on_node = 1;
+  std::int64_t nodes_on_leaf = 1;
 };
 
 class SimulatedRanks {

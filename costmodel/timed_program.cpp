@@ -43,6 +43,7 @@ class Resolver {
                             .device = rank.device,
                             .represents = rank.represents,
                             .represents_on_node = rank.represents_on_node,
+                            .nodes_on_leaf = rank.nodes_on_leaf,
                             .compute_time = {},
                             .slowdown = {},
                             .meeting = {},

@@ -28,6 +28,8 @@ struct TimedRank {
   std::int64_t represents = 1;  // ranks of the program that do the same as this one
   /// Of those, the ranks on the same node as this one: their traffic shares its network ports.
   std::int64_t represents_on_node = 1;
+  /// Nodes below the leaf of this one that hold such ranks: their traffic shares its uplinks.
+  std::int64_t nodes_on_leaf = 1;
   /// Per op of the class: time of a compute op, zero for communication.
   std::vector<Seconds> compute_time;
   /// Per op of the class: its own slowdown beside a communication; empty: that of `overlap`, for all.

@@ -44,7 +44,7 @@ class Engine : private EventHandler {
       : timed_(timed),
         keep_times_(keep_times),
         plan_(plan_flows(timed, cluster, fidelity)),
-        kernel_(cluster, plan_.nodes, plan_.used, serial_time(timed)),
+        kernel_(plan_.network, serial_time(timed)),
         meetings_(timed.meetings.size()) {
     for (const RankClass& rank_class : timed.program->classes) dependents_.emplace_back(rank_class);
     for (const TimedRank& rank : timed.ranks) {
@@ -76,7 +76,7 @@ class Engine : private EventHandler {
   }
 
  private:
-  enum class Kind : std::uint32_t { compute_ends, latency_ends, closed_form_ends, flow_ends };
+  enum class Kind : std::uint32_t { compute_ends, latency_ends, closed_form_ends, send_ends };
 
   /// Something whose end a timer tells, at a rate that overlap may change.
   struct Running {
@@ -96,7 +96,7 @@ class Engine : private EventHandler {
 
   struct Meeting {
     std::uint32_t num_arrived = 0;
-    std::uint32_t num_flows = 0;  // under way
+    std::uint32_t num_sends = 0;  // under way
     Running closed_form;
   };
 
@@ -123,8 +123,8 @@ class Engine : private EventHandler {
         meetings_[event.index].closed_form.timer = nullptr;
         end_meeting(event.index);
         break;
-      case Kind::flow_ends:
-        if (--meetings_[event.index].num_flows == 0) end_meeting(event.index);
+      case Kind::send_ends:
+        if (--meetings_[event.index].num_sends == 0) end_meeting(event.index);
         break;
     }
     start_ready_ops();
@@ -191,11 +191,13 @@ class Engine : private EventHandler {
   }
 
   void start_flows(MeetingIndex meeting) {
-    flows_.clear();
-    append_flows(timed_, plan_, meeting, flows_);
-    meetings_[meeting].num_flows = static_cast<std::uint32_t>(flows_.size());
-    for (const Flow& flow : flows_) kernel_.start_flow(flow, event(Kind::flow_ends, meeting));
-    if (flows_.empty()) end_meeting(meeting);
+    sends_.clear();
+    append_sends(timed_, plan_, meeting, sends_);
+    meetings_[meeting].num_sends = static_cast<std::uint32_t>(sends_.entries.size());
+    for (const Sends::Entry& entry : sends_.entries) {
+      kernel_.start(entry.send, sends_.parts_of(entry), event(Kind::send_ends, meeting));
+    }
+    if (sends_.entries.empty()) end_meeting(meeting);
   }
 
   void end_meeting(MeetingIndex meeting) {
@@ -277,7 +279,7 @@ class Engine : private EventHandler {
   std::size_t num_left_ = 0;            // ops that have not ended
   std::vector<ReadyOp> ready_;
   std::vector<std::uint32_t> disturbed_;
-  std::vector<Flow> flows_;  // of the meeting whose flows start
+  Sends sends_;  // of the meeting whose flows start
   OpTimes times_;
 };
 

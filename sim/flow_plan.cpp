@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bitset>
 #include <map>
+#include <utility>
 
 namespace orrery::sim {
 namespace {
@@ -41,7 +42,7 @@ std::int64_t num_flow_queues(const TimedProgram& timed, const TimedRank& rank, c
 
 /// A node and how many members of a communication are on it.
 struct Sender {
-  std::int64_t node = 0;
+  SiteIndex site = 0;
   double num_members = 0.0;
 };
 
@@ -50,48 +51,63 @@ std::vector<Sender> senders_of(const TimedProgram& timed, const FlowPlan& plan, 
   if (timed.meetings[meeting].message) participants = participants.first(1);
   std::vector<Sender> senders;
   for (const std::uint32_t rank : participants) {
-    const std::int64_t node = plan.node_of[rank];
-    auto sender = std::ranges::find(senders, node, &Sender::node);
-    if (sender == senders.end()) sender = senders.insert(sender, {.node = node});
+    const SiteIndex site = plan.site_of_rank[rank];
+    auto sender = std::ranges::find(senders, site, &Sender::site);
+    if (sender == senders.end()) sender = senders.insert(sender, {.site = site});
     sender->num_members += static_cast<double>(timed.ranks[rank].represents_on_node);
   }
   return senders;
 }
 
+/// The nodes of the simulated ranks, ascending.
+std::vector<Site> node_sites(const TimedProgram& timed, const Cluster& cluster, const std::vector<bool>& as_flows) {
+  std::map<std::int64_t, Site> sites;
+  for (const TimedRank& rank : timed.ranks) {
+    const std::int64_t node = cluster.locate(rank.device).node;
+    Site& site = sites[node];
+    site.node = node;
+    site.num_lanes += num_flow_queues(timed, rank, as_flows);
+    site.like_it = std::max(site.like_it, rank.nodes_on_leaf);
+  }
+  std::vector<Site> all;
+  for (const auto& [node, site] : sites) all.push_back(site);
+  return all;
+}
+
 }  // namespace
 
 FlowPlan plan_flows(const TimedProgram& timed, const Cluster& cluster, Fidelity fidelity) {
-  FlowPlan plan;
+  std::vector<bool> as_flows;
+  PathClasses used = {};
   for (MeetingIndex meeting = 0; meeting < timed.meetings.size(); ++meeting) {
-    plan.as_flows.push_back(fidelity == Fidelity::l1 && !needs_closed_form(timed, cluster, meeting));
-    if (!plan.as_flows.back()) continue;
-    for (const Leg& leg : timed.meetings[meeting].time.used_legs()) {
-      plan.used[static_cast<std::size_t>(leg.path)] = true;
-    }
+    as_flows.push_back(fidelity == Fidelity::l1 && !needs_closed_form(timed, cluster, meeting));
+    if (!as_flows.back()) continue;
+    for (const Leg& leg : timed.meetings[meeting].time.used_legs()) used[static_cast<std::size_t>(leg.path)] = true;
   }
-  std::map<std::int64_t, std::int64_t> num_flows;
+  std::vector<Site> sites = node_sites(timed, cluster, as_flows);
+  std::vector<SiteIndex> site_of_rank;
   for (const TimedRank& rank : timed.ranks) {
-    plan.node_of.push_back(cluster.locate(rank.device).node);
-    num_flows[plan.node_of.back()] += num_flow_queues(timed, rank, plan.as_flows);
+    const auto site = std::ranges::lower_bound(sites, cluster.locate(rank.device).node, {}, &Site::node);
+    site_of_rank.push_back(static_cast<SiteIndex>(site - sites.begin()));
   }
-  for (const auto& [node, number] : num_flows) plan.nodes.push_back({.node = node, .num_flows = number});
-  return plan;
+  return {.as_flows = std::move(as_flows),
+          .site_of_rank = std::move(site_of_rank),
+          .network = Network(cluster, std::move(sites), used)};
 }
 
-void append_flows(const TimedProgram& timed, const FlowPlan& plan, MeetingIndex meeting, std::vector<Flow>& flows) {
+void append_sends(const TimedProgram& timed, const FlowPlan& plan, MeetingIndex meeting, Sends& sends) {
   CHECK(plan.as_flows[meeting], meeting);
   const std::vector<Sender> senders = senders_of(timed, plan, meeting);
   for (const Leg& leg : timed.meetings[meeting].time.used_legs()) {
     if (leg.bytes <= Bytes::zero()) continue;
     for (std::size_t i = 0; i < senders.size(); ++i) {
-      std::int64_t to = senders[(i + 1) % senders.size()].node;
-      if (leg.path == PathClass::node) to = senders[i].node;
-      if (timed.meetings[meeting].message) to = plan.node_of[timed.participants_of(meeting).back()];
-      flows.push_back({.path = leg.path,
-                       .from = senders[i].node,
-                       .to = to,
-                       .size = leg.bytes * senders[i].num_members,
-                       .cap = leg.bandwidth * senders[i].num_members});
+      SiteIndex to = senders[(i + 1) % senders.size()].site;
+      if (leg.path == PathClass::node) to = senders[i].site;
+      if (timed.meetings[meeting].message) to = plan.site_of_rank[timed.participants_of(meeting).back()];
+      sends.entries.push_back({.send = {.from = senders[i].site, .cap = leg.bandwidth * senders[i].num_members},
+                               .first_part = static_cast<std::uint32_t>(sends.parts.size()),
+                               .num_parts = 1});
+      sends.parts.push_back({.path = leg.path, .to = to, .size = leg.bytes * senders[i].num_members});
     }
   }
 }

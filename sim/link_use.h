@@ -8,21 +8,15 @@
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
 #include "sim/fidelity.h"
+#include "sim/network.h"
 #include "traces/trace.h"
 
-#include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace orrery::sim {
 
-enum class LinkClass : std::uint8_t { scale_up, nic, uplink };
-inline constexpr int kNumLinkClasses = 3;
-
-std::string_view name_of(LinkClass link_class);
-
-/// The ports of one kind of one node in one direction: "node3.nic.out".
+/// A port in one direction: "node3.nic.out".
 struct LinkUse {
   std::string name;
   LinkClass link_class = LinkClass::scale_up;

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cluster as SimGrid sees it: one flat star of endpoints. Routing is decided here and not by SimGrid: a node has
-// one endpoint per path class, and all endpoints of a node share the same port objects, so that flows of different
-// classes still compete for the NIC. What it is not: a picture of switches. The core of the fabric is left out; an
-// oversubscribed leaf is the node's fair share of its uplinks (docs/design/simgrid.md).
+// A network (sim/network.h) as SimGrid has it: one flat star of hosts. A site has a host to receive at for each path
+// class, and hosts to send from, its lanes; all share the links of the ports on their way, so that flows of different
+// classes compete.
 #pragma once
 
-#include "costmodel/cost_model.h"
-#include "program/cluster.h"
+#include "sim/network.h"
 
 #include <array>
-#include <cstdint>
 #include <deque>
-#include <span>
 #include <vector>
 
 namespace simgrid::s4u {
@@ -22,71 +18,48 @@ class Link;
 
 namespace orrery::sim {
 
-inline constexpr std::size_t kNumPathClasses = 3;
-
-/// Which path classes carry flows.
-using PathClasses = std::array<bool, kNumPathClasses>;
-
-/// What leaves and enters one node, all its devices together, per direction.
-struct NodePorts {
-  BytesPerSecond scale_up;  // zero: not needed
-  BytesPerSecond nic;       // zero: not needed
-  BytesPerSecond uplink;    // share of the leaf's uplinks; zero: not needed
-};
-
-/// The ports of a node of group `group` of `cluster` that flows of the classes in `used` need.
-/// scale_up = per_device * devices; nic = each * number; uplink = nic / oversubscription, which is what the node gets
-/// when all nodes under its leaf send at once.
-/// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
-NodePorts ports_of(const Cluster& cluster, std::size_t group, const PathClasses& used);
-
-/// A node that flows begin or end at, and how many of them at most begin there at the same time on one path class.
-struct NodeUse {
-  std::int64_t node = 0;  // over the whole cluster
-  std::int64_t num_flows = 0;
-};
-
-/// The way of one flow out of a node: a host to send from, behind a link of its own that holds the flow's rate cap.
-/// A link, because SimGrid 3.32 ignores the rate of a Comm that no actor sends.
+/// The way of one communication out of a site: hosts to send from, one for each path class, behind a link of their own
+/// that holds the rate cap of all its flows together. A link, because SimGrid 3.32 ignores the rate of a Comm that no
+/// actor sends. A lane is for the scale-up link or for the network, whose path classes share the cap.
 class Lane {
  public:
-  Lane(simgrid::s4u::Host* source, simgrid::s4u::Link* link) : source_(source), link_(link) {}
-  simgrid::s4u::Host* source() const { return source_; }
+  explicit Lane(simgrid::s4u::Link* link) : link_(link) {}
+  simgrid::s4u::Link* link() const { return link_; }
+  simgrid::s4u::Host* source(costmodel::PathClass path) const { return sources_[static_cast<std::size_t>(path)]; }
+  void set_source(costmodel::PathClass path, simgrid::s4u::Host* host) {
+    sources_[static_cast<std::size_t>(path)] = host;
+  }
   /// Bytes per second of SimGrid's clock. Requires: no flow is on the lane.
   void set_cap(double cap);
 
  private:
-  simgrid::s4u::Host* source_;
+  std::array<simgrid::s4u::Host*, kNumPathClasses> sources_ = {};
   simgrid::s4u::Link* link_;
   double cap_ = 0.0;
 };
 
-/// Hosts at which flows begin and end. A node receives at another host than it sends from, so it can send to itself:
-/// with folded symmetric ranks a node stands for all nodes of its group.
+/// A site receives at another host than it sends from, so it can send to itself: with folded symmetric ranks a node
+/// stands for all nodes of its group.
 class Platform {
  public:
-  /// Builds the star for `nodes` with bandwidths per `second` of SimGrid's clock.
-  /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
-  Platform(simgrid::s4u::Engine& engine, const Cluster& cluster, std::span<const NodeUse> nodes,
-           const PathClasses& used, Seconds second);
+  /// Builds the star with bandwidths per `second` of SimGrid's clock.
+  Platform(simgrid::s4u::Engine& engine, const Network& network, Seconds second);
 
-  /// The lanes of `node` that no flow is on: take one from the back, and bring it back when the flow has ended.
-  /// Requires: `node` was given to the constructor, and `path` is used.
-  std::vector<Lane*>& free_lanes(costmodel::PathClass path, std::int64_t node) { return endpoint(path, node).free; }
-  simgrid::s4u::Host* destination(costmodel::PathClass path, std::int64_t node) {
-    return endpoint(path, node).destination;
+  /// The lanes of `site` that nothing is on, for the scale-up link or for the network: take one from the back, and
+  /// bring it back when its last flow has ended.
+  std::vector<Lane*>& free_lanes(SiteIndex site, bool network) { return sites_[site].free[network ? 1 : 0]; }
+  simgrid::s4u::Host* destination(SiteIndex site, costmodel::PathClass path) const {
+    return sites_[site].destinations[static_cast<std::size_t>(path)];
   }
 
  private:
-  struct Endpoint {
-    std::vector<Lane*> free;
-    simgrid::s4u::Host* destination = nullptr;
+  struct SiteHosts {
+    std::array<std::vector<Lane*>, 2> free;
+    std::array<simgrid::s4u::Host*, kNumPathClasses> destinations = {};  // null for a class that is not used
   };
 
-  Endpoint& endpoint(costmodel::PathClass path, std::int64_t node);
-
   std::deque<Lane> lanes_;
-  std::vector<std::array<Endpoint, kNumPathClasses>> endpoints_;  // by node; empty where none was asked for
+  std::vector<SiteHosts> sites_;
 };
 
 }  // namespace orrery::sim

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "sim/compat.hpp"
+#include "sim/platform.h"
 
 #include <algorithm>
 #include <cmath>
@@ -13,6 +14,8 @@
 
 namespace orrery::sim {
 namespace {
+
+using costmodel::PathClass;
 
 /// Keeps the handlers of a process and gives them back: SimGrid's engine takes them for its own reports.
 class HandlerGuard {
@@ -63,43 +66,85 @@ Seconds second_for(Seconds step) {
 }  // namespace
 
 struct SimGridKernel::Impl {
-  struct Comm {
-    simgrid::s4u::CommPtr comm;
+  /// What is under way of one send.
+  struct Sending {
     KernelEvent event;
     Lane* lane = nullptr;
     std::vector<Lane*>* lane_home = nullptr;
+    std::vector<Part> parts;
+    std::size_t next = 0;       // part that starts when another ends
+    std::size_t num_flows = 0;  // under way
+  };
+  struct Comm {
+    simgrid::s4u::CommPtr comm;
+    Sending* sending = nullptr;
   };
 
-  Impl(const Cluster& cluster, std::span<const NodeUse> nodes, const PathClasses& used, Seconds step)
+  Impl(const Network& network, Seconds step, std::size_t parts_at_once)
       : second(second_for(step)),
+        window(parts_at_once),
         engine(make_engine()),
         origin(simgrid::s4u::Engine::get_clock()),
-        platform(*engine, cluster, nodes, used, second) {}
+        platform(*engine, network, second) {}
 
   void fire(KernelEvent event) { handler->on_event(event); }
 
+  void start_next_part(Sending& sending) {
+    const Part& part = sending.parts[sending.next++];
+    const double size = part.size.in(unit::byte);
+    CHECK(size >= 1.0 && size == std::floor(size), size);
+    Comm& slot = *taken(free_comms, comms);
+    slot.sending = &sending;
+    ++sending.num_flows;
+    slot.comm = simgrid::s4u::Comm::sendto_init();
+    slot.comm->set_payload_size(static_cast<std::uint64_t>(size));  // first: a Comm of no bytes would not start
+    slot.comm->set_data(&slot);
+    slot.comm->set_source(sending.lane->source(part.path));
+    slot.comm->set_destination(platform.destination(part.to, part.path));  // starts it
+  }
+
   void comm_ended(Comm& comm) {
     ended.push_back(&comm);
-    comm.lane_home->push_back(comm.lane);
-    fire(comm.event);
+    Sending& sending = *comm.sending;
+    --sending.num_flows;
+    if (sending.next < sending.parts.size()) {
+      start_next_part(sending);
+    } else if (sending.num_flows == 0) {
+      sending.lane_home->push_back(sending.lane);
+      const KernelEvent event = sending.event;
+      free_sendings.push_back(&sending);
+      fire(event);
+    }
   }
 
   /// SimGrid 3.32 still uses a Comm after it has told that it ended; once time has passed it does not.
   void release_ended() {
     for (Comm* comm : ended) {
       comm->comm = nullptr;
-      free.push_back(comm);
+      free_comms.push_back(comm);
     }
     ended.clear();
   }
 
+  /// One that is free, or a new one.
+  template <class T>
+  static T* taken(std::vector<T*>& free, std::deque<T>& all) {
+    if (free.empty()) return &all.emplace_back();
+    T* last = free.back();
+    free.pop_back();
+    return last;
+  }
+
   Seconds second;
+  std::size_t window;
   std::unique_ptr<simgrid::s4u::Engine> engine;
   double origin;  // SimGrid's clock goes on from one engine of the process to the next
   Platform platform;
   EventHandler* handler = nullptr;
   std::deque<Comm> comms;  // in flight, ended, or free for the next flow
-  std::vector<Comm*> ended, free;
+  std::vector<Comm*> ended, free_comms;
+  std::deque<Sending> sendings;  // under way, or free for the next
+  std::vector<Sending*> free_sendings;
 
   /// The one that the static signals of SimGrid mean.
   static Impl* live;
@@ -118,10 +163,10 @@ void SimGridKernel::Impl::connect_signals() {
   CHECK(connected);
 }
 
-SimGridKernel::SimGridKernel(const Cluster& cluster, std::span<const NodeUse> nodes, const PathClasses& used,
-                             Seconds step) {
+SimGridKernel::SimGridKernel(const Network& network, Seconds step, std::size_t window) {
   CHECK(Impl::live == nullptr);
-  impl_ = std::make_unique<Impl>(cluster, nodes, used, step);
+  CHECK(window > 0);
+  impl_ = std::make_unique<Impl>(network, step, window);
   Impl::live = impl_.get();
   Impl::connect_signals();
 }
@@ -141,23 +186,19 @@ SimGridKernel::Timer SimGridKernel::set_timer(Seconds date, KernelEvent event) {
 
 void SimGridKernel::cancel(Timer timer) { timer->remove(); }
 
-void SimGridKernel::start_flow(const Flow& flow, KernelEvent event) {
-  const double size = flow.size.in(unit::byte);
-  CHECK(size >= 1.0 && size == std::floor(size), size);
-  if (impl_->free.empty()) impl_->free.push_back(&impl_->comms.emplace_back());
-  Impl::Comm& slot = *impl_->free.back();
-  impl_->free.pop_back();
-  slot.event = event;
-  slot.lane_home = &impl_->platform.free_lanes(flow.path, flow.from);
-  CHECK(!slot.lane_home->empty(), flow.path, flow.from);
-  slot.lane = slot.lane_home->back();
-  slot.lane_home->pop_back();
-  slot.lane->set_cap((flow.cap * impl_->second).in(unit::byte));
-  slot.comm = simgrid::s4u::Comm::sendto_init();
-  slot.comm->set_payload_size(static_cast<std::uint64_t>(size));  // first: a Comm of no bytes would not start
-  slot.comm->set_data(&slot);
-  slot.comm->set_source(slot.lane->source());
-  slot.comm->set_destination(impl_->platform.destination(flow.path, flow.to));  // starts it
+void SimGridKernel::start(const Send& send, std::span<const Part> parts, KernelEvent event) {
+  CHECK(!parts.empty());
+  Impl::Sending& sending = *Impl::taken(impl_->free_sendings, impl_->sendings);
+  sending.event = event;
+  sending.lane_home = &impl_->platform.free_lanes(send.from, parts.front().path != PathClass::node);
+  CHECK(!sending.lane_home->empty(), parts.front().path, send.from);
+  sending.lane = sending.lane_home->back();
+  sending.lane_home->pop_back();
+  sending.lane->set_cap((send.cap * impl_->second).in(unit::byte));
+  sending.parts.assign(parts.begin(), parts.end());
+  sending.next = 0;
+  const std::size_t at_once = std::min(parts.size(), impl_->window);
+  for (std::size_t i = 0; i < at_once; ++i) impl_->start_next_part(sending);
 }
 
 void SimGridKernel::run(EventHandler& handler) {

@@ -7,9 +7,9 @@
 
 #include "base/units.h"
 #include "costmodel/cost_model.h"
-#include "program/cluster.h"
-#include "sim/platform.h"
+#include "sim/network.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -32,12 +32,17 @@ class EventHandler {
   virtual void on_event(KernelEvent event) = 0;
 };
 
-/// Bytes on their way from one node to another (or to itself) over the ports of one path class.
-struct Flow {
+/// A flow: bytes to a site over the ports of one path class.
+struct Part {
   costmodel::PathClass path = costmodel::PathClass::node;
-  std::int64_t from = 0, to = 0;  // nodes over the whole cluster
-  Bytes size;                     // whole and positive
-  BytesPerSecond cap;             // the flow is never faster, whatever its links allow
+  SiteIndex to = 0;
+  Bytes size;  // whole and positive
+};
+
+/// What one site sends at once: flows that together are never faster than `cap`, whatever their links allow.
+struct Send {
+  SiteIndex from = 0;
+  BytesPerSecond cap;
 };
 
 /// SimGrid's engine for one simulation. The engine is a singleton of the process: one SimGridKernel at a time, any
@@ -46,11 +51,11 @@ class SimGridKernel {
  public:
   using Timer = simgrid::kernel::timer::Timer*;
 
-  /// Flows can use `nodes` and the path classes in `used`. `step` is about how long the simulation will last; wrong
-  /// by a factor of 100 is fine.
-  /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
-  /// Requires: no other SimGridKernel is alive.
-  SimGridKernel(const Cluster& cluster, std::span<const NodeUse> nodes, const PathClasses& used, Seconds step);
+  /// `step` is about how long the simulation will last; wrong by a factor of 100 is fine. Of the parts of a send at
+  /// most `window` are under way at a time, and the next one starts when one ends: SimGrid 3.32 takes longer for each
+  /// flow the more there are.
+  /// Requires: no other SimGridKernel is alive; window > 0.
+  SimGridKernel(const Network& network, Seconds step, std::size_t window = 1);
   ~SimGridKernel();
   SimGridKernel(const SimGridKernel&) = delete;
   SimGridKernel& operator=(const SimGridKernel&) = delete;
@@ -62,9 +67,9 @@ class SimGridKernel {
   Timer set_timer(Seconds date, KernelEvent event);
   void cancel(Timer timer);
 
-  /// Starts a flow now; tells `event` when its last byte has arrived.
-  /// Requires: its node was announced with enough flows.
-  void start_flow(const Flow& flow, KernelEvent event);
+  /// Starts to send now; tells `event` when the last byte of the last part has arrived.
+  /// Requires: the site has a lane that is free; there are parts, all over the scale-up link or all over the network.
+  void start(const Send& send, std::span<const Part> parts, KernelEvent event);
 
   /// Runs until no timer and no flow is left. Timers and flows may be started before it and by the handler.
   void run(EventHandler& handler);

@@ -144,7 +144,11 @@ TEST(Engine, NarrowsTheWayAcrossTheSpineAndNotBelowALeaf) {
   EXPECT_TRUE(same(makespan(below.timed(), cluster, Fidelity::l1), microseconds(40)));
   HandTimed across(2, {0, 2});
   across.message(0, 1, over(PathClass::spine, bytes(1e6), kNic));
-  EXPECT_TRUE(same(makespan(across.timed(), cluster, Fidelity::l1), microseconds(80)));
+  EXPECT_TRUE(same(makespan(across.timed(), cluster, Fidelity::l1), microseconds(40)));  // has the uplinks to itself
+  HandTimed both(4, {0, 2, 1, 3});
+  both.message(0, 1, over(PathClass::spine, bytes(1e6), kNic));
+  both.message(2, 3, over(PathClass::spine, bytes(1e6), kNic));
+  EXPECT_TRUE(same(makespan(both.timed(), cluster, Fidelity::l1), microseconds(80)));
 }
 
 TEST(Engine, SharesTheNicBetweenRailAndSpine) {

@@ -18,9 +18,24 @@ using ::testing::IsEmpty;
 
 const BytesPerSecond kRate = bytes_per_second(1e9);
 
+struct Flow {
+  int from = 0, to = 0;
+  Bytes size;
+  BytesPerSecond cap;
+};
+
 std::vector<Flow> flows_of_first(HandTimed& program, const Cluster& cluster) {
+  Sends sends;
+  append_sends(program.timed(), plan_flows(program.timed(), cluster, Fidelity::l1), 0, sends);
   std::vector<Flow> flows;
-  append_flows(program.timed(), plan_flows(program.timed(), cluster, Fidelity::l1), 0, flows);
+  for (const Sends::Entry& entry : sends.entries) {
+    for (const Part& part : sends.parts_of(entry)) {
+      flows.push_back({.from = static_cast<int>(entry.send.from),
+                       .to = static_cast<int>(part.to),
+                       .size = part.size,
+                       .cap = entry.send.cap});
+    }
+  }
   return flows;
 }
 
@@ -69,11 +84,13 @@ TEST(FlowPlan, GivesANodeOneLaneForEachQueueOfItsRanks) {
   program.collective({0, 1}, over(PathClass::node, bytes(1e6), kRate));
   program.collective({0, 1}, over(PathClass::node, bytes(1e6), kRate), {}, Queue::ep);
   const FlowPlan plan = plan_flows(program.timed(), small_cluster(2, 2), Fidelity::l1);
-  EXPECT_THAT(plan.node_of, ElementsAre(0, 0, 1));
-  ASSERT_EQ(plan.nodes.size(), 2);
-  EXPECT_EQ(plan.nodes[0].num_flows, 4);
-  EXPECT_EQ(plan.nodes[1].num_flows, 1);
-  EXPECT_THAT(plan.used, ElementsAre(true, true, false));
+  EXPECT_THAT(plan.site_of_rank, ElementsAre(0, 0, 1));
+  ASSERT_EQ(plan.network.sites().size(), 2);
+  EXPECT_EQ(plan.network.sites()[0].num_lanes, 4);
+  EXPECT_EQ(plan.network.sites()[1].num_lanes, 1);
+  EXPECT_TRUE(plan.network.uses(PathClass::node));
+  EXPECT_TRUE(plan.network.uses(PathClass::rail));
+  EXPECT_FALSE(plan.network.uses(PathClass::spine));
 }
 
 TEST(FlowPlan, LeavesEverythingInClosedFormAtL0) {
@@ -81,7 +98,7 @@ TEST(FlowPlan, LeavesEverythingInClosedFormAtL0) {
   program.collective({0, 1}, over(PathClass::rail, bytes(1e6), kRate));
   const FlowPlan plan = plan_flows(program.timed(), small_cluster(2, 1), Fidelity::l0);
   EXPECT_THAT(plan.as_flows, ElementsAre(false));
-  EXPECT_THAT(plan.used, ElementsAre(false, false, false));
+  EXPECT_FALSE(plan.network.uses(PathClass::rail));
 }
 
 TEST(FlowPlan, LeavesSharedMemoryInClosedForm) {

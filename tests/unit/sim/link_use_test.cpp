@@ -50,13 +50,13 @@ TEST(LinkUse, OfAMessageIsOneLinkEachWay) {
 TEST(LinkUse, OfAWayAcrossTheSpineIsNicsAndUplinks) {
   HandTimed program(2, {0, 2});
   program.message(0, 1, over(PathClass::spine, bytes(1e6), kNic, microseconds(40)));
-  Cluster cluster = small_cluster(4, 1);
+  Cluster cluster = small_cluster(4, 1);  // leaves of two nodes
   EXPECT_THAT(use_of(program, cluster).links,
-              UnorderedElementsAre(is_link("node0.nic.out", 1, 0.5, 1), is_link("node0.uplink.out", 1, 0.5, 1),
-                                   is_link("node2.nic.in", 1, 0.5, 1), is_link("node2.uplink.in", 1, 0.5, 1)));
-  cluster.fabric.oversubscription = 4.0;  // 40 us of latency, then 160 us at a quarter of the NIC's rate
+              UnorderedElementsAre(is_link("node0.nic.out", 1, 0.5, 1), is_link("leaf0.uplink.out", 1, 0.25, 0.5),
+                                   is_link("node2.nic.in", 1, 0.5, 1), is_link("leaf1.uplink.in", 1, 0.25, 0.5)));
+  cluster.fabric.oversubscription = 8.0;  // 40 us of latency, then 160 us at a quarter of the NIC's rate
   EXPECT_THAT(use_of(program, cluster).links,
-              ElementsAre(is_link("node0.uplink.out", 1, 0.8, 1), is_link("node2.uplink.in", 1, 0.8, 1),
+              ElementsAre(is_link("leaf0.uplink.out", 1, 0.8, 1), is_link("leaf1.uplink.in", 1, 0.8, 1),
                           is_link("node0.nic.out", 1, 0.2, 0.25), is_link("node2.nic.in", 1, 0.2, 0.25)));
 }
 

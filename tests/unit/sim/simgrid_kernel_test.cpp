@@ -22,8 +22,10 @@ using ::testing::DoubleNear;
 using ::testing::ElementsAre;
 using ::testing::FieldsAre;
 
-constexpr PathClasses kAll = {true, true, true};
-const NodeUse kTwoNodes[] = {{.node = 0, .num_flows = 3}, {.node = 1, .num_flows = 3}};
+/// Two nodes of one device, three lanes each.
+Network two_nodes(const Cluster& cluster = small_cluster(2, 1)) {
+  return Network(cluster, {{.node = 0, .num_lanes = 3}, {.node = 1, .num_lanes = 3}}, {true, true, true});
+}
 
 /// Remembers when it was told what, in microseconds.
 class Log : public EventHandler {
@@ -48,12 +50,14 @@ class Log : public EventHandler {
 
 auto entry(std::uint32_t index, double date) { return FieldsAre(index, DoubleNear(date, 1e-9)); }
 
-Flow megabyte(BytesPerSecond cap) {
-  return {.path = PathClass::rail, .from = 0, .to = 1, .size = bytes(1e6), .cap = cap};
+/// Sends a megabyte from the first node.
+void send_megabyte(SimGridKernel& kernel, BytesPerSecond cap, std::uint32_t index, SiteIndex to = 1) {
+  const Part parts[] = {{.path = PathClass::rail, .to = to, .size = bytes(1e6)}};
+  kernel.start({.from = 0, .cap = cap}, parts, {0, index});
 }
 
 TEST(SimGridKernel, FiresTimersInTheOrderOfTheirDates) {
-  SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
+  SimGridKernel kernel(two_nodes(), milliseconds(1));
   Log log(kernel);
   kernel.set_timer(microseconds(30), {0, 3});
   kernel.set_timer(microseconds(10), {0, 1});
@@ -63,9 +67,9 @@ TEST(SimGridKernel, FiresTimersInTheOrderOfTheirDates) {
 }
 
 TEST(SimGridKernel, StartsTimersAndFlowsFromItsHandler) {
-  SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
+  SimGridKernel kernel(two_nodes(), milliseconds(1));
   Log log(kernel, [&](KernelEvent event) {
-    if (event.index == 1) kernel.start_flow(megabyte(bytes_per_second(25e9)), {0, 2});
+    if (event.index == 1) send_megabyte(kernel, bytes_per_second(25e9), 2);
     if (event.index == 2) kernel.set_timer(kernel.now() + microseconds(5), {0, 3});
   });
   kernel.set_timer(microseconds(10), {0, 1});
@@ -74,68 +78,68 @@ TEST(SimGridKernel, StartsTimersAndFlowsFromItsHandler) {
 }
 
 TEST(SimGridKernel, HoldsEachFlowToItsOwnCap) {
-  SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
+  SimGridKernel kernel(two_nodes(), milliseconds(1));
   Log log(kernel);
-  kernel.start_flow(megabyte(bytes_per_second(5e9)), {0, 1});    // 200 us
-  kernel.start_flow(megabyte(bytes_per_second(100e9)), {0, 2});  // what is left of 25 GB/s
+  send_megabyte(kernel, bytes_per_second(5e9), 1);    // 200 us
+  send_megabyte(kernel, bytes_per_second(100e9), 2);  // what is left of 25 GB/s
   kernel.run(log);
   EXPECT_THAT(log.entries, ElementsAre(entry(2, 50), entry(1, 200)));
 }
 
 TEST(SimGridKernel, LetsAFlowBeginWhereAnotherJustEnded) {
-  SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
+  SimGridKernel kernel(two_nodes(), milliseconds(1));
   std::uint32_t next = 2;
   Log log(kernel, [&](KernelEvent) {
-    if (next <= 4) kernel.start_flow(megabyte(bytes_per_second(25e9)), {0, next++});
+    if (next <= 4) send_megabyte(kernel, bytes_per_second(25e9), next++);
   });
-  kernel.start_flow(megabyte(bytes_per_second(25e9)), {0, 1});
+  send_megabyte(kernel, bytes_per_second(25e9), 1);
   kernel.run(log);
   EXPECT_THAT(log.entries, ElementsAre(entry(1, 40), entry(2, 80), entry(3, 120), entry(4, 160)));
 }
 
 TEST(SimGridKernel, SendsFromANodeToItself) {
-  SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
+  SimGridKernel kernel(two_nodes(), milliseconds(1));
   Log log(kernel);
-  Flow flow = megabyte(bytes_per_second(25e9));
-  flow.to = 0;
-  kernel.start_flow(flow, {0, 1});
+  send_megabyte(kernel, bytes_per_second(25e9), 1, 0);
   kernel.run(log);
   EXPECT_THAT(log.entries, ElementsAre(entry(1, 40)));
 }
 
 TEST(SimGridKernel, CanBeMadeAgainAndStartsAtZero) {
   for (int i = 0; i < 3; ++i) {
-    SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
+    SimGridKernel kernel(two_nodes(), milliseconds(1));
     EXPECT_EQ(kernel.now(), Seconds::zero());
     Log log(kernel);
-    kernel.start_flow(megabyte(bytes_per_second(25e9)), {0, 1});
+    send_megabyte(kernel, bytes_per_second(25e9), 1);
     kernel.run(log);
     EXPECT_THAT(log.entries, ElementsAre(entry(1, 40)));
   }
 }
 
-TEST(SimGridKernel, CanBeMadeAfterAClusterThatCannotBeBuilt) {
-  Cluster broken = small_cluster(2, 1);
-  broken.groups[0].nics.reset();
-  EXPECT_THROW(SimGridKernel(broken, kTwoNodes, kAll, milliseconds(1)), ConfigError);
-  SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
-  Log log(kernel);
-  kernel.set_timer(microseconds(10), {0, 1});
-  kernel.run(log);
-  EXPECT_THAT(log.entries, ElementsAre(entry(1, 10)));
+TEST(SimGridKernel, SendsTheNextPartWhenOneEnds) {
+  const Part parts[] = {{.path = PathClass::rail, .to = 1, .size = bytes(1e6)},
+                        {.path = PathClass::rail, .to = 0, .size = bytes(2e6)},
+                        {.path = PathClass::spine, .to = 1, .size = bytes(1e6)}};
+  for (const std::size_t window : {1, 2, 3, 4}) {
+    SimGridKernel kernel(two_nodes(), milliseconds(1), window);
+    Log log(kernel);
+    kernel.start({.from = 0, .cap = bytes_per_second(20e9)}, parts, {0, 1});
+    send_megabyte(kernel, bytes_per_second(5e9), 2, 0);  // what the others leave
+    kernel.run(log);
+    EXPECT_THAT(log.entries, ElementsAre(entry(1, 200), entry(2, 200))) << window;
+  }
 }
 
 TEST(SimGridKernel, IsTheOnlyOneOfItsProcess) {
-  const SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
-  EXPECT_THROW(SimGridKernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1)), InternalError);
+  const SimGridKernel kernel(two_nodes(), milliseconds(1));
+  EXPECT_THROW(SimGridKernel(two_nodes(), milliseconds(1)), InternalError);
 }
 
 TEST(SimGridKernel, RefusesPartsOfAByteWhichSimGridWouldDrop) {
-  SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
-  Flow flow = megabyte(bytes_per_second(25e9));
+  SimGridKernel kernel(two_nodes(), milliseconds(1));
   for (const double size : {0.0, 1.5}) {
-    flow.size = bytes(size);
-    EXPECT_THROW(kernel.start_flow(flow, {0, 1}), InternalError);
+    const Part parts[] = {{.path = PathClass::rail, .to = 1, .size = bytes(size)}};
+    EXPECT_THROW(kernel.start({.from = 0, .cap = bytes_per_second(25e9)}, parts, {0, 1}), InternalError);
   }
 }
 
@@ -147,7 +151,7 @@ TEST(SimGridKernel, GivesBackTheHandlersOfTheProcess) {
   const auto old_segmentation = std::signal(SIGSEGV, ignore);
   const auto old_terminate = std::set_terminate(give_up);
   {
-    SimGridKernel kernel(small_cluster(2, 1), kTwoNodes, kAll, milliseconds(1));
+    SimGridKernel kernel(two_nodes(), milliseconds(1));
     Log log(kernel);
     kernel.run(log);
   }

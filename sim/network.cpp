@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/network.h"
+
+#include "base/check.h"
+#include "base/errors.h"
+
+#include <cmath>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace orrery::sim {
+namespace {
+
+using costmodel::PathClass;
+
+std::size_t index_of(PathClass path) { return static_cast<std::size_t>(path); }
+
+/// Where the first device of a node is.
+Cluster::Location location_of(const Cluster& cluster, std::int64_t node) {
+  std::int64_t device = 0;
+  std::int64_t left = node;
+  for (const NodeGroup& group : cluster.groups) {
+    if (left < group.num_nodes) {
+      return cluster.locate(DeviceIndex(static_cast<std::int32_t>(device + left * group.devices_per_node)));
+    }
+    left -= group.num_nodes;
+    device += group.num_devices();
+  }
+  CHECK(false, node, cluster.name);
+}
+
+/// Makes each port when it is first asked for.
+class PortMaker {
+ public:
+  PortMaker(const Cluster& cluster, const std::vector<Site>& sites) : cluster_(cluster) {
+    for (const Site& site : sites) {
+      const auto [known, is_new] = like_it_.try_emplace(location_of(cluster, site.node).leaf, site.like_it);
+      if (known->second != site.like_it) known->second = kDifferent;
+    }
+  }
+
+  /// Of the node, all its devices together; of a device, in front of that.
+  std::optional<PortIndex> scale_up(const Site& site, bool own) {
+    const NodeGroup& group = group_of(site.node);
+    const double devices = own ? 1.0 : static_cast<double>(group.devices_per_node);
+    return port(LinkClass::scale_up, site.node, own ? *site.device : kWhole,
+                own ? fmt::format("node{}.device{}.scale_up", site.node, *site.device)
+                    : fmt::format("node{}.scale_up", site.node),
+                devices * required(group.scale_up.per_device, group, "scale_up.per_device"));
+  }
+
+  std::optional<PortIndex> nic(const Site& site) {
+    return port(LinkClass::nic, site.node, kWhole, fmt::format("node{}.nic", site.node), nics_of(site.node));
+  }
+
+  /// The NICs of a device, or the one that it shares with its neighbours.
+  std::optional<PortIndex> own_nic(const Site& site) {
+    const NodeGroup& group = group_of(site.node);
+    const Nics nics = required(group.nics, group, "nics");
+    const std::int64_t devices = group.devices_per_node;
+    const BytesPerSecond each = required(nics.each, group, "nics.each");
+    if (nics.per_node % devices == 0) {
+      const std::int64_t own = nics.per_node / devices;
+      return port(LinkClass::nic, site.node, *site.device, fmt::format("node{}.nic{}", site.node, *site.device),
+                  each * static_cast<double>(own));
+    }
+    if (devices % nics.per_node != 0) return std::nullopt;
+    const std::int64_t number = *site.device / (devices / nics.per_node);
+    return port(LinkClass::nic, site.node, number, fmt::format("node{}.nic{}", site.node, number), each);
+  }
+
+  std::optional<PortIndex> uplink(const Site& site) {
+    const std::int64_t leaf = location_of(cluster_, site.node).leaf;
+    const BytesPerSecond share = nics_of(site.node) / cluster_.fabric.oversubscription;
+    const std::int64_t like_it = like_it_.at(leaf);
+    if (like_it == kDifferent || cluster_.fabric.kind == FabricKind::none) {
+      return port(LinkClass::uplink, site.node, kWhole, fmt::format("node{}.uplink", site.node), share);
+    }
+    const std::int64_t nodes = std::min(cluster_.fabric.nodes_per_leaf, group_of(site.node).num_nodes);
+    return port(LinkClass::uplink, -1 - leaf, kWhole, fmt::format("leaf{}.uplink", leaf),
+                share * (static_cast<double>(nodes) / static_cast<double>(like_it)), site.node);
+  }
+
+  std::vector<Port> take() { return std::move(ports_); }
+
+ private:
+  static constexpr std::int64_t kDifferent = 0, kWhole = -1;
+
+  const NodeGroup& group_of(std::int64_t node) const { return cluster_.groups[location_of(cluster_, node).group]; }
+
+  template <class T>
+  T required(const std::optional<T>& value, const NodeGroup& group, std::string_view key) const {
+    if (value) return *value;
+    throw ConfigError(
+        fmt::format("cluster {}, group {}: {} is null; expected a bandwidth, because the program "
+                    "communicates over it",
+                    cluster_.name, group.name, key));
+  }
+
+  BytesPerSecond nics_of(std::int64_t node) const {
+    const NodeGroup& group = group_of(node);
+    const Nics nics = required(group.nics, group, "nics");
+    return static_cast<double>(nics.per_node) * required(nics.each, group, "nics.each");
+  }
+
+  std::optional<PortIndex> port(LinkClass link_class, std::int64_t place, std::int64_t number, std::string name,
+                                BytesPerSecond bandwidth, std::optional<std::int64_t> node = {}) {
+    if (std::isinf(bandwidth.in(unit::byte_per_second))) return std::nullopt;
+    const auto [known, is_new] = known_.try_emplace({link_class, place, number}, static_cast<PortIndex>(ports_.size()));
+    if (is_new) {
+      ports_.push_back(
+          {.link_class = link_class, .name = std::move(name), .node = node.value_or(place), .bandwidth = bandwidth});
+    }
+    return known->second;
+  }
+
+  const Cluster& cluster_;
+  std::map<std::int64_t, std::int64_t> like_it_;  // by leaf: nodes for which each node of it stands
+  std::map<std::tuple<LinkClass, std::int64_t, std::int64_t>, PortIndex> known_;
+  std::vector<Port> ports_;
+};
+
+}  // namespace
+
+std::string_view name_of(LinkClass link_class) {
+  constexpr std::array<std::string_view, kNumLinkClasses> kNames = {"scale-up", "NIC", "uplink"};
+  return kNames.at(static_cast<std::size_t>(link_class));
+}
+
+Network::Network(const Cluster& cluster, std::vector<Site> sites, const PathClasses& used)
+    : sites_(std::move(sites)), used_(used), ways_(sites_.size()) {
+  PortMaker maker(cluster, sites_);
+  const auto add = [](Way& way, std::optional<PortIndex> port) {
+    if (port) way.ports[way.num_ports++] = *port;
+  };
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    const Site& site = sites_[i];
+    if (used[index_of(PathClass::node)]) {
+      Way& way = ways_[i][index_of(PathClass::node)];
+      if (site.device) add(way, maker.scale_up(site, true));
+      add(way, maker.scale_up(site, false));
+    }
+    for (const PathClass path : {PathClass::rail, PathClass::spine}) {
+      if (!used[index_of(path)]) continue;
+      Way& way = ways_[i][index_of(path)];
+      if (site.device) add(way, maker.own_nic(site));
+      add(way, maker.nic(site));
+      if (path == PathClass::spine) add(way, maker.uplink(site));
+    }
+  }
+  ports_ = maker.take();
+}
+
+std::span<const PortIndex> Network::way(SiteIndex site, PathClass path) const {
+  CHECK(site < ways_.size() && used_[index_of(path)], site, path);
+  const Way& way = ways_[site][index_of(path)];
+  return std::span(way.ports).first(way.num_ports);
+}
+
+}  // namespace orrery::sim
