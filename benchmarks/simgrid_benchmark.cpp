@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How fast SimGrid runs a step of DeepSeek-V3 on 2048 H800 (pp 16, ep 64, 1F1B): by number of micro-batches and
-// fidelity. The counters are ops and simulated seconds; peak memory is the process's.
+// How fast SimGrid runs: a step of DeepSeek-V3 (pp 16, ep 64, 1F1B) on 2048 and 16 384 H800, by number of micro-batches
+// and fidelity; single collectives of 1 GiB; the platform alone. The counters are ops and simulated seconds; peak
+// memory is the process's so far: ask for one case at a time where it matters.
 //     build/release/bin/simgrid_benchmark --benchmark_counters_tabular=true
 #include "costmodel/calibrated_cost_model.h"
 #include "costmodel/calibration.h"
@@ -8,6 +9,8 @@
 #include "program/hf_config.h"
 #include "program/lower.h"
 #include "sim/engine.h"
+#include "sim/network.h"
+#include "sim/simgrid_kernel.h"
 
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
@@ -17,51 +20,124 @@ namespace {
 
 const std::filesystem::path kCatalog = std::filesystem::path(ORRERY_SOURCE_DIR) / "catalog";
 
-/// The program of one step with `micro_batches` sequences for each of the 128 data-parallel ranks.
-StepProgram deepseek_v3(std::int64_t micro_batches) {
+/// H800 in as many nodes as `num_devices` need.
+Cluster h800(std::int64_t num_devices) {
+  Cluster cluster = read_cluster(kCatalog / "clusters/h800-2048.json", kCatalog);
+  cluster.groups.front().num_nodes = num_devices / cluster.groups.front().devices_per_node;
+  return cluster;
+}
+
+/// The program of one step with `micro_batches` sequences for each data-parallel rank.
+StepProgram deepseek_v3(std::int64_t num_devices, std::int64_t micro_batches) {
   const Model model = read_model(kCatalog / "models/deepseek-v3.json");
   Strategy strategy;
   strategy.pp = 16;
   strategy.ep = 64;
   strategy.zero_dense = strategy.zero_expert = 1;
   strategy.stages = even_stages(model.num_layers(), strategy.pp);
-  return lower(model, strategy, {.seq = 4096, .global_batch = 128 * micro_batches}, 2048);
+  return lower(model, strategy, {.seq = 4096, .global_batch = num_devices / 16 * micro_batches}, num_devices);
 }
 
-costmodel::TimedProgram timed(const StepProgram& program, const Cluster& cluster) {
+/// One collective of all ranks on 1 GiB.
+StepProgram one_collective(std::int64_t num_ranks, CollectiveKind kind) {
+  StepProgram program{.model = {},
+                      .strategy = {},
+                      .batch = {.seq = 1, .global_batch = num_ranks},
+                      .mesh = Mesh({}, num_ranks),
+                      .num_micro_batches = 1,
+                      .shapes = {CollectiveShape{.kind = kind, .bytes = std::int64_t{1} << 30}},
+                      .classes = {}};
+  RankClass& all = program.classes.emplace_back();
+  all.stages = {0};
+  all.ops = {{.key = {.op = OpCode::dp_grad_ar}, .queue = Queue::world, .shape = 0}};
+  all.dep_begin = all.use_begin = {0, 0};
+  return program;
+}
+
+costmodel::TimedProgram timed(const StepProgram& program, const Cluster& cluster, bool all_ranks) {
   const costmodel::CalibratedCostModel model(cluster, costmodel::read_calibration(kCatalog / "calibration/h800.json"));
-  return time_program(program, model, cluster, {}, {});
+  return time_program(program, model, cluster, {}, {.all_ranks = all_ranks});
 }
 
 template <class Run>
-void run_step(benchmark::State& state, Run run) {
-  const Cluster cluster = read_cluster(kCatalog / "clusters/h800-2048.json", kCatalog);
-  const StepProgram program = deepseek_v3(state.range(0));
-  const costmodel::TimedProgram timed_program = timed(program, cluster);
+void run_step(benchmark::State& state, const StepProgram& program, const Cluster& cluster, bool all_ranks, Run run) {
+  const costmodel::TimedProgram timed_program = timed(program, cluster, all_ranks);
   Seconds makespan;
   for (auto _ : state) makespan = run(timed_program, cluster);
   rusage usage = {};
   getrusage(RUSAGE_SELF, &usage);
-  state.counters["ops"] = static_cast<double>(program.num_ops());
+  const std::int64_t replicas = all_ranks ? program.mesh.ranks_per_stage() : 1;
+  state.counters["ops"] = static_cast<double>(program.num_ops() * replicas);
   state.counters["step_s"] = makespan.in(unit::second);
   state.counters["peak_MB"] = static_cast<double>(usage.ru_maxrss) / 1024.0;
-  state.SetItemsProcessed(state.iterations() * program.num_ops());
+  state.SetItemsProcessed(state.iterations() * program.num_ops() * replicas);
 }
 
 void analytic(benchmark::State& state) {
-  run_step(state,
+  run_step(state, deepseek_v3(2048, state.range(0)), h800(2048), false,
            [](const costmodel::TimedProgram& program, const Cluster&) { return run_events(program, false).makespan; });
 }
 
+/// The state's argument `index`, as a fidelity.
+sim::Fidelity fidelity_of(const benchmark::State& state, std::size_t index) {
+  return static_cast<sim::Fidelity>(state.range(index));
+}
+
+void run_on_simgrid(benchmark::State& state, const StepProgram& program, std::int64_t num_devices, bool all_ranks,
+                    sim::Fidelity fidelity) {
+  run_step(state, program, h800(num_devices), all_ranks,
+           [&](const costmodel::TimedProgram& timed_program, const Cluster& cluster) {
+             return run_on_simgrid(timed_program, cluster, fidelity, false).makespan;
+           });
+}
+
 void simgrid(benchmark::State& state) {
-  const auto fidelity = state.range(1) == 0 ? sim::Fidelity::l0 : sim::Fidelity::l1;
-  run_step(state, [&](const costmodel::TimedProgram& program, const Cluster& cluster) {
-    return run_on_simgrid(program, cluster, fidelity, false).makespan;
-  });
+  run_on_simgrid(state, deepseek_v3(2048, state.range(0)), 2048, false, fidelity_of(state, 1));
+}
+
+void many_devices(benchmark::State& state) {
+  run_on_simgrid(state, deepseek_v3(16384, state.range(0)), 16384, false, fidelity_of(state, 1));
+}
+
+void all_to_all(benchmark::State& state) {
+  run_on_simgrid(state, one_collective(state.range(0), CollectiveKind::all_to_all), state.range(0), true,
+                 fidelity_of(state, 1));
+}
+
+void all_reduce(benchmark::State& state) {
+  run_on_simgrid(state, one_collective(state.range(0), CollectiveKind::all_reduce), state.range(0), true,
+                 fidelity_of(state, 1));
+}
+
+/// Nodes and devices with a lane each, and nothing else.
+void platform(benchmark::State& state) {
+  const Cluster cluster = h800(state.range(0));
+  for (auto _ : state) {
+    std::vector<sim::Site> sites;
+    for (std::int64_t node = 0; node < cluster.groups.front().num_nodes; ++node) {
+      sites.push_back({.node = node, .num_lanes = 1});
+      for (std::int64_t device = 0; device < cluster.groups.front().devices_per_node; ++device) {
+        sites.push_back({.node = node, .device = device, .num_lanes = 1});
+      }
+    }
+    const sim::SimGridKernel kernel(sim::Network(cluster, std::move(sites), {true, true, true}), unit::second);
+    benchmark::DoNotOptimize(kernel.now());
+  }
 }
 
 BENCHMARK(analytic)->ArgName("micro_batches")->Arg(12)->Arg(120)->Unit(benchmark::kMillisecond);
 BENCHMARK(simgrid)->ArgNames({"micro_batches", "L"})->ArgsProduct({{12, 120}, {0, 1}})->Unit(benchmark::kMillisecond);
+BENCHMARK(simgrid)->ArgNames({"micro_batches", "L"})->ArgsProduct({{12}, {2, 3}})->Unit(benchmark::kMillisecond);
+BENCHMARK(many_devices)->ArgNames({"micro_batches", "L"})->Args({120, 1})->Unit(benchmark::kMillisecond);
+BENCHMARK(all_to_all)
+    ->ArgNames({"ranks", "L"})
+    ->ArgsProduct({{16, 64, 256, 1024}, {1, 2, 3}})
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(all_reduce)
+    ->ArgNames({"ranks", "L"})
+    ->ArgsProduct({{16, 64, 256, 1024}, {1, 3}})
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(platform)->ArgName("devices")->Arg(2048)->Arg(16384)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace orrery

@@ -15,6 +15,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -25,14 +27,14 @@ struct PredictOptions {
   CommonOptions common;
   std::string plan, calibration;
   TraceOptions trace;
-  sim::Fidelity fidelity = sim::Fidelity::l1;
+  std::vector<std::string> fidelity;
 };
 
 using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, const Loaded<costmodel::Calibration>&)>;
 
-/// `simulated`: at which fidelity, if the interpreter is SimGrid.
+/// `simulated`: at which fidelities, if the interpreter is SimGrid.
 int predict(const PredictOptions& options, const std::string& title, const MakeInterpreter& make,
-            std::optional<sim::Fidelity> simulated = {}) {
+            std::optional<sim::Fidelities> simulated = {}) {
   const Plan plan = read_plan(options.plan);
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
   const std::unique_ptr<Interpreter> interpreter = make(plan, calibration);
@@ -88,15 +90,19 @@ Verb add_estimate(CLI::App& app) {
 Verb add_simulate(CLI::App& app) {
   auto options = std::make_shared<PredictOptions>();
   CLI::App* command = add_command(app, "simulate", "predicts a step with contention on the links (SimGrid)", *options);
-  command->add_option("--fidelity", options->fidelity, "L0: communication as in estimate; L1: flows between nodes")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, sim::Fidelity>{{"L0", sim::Fidelity::l0}, {"L1", sim::Fidelity::l1}}))
-      ->option_text("L0|L1");
+  command
+      ->add_option(
+          "--fidelity", options->fidelity,
+          "L0: communication as in estimate; L1 (default): flows between nodes; L2: pairs of nodes; L3: pairs of "
+          "devices; OP=LEVEL for one communication, such as moe.dispatch=L3; may be repeated")
+      ->allow_extra_args(false)
+      ->option_text("[OP=]LEVEL");
   return {command, [options] {
+            const auto fidelities = sim::Fidelities::parse(options->fidelity);
             const auto make = [&](const Plan& plan, const auto& calibration) {
-              return std::make_unique<sim::WorkerInterpreter>(plan, calibration.path, options->fidelity);
+              return std::make_unique<sim::WorkerInterpreter>(plan, calibration.path, fidelities);
             };
-            return predict(*options, "Simulation", make, options->fidelity);
+            return predict(*options, "Simulation", make, fidelities);
           }};
 }
 

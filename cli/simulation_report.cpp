@@ -10,7 +10,7 @@
 namespace orrery::cli {
 
 void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input,
-                sim::Fidelity fidelity, const Trace& trace) {
+                const sim::Fidelities& fidelities, const Trace& trace) {
   Table table{.columns = {{"op", "communication"},
                           {"count", "count"},
                           {"time", "time"},
@@ -20,7 +20,7 @@ void add_bounds(Report& report, const Plan& plan, const StepProgram& program, co
                           {"least_ratio", "least ratio"}},
               .rows = {}};
   for (const sim::BoundedOps& ops :
-       sim::check_bounds(program, plan.cluster, plan.device_of_rank, input, fidelity, trace)) {
+       sim::check_bounds(program, plan.cluster, plan.device_of_rank, input, fidelities, trace)) {
     const auto count = static_cast<double>(ops.count);
     const bool bounded = ops.bound > Seconds::zero();
     const auto of_bound = [&](auto x) { return bounded ? Value(x) : Value::unknown("-"); };

@@ -31,6 +31,7 @@ class SimulatedRanks {
   const std::vector<SimulatedRank>& ranks() const { return ranks_; }
   /// Whether one rank stands for its class.
   bool folded() const { return folded_; }
+  DeviceIndex device_of(RankId rank) const;
   /// Index into ranks() of `rank`, or of the rank that stands for it.
   std::uint32_t index_of(RankId rank) const;
   /// Indices into ranks() of the members of a group, lowest first.
@@ -45,7 +46,6 @@ class SimulatedRanks {
   std::size_t device_group(DeviceIndex device) const { return cluster_.locate(device).group; }
 
  private:
-  DeviceIndex device_of(RankId rank) const;
   std::vector<DeviceIndex> devices_of_members(Group group, RankId rank) const;
   void fold();
 

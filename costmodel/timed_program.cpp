@@ -34,6 +34,7 @@ class Resolver {
         timer_(program, model, simulated, input),
         messages_(simulated.ranks().size() * kNumEdges) {
     out_.program = &program;
+    out_.load = input.load;
     out_.ranks.reserve(simulated.ranks().size());
   }
 
@@ -50,6 +51,10 @@ class Resolver {
                             .sent = {},
                             .overlap = model_.overlap(rank.device)});
       resolve(out_.ranks.back());
+    }
+    for (std::int32_t rank = 0; rank < program_.mesh.world(); ++rank) {
+      out_.device_of_rank.push_back(simulated_.device_of(RankId(rank)));
+      out_.simulated_of_rank.push_back(simulated_.index_of(RankId(rank)));
     }
     out_.extrapolated = timer_.extrapolated();
     return std::move(out_);

@@ -58,6 +58,10 @@ struct TimedProgram {
   std::vector<TimedRank> ranks;
   std::vector<Meeting> meetings;
   std::vector<std::uint32_t> participants;
+  /// By rank of the program: where it is, and which of `ranks` it is or is stood for by.
+  std::vector<DeviceIndex> device_of_rank;
+  std::vector<std::uint32_t> simulated_of_rank;
+  LoadModel load = BalancedLoad{};  // under which it was timed
   /// Names of ops whose time is extrapolated, sorted, without repetition.
   std::vector<std::string> extrapolated;
 

@@ -45,13 +45,13 @@ const Rows& rows_of(const OpShape& shape) {
 class Bounds {
  public:
   Bounds(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
-         const RunInput& input, Fidelity fidelity)
+         const RunInput& input, const Fidelities& fidelities)
       : program_(program),
         cluster_(cluster),
         device_of_rank_(device_of_rank),
         load_(input.load),
         balanced_(is_balanced(input.load)),
-        flows_(fidelity == Fidelity::l1) {}
+        fidelities_(fidelities) {}
 
   /// Of the slowest of the groups that `op` of `rank` stands for.
   LeastTime of(const Op& op, RankId rank, bool stands_for_class) {
@@ -154,9 +154,10 @@ class Bounds {
 
   LeastTime time_of(const Op& op, RankId rank, std::span<const DeviceIndex> devices) const {
     // CPUs communicate in closed form, which knows no uplinks.
-    const bool uplinks = flows_ && std::ranges::none_of(devices, [&](DeviceIndex device) {
-                           return cluster_.groups[cluster_.locate(device).group].device.kind == DeviceKind::cpu;
-                         });
+    const bool uplinks =
+        fidelities_.of(op.key.op) != Fidelity::l0 && std::ranges::none_of(devices, [&](DeviceIndex device) {
+          return cluster_.groups[cluster_.locate(device).group].device.kind == DeviceKind::cpu;
+        });
     const Members members{.cluster = cluster_, .devices = devices, .uplinks = uplinks};
     const OpShape& shape = program_.shapes[op.shape];
     if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
@@ -176,7 +177,8 @@ class Bounds {
   const Cluster& cluster_;
   const std::span<const DeviceIndex> device_of_rank_;
   const LoadModel& load_;
-  const bool balanced_, flows_;
+  const bool balanced_;
+  const Fidelities& fidelities_;
   std::map<std::array<std::int64_t, 4>, LeastTime> times_;  // by shape, who, layer and micro-batch
   std::map<std::pair<Group, std::int64_t>, std::vector<std::vector<DeviceIndex>>> groups_;
 };
@@ -196,8 +198,8 @@ class Bounds {
 
 std::vector<BoundedOps> check_bounds(const StepProgram& program, const Cluster& cluster,
                                      std::span<const DeviceIndex> device_of_rank, const RunInput& input,
-                                     Fidelity fidelity, const Trace& trace) {
-  Bounds bounds(program, cluster, device_of_rank, input, fidelity);
+                                     const Fidelities& fidelities, const Trace& trace) {
+  Bounds bounds(program, cluster, device_of_rank, input, fidelities);
   Seconds clock_error;
   for (const StepRecord& step : trace.steps) clock_error = std::max(clock_error, kClockError * step.time);
   std::array<BoundedOps, kNumOpCodes> by_op;

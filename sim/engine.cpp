@@ -5,6 +5,7 @@
 #include "costmodel/rate_rule.h"
 #include "program/dependents.h"
 #include "sim/flow_plan.h"
+#include "sim/sends.h"
 #include "sim/simgrid_kernel.h"
 
 #include <algorithm>
@@ -40,10 +41,11 @@ Seconds serial_time(const TimedProgram& timed) {
 
 class Engine : private EventHandler {
  public:
-  Engine(const TimedProgram& timed, const Cluster& cluster, Fidelity fidelity, bool keep_times)
+  Engine(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities, bool keep_times)
       : timed_(timed),
         keep_times_(keep_times),
-        plan_(plan_flows(timed, cluster, fidelity)),
+        plan_(plan_flows(timed, cluster, fidelities)),
+        sends_(timed, plan_),
         kernel_(plan_.network, serial_time(timed)),
         meetings_(timed.meetings.size()) {
     for (const RankClass& rank_class : timed.program->classes) dependents_.emplace_back(rank_class);
@@ -170,7 +172,7 @@ class Engine : private EventHandler {
       disturb(rank);
     }
     const costmodel::CommTime& time = timed_.meetings[meeting].time;
-    if (plan_.as_flows[meeting]) {
+    if (plan_.is_flow(meeting)) {
       kernel_.set_timer(kernel_.now() + time.latency, event(Kind::latency_ends, meeting));
     } else {
       meetings_[meeting].closed_form.progress.start(time.alone(), 1.0, kernel_.now());
@@ -191,13 +193,12 @@ class Engine : private EventHandler {
   }
 
   void start_flows(MeetingIndex meeting) {
-    sends_.clear();
-    append_sends(timed_, plan_, meeting, sends_);
-    meetings_[meeting].num_sends = static_cast<std::uint32_t>(sends_.entries.size());
-    for (const Sends::Entry& entry : sends_.entries) {
-      kernel_.start(entry.send, sends_.parts_of(entry), event(Kind::send_ends, meeting));
+    const Sends& sends = sends_.of(meeting);
+    meetings_[meeting].num_sends = static_cast<std::uint32_t>(sends.entries.size());
+    for (const Sends::Entry& entry : sends.entries) {
+      kernel_.start(entry.send, sends.parts_of(entry), event(Kind::send_ends, meeting));
     }
-    if (sends_.entries.empty()) end_meeting(meeting);
+    if (sends.entries.empty()) end_meeting(meeting);
   }
 
   void end_meeting(MeetingIndex meeting) {
@@ -244,7 +245,7 @@ class Engine : private EventHandler {
       for (const OpIndex op : rank.communicating) {
         if (op == kNoOp) continue;
         const MeetingIndex meeting = timed_.ranks[index].meeting[op];
-        if (plan_.as_flows[meeting] || !is_complete(meeting)) continue;
+        if (plan_.is_flow(meeting) || !is_complete(meeting)) continue;
         settle(meetings_[meeting].closed_form, rate_of(meeting), event(Kind::closed_form_ends, meeting));
       }
     }
@@ -272,6 +273,7 @@ class Engine : private EventHandler {
   const TimedProgram& timed_;
   const bool keep_times_;
   const FlowPlan plan_;
+  SendMaker sends_;
   SimGridKernel kernel_;
   std::vector<Dependents> dependents_;  // by class
   std::vector<Rank> ranks_;             // as in TimedProgram
@@ -279,14 +281,14 @@ class Engine : private EventHandler {
   std::size_t num_left_ = 0;            // ops that have not ended
   std::vector<ReadyOp> ready_;
   std::vector<std::uint32_t> disturbed_;
-  Sends sends_;  // of the meeting whose flows start
   OpTimes times_;
 };
 
 }  // namespace
 
-OpTimes run_on_simgrid(const TimedProgram& timed, const Cluster& cluster, Fidelity fidelity, bool keep_times) {
-  return Engine(timed, cluster, fidelity, keep_times).run();
+OpTimes run_on_simgrid(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
+                       bool keep_times) {
+  return Engine(timed, cluster, fidelities, keep_times).run();
 }
 
 }  // namespace orrery::sim

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/flow_plan.h"
 
-#include "base/check.h"
-
 #include <algorithm>
-#include <bitset>
-#include <map>
+#include <array>
+#include <set>
 #include <utility>
 
 namespace orrery::sim {
@@ -14,14 +12,20 @@ namespace {
 using costmodel::Leg;
 using costmodel::MeetingIndex;
 using costmodel::PathClass;
+using costmodel::RankOp;
 using costmodel::TimedProgram;
 using costmodel::TimedRank;
 
-/// Shared memory has no link, and communication that compute slows down has no fixed size: a flow cannot be slowed
-/// once it is under way.
-bool needs_closed_form(const TimedProgram& timed, const Cluster& cluster, MeetingIndex meeting) {
+// What SimGrid 3.32 takes for a completion grows with the flows there are (docs/design/simgrid.md).
+constexpr std::size_t kFlowsAtOnce = 2000;
+
+bool uses_network(const TimedProgram& timed, MeetingIndex meeting, bool network) {
   const auto legs = timed.meetings[meeting].time.used_legs();
-  const bool within_nodes = std::ranges::any_of(legs, [](const Leg& leg) { return leg.path == PathClass::node; });
+  return std::ranges::any_of(legs, [&](const Leg& leg) { return (leg.path != PathClass::node) == network; });
+}
+
+bool needs_closed_form(const TimedProgram& timed, const Cluster& cluster, MeetingIndex meeting) {
+  const bool within_nodes = uses_network(timed, meeting, false);
   return std::ranges::any_of(timed.participants_of(meeting), [&](std::uint32_t index) {
     const TimedRank& rank = timed.ranks[index];
     const NodeGroup& group = cluster.groups[cluster.locate(rank.device).group];
@@ -29,87 +33,142 @@ bool needs_closed_form(const TimedProgram& timed, const Cluster& cluster, Meetin
   });
 }
 
-/// Queues on which a rank has flows: it has at most one communication under way on each of them.
-std::int64_t num_flow_queues(const TimedProgram& timed, const TimedRank& rank, const std::vector<bool>& as_flows) {
-  const std::vector<Op>& ops = timed.class_of(rank).ops;
-  std::bitset<kNumQueues> queues;
-  for (OpIndex op = 0; op < ops.size(); ++op) {
-    const MeetingIndex meeting = rank.meeting[op];
-    if (meeting != costmodel::kNoMeeting && as_flows[meeting]) queues.set(static_cast<std::size_t>(ops[op].queue));
-  }
-  return static_cast<std::int64_t>(queues.count());
+/// Whether pairs of the group exist for every leg: links within a domain and between them.
+bool has_pairs(const TimedProgram& timed, MeetingIndex meeting, const MemberGroup& group) {
+  std::set<std::int64_t> domains;
+  for (const Cluster::Location& member : group.members) domains.insert(member.domain);
+  if (uses_network(timed, meeting, true) && domains.size() < 2) return false;
+  return !uses_network(timed, meeting, false) || domains.size() < group.members.size();
 }
 
-/// A node and how many members of a communication are on it.
-struct Sender {
-  SiteIndex site = 0;
-  double num_members = 0.0;
+class Planner {
+ public:
+  Planner(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities)
+      : timed_(timed),
+        cluster_(cluster),
+        fidelities_(fidelities),
+        groups_(std::make_unique<MemberGroups>(timed, cluster)) {}
+
+  FlowPlan plan() {
+    find_ops();
+    for (MeetingIndex meeting = 0; meeting < timed_.meetings.size(); ++meeting) {
+      fidelity_.push_back(fidelity_of(meeting));
+      note_paths(meeting);
+    }
+    add_sites();
+    std::vector<SiteIndex> site_of_rank;
+    for (const TimedRank& rank : timed_.ranks) {
+      site_of_rank.push_back(node_sites_.at(cluster_.locate(rank.device).node));
+    }
+    const std::size_t senders = std::max<std::size_t>(sites_.size(), 1);
+    return {.fidelity = std::move(fidelity_),
+            .op_of = std::move(op_of_),
+            .site_of_rank = std::move(site_of_rank),
+            .node_sites = std::move(node_sites_),
+            .device_sites = std::move(device_sites_),
+            .groups = std::move(groups_),
+            .network = Network(cluster_, std::move(sites_), used_),
+            .at_once = is_balanced(timed_.load) ? 1 : std::max<std::size_t>(kFlowsAtOnce / senders, 1)};
+  }
+
+ private:
+  void find_ops() {
+    op_of_.assign(timed_.meetings.size(), {.rank = ~std::uint32_t{0}});
+    for (std::uint32_t rank = 0; rank < timed_.ranks.size(); ++rank) {
+      const std::vector<MeetingIndex>& meetings = timed_.ranks[rank].meeting;
+      for (OpIndex op = 0; op < meetings.size(); ++op) {
+        const MeetingIndex meeting = meetings[op];
+        if (meeting == costmodel::kNoMeeting || op_of_[meeting].rank != ~std::uint32_t{0}) continue;
+        if (timed_.participants_of(meeting).front() == rank) op_of_[meeting] = {.rank = rank, .op = op};
+      }
+    }
+  }
+
+  const Op& op_of(MeetingIndex meeting) const {
+    return timed_.class_of(timed_.ranks[op_of_[meeting].rank]).ops[op_of_[meeting].op];
+  }
+
+  Fidelity fidelity_of(MeetingIndex meeting) {
+    const Fidelity asked = fidelities_.of(op_of(meeting).key.op);
+    const costmodel::CommTime& time = timed_.meetings[meeting].time;
+    if (asked == Fidelity::l0 || needs_closed_form(timed_, cluster_, meeting)) return Fidelity::l0;
+    if (asked == Fidelity::l1 || time.num_legs == 0) return Fidelity::l1;
+    if (timed_.meetings[meeting].message && asked == Fidelity::l2) return Fidelity::l1;
+    const std::vector<MemberGroup>& groups = groups_->of(meeting, op_of_[meeting]);
+    const bool shown = !groups.empty() && std::ranges::all_of(groups, [&](const MemberGroup& group) {
+      return has_pairs(timed_, meeting, group);
+    });
+    return shown ? asked : Fidelity::l1;
+  }
+
+  void note_paths(MeetingIndex meeting) {
+    if (fidelity_[meeting] == Fidelity::l0) return;
+    for (const Leg& leg : timed_.meetings[meeting].time.used_legs()) {
+      used_[static_cast<std::size_t>(leg.path)] = true;
+      // Pairs below one leaf go by rail though the whole communication is wider.
+      const bool pairs = fidelity_[meeting] > Fidelity::l1;
+      if (pairs && leg.path == PathClass::spine) used_[static_cast<std::size_t>(PathClass::rail)] = true;
+    }
+  }
+
+  /// A site can send in as many communications at once as its ranks have queues with flows, and its groups on each.
+  void add_sites() {
+    std::map<DevicePlace, std::int64_t> device_lanes;
+    std::map<std::int64_t, Site> nodes;
+    for (std::uint32_t index = 0; index < timed_.ranks.size(); ++index) {
+      const TimedRank& rank = timed_.ranks[index];
+      // By queue: how many groups of its node send in one communication; 0 without flows.
+      std::array<std::size_t, kNumQueues> node_sends{};
+      std::array<bool, kNumQueues> device_sends{};
+      const std::vector<Op>& ops = timed_.class_of(rank).ops;
+      for (OpIndex op = 0; op < ops.size(); ++op) {
+        const MeetingIndex meeting = rank.meeting[op];
+        if (meeting == costmodel::kNoMeeting || fidelity_[meeting] == Fidelity::l0) continue;
+        const auto queue = static_cast<std::size_t>(ops[op].queue);
+        if (fidelity_[meeting] == Fidelity::l3) {
+          device_sends[queue] = true;
+          continue;
+        }
+        const bool pairs = fidelity_[meeting] == Fidelity::l2;
+        const std::size_t groups = pairs ? groups_->of(meeting, op_of_[meeting]).size() : 1;
+        node_sends[queue] = std::max(node_sends[queue], groups);
+      }
+      const std::int64_t node = cluster_.locate(rank.device).node;
+      Site& site = nodes[node];
+      site.node = node;
+      site.like_it = std::max(site.like_it, rank.nodes_on_leaf);
+      for (const std::size_t sends : node_sends) site.num_lanes += static_cast<std::int64_t>(sends);
+      const std::int64_t lanes = std::ranges::count(device_sends, true);
+      if (lanes == 0) continue;
+      for (const DevicePlace& place : groups_->devices_of(index)) device_lanes[place] += lanes;
+    }
+    for (const auto& [node, site] : nodes) {
+      node_sites_[node] = static_cast<SiteIndex>(sites_.size());
+      sites_.push_back(site);
+    }
+    for (const auto& [place, lanes] : device_lanes) {
+      device_sites_[place] = static_cast<SiteIndex>(sites_.size());
+      sites_.push_back(
+          {.node = place.node, .device = place.device, .num_lanes = lanes, .like_it = nodes.at(place.node).like_it});
+    }
+  }
+
+  const TimedProgram& timed_;
+  const Cluster& cluster_;
+  const Fidelities& fidelities_;
+  std::unique_ptr<MemberGroups> groups_;
+  std::vector<Fidelity> fidelity_;
+  std::vector<RankOp> op_of_;
+  PathClasses used_ = {};
+  std::vector<Site> sites_;
+  std::map<std::int64_t, SiteIndex> node_sites_;
+  std::map<DevicePlace, SiteIndex> device_sites_;
 };
-
-std::vector<Sender> senders_of(const TimedProgram& timed, const FlowPlan& plan, MeetingIndex meeting) {
-  auto participants = timed.participants_of(meeting);
-  if (timed.meetings[meeting].message) participants = participants.first(1);
-  std::vector<Sender> senders;
-  for (const std::uint32_t rank : participants) {
-    const SiteIndex site = plan.site_of_rank[rank];
-    auto sender = std::ranges::find(senders, site, &Sender::site);
-    if (sender == senders.end()) sender = senders.insert(sender, {.site = site});
-    sender->num_members += static_cast<double>(timed.ranks[rank].represents_on_node);
-  }
-  return senders;
-}
-
-/// The nodes of the simulated ranks, ascending.
-std::vector<Site> node_sites(const TimedProgram& timed, const Cluster& cluster, const std::vector<bool>& as_flows) {
-  std::map<std::int64_t, Site> sites;
-  for (const TimedRank& rank : timed.ranks) {
-    const std::int64_t node = cluster.locate(rank.device).node;
-    Site& site = sites[node];
-    site.node = node;
-    site.num_lanes += num_flow_queues(timed, rank, as_flows);
-    site.like_it = std::max(site.like_it, rank.nodes_on_leaf);
-  }
-  std::vector<Site> all;
-  for (const auto& [node, site] : sites) all.push_back(site);
-  return all;
-}
 
 }  // namespace
 
-FlowPlan plan_flows(const TimedProgram& timed, const Cluster& cluster, Fidelity fidelity) {
-  std::vector<bool> as_flows;
-  PathClasses used = {};
-  for (MeetingIndex meeting = 0; meeting < timed.meetings.size(); ++meeting) {
-    as_flows.push_back(fidelity == Fidelity::l1 && !needs_closed_form(timed, cluster, meeting));
-    if (!as_flows.back()) continue;
-    for (const Leg& leg : timed.meetings[meeting].time.used_legs()) used[static_cast<std::size_t>(leg.path)] = true;
-  }
-  std::vector<Site> sites = node_sites(timed, cluster, as_flows);
-  std::vector<SiteIndex> site_of_rank;
-  for (const TimedRank& rank : timed.ranks) {
-    const auto site = std::ranges::lower_bound(sites, cluster.locate(rank.device).node, {}, &Site::node);
-    site_of_rank.push_back(static_cast<SiteIndex>(site - sites.begin()));
-  }
-  return {.as_flows = std::move(as_flows),
-          .site_of_rank = std::move(site_of_rank),
-          .network = Network(cluster, std::move(sites), used)};
-}
-
-void append_sends(const TimedProgram& timed, const FlowPlan& plan, MeetingIndex meeting, Sends& sends) {
-  CHECK(plan.as_flows[meeting], meeting);
-  const std::vector<Sender> senders = senders_of(timed, plan, meeting);
-  for (const Leg& leg : timed.meetings[meeting].time.used_legs()) {
-    if (leg.bytes <= Bytes::zero()) continue;
-    for (std::size_t i = 0; i < senders.size(); ++i) {
-      SiteIndex to = senders[(i + 1) % senders.size()].site;
-      if (leg.path == PathClass::node) to = senders[i].site;
-      if (timed.meetings[meeting].message) to = plan.site_of_rank[timed.participants_of(meeting).back()];
-      sends.entries.push_back({.send = {.from = senders[i].site, .cap = leg.bandwidth * senders[i].num_members},
-                               .first_part = static_cast<std::uint32_t>(sends.parts.size()),
-                               .num_parts = 1});
-      sends.parts.push_back({.path = leg.path, .to = to, .size = leg.bytes * senders[i].num_members});
-    }
-  }
+FlowPlan plan_flows(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities) {
+  return Planner(timed, cluster, fidelities).plan();
 }
 
 }  // namespace orrery::sim

@@ -1,55 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the communications of a timed program to flows: which of them become flows at all, what the platform needs for
-// them, and the flows of each. Nothing here runs.
+// Which communications of a timed program travel as flows, at which fidelity, and over which network. What each of them
+// sends is in sim/sends.h. Nothing here runs.
 #pragma once
 
+#include "costmodel/op_times.h"
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
 #include "sim/fidelity.h"
+#include "sim/member_groups.h"
 #include "sim/network.h"
-#include "sim/simgrid_kernel.h"
 
+#include <cstddef>
 #include <cstdint>
-#include <span>
+#include <map>
+#include <memory>
+#include <optional>
 #include <vector>
 
 namespace orrery::sim {
 
-/// What of a program travels as flows, and over which network.
 struct FlowPlan {
-  std::vector<bool> as_flows;           // by meeting; the others run in closed form
-  std::vector<SiteIndex> site_of_rank;  // by simulated rank: its node
+  std::vector<Fidelity> fidelity;        // by meeting, as it is run: L0 is closed form
+  std::vector<costmodel::RankOp> op_of;  // by meeting: one of its ops, of a message the send
+  std::vector<SiteIndex> site_of_rank;   // by simulated rank: its node
+  std::map<std::int64_t, SiteIndex> node_sites;
+  std::map<DevicePlace, SiteIndex> device_sites;  // where something is at L3
+  std::unique_ptr<MemberGroups> groups;           // where something is at L2 or L3
   Network network;
+  /// Pairs of one sender that are under way at a time, at L2 and L3. Equal ones go one after the other, and all senders
+  /// keep step. Where sizes differ that would leave hot receivers idle, so it is as many as SimGrid can take: 2000 over
+  /// the number of sites.
+  std::size_t at_once = 1;
+
+  bool is_flow(costmodel::MeetingIndex meeting) const { return fidelity[meeting] != Fidelity::l0; }
 };
 
+/// Shared memory has no link, and a flow cannot be slowed by compute once it is under way: such communications are L0
+/// whatever was asked. Where the simulated ranks cannot show pairs (sim/member_groups.h), L2 and L3 are L1; so is a
+/// message at L2, which has only one pair of nodes.
 /// Complexity: linear in the ops of the simulated ranks.
 /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
-FlowPlan plan_flows(const costmodel::TimedProgram& timed, const Cluster& cluster, Fidelity fidelity);
-
-/// What the sites send in one meeting, in order.
-struct Sends {
-  struct Entry {
-    Send send;
-    std::uint32_t first_part = 0, num_parts = 0;
-  };
-  std::vector<Entry> entries;
-  std::vector<Part> parts;
-
-  std::span<const Part> parts_of(const Entry& entry) const {
-    return std::span(parts).subspan(entry.first_part, entry.num_parts);
-  }
-  void clear() {
-    entries.clear();
-    parts.clear();
-  }
-};
-
-/// Appends what is sent in one meeting, nothing for a leg without bytes. A node carries what its members send together,
-/// at the rate of all of them. Within nodes it goes to the node itself; else each node sends to the next participating
-/// one, which loads every port in both directions as an all-to-all or a ring does. A folded group is one node that
-/// sends to itself. A message goes from the sender's node to the receiver's.
-/// Requires: plan.as_flows[meeting].
-void append_sends(const costmodel::TimedProgram& timed, const FlowPlan& plan, costmodel::MeetingIndex meeting,
-                  Sends& sends);
+FlowPlan plan_flows(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities);
 
 }  // namespace orrery::sim

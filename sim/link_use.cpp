@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "sim/flow_plan.h"
+#include "sim/sends.h"
 
 #include <algorithm>
 #include <array>
@@ -91,21 +92,21 @@ class Links {
 
 }  // namespace
 
-UseOfLinks use_of_links(const TimedProgram& timed, const Cluster& cluster, Fidelity fidelity, const Trace& trace) {
+UseOfLinks use_of_links(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
+                        const Trace& trace) {
   CHECK(trace.steps.size() == 1, trace.steps.size());
-  const FlowPlan plan = plan_flows(timed, cluster, fidelity);
+  const FlowPlan plan = plan_flows(timed, cluster, fidelities);
   Links links(plan.network, trace.steps.front().time);
   std::vector<bool> is_done(timed.meetings.size());
-  Sends sends;
+  SendMaker maker(timed, plan);
   std::size_t span = 0;
   for (const TimedRank& rank : timed.ranks) {
     for (const MeetingIndex meeting : rank.meeting) {
       CHECK(span < trace.spans.size() && trace.spans.rank()[span] == rank.view.rank.value(), span, rank.view.rank);
       const std::size_t at = span++;
-      if (meeting == costmodel::kNoMeeting || !plan.as_flows[meeting] || is_done[meeting]) continue;
+      if (meeting == costmodel::kNoMeeting || !plan.is_flow(meeting) || is_done[meeting]) continue;
       is_done[meeting] = true;
-      sends.clear();
-      append_sends(timed, plan, meeting, sends);
+      const Sends& sends = maker.of(meeting);
       const Seconds start = seconds(trace.spans.start()[at]) + timed.meetings[meeting].time.latency;
       for (const Sends::Entry& entry : sends.entries) {
         for (const Part& part : sends.parts_of(entry)) {

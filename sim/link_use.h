@@ -32,9 +32,9 @@ struct UseOfLinks {
   std::vector<double> tracks[kNumLinkClasses];
 };
 
-/// Requires: `trace` is one step of `timed`, simulated at `fidelity`; its spans are in the order of the program.
+/// Requires: `trace` is one step of `timed`, simulated at `fidelities`; its spans are in the order of the program.
 /// Complexity: linear in flows and in the slices that they last.
-UseOfLinks use_of_links(const costmodel::TimedProgram& timed, const Cluster& cluster, Fidelity fidelity,
+UseOfLinks use_of_links(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
                         const Trace& trace);
 
 }  // namespace orrery::sim

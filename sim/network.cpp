@@ -39,6 +39,7 @@ class PortMaker {
     for (const Site& site : sites) {
       const auto [known, is_new] = like_it_.try_emplace(location_of(cluster, site.node).leaf, site.like_it);
       if (known->second != site.like_it) known->second = kDifferent;
+      if (!site.device) whole_node_sends_[site.node] = site.num_lanes > 0;
     }
   }
 
@@ -49,11 +50,16 @@ class PortMaker {
     return port(LinkClass::scale_up, site.node, own ? *site.device : kWhole,
                 own ? fmt::format("node{}.device{}.scale_up", site.node, *site.device)
                     : fmt::format("node{}.scale_up", site.node),
-                devices * required(group.scale_up.per_device, group, "scale_up.per_device"));
+                devices * required(group.scale_up.per_device, group, "scale_up.per_device"), own || binds(site));
   }
 
+  /// All of a node.
   std::optional<PortIndex> nic(const Site& site) {
-    return port(LinkClass::nic, site.node, kWhole, fmt::format("node{}.nic", site.node), nics_of(site.node));
+    const NodeGroup& group = group_of(site.node);
+    const Nics nics = required(group.nics, group, "nics");
+    const bool divides = nics.per_node % group.devices_per_node == 0 || group.devices_per_node % nics.per_node == 0;
+    return port(LinkClass::nic, site.node, kWhole, fmt::format("node{}.nic", site.node), nics_of(site.node),
+                !divides || binds(site));
   }
 
   /// The NICs of a device, or the one that it shares with its neighbours.
@@ -75,19 +81,27 @@ class PortMaker {
   std::optional<PortIndex> uplink(const Site& site) {
     const std::int64_t leaf = location_of(cluster_, site.node).leaf;
     const BytesPerSecond share = nics_of(site.node) / cluster_.fabric.oversubscription;
+    const bool binds = cluster_.fabric.oversubscription > 1.0;
     const std::int64_t like_it = like_it_.at(leaf);
     if (like_it == kDifferent || cluster_.fabric.kind == FabricKind::none) {
-      return port(LinkClass::uplink, site.node, kWhole, fmt::format("node{}.uplink", site.node), share);
+      return port(LinkClass::uplink, site.node, kWhole, fmt::format("node{}.uplink", site.node), share, binds);
     }
     const std::int64_t nodes = std::min(cluster_.fabric.nodes_per_leaf, group_of(site.node).num_nodes);
     return port(LinkClass::uplink, -1 - leaf, kWhole, fmt::format("leaf{}.uplink", leaf),
-                share * (static_cast<double>(nodes) / static_cast<double>(like_it)), site.node);
+                share * (static_cast<double>(nodes) / static_cast<double>(like_it)), binds, site.node);
   }
 
   std::vector<Port> take() { return std::move(ports_); }
 
  private:
   static constexpr std::int64_t kDifferent = 0, kWhole = -1;
+
+  /// Whether the ports of the node of `site` can be full though those of its devices are not: flows of the whole node
+  /// use them.
+  bool binds(const Site& site) const {
+    const auto whole = whole_node_sends_.find(site.node);
+    return whole != whole_node_sends_.end() && whole->second;
+  }
 
   const NodeGroup& group_of(std::int64_t node) const { return cluster_.groups[location_of(cluster_, node).group]; }
 
@@ -107,18 +121,22 @@ class PortMaker {
   }
 
   std::optional<PortIndex> port(LinkClass link_class, std::int64_t place, std::int64_t number, std::string name,
-                                BytesPerSecond bandwidth, std::optional<std::int64_t> node = {}) {
+                                BytesPerSecond bandwidth, bool binds = true, std::optional<std::int64_t> node = {}) {
     if (std::isinf(bandwidth.in(unit::byte_per_second))) return std::nullopt;
     const auto [known, is_new] = known_.try_emplace({link_class, place, number}, static_cast<PortIndex>(ports_.size()));
     if (is_new) {
-      ports_.push_back(
-          {.link_class = link_class, .name = std::move(name), .node = node.value_or(place), .bandwidth = bandwidth});
+      ports_.push_back({.link_class = link_class,
+                        .name = std::move(name),
+                        .node = node.value_or(place),
+                        .bandwidth = bandwidth,
+                        .binds = binds});
     }
     return known->second;
   }
 
   const Cluster& cluster_;
   std::map<std::int64_t, std::int64_t> like_it_;  // by leaf: nodes for which each node of it stands
+  std::map<std::int64_t, bool> whole_node_sends_;
   std::map<std::tuple<LinkClass, std::int64_t, std::int64_t>, PortIndex> known_;
   std::vector<Port> ports_;
 };

@@ -43,6 +43,7 @@ struct Port {
   std::string name;          // "node3.nic", "leaf0.uplink"
   std::int64_t node = 0;     // of an uplink: any node below its leaf
   BytesPerSecond bandwidth;  // each way
+  bool binds = true;         // else what it serves can never fill it
 };
 using PortIndex = std::uint32_t;  // into Network::ports()
 
@@ -53,7 +54,8 @@ class Network {
   /// send as much. Where they stand for different numbers, each has an uplink of its own, NIC / oversubscription.
   /// A device has ports of its own in front of those of its node: scale-up, and the NIC that it shares with its
   /// neighbours; none where the numbers of NICs and devices do not divide.
-  /// What is unlimited has no port.
+  /// What is unlimited has no port. Uplinks that are not oversubscribed never bind, nor do the ports of a node from
+  /// which only devices send, each behind its own.
   /// Throws: ConfigError when the cluster does not give a bandwidth that is needed for the classes in `used`.
   Network(const Cluster& cluster, std::vector<Site> sites, const PathClasses& used);
 

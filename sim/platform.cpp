@@ -5,8 +5,10 @@
 #include "sim/compat.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -15,10 +17,12 @@ namespace {
 
 using costmodel::PathClass;
 
+std::size_t index_of(PathClass path) { return static_cast<std::size_t>(path); }
+
 constexpr Named<PathClass> kPaths[kNumPathClasses] = {
     {"scale_up", PathClass::node}, {"rail", PathClass::rail}, {"spine", PathClass::spine}};
 
-/// Both directions of a port.
+/// Both directions of a port; null where it does not bind.
 struct Links {
   const simgrid::s4u::Link* out = nullptr;
   const simgrid::s4u::Link* in = nullptr;
@@ -38,38 +42,48 @@ Platform::Platform(simgrid::s4u::Engine& engine, const Network& network, Seconds
   std::vector<Links> ports;
   for (const Port& port : network.ports()) {
     const double per_second = (port.bandwidth * second).in(unit::byte);
-    ports.push_back({compat::add_link(*zone, port.name + ".out", per_second),
-                     compat::add_link(*zone, port.name + ".in", per_second)});
+    Links& links = ports.emplace_back();
+    if (!port.binds) continue;
+    links = {.out = compat::add_link(*zone, port.name + ".out", per_second),
+             .in = compat::add_link(*zone, port.name + ".in", per_second)};
   }
+  const auto binding_way = [&](SiteIndex site, PathClass path) {
+    std::vector<PortIndex> way;
+    for (const PortIndex port : network.way(site, path)) {
+      if (ports[port].out != nullptr) way.push_back(port);
+    }
+    return way;
+  };
   std::vector<const simgrid::s4u::Link*> route;
   for (SiteIndex site = 0; site < sites_.size(); ++site) {
     for (const bool on_network : {false, true}) {
-      const auto paths = std::span(kPaths).subspan(on_network ? 1 : 0, on_network ? 2 : 1);
-      if (std::ranges::none_of(paths, [&](const auto& of) { return network.uses(of.value); })) continue;
-      for (std::int64_t i = 0; i < network.sites()[site].num_lanes; ++i) {
-        const std::string name = fmt::format("site{}.{}.lane{}", site, on_network ? "network" : "scale_up", i);
-        Lane& lane = lanes_.emplace_back(compat::add_link(*zone, name, 1.0));
-        sites_[site].free[on_network ? 1 : 0].push_back(&lane);
-      }
-      for (const auto& [name, path] : paths) {
+      std::vector<Lane*>& lanes = sites_[site].free[on_network ? 1 : 0];
+      std::optional<PathClass> before;
+      for (const auto& [name, path] : std::span(kPaths).subspan(on_network ? 1 : 0, on_network ? 2 : 1)) {
         if (!network.uses(path)) continue;
-        const auto way = network.way(site, path);
+        const std::vector<PortIndex> way = binding_way(site, path);
+        auto& destinations = sites_[site].destinations;
+        if (before && way == binding_way(site, *before)) {  // the same way: the same hosts
+          destinations[index_of(path)] = destinations[index_of(*before)];
+          for (Lane* lane : lanes) lane->set_source(path, lane->source(*before));
+          continue;
+        }
         const std::string at = fmt::format("site{}.{}", site, name);
-        auto* destination = compat::add_host(*zone, at);
-        sites_[site].destinations[static_cast<std::size_t>(path)] = destination;
+        destinations[index_of(path)] = compat::add_host(*zone, at);
         route.clear();
         for (const PortIndex port : way) route.push_back(ports[port].in);
         std::ranges::reverse(route);
-        compat::add_route_in(*zone, *destination, route);
-        route.assign(1, nullptr);  // the link of the lane
-        for (const PortIndex port : way) route.push_back(ports[port].out);
-        std::size_t number = 0;
-        for (Lane* lane : sites_[site].free[on_network ? 1 : 0]) {
-          auto* source = compat::add_host(*zone, fmt::format("{}.lane{}", at, number++));
-          route.front() = lane->link();
-          compat::add_route_out(*zone, *source, route);
-          lane->set_source(path, source);
+        compat::add_route_in(*zone, *destinations[index_of(path)], route);
+        for (std::int64_t i = 0; i < network.sites()[site].num_lanes; ++i) {
+          const std::string of_lane = fmt::format("{}.lane{}", at, i);
+          if (!before) lanes.push_back(&lanes_.emplace_back(compat::add_link(*zone, of_lane, 1.0)));
+          Lane& lane = *lanes[static_cast<std::size_t>(i)];
+          lane.set_source(path, compat::add_host(*zone, of_lane));
+          route.assign(1, lane.link());
+          for (const PortIndex port : way) route.push_back(ports[port].out);
+          compat::add_route_out(*zone, *lane.source(path), route);
         }
+        before = path;
       }
     }
   }

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <deque>
 #include <exception>
+#include <utility>
 #include <vector>
 
 namespace orrery::sim {
@@ -80,22 +81,20 @@ struct SimGridKernel::Impl {
     Sending* sending = nullptr;
   };
 
-  Impl(const Network& network, Seconds step, std::size_t parts_at_once)
+  Impl(const Network& network, Seconds step)
       : second(second_for(step)),
-        window(parts_at_once),
         engine(make_engine()),
         origin(simgrid::s4u::Engine::get_clock()),
         platform(*engine, network, second) {}
 
   void fire(KernelEvent event) { handler->on_event(event); }
 
-  void start_next_part(Sending& sending) {
-    const Part& part = sending.parts[sending.next++];
+  void start_part(Sending& sending, std::size_t index) {
+    const Part& part = sending.parts[index];
     const double size = part.size.in(unit::byte);
     CHECK(size >= 1.0 && size == std::floor(size), size);
     Comm& slot = *taken(free_comms, comms);
     slot.sending = &sending;
-    ++sending.num_flows;
     slot.comm = simgrid::s4u::Comm::sendto_init();
     slot.comm->set_payload_size(static_cast<std::uint64_t>(size));  // first: a Comm of no bytes would not start
     slot.comm->set_data(&slot);
@@ -108,13 +107,27 @@ struct SimGridKernel::Impl {
     Sending& sending = *comm.sending;
     --sending.num_flows;
     if (sending.next < sending.parts.size()) {
-      start_next_part(sending);
+      go_on(sending);
     } else if (sending.num_flows == 0) {
       sending.lane_home->push_back(sending.lane);
       const KernelEvent event = sending.event;
       free_sendings.push_back(&sending);
       fire(event);
     }
+  }
+
+  /// The next part of `sending` starts when all flows that end at this date have been told: SimGrid 3.32 looks through
+  /// all flows there are for each one that ends.
+  void go_on(Sending& sending) {
+    if (going_on.empty()) {
+      compat::KernelTimer::set(simgrid::s4u::Engine::get_clock(), [this] {
+        std::swap(going_on, starting);
+        for (const auto& [next, part] : starting) start_part(*next, part);
+        starting.clear();
+      });
+    }
+    going_on.emplace_back(&sending, sending.next++);
+    ++sending.num_flows;
   }
 
   /// SimGrid 3.32 still uses a Comm after it has told that it ended; once time has passed it does not.
@@ -136,7 +149,6 @@ struct SimGridKernel::Impl {
   }
 
   Seconds second;
-  std::size_t window;
   std::unique_ptr<simgrid::s4u::Engine> engine;
   double origin;  // SimGrid's clock goes on from one engine of the process to the next
   Platform platform;
@@ -145,6 +157,7 @@ struct SimGridKernel::Impl {
   std::vector<Comm*> ended, free_comms;
   std::deque<Sending> sendings;  // under way, or free for the next
   std::vector<Sending*> free_sendings;
+  std::vector<std::pair<Sending*, std::size_t>> going_on, starting;  // parts that start now
 
   /// The one that the static signals of SimGrid mean.
   static Impl* live;
@@ -163,10 +176,9 @@ void SimGridKernel::Impl::connect_signals() {
   CHECK(connected);
 }
 
-SimGridKernel::SimGridKernel(const Network& network, Seconds step, std::size_t window) {
+SimGridKernel::SimGridKernel(const Network& network, Seconds step) {
   CHECK(Impl::live == nullptr);
-  CHECK(window > 0);
-  impl_ = std::make_unique<Impl>(network, step, window);
+  impl_ = std::make_unique<Impl>(network, step);
   Impl::live = impl_.get();
   Impl::connect_signals();
 }
@@ -187,7 +199,7 @@ SimGridKernel::Timer SimGridKernel::set_timer(Seconds date, KernelEvent event) {
 void SimGridKernel::cancel(Timer timer) { timer->remove(); }
 
 void SimGridKernel::start(const Send& send, std::span<const Part> parts, KernelEvent event) {
-  CHECK(!parts.empty());
+  CHECK(!parts.empty() && send.at_once > 0, parts.size(), send.at_once);
   Impl::Sending& sending = *Impl::taken(impl_->free_sendings, impl_->sendings);
   sending.event = event;
   sending.lane_home = &impl_->platform.free_lanes(send.from, parts.front().path != PathClass::node);
@@ -196,9 +208,9 @@ void SimGridKernel::start(const Send& send, std::span<const Part> parts, KernelE
   sending.lane_home->pop_back();
   sending.lane->set_cap((send.cap * impl_->second).in(unit::byte));
   sending.parts.assign(parts.begin(), parts.end());
-  sending.next = 0;
-  const std::size_t at_once = std::min(parts.size(), impl_->window);
-  for (std::size_t i = 0; i < at_once; ++i) impl_->start_next_part(sending);
+  const std::size_t at_once = std::min(parts.size(), send.at_once);
+  sending.next = sending.num_flows = at_once;
+  for (std::size_t i = 0; i < at_once; ++i) impl_->start_part(sending, i);
 }
 
 void SimGridKernel::run(EventHandler& handler) {

@@ -43,6 +43,7 @@ struct Part {
 struct Send {
   SiteIndex from = 0;
   BytesPerSecond cap;
+  std::size_t at_once = 1;  // parts that are under way; the next one starts when one ends
 };
 
 /// SimGrid's engine for one simulation. The engine is a singleton of the process: one SimGridKernel at a time, any
@@ -51,11 +52,9 @@ class SimGridKernel {
  public:
   using Timer = simgrid::kernel::timer::Timer*;
 
-  /// `step` is about how long the simulation will last; wrong by a factor of 100 is fine. Of the parts of a send at
-  /// most `window` are under way at a time, and the next one starts when one ends: SimGrid 3.32 takes longer for each
-  /// flow the more there are.
-  /// Requires: no other SimGridKernel is alive; window > 0.
-  SimGridKernel(const Network& network, Seconds step, std::size_t window = 1);
+  /// `step` is about how long the simulation will last; wrong by a factor of 100 is fine.
+  /// Requires: no other SimGridKernel is alive.
+  SimGridKernel(const Network& network, Seconds step);
   ~SimGridKernel();
   SimGridKernel(const SimGridKernel&) = delete;
   SimGridKernel& operator=(const SimGridKernel&) = delete;

@@ -6,26 +6,38 @@
 #include "sim/flow_plan.h"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
 namespace orrery::sim {
 namespace {
 
+std::size_t num(const std::vector<Fidelity>& run, Fidelity fidelity) {
+  return static_cast<std::size_t>(std::ranges::count(run, fidelity));
+}
+
 /// How much of the communication could compete for links at all.
-std::string fidelity_note(const costmodel::TimedProgram& timed, const Cluster& cluster, Fidelity fidelity) {
-  const std::vector<bool> as_flows = plan_flows(timed, cluster, fidelity).as_flows;
-  return fmt::format("SimGrid at {}: {} of {} communications as flows, the others in closed form",
-                     name_of(kFidelityNames, fidelity), std::ranges::count(as_flows, true), as_flows.size());
+std::string fidelity_note(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities) {
+  const std::vector<Fidelity> run = plan_flows(timed, cluster, fidelities).fidelity;
+  std::string note = fmt::format("SimGrid at {}: {} of {} communications as flows", fidelities.text(),
+                                 run.size() - num(run, Fidelity::l0), run.size());
+  for (const Fidelity fidelity : {Fidelity::l2, Fidelity::l3}) {
+    const auto number = num(run, fidelity);
+    if (number > 0) note += fmt::format(", {} of them at {}", number, name_of(kFidelityNames, fidelity));
+  }
+  return note + ", the others in closed form";
 }
 
 }  // namespace
 
-Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input, Fidelity fidelity) {
-  const costmodel::OpTimes times = run_on_simgrid(timed, cluster, fidelity, !input.steps_only);
+Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
+               const Fidelities& fidelities) {
+  const costmodel::OpTimes times = run_on_simgrid(timed, cluster, fidelities, !input.steps_only);
   Trace trace = trace_of(timed, times, input, "simgrid");
   trace.header.program_hash = hash_of(*timed.program);
-  trace.header.notes.push_back(fidelity_note(timed, cluster, fidelity));
+  trace.header.notes.push_back(fidelity_note(timed, cluster, fidelities));
   return trace;
 }
 

@@ -14,6 +14,6 @@ namespace orrery::sim {
 /// number one after the other.
 /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
-               Fidelity fidelity = Fidelity::l1);
+               const Fidelities& fidelities = {});
 
 }  // namespace orrery::sim

@@ -25,7 +25,7 @@ Trace answer(const WorkerRequest& request) {
   const costmodel::Calibration calibration = costmodel::read_calibration(request.calibration);
   const costmodel::CalibratedCostModel model(plan, calibration);
   const costmodel::TimedProgram timed = time_program(program, model, plan.cluster, plan.device_of_rank, request.input);
-  return simulate(timed, plan.cluster, request.input, request.fidelity);
+  return simulate(timed, plan.cluster, request.input, request.fidelities);
 }
 
 }  // namespace

@@ -26,11 +26,11 @@ Trace read_answer(const std::string& text) {
 
 }  // namespace
 
-WorkerInterpreter::WorkerInterpreter(Plan plan, std::filesystem::path calibration, Fidelity fidelity,
+WorkerInterpreter::WorkerInterpreter(Plan plan, std::filesystem::path calibration, Fidelities fidelities,
                                      std::string executable)
     : plan_(std::move(plan)),
       calibration_(std::move(calibration)),
-      fidelity_(fidelity),
+      fidelities_(std::move(fidelities)),
       executable_(std::move(executable)) {}
 
 Plan WorkerInterpreter::plan_of(const StepProgram& program) const {
@@ -64,7 +64,7 @@ Trace WorkerInterpreter::run(const StepProgram& program, const RunInput& input) 
   const std::string hash = hash_of(program);
   write_request(request, {.plan = plan_of(program),
                           .calibration = calibration_,
-                          .fidelity = fidelity_,
+                          .fidelities = fidelities_,
                           .input = input,
                           .program_hash = hash});
   const Finished worker = run_child(executable_, {"orrery", "simulate-worker"}, request.str());

@@ -18,7 +18,7 @@ class WorkerInterpreter : public Interpreter {
  public:
   /// `plan`: model, cluster, calibration and placement with their sources; strategy and batch are taken from each
   /// program, so one object serves a whole search. `executable` runs worker_main when called with `simulate-worker`.
-  explicit WorkerInterpreter(Plan plan, std::filesystem::path calibration, Fidelity fidelity = Fidelity::l1,
+  explicit WorkerInterpreter(Plan plan, std::filesystem::path calibration, Fidelities fidelities = {},
                              std::string executable = "/proc/self/exe");
 
   std::string_view name() const override { return "simgrid"; }
@@ -35,7 +35,7 @@ class WorkerInterpreter : public Interpreter {
 
   Plan plan_;
   std::filesystem::path calibration_;
-  Fidelity fidelity_;
+  Fidelities fidelities_;
   std::string executable_;
 };
 

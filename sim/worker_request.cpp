@@ -7,7 +7,9 @@
 #include "traces/trace_io.h"
 
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace orrery::sim {
 namespace {
@@ -45,7 +47,9 @@ void write_request(std::ostream& out, const WorkerRequest& request) {
   options.begin_object();
   options.field("plan_bytes", plan_text.size()).field("recorded_load", recorded != nullptr);
   options.field("calibration", request.calibration.string());
-  options.field("fidelity", name_of(kFidelityNames, request.fidelity));
+  options.key("fidelity").begin_array();
+  for (const std::string& setting : request.fidelities.settings()) options.value(setting);
+  options.end_array();
   options.field("num_steps", request.input.num_steps).field("all_ranks", request.input.all_ranks);
   options.field("steps_only", request.input.steps_only).field("program_hash", request.program_hash);
   options.end_object();
@@ -62,13 +66,15 @@ WorkerRequest read_request(std::istream& in) {
   const auto plan_bytes = options.required("plan_bytes").integer<std::size_t>({.min = 1});
   const bool recorded = options.required("recorded_load").boolean();
   request.calibration = options.required("calibration").string();
-  request.fidelity = options.required("fidelity").one_of<Fidelity>(kFidelityNames);
+  std::vector<std::string> fidelities;
+  for (const JsonValue& setting : options.required("fidelity").array()) fidelities.push_back(setting.string());
   request.input.num_steps = options.required("num_steps").integer({.min = 0});
   request.input.all_ranks = options.required("all_ranks").boolean();
   request.input.steps_only = options.required("steps_only").boolean();
   request.program_hash = options.required("program_hash").string();
   options.finish();
   document.throw_if_problems();
+  request.fidelities = Fidelities::parse(fidelities);
 
   std::string plan_text(plan_bytes, '\0');
   in.read(plan_text.data(), static_cast<std::streamsize>(plan_bytes));

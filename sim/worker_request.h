@@ -18,7 +18,7 @@ namespace orrery::sim {
 struct WorkerRequest {
   Plan plan;  // its load and its sequences are those of `input`
   std::filesystem::path calibration;
-  Fidelity fidelity = Fidelity::l1;
+  Fidelities fidelities;
   RunInput input;
   std::string program_hash;  // of the program that the worker must get when it lowers the plan
 };

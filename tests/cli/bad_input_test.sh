@@ -19,6 +19,10 @@ expect_error 2 'unit.json:43: /groups/0/host/memory: expected a size with its un
   hint: known units: B, kB, MB, GB, TB, PB, KiB, MiB, GiB, TiB, b, kb, Mb, Gb, Tb' \
   plan moe-tiny-cpu unit.json "${workload[@]}" --out plan.json
 
+# A level of the simulation.
+expect_error 2 '--fidelity: expected L0, L1, L2 or L3, got L5 in moe.dispatch=L5' \
+  simulate plan.json --fidelity moe.dispatch=L5
+
 # A model type, and a key that nobody knows.
 sed 's/"mixtral"/"gpt9"/' "$repository/catalog/models/moe-tiny-cpu.json" >type.json
 expect_error 2 'type.json:13: /model_type: expected a supported model type: "deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "kimi_k2", "llama", "llama4", "llama4_text", "mistral", "mixtral", "olmoe", "qwen2", "qwen2_moe", "qwen3" or "qwen3_moe", got "gpt9"' \

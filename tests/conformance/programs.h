@@ -130,8 +130,12 @@ class ProgramBuilder {
   }
   OpIndex all_reduce(std::int64_t stage, Queue queue, Group group, std::int64_t num_bytes,
                      std::vector<OpIndex> deps = {}) {
-    return add(stage, OpCode::dp_grad_ar, queue,
-               CollectiveShape{.kind = CollectiveKind::all_reduce, .group = group, .bytes = num_bytes},
+    return collective(stage, CollectiveKind::all_reduce, queue, group, num_bytes, std::move(deps));
+  }
+  /// `num_bytes`: as CollectiveShape counts them.
+  OpIndex collective(std::int64_t stage, CollectiveKind kind, Queue queue, Group group, std::int64_t num_bytes,
+                     std::vector<OpIndex> deps = {}) {
+    return add(stage, OpCode::dp_grad_ar, queue, CollectiveShape{.kind = kind, .group = group, .bytes = num_bytes},
                std::move(deps));
   }
   /// A dispatch of `pairs` rows of each rank.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/flow_plan.h"
 
+#include "sim/sends.h"
 #include "tests/unit/sim/hand_timed.h"
 
 #include <gmock/gmock.h>
@@ -25,8 +26,9 @@ struct Flow {
 };
 
 std::vector<Flow> flows_of_first(HandTimed& program, const Cluster& cluster) {
-  Sends sends;
-  append_sends(program.timed(), plan_flows(program.timed(), cluster, Fidelity::l1), 0, sends);
+  const FlowPlan plan = plan_flows(program.timed(), cluster, Fidelity::l1);
+  SendMaker maker(program.timed(), plan);
+  const Sends& sends = maker.of(0);
   std::vector<Flow> flows;
   for (const Sends::Entry& entry : sends.entries) {
     for (const Part& part : sends.parts_of(entry)) {
@@ -97,7 +99,7 @@ TEST(FlowPlan, LeavesEverythingInClosedFormAtL0) {
   HandTimed program(2);
   program.collective({0, 1}, over(PathClass::rail, bytes(1e6), kRate));
   const FlowPlan plan = plan_flows(program.timed(), small_cluster(2, 1), Fidelity::l0);
-  EXPECT_THAT(plan.as_flows, ElementsAre(false));
+  EXPECT_THAT(plan.fidelity, ElementsAre(Fidelity::l0));
   EXPECT_FALSE(plan.network.uses(PathClass::rail));
 }
 
@@ -107,7 +109,7 @@ TEST(FlowPlan, LeavesSharedMemoryInClosedForm) {
   program.collective({0, 2}, over(PathClass::rail, bytes(1e6), kRate));
   Cluster cluster = small_cluster(2, 2);
   cluster.groups[0].scale_up.kind = ScaleUpKind::shared_memory;
-  EXPECT_THAT(plan_flows(program.timed(), cluster, Fidelity::l1).as_flows, ElementsAre(false, true));
+  EXPECT_THAT(plan_flows(program.timed(), cluster, Fidelity::l1).fidelity, ElementsAre(Fidelity::l0, Fidelity::l1));
 }
 
 TEST(FlowPlan, LeavesWhatComputeSlowsDownInClosedForm) {
@@ -115,7 +117,8 @@ TEST(FlowPlan, LeavesWhatComputeSlowsDownInClosedForm) {
   program.rank(0).overlap.comm_slowdown = 0.1;
   program.collective({0, 1}, over(PathClass::rail, bytes(1e6), kRate));
   program.collective({1, 2}, over(PathClass::rail, bytes(1e6), kRate));
-  EXPECT_THAT(plan_flows(program.timed(), small_cluster(3, 1), Fidelity::l1).as_flows, ElementsAre(false, true));
+  EXPECT_THAT(plan_flows(program.timed(), small_cluster(3, 1), Fidelity::l1).fidelity,
+              ElementsAre(Fidelity::l0, Fidelity::l1));
 }
 
 }  // namespace

@@ -120,13 +120,13 @@ TEST(SimGridKernel, SendsTheNextPartWhenOneEnds) {
   const Part parts[] = {{.path = PathClass::rail, .to = 1, .size = bytes(1e6)},
                         {.path = PathClass::rail, .to = 0, .size = bytes(2e6)},
                         {.path = PathClass::spine, .to = 1, .size = bytes(1e6)}};
-  for (const std::size_t window : {1, 2, 3, 4}) {
-    SimGridKernel kernel(two_nodes(), milliseconds(1), window);
+  for (const std::size_t at_once : {1, 2, 3, 4}) {
+    SimGridKernel kernel(two_nodes(), milliseconds(1));
     Log log(kernel);
-    kernel.start({.from = 0, .cap = bytes_per_second(20e9)}, parts, {0, 1});
+    kernel.start({.from = 0, .cap = bytes_per_second(20e9), .at_once = at_once}, parts, {0, 1});
     send_megabyte(kernel, bytes_per_second(5e9), 2, 0);  // what the others leave
     kernel.run(log);
-    EXPECT_THAT(log.entries, ElementsAre(entry(1, 200), entry(2, 200))) << window;
+    EXPECT_THAT(log.entries, ElementsAre(entry(1, 200), entry(2, 200))) << at_once;
   }
 }
 

@@ -15,7 +15,7 @@ namespace {
 WorkerRequest request_with(const RunInput& input) {
   return {.plan = orrery::testing::small_plan(),
           .calibration = "calibration.json",
-          .fidelity = Fidelity::l0,
+          .fidelities = Fidelities::parse({"L0", "moe.dispatch=L3"}),
           .input = input,
           .program_hash = "abc"};
 }
@@ -30,7 +30,7 @@ TEST(WorkerRequest, KeepsEveryOption) {
   const WorkerRequest received =
       sent_and_received(request_with({.num_steps = 3, .all_ranks = true, .steps_only = true}));
   EXPECT_EQ(received.calibration, "calibration.json");
-  EXPECT_EQ(received.fidelity, Fidelity::l0);
+  EXPECT_EQ(received.fidelities.text(), "L0, moe.dispatch=L3");
   EXPECT_EQ(received.input.num_steps, 3);
   EXPECT_TRUE(received.input.all_ranks);
   EXPECT_TRUE(received.input.steps_only);

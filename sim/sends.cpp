@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/sends.h"
+
+#include "base/check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <variant>
+
+namespace orrery::sim {
+namespace {
+
+using costmodel::Leg;
+using costmodel::Meeting;
+using costmodel::MeetingIndex;
+using costmodel::PathClass;
+using costmodel::RankOp;
+using costmodel::TimedRank;
+
+/// A node and how many members of a communication are on it.
+struct Sender {
+  SiteIndex site = 0;
+  double num_members = 0.0;
+};
+
+void add(Sends& sends, const Send& send, std::span<const Part> parts) {
+  if (parts.empty()) return;
+  sends.entries.push_back({.send = send,
+                           .first_part = static_cast<std::uint32_t>(sends.parts.size()),
+                           .num_parts = static_cast<std::uint32_t>(parts.size())});
+  sends.parts.insert(sends.parts.end(), parts.begin(), parts.end());
+}
+
+bool is_network(PathClass path) { return path != PathClass::node; }
+
+/// Bytes and bandwidth of the leg within domains or on the network; zero without.
+Leg leg_of(const costmodel::CommTime& time, bool network) {
+  const auto legs = time.used_legs();
+  const auto leg = std::ranges::find(legs, network, [](const Leg& of) { return is_network(of.path); });
+  return leg == legs.end() ? Leg{} : *leg;
+}
+
+}  // namespace
+
+const Op& SendMaker::op_of(MeetingIndex meeting) const {
+  const RankOp& at = plan_.op_of[meeting];
+  return timed_.class_of(timed_.ranks[at.rank]).ops[at.op];
+}
+
+const Sends& SendMaker::of(MeetingIndex meeting) {
+  CHECK(plan_.is_flow(meeting), meeting);
+  sends_.entries.clear();
+  sends_.parts.clear();
+  if (plan_.fidelity[meeting] == Fidelity::l1) {
+    fold_into_nodes(meeting);
+    return sends_;
+  }
+  const Pattern pattern = pattern_of(meeting);
+  const bool exchange = pattern == Pattern::all_to_all || pattern == Pattern::two_level;
+  if (exchange && !is_balanced(timed_.load)) {
+    add_pairs(meeting, pattern, sends_);
+    return sends_;
+  }
+  const costmodel::CommTime& time = timed_.meetings[meeting].time;
+  const auto* groups = &plan_.groups->of(meeting, plan_.op_of[meeting]);
+  const auto [known, is_new] =
+      known_.try_emplace({plan_.fidelity[meeting],
+                          groups,
+                          pattern,
+                          {leg_of(time, false).bytes.in(unit::byte), leg_of(time, true).bytes.in(unit::byte)}});
+  if (is_new) add_pairs(meeting, pattern, known->second);
+  return known->second;
+}
+
+void SendMaker::fold_into_nodes(MeetingIndex meeting) {
+  auto participants = timed_.participants_of(meeting);
+  const SiteIndex last = plan_.site_of_rank[participants.back()];
+  const bool message = timed_.meetings[meeting].message;
+  if (message) participants = participants.first(1);
+  std::vector<Sender> senders;
+  for (const std::uint32_t rank : participants) {
+    const SiteIndex site = plan_.site_of_rank[rank];
+    auto sender = std::ranges::find(senders, site, &Sender::site);
+    if (sender == senders.end()) sender = senders.insert(sender, {.site = site});
+    sender->num_members += static_cast<double>(timed_.ranks[rank].represents_on_node);
+  }
+  for (const Leg& leg : timed_.meetings[meeting].time.used_legs()) {
+    if (leg.bytes <= Bytes::zero()) continue;
+    for (std::size_t i = 0; i < senders.size(); ++i) {
+      SiteIndex to = senders[(i + 1) % senders.size()].site;
+      if (!is_network(leg.path)) to = senders[i].site;
+      if (message) to = last;
+      const Part part{.path = leg.path, .to = to, .size = leg.bytes * senders[i].num_members};
+      add(sends_, {.from = senders[i].site, .cap = leg.bandwidth * senders[i].num_members}, {&part, 1});
+    }
+  }
+}
+
+Pattern SendMaker::pattern_of(MeetingIndex meeting) const {
+  if (timed_.meetings[meeting].message) return Pattern::message;
+  const OpShape& shape = timed_.program->shapes[op_of(meeting).shape];
+  if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
+    return exchange->two_level ? Pattern::two_level : Pattern::all_to_all;
+  }
+  const auto* collective = std::get_if<CollectiveShape>(&shape);
+  CHECK(collective != nullptr, to_string(op_of(meeting).key));
+  if (collective->kind == CollectiveKind::all_to_all) return Pattern::all_to_all;
+  return collective->kind == CollectiveKind::ring_shift ? Pattern::shift : Pattern::ring;
+}
+
+Payload SendMaker::payload_of(MeetingIndex meeting) const {
+  const Op& op = op_of(meeting);
+  const auto* exchange = std::get_if<ExchangeShape>(&timed_.program->shapes[op.shape]);
+  if (exchange == nullptr || is_balanced(timed_.load)) return {};
+  const StepProgram& program = *timed_.program;
+  const Coords& at = timed_.ranks[plan_.op_of[meeting].rank].view.coords;
+  const RoutingMatrix rows = routing(timed_.load, {.layer = op.key.layer,
+                                                   .micro_batch = op.key.micro_batch,
+                                                   .ep_group = at.edp * program.strategy.etp + at.etp,
+                                                   .group = program.mesh.ep(),
+                                                   .num_experts = program.model.moe.value().num_experts,
+                                                   .pairs_per_rank = exchange->rows.count});
+  Payload payload;
+  for (std::int64_t from = 0; from < rows.group; ++from) {
+    for (std::int64_t to = 0; to < rows.group; ++to) {
+      const double sent = exchange->to_experts ? rows.sent(from, to) : rows.sent(to, from);
+      payload.push_back(sent * static_cast<double>(exchange->row_bytes) + static_cast<double>(exchange->count_bytes));
+    }
+  }
+  return payload;
+}
+
+void SendMaker::add_pairs(MeetingIndex meeting, Pattern pattern, Sends& sends) const {
+  const Payload payload = payload_of(meeting);
+  for (const MemberGroup& group : plan_.groups->of(meeting, plan_.op_of[meeting])) {
+    std::vector<PairBytes> pairs = pair_traffic(pattern, group.members, timed_.meetings[meeting].time, payload);
+    add_group(group, std::move(pairs), meeting, sends);
+  }
+}
+
+void SendMaker::add_group(const MemberGroup& group, std::vector<PairBytes> pairs, MeetingIndex meeting,
+                          Sends& sends) const {
+  const bool of_nodes = plan_.fidelity[meeting] == Fidelity::l2;
+  // What stands for each end of a pair, whether it sends, and how many members share its links of each kind.
+  std::vector<SiteIndex> sites;
+  std::vector<bool> is_simulated;
+  std::vector<std::array<double, 2>> num_senders;
+  std::vector<std::uint32_t> end_of_member;
+  std::map<std::int64_t, std::uint32_t> numbers;
+  for (std::size_t i = 0; i < group.members.size(); ++i) {
+    auto number = static_cast<std::uint32_t>(i);
+    if (of_nodes)
+      number = numbers.try_emplace(group.members[i].node, static_cast<std::uint32_t>(numbers.size())).first->second;
+    end_of_member.push_back(number);
+    if (number < sites.size()) continue;
+    sites.push_back(of_nodes ? plan_.node_sites.at(group.at[i].node) : plan_.device_sites.at(group.at[i]));
+    is_simulated.push_back(group.sends[i]);
+  }
+  num_senders.resize(sites.size());
+  std::array<std::uint32_t, 2> last{~0U, ~0U};
+  for (const PairBytes& pair : pairs) {
+    const std::size_t kind = is_network(pair.path) ? 1 : 0;
+    if (std::exchange(last[kind], pair.from) != pair.from) num_senders[end_of_member[pair.from]][kind] += 1.0;
+  }
+  if (of_nodes) {
+    pairs = between_nodes(pairs, end_of_member);
+    if (!is_balanced(timed_.load)) quantise(pairs);
+  }
+  std::vector<Part> parts[2];
+  for (std::size_t i = 0; i < pairs.size();) {
+    const std::uint32_t from = pairs[i].from;
+    for (std::vector<Part>& of_kind : parts) of_kind.clear();
+    for (; i < pairs.size() && pairs[i].from == from; ++i) {
+      parts[is_network(pairs[i].path) ? 1 : 0].push_back(
+          {.path = pairs[i].path, .to = sites[pairs[i].to], .size = bytes(std::ceil(pairs[i].size.in(unit::byte)))});
+    }
+    if (!is_simulated[from]) continue;
+    for (const bool network : {false, true}) {
+      const std::size_t kind = network ? 1 : 0;
+      const BytesPerSecond cap = leg_of(timed_.meetings[meeting].time, network).bandwidth * num_senders[from][kind];
+      add(sends, {.from = sites[from], .cap = cap, .at_once = plan_.at_once}, parts[kind]);
+    }
+  }
+}
+
+}  // namespace orrery::sim

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the sites of the network send in one communication.
+// L1: each node carries what its members send together, at the rate of all of them. Within nodes it goes to the node
+// itself; else each node sends to the next participating one, which loads every port in both directions as an
+// all-to-all or a ring does. A folded group is one node that sends to itself. A message goes from the sender's node to
+// the receiver's. L2 and L3: pairs of nodes or devices (sim/pair_traffic.h), what one of them sends sharing one cap.
+#pragma once
+
+#include "costmodel/timed_program.h"
+#include "sim/flow_plan.h"
+#include "sim/pair_traffic.h"
+#include "sim/simgrid_kernel.h"
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <tuple>
+#include <vector>
+
+namespace orrery::sim {
+
+/// In the order in which they begin.
+struct Sends {
+  struct Entry {
+    Send send;
+    std::uint32_t first_part = 0, num_parts = 0;
+  };
+  std::vector<Entry> entries;
+  std::vector<Part> parts;
+
+  std::span<const Part> parts_of(const Entry& entry) const {
+    return std::span(parts).subspan(entry.first_part, entry.num_parts);
+  }
+};
+
+class SendMaker {
+ public:
+  /// Both have to outlive it.
+  SendMaker(const costmodel::TimedProgram& timed, const FlowPlan& plan) : timed_(timed), plan_(plan) {}
+
+  /// Nothing for a leg without bytes. Sizes are rounded up to whole bytes. Valid until the next call.
+  /// Requires: plan.is_flow(meeting).
+  const Sends& of(costmodel::MeetingIndex meeting);
+
+ private:
+  void fold_into_nodes(costmodel::MeetingIndex meeting);
+  void add_pairs(costmodel::MeetingIndex meeting, Pattern pattern, Sends& sends) const;
+  void add_group(const MemberGroup& group, std::vector<PairBytes> pairs, costmodel::MeetingIndex meeting,
+                 Sends& sends) const;
+  const Op& op_of(costmodel::MeetingIndex meeting) const;
+  Pattern pattern_of(costmodel::MeetingIndex meeting) const;
+  /// Rows of an exchange between its members; empty if the router is balanced.
+  Payload payload_of(costmodel::MeetingIndex meeting) const;
+
+  const costmodel::TimedProgram& timed_;
+  const FlowPlan& plan_;
+  Sends sends_;
+  /// Pairs of equal payload, by fidelity, groups, pattern, and bytes on the links of domains and on the network.
+  std::map<std::tuple<Fidelity, const std::vector<MemberGroup>*, Pattern, std::array<double, 2>>, Sends> known_;
+};
+
+}  // namespace orrery::sim

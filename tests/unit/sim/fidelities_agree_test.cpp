@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fidelities beside each other and beside the least time: more detail must not change what needs none.
+#include "sim/engine.h"
+#include "sim/least_time.h"
+#include "tests/conformance/programs.h"
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace orrery::sim {
+namespace {
+
+using costmodel::TimedProgram;
+using orrery::testing::NanosecondPerByte;
+using orrery::testing::ProgramBuilder;
+using orrery::testing::small_cluster;
+
+Seconds makespan(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities) {
+  return run_on_simgrid(timed, cluster, fidelities, false).makespan;
+}
+
+TimedProgram timed(const ProgramBuilder& builder, const Cluster& cluster, bool all_ranks, const LoadModel& load = {}) {
+  return time_program(builder.program(), NanosecondPerByte(cluster), cluster, {},
+                      {.load = load, .all_ranks = all_ranks});
+}
+
+/// Two stages of eight ranks in EP groups of eight. While experts are exchanged, gradients are summed and activations
+/// go to the next stage: three communicators on one NIC.
+ProgramBuilder crowded_step() {
+  ProgramBuilder builder(2, 8, 8);
+  for (const std::int64_t stage : {0, 1}) {
+    const OpIndex first = builder.compute(stage, microseconds(20));
+    builder.dispatch(stage, 64, 8000, {first});
+    builder.all_reduce(stage, Queue::dp, Group::dp, 1000000, {first});
+    const OpIndex later = builder.compute(stage, microseconds(10));
+    if (stage == 0) builder.send_next(stage, 700000, {later});
+    if (stage == 1) builder.recv_prev(stage, 700000, {later});
+    builder.all_reduce(stage, Queue::world, Group::world, 100000, {later});
+  }
+  return builder;
+}
+
+void expect_within(Seconds actual, Seconds expected, double part, const std::string& what) {
+  EXPECT_LE(abs(actual - expected), part * expected)
+      << what << ": " << actual.in(unit::microsecond) << " us instead of " << expected.in(unit::microsecond) << " us";
+}
+
+TEST(FidelitiesAgree, OnACrowdedStepToOnePerCent) {
+  const ProgramBuilder builder = crowded_step();
+  for (const std::int64_t devices_per_node : {1, 2, 4}) {
+    const Cluster cluster = small_cluster(16 / devices_per_node, devices_per_node);
+    const TimedProgram full = timed(builder, cluster, true), folded = timed(builder, cluster, false);
+    const Seconds expected = makespan(full, cluster, Fidelity::l1);
+    EXPECT_GT(expected, 1.05 * makespan(full, cluster, Fidelity::l0)) << "nothing competes";
+    for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
+      const std::string what =
+          std::to_string(devices_per_node) + " devices, " + std::string(name_of(kFidelityNames, fidelity));
+      expect_within(makespan(full, cluster, fidelity), expected, 0.01, what);
+      expect_within(makespan(folded, cluster, fidelity), expected, 0.01, what + ", folded");
+    }
+  }
+}
+
+TEST(FidelitiesAgree, OnAnExchangeThatARouterDecidesIfItIsAlone) {
+  // The cost model counts the busiest sender, whom no one can help.
+  ProgramBuilder builder(1, 8, 8);
+  builder.dispatch(0, 4096, 8000);
+  const Cluster cluster = small_cluster(8, 1);
+  const TimedProgram skewed = timed(builder, cluster, true, DirichletLoad{.alpha = 0.5, .seed = 3});
+  const Seconds expected = makespan(skewed, cluster, Fidelity::l0);
+  for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
+    expect_within(makespan(skewed, cluster, fidelity), expected, 0.01, std::string(name_of(kFidelityNames, fidelity)));
+  }
+}
+
+TEST(FidelitiesAgree, WhereASingleOpHasItsOwn) {
+  const ProgramBuilder builder = crowded_step();
+  const Cluster cluster = small_cluster(8, 2);
+  for (const bool all_ranks : {false, true}) {
+    const TimedProgram step = timed(builder, cluster, all_ranks);
+    expect_within(makespan(step, cluster, Fidelities::parse({"moe.dispatch=L3"})),
+                  makespan(step, cluster, Fidelity::l1), 0.01, "exchange in pairs");
+    EXPECT_LT(makespan(step, cluster, Fidelities::parse({"moe.dispatch=L0"})), makespan(step, cluster, Fidelity::l1));
+  }
+}
+
+TEST(FidelitiesAgree, LeavePairsBelowALeafOutOfItsUplinks) {
+  // Of the seven others of a device one is below its leaf, which L1 sends across the spine with the rest.
+  ProgramBuilder builder(1, 8, 8);
+  builder.dispatch(0, 64, 8000);
+  Cluster cluster = small_cluster(8, 1);
+  cluster.fabric.oversubscription = 4.0;
+  const TimedProgram step = timed(builder, cluster, true);
+  const Seconds latency = microseconds(5);
+  const Seconds folded = makespan(step, cluster, Fidelity::l1) - latency;
+  EXPECT_NEAR((makespan(step, cluster, Fidelity::l2) - latency) / folded, 6.0 / 7.0, 0.01);
+  EXPECT_NEAR((makespan(step, cluster, Fidelity::l3) - latency) / folded, 6.0 / 7.0, 0.01);
+}
+
+TEST(FidelitiesAgree, WithTheBoundOfCollectivesOf16To1024Ranks) {
+  for (const std::int64_t num_ranks : {16, 64, 256, 1024}) {
+    for (const CollectiveKind kind : {CollectiveKind::all_to_all, CollectiveKind::all_reduce}) {
+      ProgramBuilder builder(1, num_ranks);
+      builder.collective(0, kind, Queue::world, Group::world, std::int64_t{1} << 30);
+      const Cluster cluster = small_cluster(num_ranks, 1);
+      std::vector<DeviceIndex> devices;
+      for (std::int32_t i = 0; i < num_ranks; ++i) devices.emplace_back(i);
+      const auto& shape = std::get<CollectiveShape>(builder.program().shapes.front());
+      const Seconds bound = least_time(shape, {.cluster = cluster, .devices = devices}).total();
+      const TimedProgram collective = timed(builder, cluster, true);
+      for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
+        if (num_ranks == 1024 && kind == CollectiveKind::all_to_all && fidelity != Fidelity::l1) continue;  // seconds
+        const Seconds time = makespan(collective, cluster, fidelity);
+        EXPECT_GE(time / bound, 1.0 - 1e-9) << num_ranks;
+        EXPECT_LE(time / bound, 1.02) << num_ranks;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace orrery::sim
