@@ -6,6 +6,7 @@
 #include "costmodel/calibration.h"
 #include "program/lower.h"
 #include "sim/child_process.h"
+#include "sim/memory_need.h"
 #include "sim/simulate.h"
 #include "sim/worker_request.h"
 #include "traces/trace_io.h"
@@ -22,6 +23,8 @@ Trace answer(const WorkerRequest& request) {
   const StepProgram program = lower(plan.model, plan.strategy, plan.batch, plan.num_ranks());
   const std::string hash = hash_of(program);
   CHECK(hash == request.program_hash, hash, request.program_hash);
+  require_memory(memory_needed(program, plan.cluster, plan.device_of_rank, request.input, request.fidelities),
+                 memory_available());
   const costmodel::Calibration calibration = costmodel::read_calibration(request.calibration);
   const costmodel::CalibratedCostModel model(plan, calibration);
   const costmodel::TimedProgram timed = time_program(program, model, plan.cluster, plan.device_of_rank, request.input);

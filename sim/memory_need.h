@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a simulation fits into this machine, asked before it starts: a folded step is small, but a step of which
+// every rank is simulated can be a thousand times larger, and the kernel ends processes that ask for too much without a
+// word.
+#pragma once
+
+#include "base/units.h"
+#include "program/cluster.h"
+#include "program/step_program.h"
+#include "sim/fidelity.h"
+#include "traces/interpreter.h"
+
+#include <filesystem>
+#include <span>
+
+namespace orrery::sim {
+
+/// About what a simulation takes beside its program, in this process and in the one that reads its trace: by op of the
+/// simulated ranks, and by pair of the largest groups at L3. Source of the rates: docs/design/simgrid.md, "Memory".
+Bytes memory_needed(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
+                    const RunInput& input, const Fidelities& fidelities);
+
+/// What this machine can still give: MemAvailable of `meminfo`, /proc/meminfo. Infinite if it does not say.
+Bytes memory_available(const std::filesystem::path& meminfo = "/proc/meminfo");
+
+/// Throws: ConfigError if `needed` is more than `available`.
+void require_memory(Bytes needed, Bytes available);
+
+}  // namespace orrery::sim

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/memory_need.h"
+
+#include "base/errors.h"
+#include "tests/conformance/programs.h"
+
+#include <cmath>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+namespace orrery::sim {
+namespace {
+
+using orrery::testing::ProgramBuilder;
+using orrery::testing::small_cluster;
+
+TEST(MemoryNeed, GrowsWithTheRanksThatAreSimulatedAndWithSpans) {
+  ProgramBuilder builder(2, 4, 4);
+  for (const std::int64_t stage : {0, 1}) builder.dispatch(stage, 4, 1000);
+  const Cluster cluster = small_cluster(8, 1);
+  const auto needed = [&](const RunInput& input, const Fidelities& fidelities = {}) {
+    return memory_needed(builder.program(), cluster, {}, input, fidelities).in(unit::byte);
+  };
+  const double folded = needed({});
+  EXPECT_EQ(folded, 2 * 400.0);  // an op on each of two ranks
+  EXPECT_EQ(needed({.all_ranks = true}), 4 * folded);
+  EXPECT_EQ(needed({.steps_only = true}), 2 * 60.0);
+  EXPECT_EQ(needed({.all_ranks = true}, Fidelity::l3), 4 * folded + 8 * 4 * 60.0);  // eight ranks, four peers each
+}
+
+TEST(MemoryNeed, IsHeldAgainstWhatTheMachineSays) {
+  const auto path = std::filesystem::path(::testing::TempDir()) / "meminfo";
+  std::ofstream(path) << "MemTotal:       16384 kB\nMemAvailable:    2048 kB\nHugePages_Total:       0\n";
+  EXPECT_EQ(memory_available(path), 2.0 * unit::mebibyte);
+  EXPECT_TRUE(std::isinf(memory_available("no/such/file").in(unit::byte)));
+  EXPECT_NO_THROW(require_memory(gib(2), gib(2)));
+  try {
+    require_memory(gib(3), gib(2));
+    FAIL() << "expected a ConfigError";
+  } catch (const ConfigError& error) {
+    EXPECT_STREQ(error.what(),
+                 "the simulation would need about 3.00 GiB of memory, and this machine has 2.00 GiB left\n"
+                 "  hint: it is small while one rank stands for all that do the same: with a balanced load, without "
+                 "--all-ranks; fewer micro-batches also help");
+  }
+}
+
+}  // namespace
+}  // namespace orrery::sim
