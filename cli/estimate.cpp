@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // orrery estimate and orrery simulate: the two interpreters that predict, on the same plan.
+#include "base/errors.h"
 #include "cli/exit_code.h"
 #include "cli/prediction.h"
 #include "cli/simulation_report.h"
@@ -9,6 +10,7 @@
 #include "costmodel/analytic_interpreter.h"
 #include "costmodel/memory.h"
 #include "costmodel/timed_program.h"
+#include "program/disturbances.h"
 #include "sim/link_use.h"
 #include "sim/worker_interpreter.h"
 
@@ -19,18 +21,35 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 namespace orrery::cli {
 namespace {
 
 struct PredictOptions {
   CommonOptions common;
-  std::string plan, calibration;
+  std::string plan, calibration, disturbances;
   TraceOptions trace;
   std::vector<std::string> fidelity;
 };
 
 using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, const Loaded<costmodel::Calibration>&)>;
+
+Disturbances disturbances_of(const PredictOptions& options, const Plan& plan, bool simulated) {
+  if (options.disturbances.empty()) return {};
+  Disturbances disturbances = read_disturbances(options.disturbances);
+  std::int64_t num_nodes = 0;
+  for (const NodeGroup& group : plan.cluster.groups) num_nodes += group.num_nodes;
+  require_existing(disturbances, plan.num_ranks(), num_nodes, options.disturbances);
+  if (disturbances.on_links() && !simulated) {
+    throw ConfigError(
+        fmt::format("{}: expected no links and no traffic, since estimate lets every communication have its "
+                    "links alone",
+                    options.disturbances),
+        "orrery simulate PLAN --disturbances FILE");
+  }
+  return disturbances;
+}
 
 /// `simulated`: at which fidelities, if the interpreter is SimGrid.
 int predict(const PredictOptions& options, const std::string& title, const MakeInterpreter& make,
@@ -39,7 +58,10 @@ int predict(const PredictOptions& options, const std::string& title, const MakeI
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
   const std::unique_ptr<Interpreter> interpreter = make(plan, calibration);
   const StepProgram program = lower(plan);
-  const RunInput input{.load = plan.load, .sequences = plan.sequences, .all_ranks = options.trace.all_ranks};
+  const RunInput input{.load = plan.load,
+                       .sequences = plan.sequences,
+                       .disturbances = disturbances_of(options, plan, simulated.has_value()),
+                       .all_ranks = options.trace.all_ranks};
   const Trace trace = run(*interpreter, program, input, options.plan);
   sim::UseOfLinks use;
   if (simulated) {
@@ -69,6 +91,8 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* description, 
   CLI::App* command = app.add_subcommand(name, description);
   command->add_option("plan", options.plan, "plan/1, from orrery plan")->required();
   command->add_option("--calibration", options.calibration, "another calibration than the plan's, name or path");
+  command->add_option("--disturbances", options.disturbances,
+                      "disturbances/1: slow ranks, noise, links that are down or slow, traffic of others");
   add_trace_options(*command, options.trace);
   add_common_options(*command, options.common);
   return command;

@@ -2,6 +2,7 @@
 #include "costmodel/simulated_ranks.h"
 
 #include "base/check.h"
+#include "costmodel/rank_colours.h"
 
 #include <algorithm>
 #include <set>
@@ -35,8 +36,13 @@ SimulatedRanks::SimulatedRanks(const StepProgram& program, const Cluster& cluste
   for (std::int64_t r = 1; r < world && one_kind; ++r) {
     one_kind = cluster.locate(device_of(rank_id(r))).group == first_group;
   }
-  folded_ = one_kind && !input.all_ranks && is_balanced(input.load) && is_fixed(input.sequences);
+  const Disturbances& disturbances = input.disturbances;
+  folded_ = one_kind && !input.all_ranks && is_balanced(input.load) && is_fixed(input.sequences) &&
+            !disturbances.noise.is_some();
   if (folded_) {
+    if (!disturbances.stragglers.empty() || disturbances.on_links()) {
+      colours_ = colours_of(program, cluster, [this](RankId rank) { return device_of(rank); }, disturbances);
+    }
     fold();
     return;
   }
@@ -46,13 +52,13 @@ SimulatedRanks::SimulatedRanks(const StepProgram& program, const Cluster& cluste
 }
 
 void SimulatedRanks::fold() {
-  ranks_.resize(program_.classes.size());
+  ranks_.resize(colours_.empty() ? program_.classes.size() : std::size_t{std::ranges::max(colours_)} + 1);
   std::vector<std::int64_t> node_of(ranks_.size(), -1), leaf_of(ranks_.size(), -1);
   std::vector<std::set<std::int64_t>> nodes_on_leaf(ranks_.size());
   for (SimulatedRank& rank : ranks_) rank.represents = rank.represents_on_node = 0;
   for (std::int64_t r = 0; r < program_.mesh.world(); ++r) {
     const RankView view = program_.view(rank_id(r));
-    const std::size_t c = view.program_class.index();
+    const std::size_t c = index_of(view.rank);
     SimulatedRank& rank = ranks_[c];
     const DeviceIndex device = device_of(rank_id(r));
     const Cluster::Location at = cluster_.locate(device);
@@ -76,14 +82,16 @@ DeviceIndex SimulatedRanks::device_of(RankId rank) const {
 }
 
 std::uint32_t SimulatedRanks::index_of(RankId rank) const {
+  if (!colours_.empty()) return colours_[rank.index()];
   return static_cast<std::uint32_t>(folded_ ? program_.view(rank).program_class.index() : rank.index());
 }
 
 std::vector<std::uint32_t> SimulatedRanks::members(Group group, RankId rank) const {
   std::vector<std::uint32_t> indices;
-  if (folded_ && group == Group::world) {
+  const bool by_class = folded_ && colours_.empty();
+  if (by_class && group == Group::world) {
     for (std::uint32_t i = 0; i < ranks_.size(); ++i) indices.push_back(i);
-  } else if (folded_ && !program_.mesh.spans_pipeline_ranks(group)) {
+  } else if (by_class && !program_.mesh.spans_pipeline_ranks(group)) {
     indices.push_back(index_of(rank));  // the others of its class do the same at the same time
   } else {
     for (RankId member : program_.mesh.members(group, rank)) indices.push_back(index_of(member));
@@ -94,8 +102,17 @@ std::vector<std::uint32_t> SimulatedRanks::members(Group group, RankId rank) con
 }
 
 std::uint32_t SimulatedRanks::leader(Group group, RankId rank) const {
+  if (!colours_.empty()) {
+    const auto [known, is_new] = leaders_.try_emplace({group, program_.mesh.group_index(group, rank)});
+    if (is_new) known->second = members(group, rank).front();
+    return known->second;
+  }
   if (folded_) return index_of(rank);
   return static_cast<std::uint32_t>(program_.mesh.group_index(group, rank));
+}
+
+std::int64_t SimulatedRanks::communicator(Group group, RankId rank) const {
+  return colours_.empty() ? program_.mesh.group_index(group, rank) : std::int64_t{leader(group, rank)};
 }
 
 std::vector<DeviceIndex> SimulatedRanks::devices_of_members(Group group, RankId rank) const {
@@ -110,9 +127,9 @@ std::vector<std::vector<DeviceIndex>> SimulatedRanks::devices(Group group, RankI
   std::vector<std::vector<DeviceIndex>> lists;
   std::set<std::vector<std::int64_t>> layouts;
   std::set<std::int64_t> groups;
-  const ClassId program_class = program_.view(rank).program_class;
+  const std::uint32_t self = index_of(rank);
   for (std::int64_t r = 0; r < program_.mesh.world(); ++r) {
-    if (program_.view(rank_id(r)).program_class != program_class) continue;
+    if (index_of(rank_id(r)) != self) continue;
     const bool edge = group == Group::pp_next || group == Group::pp_prev;
     if (!edge && !groups.insert(program_.mesh.group_index(group, rank_id(r))).second) continue;  // once for each group
     std::vector<DeviceIndex> members = devices_of_members(group, rank_id(r));

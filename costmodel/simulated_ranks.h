@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which ranks of a program are simulated. When nothing tells the ranks of a class apart (balanced load, sequences
-// of one document, one kind of device), the first of them stands for all; else every rank is simulated. Not an
-// interpreter: it only picks and answers who meets whom among the picked.
+// of one document, one kind of device, no noise), the first of them stands for all; where some are disturbed, one for
+// each of those that differ by it (rank_colours.h); else every rank is simulated. Not an interpreter: it only picks and
+// answers who meets whom among the picked.
 #pragma once
 
 #include "program/cluster.h"
@@ -9,7 +10,9 @@
 #include "traces/interpreter.h"
 
 #include <cstdint>
+#include <map>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace orrery::costmodel {
@@ -38,6 +41,8 @@ class SimulatedRanks {
   std::vector<std::uint32_t> members(Group group, RankId rank) const;
   /// The lowest of them. Requires: the group is within one pipeline rank.
   std::uint32_t leader(Group group, RankId rank) const;
+  /// Equal for simulated ranks whose groups of that kind are the same communicator, or one that they stand for.
+  std::int64_t communicator(Group group, RankId rank) const;
   /// Devices of the members of the group of `rank`: one list, or when folded one for each way in which the groups of
   /// the class lie on the cluster (some within a node, some across two), since the slowest of them decides.
   /// For a pipeline edge: rank, then peer.
@@ -53,6 +58,8 @@ class SimulatedRanks {
   const Cluster& cluster_;
   std::span<const DeviceIndex> device_of_rank_;
   bool folded_ = false;
+  std::vector<std::uint32_t> colours_;                                       // by rank, when some are disturbed
+  mutable std::map<std::pair<Group, std::int64_t>, std::uint32_t> leaders_;  // likewise, by group
   std::vector<SimulatedRank> ranks_;  // when folded: one for each class, in order
 };
 

@@ -32,9 +32,12 @@ class Resolver {
         simulated_(simulated),
         model_(model),
         timer_(program, model, simulated, input),
+        disturbances_(input.disturbances),
+        disturbed_(input.disturbances.on_compute()),
         messages_(simulated.ranks().size() * kNumEdges) {
     out_.program = &program;
     out_.load = input.load;
+    out_.disturbances = input.disturbances;
     out_.ranks.reserve(simulated.ranks().size());
   }
 
@@ -74,6 +77,7 @@ class Resolver {
       if (op.queue == Queue::compute) {
         const OpTime time = timer_.compute(op);
         rank.compute_time[i] = time.time;
+        if (disturbed_) rank.compute_time[i] *= compute_factor(disturbances_, rank.view.rank.value(), i);
         if (time.slowdown && rank.slowdown.empty()) {
           rank.slowdown.assign(ops.size(), static_cast<float>(rank.overlap.compute_slowdown));
         }
@@ -128,7 +132,7 @@ class Resolver {
 
   /// A collective of ranks of several classes: the nth of its group is the same communication in all of them.
   MeetingIndex spanning(const TimedRank& rank, const Op& op, Group group) {
-    std::vector<MeetingIndex>& meetings = spanning_[{group, program_.mesh.group_index(group, rank.view.rank)}];
+    std::vector<MeetingIndex>& meetings = spanning_[{group, simulated_.communicator(group, rank.view.rank)}];
     const std::size_t nth = num_issued_[static_cast<std::size_t>(group)]++;
     CHECK(nth <= meetings.size(), to_string(op.key));
     if (nth == meetings.size()) meetings.push_back(add_collective(op, group, rank));
@@ -156,6 +160,8 @@ class Resolver {
   const SimulatedRanks& simulated_;
   const CostModel& model_;
   OpTimer timer_;
+  const Disturbances& disturbances_;
+  const bool disturbed_;
   TimedProgram out_;
   std::vector<std::vector<MeetingIndex>> messages_;  // by sender and direction
   std::map<std::pair<Group, std::int64_t>, std::vector<MeetingIndex>> spanning_;

@@ -4,7 +4,8 @@
 // The analytic and the SimGrid interpreter start from the same TimedProgram and differ only in how time passes.
 //
 // Symmetry: with a balanced load and sequences of one document all ranks of a class do the same at the same time, so
-// one rank per class is simulated and stands for all of them (`represents`). Otherwise every rank is simulated.
+// one rank per class is simulated and stands for all of them (`represents`); with a straggler or a disturbed link, one
+// for each set of ranks that still are equal. Otherwise every rank is simulated.
 #pragma once
 
 #include "costmodel/cost_model.h"
@@ -62,6 +63,7 @@ struct TimedProgram {
   std::vector<DeviceIndex> device_of_rank;
   std::vector<std::uint32_t> simulated_of_rank;
   LoadModel load = BalancedLoad{};  // under which it was timed
+  Disturbances disturbances;        // those on compute are in the times; those on links are SimGrid's
   /// Names of ops whose time is extrapolated, sorted, without repetition.
   std::vector<std::string> extrapolated;
 

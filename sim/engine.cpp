@@ -2,17 +2,25 @@
 #include "sim/engine.h"
 
 #include "base/check.h"
+#include "base/errors.h"
+#include "base/units_format.h"
 #include "costmodel/rate_rule.h"
 #include "program/dependents.h"
 #include "sim/flow_plan.h"
+#include "sim/link_changes.h"
 #include "sim/sends.h"
 #include "sim/simgrid_kernel.h"
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace orrery::sim {
 namespace {
@@ -47,7 +55,8 @@ class Engine : private EventHandler {
         plan_(plan_flows(timed, cluster, fidelities)),
         sends_(timed, plan_),
         kernel_(plan_.network, serial_time(timed)),
-        meetings_(timed.meetings.size()) {
+        meetings_(timed.meetings.size()),
+        changes_(link_changes(timed.disturbances, plan_.network)) {
     for (const RankClass& rank_class : timed.program->classes) dependents_.emplace_back(rank_class);
     for (const TimedRank& rank : timed.ranks) {
       Rank& state = ranks_.emplace_back();
@@ -71,14 +80,17 @@ class Engine : private EventHandler {
     }
     start_ready_ops();
     settle_rates();
+    for (std::uint32_t i = 0; i < changes_.size(); ++i) {
+      change_timers_.push_back(kernel_.set_timer(changes_[i].date, event(Kind::link_changes, i)));
+    }
     kernel_.run(*this);
+    if (num_left_ > 0 && !changes_.empty()) throw BackendError(what_waits());
     CHECK(num_left_ == 0, num_left_);
-    times_.makespan = kernel_.now();
     return std::move(times_);
   }
 
  private:
-  enum class Kind : std::uint32_t { compute_ends, latency_ends, closed_form_ends, send_ends };
+  enum class Kind : std::uint32_t { compute_ends, latency_ends, closed_form_ends, send_ends, link_changes };
 
   /// Something whose end a timer tells, at a rate that overlap may change.
   struct Running {
@@ -99,6 +111,7 @@ class Engine : private EventHandler {
   struct Meeting {
     std::uint32_t num_arrived = 0;
     std::uint32_t num_sends = 0;  // under way
+    Seconds since;                // when they began
     Running closed_form;
   };
 
@@ -128,9 +141,56 @@ class Engine : private EventHandler {
       case Kind::send_ends:
         if (--meetings_[event.index].num_sends == 0) end_meeting(event.index);
         break;
+      case Kind::link_changes: {
+        const LinkChange& change = changes_[event.index];
+        change_timers_[event.index] = nullptr;
+        kernel_.set_bandwidth(change.port, change.inwards, change.bandwidth);
+        break;
+      }
     }
     start_ready_ops();
     settle_rates();
+    if (num_left_ == 0) end_step();
+  }
+
+  /// Links that change later are none of this step's business.
+  void end_step() {
+    times_.makespan = std::max(times_.makespan, last_end_);
+    for (SimGridKernel::Timer& timer : change_timers_) {
+      if (timer != nullptr) kernel_.cancel(std::exchange(timer, nullptr));
+    }
+  }
+
+  /// The communications that are under way and do not go on, for a user whose links are down.
+  std::string what_waits() const {
+    constexpr std::size_t kShown = 5, kRanks = 8;
+    std::map<std::string, bool> is_down;  // by direction of a port
+    for (const LinkChange& change : changes_) {
+      const std::string name = plan_.network.ports()[change.port].name + (change.inwards ? ".in" : ".out");
+      is_down[name] = change.bandwidth <= BytesPerSecond::zero();
+    }
+    std::vector<std::string> down;
+    for (const auto& [name, yes] : is_down) {
+      if (yes && down.size() < kShown) down.push_back(name);
+    }
+    std::string text = fmt::format("the step does not end: after {} nothing moves, and these links are down: {}",
+                                   last_end_, fmt::join(down, ", "));
+    std::size_t number = 0;
+    for (MeetingIndex meeting = 0; meeting < meetings_.size(); ++meeting) {
+      if (meetings_[meeting].num_sends == 0 || ++number > kShown) continue;
+      std::vector<std::int32_t> ranks;
+      const auto participants = timed_.participants_of(meeting);
+      for (const std::uint32_t rank : participants.first(std::min(participants.size(), kRanks))) {
+        ranks.push_back(timed_.ranks[rank].view.rank.value());
+      }
+      const costmodel::RankOp& at = plan_.op_of[meeting];
+      text += fmt::format(
+          "\n  {} waits since {} on rank{} {}{}", to_string(timed_.class_of(timed_.ranks[at.rank]).ops[at.op].key),
+          meetings_[meeting].since, ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "),
+          participants.size() > kRanks ? fmt::format(" and {} more", participants.size() - kRanks) : "");
+    }
+    if (number > kShown) text += fmt::format("\n  and {} communications more", number - kShown);
+    return text + fmt::format("\n  {} ops have not ended", num_left_);
   }
 
   void start_ready_ops() {
@@ -194,6 +254,7 @@ class Engine : private EventHandler {
 
   void start_flows(MeetingIndex meeting) {
     const Sends& sends = sends_.of(meeting);
+    meetings_[meeting].since = kernel_.now();
     meetings_[meeting].num_sends = static_cast<std::uint32_t>(sends.entries.size());
     for (const Sends::Entry& entry : sends.entries) {
       kernel_.start(entry.send, sends.parts_of(entry), event(Kind::send_ends, meeting));
@@ -223,6 +284,7 @@ class Engine : private EventHandler {
   void end_op(std::uint32_t rank, OpIndex op) {
     if (keep_times_) times_.ranks[rank].end[op] = kernel_.now();
     --num_left_;
+    last_end_ = kernel_.now();
     for (const OpIndex next : ranks_[rank].dependents->of(op)) {
       if (--ranks_[rank].num_pending[next] == 0) ready_.push_back({rank, next});
     }
@@ -279,6 +341,9 @@ class Engine : private EventHandler {
   std::vector<Rank> ranks_;             // as in TimedProgram
   std::vector<Meeting> meetings_;       // as in TimedProgram
   std::size_t num_left_ = 0;            // ops that have not ended
+  Seconds last_end_;                    // of the ops that have
+  std::vector<LinkChange> changes_;
+  std::vector<SimGridKernel::Timer> change_timers_;  // null once fired
   std::vector<ReadyOp> ready_;
   std::vector<std::uint32_t> disturbed_;
   OpTimes times_;

@@ -13,7 +13,8 @@
 namespace orrery::sim {
 
 /// Runs one step. `keep_times`: else only the makespan is told.
-/// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
+/// Throws: ConfigError when the cluster does not give a bandwidth that is needed; BackendError when links are down for
+/// good that the step needs, with the communications that wait.
 /// Requires: verify(*timed.program) is empty; no other simulation of this process is under way.
 costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Cluster& cluster,
                                   const Fidelities& fidelities, bool keep_times);

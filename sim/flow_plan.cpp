@@ -60,6 +60,8 @@ class Planner {
     for (const TimedRank& rank : timed_.ranks) {
       site_of_rank.push_back(node_sites_.at(cluster_.locate(rank.device).node));
     }
+    Network network(cluster_, sites_, used_);
+    if (timed_.disturbances.on_links()) network.let_all_bind();
     const std::size_t senders = std::max<std::size_t>(sites_.size(), 1);
     return {.fidelity = std::move(fidelity_),
             .op_of = std::move(op_of_),
@@ -67,7 +69,7 @@ class Planner {
             .node_sites = std::move(node_sites_),
             .device_sites = std::move(device_sites_),
             .groups = std::move(groups_),
-            .network = Network(cluster_, std::move(sites_), used_),
+            .network = std::move(network),
             .at_once = is_balanced(timed_.load) ? 1 : std::max<std::size_t>(kFlowsAtOnce / senders, 1)};
   }
 

@@ -129,7 +129,8 @@ class PortMaker {
                         .name = std::move(name),
                         .node = node.value_or(place),
                         .bandwidth = bandwidth,
-                        .binds = binds});
+                        .binds = binds,
+                        .of_device = number != kWhole});
     }
     return known->second;
   }
@@ -150,6 +151,12 @@ std::string_view name_of(LinkClass link_class) {
 
 Network::Network(const Cluster& cluster, std::vector<Site> sites, const PathClasses& used)
     : sites_(std::move(sites)), used_(used), ways_(sites_.size()) {
+  std::int64_t device = 0;
+  for (const NodeGroup& group : cluster.groups) {
+    for (std::int64_t node = 0; node < group.num_nodes; ++node, device += group.devices_per_node) {
+      leaf_of_node_.push_back(cluster.locate(DeviceIndex(static_cast<std::int32_t>(device))).leaf);
+    }
+  }
   PortMaker maker(cluster, sites_);
   const auto add = [](Way& way, std::optional<PortIndex> port) {
     if (port) way.ports[way.num_ports++] = *port;

@@ -44,6 +44,7 @@ struct Port {
   std::int64_t node = 0;     // of an uplink: any node below its leaf
   BytesPerSecond bandwidth;  // each way
   bool binds = true;         // else what it serves can never fill it
+  bool of_device = false;    // in front of the node's
 };
 using PortIndex = std::uint32_t;  // into Network::ports()
 
@@ -58,6 +59,13 @@ class Network {
   /// which only devices send, each behind its own.
   /// Throws: ConfigError when the cluster does not give a bandwidth that is needed for the classes in `used`.
   Network(const Cluster& cluster, std::vector<Site> sites, const PathClasses& used);
+
+  /// For links that change: any port can bind then.
+  void let_all_bind() {
+    for (Port& port : ports_) port.binds = true;
+  }
+  /// Leaf of any node of the cluster.
+  std::int64_t leaf_of(std::int64_t node) const { return leaf_of_node_.at(static_cast<std::size_t>(node)); }
 
   const std::vector<Site>& sites() const { return sites_; }
   const std::vector<Port>& ports() const { return ports_; }
@@ -74,6 +82,7 @@ class Network {
 
   std::vector<Site> sites_;
   PathClasses used_;
+  std::vector<std::int64_t> leaf_of_node_;
   std::vector<Port> ports_;
   std::vector<std::array<Way, kNumPathClasses>> ways_;  // by site
 };

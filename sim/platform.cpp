@@ -22,12 +22,6 @@ std::size_t index_of(PathClass path) { return static_cast<std::size_t>(path); }
 constexpr Named<PathClass> kPaths[kNumPathClasses] = {
     {"scale_up", PathClass::node}, {"rail", PathClass::rail}, {"spine", PathClass::spine}};
 
-/// Both directions of a port; null where it does not bind.
-struct Links {
-  const simgrid::s4u::Link* out = nullptr;
-  const simgrid::s4u::Link* in = nullptr;
-};
-
 }  // namespace
 
 void Lane::set_cap(double cap) {
@@ -39,10 +33,9 @@ void Lane::set_cap(double cap) {
 Platform::Platform(simgrid::s4u::Engine& engine, const Network& network, Seconds second)
     : sites_(network.sites().size()) {
   auto* zone = compat::add_star_zone(engine, "cluster");
-  std::vector<Links> ports;
   for (const Port& port : network.ports()) {
     const double per_second = (port.bandwidth * second).in(unit::byte);
-    Links& links = ports.emplace_back();
+    Links& links = ports_.emplace_back();
     if (!port.binds) continue;
     links = {.out = compat::add_link(*zone, port.name + ".out", per_second),
              .in = compat::add_link(*zone, port.name + ".in", per_second)};
@@ -50,7 +43,7 @@ Platform::Platform(simgrid::s4u::Engine& engine, const Network& network, Seconds
   const auto binding_way = [&](SiteIndex site, PathClass path) {
     std::vector<PortIndex> way;
     for (const PortIndex port : network.way(site, path)) {
-      if (ports[port].out != nullptr) way.push_back(port);
+      if (ports_[port].out != nullptr) way.push_back(port);
     }
     return way;
   };
@@ -71,7 +64,7 @@ Platform::Platform(simgrid::s4u::Engine& engine, const Network& network, Seconds
         const std::string at = fmt::format("site{}.{}", site, name);
         destinations[index_of(path)] = compat::add_host(*zone, at);
         route.clear();
-        for (const PortIndex port : way) route.push_back(ports[port].in);
+        for (const PortIndex port : way) route.push_back(ports_[port].in);
         std::ranges::reverse(route);
         compat::add_route_in(*zone, *destinations[index_of(path)], route);
         for (std::int64_t i = 0; i < network.sites()[site].num_lanes; ++i) {
@@ -80,7 +73,7 @@ Platform::Platform(simgrid::s4u::Engine& engine, const Network& network, Seconds
           Lane& lane = *lanes[static_cast<std::size_t>(i)];
           lane.set_source(path, compat::add_host(*zone, of_lane));
           route.assign(1, lane.link());
-          for (const PortIndex port : way) route.push_back(ports[port].out);
+          for (const PortIndex port : way) route.push_back(ports_[port].out);
           compat::add_route_out(*zone, *lane.source(path), route);
         }
         before = path;

@@ -48,6 +48,8 @@ class Platform {
   /// The lanes of `site` that nothing is on, for the scale-up link or for the network: take one from the back, and
   /// bring it back when its last flow has ended.
   std::vector<Lane*>& free_lanes(SiteIndex site, bool network) { return sites_[site].free[network ? 1 : 0]; }
+  /// One direction of a port that binds.
+  simgrid::s4u::Link* link(PortIndex port, bool inwards) const { return inwards ? ports_[port].in : ports_[port].out; }
   simgrid::s4u::Host* destination(SiteIndex site, costmodel::PathClass path) const {
     return sites_[site].destinations[static_cast<std::size_t>(path)];
   }
@@ -58,6 +60,12 @@ class Platform {
     std::array<simgrid::s4u::Host*, kNumPathClasses> destinations = {};  // null for a class that is not used
   };
 
+  struct Links {
+    simgrid::s4u::Link* out = nullptr;
+    simgrid::s4u::Link* in = nullptr;
+  };
+
+  std::vector<Links> ports_;  // of the network; null where it does not bind
   std::deque<Lane> lanes_;
   std::vector<SiteHosts> sites_;
 };

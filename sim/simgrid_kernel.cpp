@@ -10,6 +10,7 @@
 #include <csignal>
 #include <deque>
 #include <exception>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -70,6 +71,7 @@ struct SimGridKernel::Impl {
   /// What is under way of one send.
   struct Sending {
     KernelEvent event;
+    SiteIndex from = 0;
     Lane* lane = nullptr;
     std::vector<Lane*>* lane_home = nullptr;
     std::vector<Part> parts;
@@ -79,10 +81,13 @@ struct SimGridKernel::Impl {
   struct Comm {
     simgrid::s4u::CommPtr comm;
     Sending* sending = nullptr;
+    Part part;
+    bool is_moving = false;
   };
 
-  Impl(const Network& network, Seconds step)
-      : second(second_for(step)),
+  Impl(const Network& of, Seconds step)
+      : network(of),
+        second(second_for(step)),
         engine(make_engine()),
         origin(simgrid::s4u::Engine::get_clock()),
         platform(*engine, network, second) {}
@@ -95,14 +100,48 @@ struct SimGridKernel::Impl {
     CHECK(size >= 1.0 && size == std::floor(size), size);
     Comm& slot = *taken(free_comms, comms);
     slot.sending = &sending;
+    slot.part = part;
+    slot.is_moving = true;
     slot.comm = simgrid::s4u::Comm::sendto_init();
     slot.comm->set_payload_size(static_cast<std::uint64_t>(size));  // first: a Comm of no bytes would not start
     slot.comm->set_data(&slot);
     slot.comm->set_source(sending.lane->source(part.path));
     slot.comm->set_destination(platform.destination(part.to, part.path));  // starts it
+    if (num_down > 0) settle(slot);
+  }
+
+  /// Whether some port on the way of a flow is down.
+  bool is_blocked(const Comm& comm) const {
+    const auto down = [&](SiteIndex site, bool inwards) {
+      return std::ranges::any_of(network.way(site, comm.part.path),
+                                 [&](PortIndex port) { return is_down.contains({port, inwards}); });
+    };
+    return down(comm.sending->from, false) || down(comm.part.to, true);
+  }
+
+  /// Lets a flow move if nothing on its way is down.
+  void settle(Comm& comm) {
+    const bool moves = !is_blocked(comm);
+    if (moves == comm.is_moving) return;
+    comm.is_moving = moves;
+    if (moves) {
+      comm.comm->resume();
+    } else {
+      comm.comm->suspend();
+    }
+  }
+
+  void set_down(PortIndex port, bool inwards, bool down) {
+    const bool changed = down ? is_down.insert({port, inwards}).second : is_down.erase({port, inwards}) > 0;
+    if (!changed) return;
+    num_down = is_down.size();
+    for (Comm& comm : comms) {
+      if (comm.comm != nullptr && std::ranges::find(ended, &comm) == ended.end()) settle(comm);
+    }
   }
 
   void comm_ended(Comm& comm) {
+    if (handler == nullptr) return;  // cancelled with all others
     ended.push_back(&comm);
     Sending& sending = *comm.sending;
     --sending.num_flows;
@@ -148,7 +187,10 @@ struct SimGridKernel::Impl {
     return last;
   }
 
+  const Network& network;
   Seconds second;
+  std::set<std::pair<PortIndex, bool>> is_down;  // port and direction
+  std::size_t num_down = 0;
   std::unique_ptr<simgrid::s4u::Engine> engine;
   double origin;  // SimGrid's clock goes on from one engine of the process to the next
   Platform platform;
@@ -185,6 +227,10 @@ SimGridKernel::SimGridKernel(const Network& network, Seconds step) {
 
 SimGridKernel::~SimGridKernel() {
   impl_->release_ended();
+  impl_->handler = nullptr;
+  for (Impl::Comm& comm : impl_->comms) {
+    if (comm.comm != nullptr) comm.comm->cancel();  // it stands still on a link that is down
+  }
   Impl::live = nullptr;
 }
 
@@ -202,6 +248,7 @@ void SimGridKernel::start(const Send& send, std::span<const Part> parts, KernelE
   CHECK(!parts.empty() && send.at_once > 0, parts.size(), send.at_once);
   Impl::Sending& sending = *Impl::taken(impl_->free_sendings, impl_->sendings);
   sending.event = event;
+  sending.from = send.from;
   sending.lane_home = &impl_->platform.free_lanes(send.from, parts.front().path != PathClass::node);
   CHECK(!sending.lane_home->empty(), parts.front().path, send.from);
   sending.lane = sending.lane_home->back();
@@ -211,6 +258,12 @@ void SimGridKernel::start(const Send& send, std::span<const Part> parts, KernelE
   const std::size_t at_once = std::min(parts.size(), send.at_once);
   sending.next = sending.num_flows = at_once;
   for (std::size_t i = 0; i < at_once; ++i) impl_->start_part(sending, i);
+}
+
+void SimGridKernel::set_bandwidth(PortIndex port, bool inwards, BytesPerSecond bandwidth) {
+  const bool down = bandwidth <= BytesPerSecond::zero();
+  impl_->set_down(port, inwards, down);
+  if (!down) impl_->platform.link(port, inwards)->set_bandwidth((bandwidth * impl_->second).in(unit::byte));
 }
 
 void SimGridKernel::run(EventHandler& handler) {

@@ -53,7 +53,7 @@ class SimGridKernel {
   using Timer = simgrid::kernel::timer::Timer*;
 
   /// `step` is about how long the simulation will last; wrong by a factor of 100 is fine.
-  /// Requires: no other SimGridKernel is alive.
+  /// Requires: no other SimGridKernel is alive; `network` outlives it.
   SimGridKernel(const Network& network, Seconds step);
   ~SimGridKernel();
   SimGridKernel(const SimGridKernel&) = delete;
@@ -70,7 +70,12 @@ class SimGridKernel {
   /// Requires: the site has a lane that is free; there are parts, all over the scale-up link or all over the network.
   void start(const Send& send, std::span<const Part> parts, KernelEvent event);
 
-  /// Runs until no timer and no flow is left. Timers and flows may be started before it and by the handler.
+  /// From now on one direction of a port has `bandwidth`. With zero, what is on it or comes to it stands still.
+  /// Requires: the port binds.
+  void set_bandwidth(PortIndex port, bool inwards, BytesPerSecond bandwidth);
+
+  /// Runs until no timer and no flow is left that can move. Timers and flows may be started before it and by the
+  /// handler.
   void run(EventHandler& handler);
 
  private:

@@ -34,6 +34,14 @@ SharedRecordedLoad load_of_trace(Trace trace) {
   return std::make_shared<const RecordedLoad>(std::move(load));
 }
 
+/// The next `size` bytes, or what there is.
+std::string next_text(std::istream& in, std::size_t size) {
+  std::string text(size, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(size));
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  return text;
+}
+
 }  // namespace
 
 void write_request(std::ostream& out, const WorkerRequest& request) {
@@ -41,11 +49,12 @@ void write_request(std::ostream& out, const WorkerRequest& request) {
   Plan plan = request.plan;
   plan.load = recorded != nullptr ? LoadModel(BalancedLoad{}) : request.input.load;
   plan.sequences = request.input.sequences;
-  const std::string plan_text = to_json(plan);
+  const std::string plan_text = to_json(plan), disturbances = to_json(request.input.disturbances);
 
   JsonWriter options(JsonWriter::Layout::line);
   options.begin_object();
-  options.field("plan_bytes", plan_text.size()).field("recorded_load", recorded != nullptr);
+  options.field("plan_bytes", plan_text.size()).field("disturbances_bytes", disturbances.size());
+  options.field("recorded_load", recorded != nullptr);
   options.field("calibration", request.calibration.string());
   options.key("fidelity").begin_array();
   for (const std::string& setting : request.fidelities.settings()) options.value(setting);
@@ -53,7 +62,7 @@ void write_request(std::ostream& out, const WorkerRequest& request) {
   options.field("num_steps", request.input.num_steps).field("all_ranks", request.input.all_ranks);
   options.field("steps_only", request.input.steps_only).field("program_hash", request.program_hash);
   options.end_object();
-  out << options.text() << '\n' << plan_text;
+  out << options.text() << '\n' << plan_text << disturbances;
   if (recorded != nullptr) write_trace(out, trace_of_load(**recorded));
 }
 
@@ -64,6 +73,7 @@ WorkerRequest read_request(std::istream& in) {
   const JsonObject options = document.root();
   WorkerRequest request;
   const auto plan_bytes = options.required("plan_bytes").integer<std::size_t>({.min = 1});
+  const auto disturbances_bytes = options.required("disturbances_bytes").integer<std::size_t>({.min = 1});
   const bool recorded = options.required("recorded_load").boolean();
   request.calibration = options.required("calibration").string();
   std::vector<std::string> fidelities;
@@ -76,10 +86,8 @@ WorkerRequest read_request(std::istream& in) {
   document.throw_if_problems();
   request.fidelities = Fidelities::parse(fidelities);
 
-  std::string plan_text(plan_bytes, '\0');
-  in.read(plan_text.data(), static_cast<std::streamsize>(plan_bytes));
-  plan_text.resize(static_cast<std::size_t>(in.gcount()));
-  request.plan = read_plan_text(plan_text, "plan");
+  request.plan = read_plan_text(next_text(in, plan_bytes), "plan");
+  request.input.disturbances = read_disturbances_text(next_text(in, disturbances_bytes), "disturbances");
   request.input.load = recorded ? LoadModel(load_of_trace(read_trace(in, "load"))) : request.plan.load;
   request.input.sequences = request.plan.sequences;
   return request;

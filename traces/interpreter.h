@@ -3,6 +3,7 @@
 // executor runs on real devices. A caller asks first whether an interpreter can, then lets it.
 #pragma once
 
+#include "program/disturbances.h"
 #include "program/load_model.h"
 #include "program/sequence_model.h"
 #include "program/step_program.h"
@@ -23,6 +24,7 @@ struct Unsupported {
 struct RunInput {
   LoadModel load = BalancedLoad{};
   SequenceModel sequences = FixedLengths{};  // of step 0, when steps are predicted
+  Disturbances disturbances = {};            // of a prediction; an execution has its own
   std::int64_t num_steps = 1;
   /// Write spans of every rank instead of one for each set of equal ranks.
   bool all_ranks = false;

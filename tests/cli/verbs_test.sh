@@ -174,6 +174,19 @@ expect_line '^  interpreter +simgrid$' simulate plan.json --fidelity L0
 expect_line 'SimGrid at L1, moe.dispatch=L3: .* communications as flows, [0-9]+ of them at L3' \
   simulate plan.json --fidelity moe.dispatch=L3
 
+# Disturbances: a slow rank in both interpreters; a link that is down for good ends the command, not in a hang.
+printf '{"schema": "disturbances/1", "stragglers": [{"rank": 5, "factor": 1.3}]}\n' >straggler.json
+for verb in estimate simulate; do
+  expect_line '^  step time +[0-9.]+ m?s$' "$verb" plan.json --disturbances straggler.json
+done
+printf '{"schema": "disturbances/1", "links": [{"link": "nic", "node": 1, "left": 0}]}\n' >down.json
+run simulate plan.json --disturbances down.json
+[[ $code == 4 ]] || fail "exit code of a link that is down" 4 "$code"
+grep -q 'these links are down: node1.nic.in, node1.nic.out' <<<"$err" || fail "the link" "node1.nic" "$err"
+grep -Eq '^  step/.* waits since .* on ranks' <<<"$err" || fail "what waits" "an op" "$err"
+run estimate plan.json --disturbances down.json
+[[ $code == 2 ]] || fail "exit code of estimate with links" 2 "$code"
+
 # execute: the loss falls, and memory is what was predicted, to the byte.
 printf '{"schema": "strategy/1", "zero_dense": 1, "zero_expert": 1, "precision": "f32"}\n' >zero.json
 cp "$data/cluster/good-one-cpu-node.json" cluster.json

@@ -2,6 +2,7 @@
 // Good and bad files of tests/data/schemas through the readers. A JSON Schema validator judges the same files by the
 // same table.
 #include "base/json_reader.h"
+#include "program/disturbances.h"
 #include "program/hf_config.h"
 #include "program/json_parts.h"
 #include "program/plan.h"
@@ -30,6 +31,8 @@ void read_as(const std::string& schema, const std::string& path) {
     read_strategy(path, read_model(repository_path("catalog/models/deepseek-v3.json")));
   } else if (schema == "sequence/1") {
     read_sequences(path);
+  } else if (schema == "disturbances/1") {
+    read_disturbances(path);
   } else {
     read_plan(path);
   }
@@ -43,7 +46,8 @@ bool same_place(const std::string& expected, const std::string& got) {
 TEST(FormatCorpus, IsJudgedAsItsTableSays) {
   const std::filesystem::path folder = repository_path("tests/data/schemas");
   const JsonDocument table = JsonDocument::parse_file((folder / "expectations.json").string());
-  const std::set<std::string> own = {"cluster/1", "device/1", "model/1", "strategy/1", "sequence/1", "plan/1"};
+  const std::set<std::string> own = {"cluster/1",  "device/1",       "model/1", "strategy/1",
+                                     "sequence/1", "disturbances/1", "plan/1"};
   int num_judged = 0;
   for (const JsonValue& value : table.root().required("files").array()) {
     const JsonObject row = value.object();

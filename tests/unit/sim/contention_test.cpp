@@ -87,7 +87,8 @@ std::vector<double> solved(const Case& c) {
 /// Starts each flow at its date and notes when it ends.
 class Runner : public EventHandler {
  public:
-  explicit Runner(const Case& c) : case_(c), kernel_(network(c), microseconds(100)), ends_(c.flows.size()) {}
+  explicit Runner(const Case& c)
+      : case_(c), network_(network(c)), kernel_(network_, microseconds(100)), ends_(c.flows.size()) {}
 
   std::vector<double> run() {
     for (std::uint32_t i = 0; i < case_.flows.size(); ++i) {
@@ -129,6 +130,7 @@ class Runner : public EventHandler {
 
   const Case& case_;
   std::map<std::string, SiteIndex> sites_;
+  Network network_;
   SimGridKernel kernel_;
   std::vector<double> ends_;
 };

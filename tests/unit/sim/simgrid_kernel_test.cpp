@@ -23,8 +23,10 @@ using ::testing::ElementsAre;
 using ::testing::FieldsAre;
 
 /// Two nodes of one device, three lanes each.
-Network two_nodes(const Cluster& cluster = small_cluster(2, 1)) {
-  return Network(cluster, {{.node = 0, .num_lanes = 3}, {.node = 1, .num_lanes = 3}}, {true, true, true});
+const Network& two_nodes() {
+  static const Network network(small_cluster(2, 1), {{.node = 0, .num_lanes = 3}, {.node = 1, .num_lanes = 3}},
+                               {true, true, true});
+  return network;
 }
 
 /// Remembers when it was told what, in microseconds.
@@ -141,6 +143,46 @@ TEST(SimGridKernel, RefusesPartsOfAByteWhichSimGridWouldDrop) {
     const Part parts[] = {{.path = PathClass::rail, .to = 1, .size = bytes(size)}};
     EXPECT_THROW(kernel.start({.from = 0, .cap = bytes_per_second(25e9)}, parts, {0, 1}), InternalError);
   }
+}
+
+TEST(SimGridKernel, ChangesBandwidthsWhileFlowsAreOnThem) {
+  SimGridKernel kernel(two_nodes(), milliseconds(1));
+  const PortIndex nic = two_nodes().way(0, PathClass::rail).front();
+  Log log(kernel, [&](KernelEvent event) {
+    if (event.index == 1) kernel.set_bandwidth(nic, false, bytes_per_second(12.5e9));
+    if (event.index == 2) kernel.set_bandwidth(nic, false, bytes_per_second(25e9));
+  });
+  send_megabyte(kernel, bytes_per_second(100e9), 3);
+  kernel.set_timer(microseconds(10), {0, 1});
+  kernel.set_timer(microseconds(30), {0, 2});  // by then half of it has arrived
+  kernel.run(log);
+  EXPECT_THAT(log.entries, ElementsAre(entry(1, 10), entry(2, 30), entry(3, 50)));
+}
+
+TEST(SimGridKernel, LetsFlowsStandStillWhileALinkIsDown) {
+  SimGridKernel kernel(two_nodes(), milliseconds(1));
+  const PortIndex nic = two_nodes().way(0, PathClass::rail).front();
+  Log log(kernel, [&](KernelEvent event) {
+    if (event.index == 1) kernel.set_bandwidth(nic, false, {});
+    if (event.index == 2) send_megabyte(kernel, bytes_per_second(100e9), 5);  // cannot begin
+    if (event.index == 3) kernel.set_bandwidth(nic, false, bytes_per_second(25e9));
+  });
+  send_megabyte(kernel, bytes_per_second(100e9), 4);
+  kernel.set_timer(microseconds(20), {0, 1});  // 0.5 MB are left
+  kernel.set_timer(microseconds(30), {0, 2});
+  kernel.set_timer(microseconds(100), {0, 3});
+  kernel.run(log);
+  // Both at half speed: the first for 40 us; then half a megabyte alone.
+  EXPECT_THAT(log.entries, ElementsAre(entry(1, 20), entry(2, 30), entry(3, 100), entry(4, 140), entry(5, 160)));
+}
+
+TEST(SimGridKernel, EndsWhenNothingCanMove) {
+  SimGridKernel kernel(two_nodes(), milliseconds(1));
+  Log log(kernel);
+  kernel.set_bandwidth(two_nodes().way(1, PathClass::rail).front(), true, {});
+  send_megabyte(kernel, bytes_per_second(100e9), 1);
+  kernel.run(log);
+  EXPECT_THAT(log.entries, ::testing::IsEmpty());
 }
 
 void ignore(int) {}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Steps that are disturbed, on SimGrid: links that change under communications, and what the report of a step says that
+// cannot end.
+#include "base/errors.h"
+#include "sim/engine.h"
+#include "tests/conformance/programs.h"
+
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::sim {
+namespace {
+
+using orrery::testing::NanosecondPerByte;
+using orrery::testing::ProgramBuilder;
+using orrery::testing::small_cluster;
+using ::testing::HasSubstr;
+
+/// A message of 1 MB from node 0 to node 1 (5 us and 40 us), then 100 us of compute.
+ProgramBuilder message() {
+  ProgramBuilder builder(2, 1);
+  builder.send_next(0, 1000000);
+  builder.compute(1, microseconds(100), {builder.recv_prev(1, 1000000)});
+  return builder;
+}
+
+double step(const ProgramBuilder& builder, const Disturbances& disturbances, Fidelity fidelity = Fidelity::l1,
+            const Cluster& cluster = small_cluster(2, 1)) {
+  const auto timed =
+      time_program(builder.program(), NanosecondPerByte(cluster), cluster, {}, {.disturbances = disturbances});
+  return run_on_simgrid(timed, cluster, fidelity, false).makespan.in(unit::microsecond);
+}
+
+TEST(Disturbed, ASlowLinkHoldsUpWhatIsOnIt) {
+  for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l3}) {
+    EXPECT_NEAR(step(message(), {}, fidelity), 145.0, 1e-6);
+    EXPECT_NEAR(step(message(), {.links = {{.node = 1, .left = 0.5}}}, fidelity), 185.0, 1e-6);
+    // At half speed from 25 us, when half has arrived, to 35 us: a quarter is left for 10 us.
+    EXPECT_NEAR(
+        step(message(), {.links = {{.node = 0, .left = 0.5, .when = {microseconds(25), microseconds(35)}}}}, fidelity),
+        150.0, 1e-6);
+  }
+}
+
+TEST(Disturbed, ALinkThatComesBackLetsTheRestThrough) {
+  EXPECT_NEAR(step(message(), {.links = {{.node = 0, .when = {microseconds(25), microseconds(500)}}}}), 620.0, 1e-6);
+}
+
+TEST(Disturbed, WhatHappensAfterTheStepDoesNotMatter) {
+  EXPECT_NEAR(step(message(), {.links = {{.node = 0, .when = {seconds(1), {}}}}}), 145.0, 1e-6);
+}
+
+TEST(Disturbed, TrafficOfOthersTakesItsPart) {
+  EXPECT_NEAR(step(message(), {.traffic = {{.from_node = 0, .to_node = 1, .rate = bytes_per_second(5e9)}}}), 155.0,
+              1e-6);
+  EXPECT_NEAR(step(message(), {.traffic = {{.from_node = 1, .to_node = 0, .rate = bytes_per_second(5e9)}}}), 145.0,
+              1e-6);
+}
+
+TEST(Disturbed, AStepThatCannotEndSaysWhatWaits) {
+  try {
+    step(message(), {.links = {{.node = 1, .when = {microseconds(10), {}}}}});
+    FAIL() << "expected a BackendError";
+  } catch (const BackendError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("nothing moves, and these links are down: node1.nic.in, node1.nic.out\n"));
+    EXPECT_THAT(error.what(), HasSubstr("pp.send_act waits since 5.00 us on ranks 0, 1\n"));
+    EXPECT_THAT(error.what(), HasSubstr("3 ops have not ended"));
+  }
+}
+
+TEST(Disturbed, AStragglerHoldsUpThoseWhoMeetIt) {
+  // Two stages of four ranks; rank 2 takes twice as long, and the ranks that sum gradients with it wait.
+  ProgramBuilder builder(2, 4);
+  for (const std::int64_t stage : {0, 1}) {
+    const OpIndex computed = builder.compute(stage, microseconds(50));
+    builder.all_reduce(stage, Queue::dp, Group::dp, 1000000, {computed});
+  }
+  const Cluster cluster = small_cluster(8, 1);
+  const double alone = step(builder, {}, Fidelity::l1, cluster);
+  EXPECT_NEAR(step(builder, {.stragglers = {{.rank = 2, .factor = 2.0}}}, Fidelity::l1, cluster), alone + 50.0, 1e-6);
+}
+
+}  // namespace
+}  // namespace orrery::sim

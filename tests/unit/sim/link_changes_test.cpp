@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/link_changes.h"
+
+#include "tests/conformance/programs.h"
+
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::sim {
+namespace {
+
+using orrery::testing::small_cluster;
+using ::testing::ElementsAre;
+using ::testing::UnorderedElementsAre;
+
+/// "date us: link direction GB/s" of four nodes of one device, two below each leaf.
+std::vector<std::string> changes(const Disturbances& disturbances) {
+  const Network network(small_cluster(4, 1), {{.node = 0}, {.node = 1}, {.node = 2}, {.node = 3}}, {true, true, true});
+  std::vector<std::string> text;
+  for (const LinkChange& change : link_changes(disturbances, network)) {
+    text.push_back(std::to_string(std::lround(change.date.in(unit::microsecond))) + ": " +
+                   network.ports()[change.port].name + (change.inwards ? " in " : " out ") +
+                   std::to_string(std::lround(change.bandwidth.in(unit::gigabytes_per_second))));
+  }
+  return text;
+}
+
+TEST(LinkChanges, OfAFaultBeginAndEnd) {
+  EXPECT_THAT(changes({.links = {{.link = DisturbedLink::nic,
+                                  .node = 1,
+                                  .left = 0.2,
+                                  .when = {.from = microseconds(5), .until = microseconds(9)}}}}),
+              ElementsAre("5: node1.nic out 5", "5: node1.nic in 5", "9: node1.nic out 25", "9: node1.nic in 25"));
+}
+
+TEST(LinkChanges, OfAnUplinkAreThoseOfTheWholeLeaf) {
+  EXPECT_THAT(changes({.links = {{.link = DisturbedLink::uplink, .node = 3}}}),
+              ElementsAre("0: leaf1.uplink out 0", "0: leaf1.uplink in 0"));
+}
+
+TEST(LinkChanges, OfSeveralFaultsAndTrafficAddUp) {
+  EXPECT_THAT(
+      changes({.links = {{.link = DisturbedLink::nic, .node = 0, .left = 0.8},
+                         {.link = DisturbedLink::nic, .node = 0, .left = 0.5, .when = {.from = microseconds(4)}}},
+               .traffic = {{.from_node = 0, .to_node = 1, .rate = bytes_per_second(3e9)}}}),
+      UnorderedElementsAre("0: node0.nic out 17", "0: node0.nic in 20", "4: node0.nic out 7", "4: node0.nic in 10",
+                           "0: node1.nic in 22"));
+}
+
+TEST(LinkChanges, OfTrafficAcrossTheSpineTakeUplinksToo) {
+  EXPECT_THAT(changes({.traffic = {{.from_node = 1, .to_node = 2, .rate = bytes_per_second(30e9)}}}),
+              UnorderedElementsAre("0: node1.nic out 0", "0: leaf0.uplink out 20", "0: node2.nic in 0",
+                                   "0: leaf1.uplink in 20"));
+}
+
+}  // namespace
+}  // namespace orrery::sim
