@@ -56,27 +56,30 @@ StepProgram one_collective(std::int64_t num_ranks, CollectiveKind kind) {
   return program;
 }
 
-costmodel::TimedProgram timed(const StepProgram& program, const Cluster& cluster, bool all_ranks) {
+costmodel::TimedProgram timed(const StepProgram& program, const Cluster& cluster, const RunInput& input) {
   const costmodel::CalibratedCostModel model(cluster, costmodel::read_calibration(kCatalog / "calibration/h800.json"));
-  return time_program(program, model, cluster, {}, {.all_ranks = all_ranks});
+  return time_program(program, model, cluster, {}, input);
 }
 
 template <class Run>
-void run_step(benchmark::State& state, const StepProgram& program, const Cluster& cluster, bool all_ranks, Run run) {
-  const costmodel::TimedProgram timed_program = timed(program, cluster, all_ranks);
+void run_step(benchmark::State& state, const StepProgram& program, const Cluster& cluster, const RunInput& input,
+              Run run) {
+  const costmodel::TimedProgram timed_program = timed(program, cluster, input);
   Seconds makespan;
   for (auto _ : state) makespan = run(timed_program, cluster);
   rusage usage = {};
   getrusage(RUSAGE_SELF, &usage);
-  const std::int64_t replicas = all_ranks ? program.mesh.ranks_per_stage() : 1;
-  state.counters["ops"] = static_cast<double>(program.num_ops() * replicas);
+  std::int64_t num_ops = 0;
+  for (const costmodel::TimedRank& rank : timed_program.ranks) num_ops += std::ssize(rank.meeting);
+  state.counters["ops"] = static_cast<double>(num_ops);
+  state.counters["ranks"] = static_cast<double>(timed_program.ranks.size());
   state.counters["step_s"] = makespan.in(unit::second);
   state.counters["peak_MB"] = static_cast<double>(usage.ru_maxrss) / 1024.0;
-  state.SetItemsProcessed(state.iterations() * program.num_ops() * replicas);
+  state.SetItemsProcessed(state.iterations() * num_ops);
 }
 
 void analytic(benchmark::State& state) {
-  run_step(state, deepseek_v3(2048, state.range(0)), h800(2048), false,
+  run_step(state, deepseek_v3(2048, state.range(0)), h800(2048), {},
            [](const costmodel::TimedProgram& program, const Cluster&) { return run_events(program, false).makespan; });
 }
 
@@ -85,29 +88,35 @@ sim::Fidelity fidelity_of(const benchmark::State& state, std::size_t index) {
   return static_cast<sim::Fidelity>(state.range(index));
 }
 
-void run_on_simgrid(benchmark::State& state, const StepProgram& program, std::int64_t num_devices, bool all_ranks,
-                    sim::Fidelity fidelity) {
-  run_step(state, program, h800(num_devices), all_ranks,
+void run_on_simgrid(benchmark::State& state, const StepProgram& program, std::int64_t num_devices,
+                    const RunInput& input, sim::Fidelity fidelity) {
+  run_step(state, program, h800(num_devices), input,
            [&](const costmodel::TimedProgram& timed_program, const Cluster& cluster) {
              return run_on_simgrid(timed_program, cluster, fidelity, false).makespan;
            });
 }
 
 void simgrid(benchmark::State& state) {
-  run_on_simgrid(state, deepseek_v3(2048, state.range(0)), 2048, false, fidelity_of(state, 1));
+  run_on_simgrid(state, deepseek_v3(2048, state.range(0)), 2048, {}, fidelity_of(state, 1));
+}
+
+/// Rank 100 is 30 % slower: more ranks are simulated.
+void straggler(benchmark::State& state) {
+  run_on_simgrid(state, deepseek_v3(2048, state.range(0)), 2048,
+                 {.disturbances = {.stragglers = {{.rank = 100, .factor = 1.3}}}}, sim::Fidelity::l1);
 }
 
 void many_devices(benchmark::State& state) {
-  run_on_simgrid(state, deepseek_v3(16384, state.range(0)), 16384, false, fidelity_of(state, 1));
+  run_on_simgrid(state, deepseek_v3(16384, state.range(0)), 16384, {}, fidelity_of(state, 1));
 }
 
 void all_to_all(benchmark::State& state) {
-  run_on_simgrid(state, one_collective(state.range(0), CollectiveKind::all_to_all), state.range(0), true,
+  run_on_simgrid(state, one_collective(state.range(0), CollectiveKind::all_to_all), state.range(0), {.all_ranks = true},
                  fidelity_of(state, 1));
 }
 
 void all_reduce(benchmark::State& state) {
-  run_on_simgrid(state, one_collective(state.range(0), CollectiveKind::all_reduce), state.range(0), true,
+  run_on_simgrid(state, one_collective(state.range(0), CollectiveKind::all_reduce), state.range(0), {.all_ranks = true},
                  fidelity_of(state, 1));
 }
 
@@ -134,6 +143,7 @@ void platform(benchmark::State& state) {
 BENCHMARK(analytic)->ArgName("micro_batches")->Arg(12)->Arg(120)->Unit(benchmark::kMillisecond);
 BENCHMARK(simgrid)->ArgNames({"micro_batches", "L"})->ArgsProduct({{12, 120}, {0, 1}})->Unit(benchmark::kMillisecond);
 BENCHMARK(simgrid)->ArgNames({"micro_batches", "L"})->ArgsProduct({{12}, {2, 3}})->Unit(benchmark::kMillisecond);
+BENCHMARK(straggler)->ArgName("micro_batches")->Arg(12)->Arg(120)->Unit(benchmark::kMillisecond);
 BENCHMARK(many_devices)->ArgNames({"micro_batches", "L"})->Args({120, 1})->Unit(benchmark::kMillisecond);
 BENCHMARK(all_to_all)
     ->ArgNames({"ranks", "L"})
