@@ -87,9 +87,11 @@ void AtomicFile::append(std::string_view text) {
   if (buffer_.size() >= kBufferSize) flush();
 }
 
-void AtomicFile::commit() {
+void AtomicFile::commit(Durability durability) {
   CHECK(descriptor_ >= 0, path_);
   flush();
+  const bool on_disk = durability == Durability::on_disk && !temporary_path_.empty();
+  if (on_disk && fsync(descriptor_) != 0) fail();
   // Some file systems report a full disk only when the file is closed.
   const bool closed = close(std::exchange(descriptor_, -1)) == 0;
   if (temporary_path_.empty()) {
@@ -101,6 +103,13 @@ void AtomicFile::commit() {
     unlink(temporary_path_.c_str());
     errno = first_errno;
     fail();
+  }
+  if (on_disk) {  // the name, too
+    const std::filesystem::path folder = std::filesystem::path(resolved(path_)).parent_path();
+    const int descriptor = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool written = descriptor >= 0 && fsync(descriptor) == 0;
+    if (descriptor >= 0) close(descriptor);
+    if (!written) fail();
   }
 }
 

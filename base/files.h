@@ -27,8 +27,10 @@ class AtomicFile {
   /// Throws: BackendError, for example "cannot write plan.json: No space left on device".
   void append(std::string_view text);
 
+  /// Whether a file survives a crash of the machine, or only one of this process.
+  enum class Durability { in_cache, on_disk };
   /// Flushes and gives the file its name. Call once, last. Throws: BackendError.
-  void commit();
+  void commit(Durability durability = Durability::in_cache);
 
  private:
   void flush();

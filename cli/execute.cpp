@@ -7,11 +7,14 @@
 #include "cli/step_report.h"
 #include "cli/trace_files.h"
 #include "cli/verbs.h"
+#include "executor/checkpoint/checkpoint.h"
 #include "traces/summary.h"
 
+#include <cstdio>
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 namespace orrery::cli {
 namespace {
@@ -25,6 +28,12 @@ struct ExecuteOptions {
 
 int execute(const ExecuteOptions& options) {
   const Plan plan = read_plan(options.plan);
+  const executor::TrainingSettings& settings = options.settings;
+  if (settings.resume && executor::steps_in(settings.checkpoint) >= settings.num_steps) {
+    fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", settings.checkpoint,
+               executor::steps_in(settings.checkpoint));
+    return kSuccess;
+  }
   const Trace trace = execute_plan(plan, options.settings, options.plan);
   write_trace_files(options.trace, trace);
   print(execution_report(plan, trace), options.common.json);
@@ -43,6 +52,16 @@ Verb add_execute(CLI::App& app) {
   command->add_option("--corpus", options->settings.corpus, "text to train on, bytes are tokens (default: synthetic)");
   command->add_option("--seed", options->settings.seed, "of the weights and the synthetic corpus")
       ->capture_default_str();
+  CLI::Option* checkpoint = command->add_option("--checkpoint", options->settings.checkpoint,
+                                                "folder to save weights and optimizer in, in steps of --every");
+  command->add_option("--every", options->settings.checkpoint_every, "steps between checkpoints; 0: after the last one")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1'000'000))
+      ->needs(checkpoint);
+  command
+      ->add_flag("--resume", options->settings.resume,
+                 "go on from the last complete checkpoint in that folder; --steps counts its steps, too")
+      ->needs(checkpoint);
   command->add_flag("--balanced-routing", options->settings.balanced_routing,
                     "every expert gets the same number of tokens, whatever the router says");
   add_trace_options(*command, options->trace);

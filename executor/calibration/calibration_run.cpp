@@ -2,13 +2,12 @@
 #include "executor/calibration/calibration_run.h"
 
 #include "base/errors.h"
-#include "base/files.h"
 #include "executor/calibration/calibration_task.h"
 #include "executor/calibration/sample_table.h"
 #include "executor/kernels/gemm.h"
 #include "executor/launch/launcher.h"
+#include "executor/launch/memory_file.h"
 #include "executor/runtime/rank_runtime.h"
-#include "executor/runtime/scratch_folder.h"
 #include "program/legality.h"
 #include "program/lower.h"
 #include "program/work.h"
@@ -123,11 +122,9 @@ class Run {
     if (request_.on_progress) request_.on_progress(what, std::min(1.0, elapsed() / request_.max_time));
     task.num_ranks = request_.num_ranks;
     task.gemm = request_.gemm;
-    const ScratchFolder folder;
-    const std::string path = (folder.path() / "task.json").string();
-    write_file_atomically(path, to_json(task));
+    const MemoryFile file(to_json(task));
     const LaunchResult launched = launch({.executable = request_.rank_executable.string(),
-                                          .arguments = {"calibrate", path},
+                                          .arguments = {"calibrate", file.path()},
                                           .segment = {.num_ranks = static_cast<int>(request_.num_ranks)}});
     out_.conditions.threads_per_rank = launched.threads_per_rank;
     std::vector<RankSamples> samples;

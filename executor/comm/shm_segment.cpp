@@ -3,9 +3,11 @@
 
 #include "base/check.h"
 #include "base/errors.h"
+#include "base/fnv.h"
 #include "executor/comm/clock.h"
 #include "executor/comm/shm_layout.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -28,12 +30,8 @@ std::byte* map_segment(int descriptor, std::size_t bytes) {
   return static_cast<std::byte*>(base);
 }
 
-// FNV-1a, 64 bits; 0 stands for a free entry.
-std::uint64_t hash_of(std::string_view name) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const char letter : name) hash = (hash ^ static_cast<unsigned char>(letter)) * 0x100000001b3;
-  return hash == 0 ? 1 : hash;
-}
+// 0 stands for a free entry.
+std::uint64_t hash_of(std::string_view name) { return std::max<std::uint64_t>(fnv1a(name), 1); }
 
 std::size_t first_free_byte(int num_ranks) {
   return round_up(sizeof(SegmentHeader) + static_cast<std::size_t>(num_ranks) * sizeof(RankState), kPageBytes);

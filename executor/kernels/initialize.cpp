@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/kernels/initialize.h"
 
+#include "base/fnv.h"
 #include "base/rng.h"
 #include "executor/kernels/element.h"
 
 namespace orrery::executor {
 namespace {
-
-/// FNV-1a, 64 bits (Fowler, Noll, Vo): turns a tensor's name into its stream of random numbers.
-std::uint64_t hash_of(std::string_view name) {
-  std::uint64_t hash = 0xcbf29ce484222325U;
-  for (const char letter : name) hash = (hash ^ static_cast<unsigned char>(letter)) * 0x100000001b3U;
-  return hash;
-}
 
 template <class ValueAt>
 void fill(Matrix out, ValueAt&& value_at) {
@@ -28,7 +22,7 @@ void fill(Matrix out, ValueAt&& value_at) {
 
 void initialize_normal(std::uint64_t seed, std::string_view name, std::int64_t first_index, float deviation,
                        Matrix out) {
-  const CounterRng random(seed, hash_of(name));
+  const CounterRng random(seed, fnv1a(name));
   fill(out, [&](std::int64_t index) {
     return static_cast<float>(random.normal(static_cast<std::uint64_t>(first_index + index))) * deviation;
   });

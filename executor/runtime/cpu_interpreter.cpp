@@ -2,11 +2,10 @@
 #include "executor/runtime/cpu_interpreter.h"
 
 #include "base/check.h"
-#include "base/files.h"
 #include "executor/launch/launcher.h"
+#include "executor/launch/memory_file.h"
 #include "executor/runtime/execution.h"
 #include "executor/runtime/rank_runtime.h"
-#include "executor/runtime/scratch_folder.h"
 #include "traces/trace_io.h"
 
 #include <algorithm>
@@ -36,20 +35,22 @@ std::vector<Unsupported> CpuInterpreter::unsupported(const StepProgram& program)
 
 Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) const {
   CHECK(unsupported(program).empty() && enabled());
-  const ScratchFolder folder;
-  ExecutionRequest request{.plan_path = (folder.path() / "plan.json").string(),
+  const MemoryFile plan(orrery::to_json(plan_));
+  ExecutionRequest request{.plan_path = plan.path(),
                            .program_hash = hash_of(program),
                            .settings = settings_,
                            .steps_only = input.steps_only};
   request.settings.num_steps = std::max(settings_.num_steps, input.num_steps);
   if (!settings_.corpus.empty()) request.settings.corpus = std::filesystem::absolute(settings_.corpus).string();
-  write_file_atomically(request.plan_path, orrery::to_json(plan_));
-  const std::string request_path = (folder.path() / "request.json").string();
-  write_file_atomically(request_path, to_json(request));
+  if (const auto start = checkpoint_to_start_from(plan_, program, request.settings))
+    request.resume_from = std::filesystem::absolute(*start).string();
+  if (!settings_.checkpoint.empty())
+    request.settings.checkpoint = std::filesystem::absolute(settings_.checkpoint).string();
+  const MemoryFile request_file(to_json(request));
 
   const LaunchResult launched =
       launch({.executable = rank_executable_.string(),
-              .arguments = {"execute", request_path},
+              .arguments = {"execute", request_file.path()},
               .segment = {.num_ranks = static_cast<int>(program.mesh.world()), .time_out = settings_.time_out}});
   std::vector<Trace> traces;
   for (std::size_t rank = 0; rank < launched.results.size(); ++rank) {

@@ -2,18 +2,63 @@
 #include "executor/runtime/execution.h"
 
 #include "base/check.h"
+#include "base/errors.h"
+#include "base/files.h"
 #include "base/json_reader.h"
 #include "base/json_writer.h"
+#include "base/sha256.h"
 #include "executor/meter/energy_meter.h"
+#include "executor/runtime/checkpointing.h"
 #include "executor/runtime/rank_runtime.h"
+#include "executor/runtime/saved_state.h"
 #include "program/lower.h"
-#include "program/plan.h"
+#include "program/names.h"
 #include "traces/trace_io.h"
 
+#include <chrono>
+#include <cstdio>
 #include <optional>
 #include <sstream>
 
+#include <fmt/format.h>
+
 namespace orrery::executor {
+namespace {
+
+TrainingIdentity identity_of(const Plan& plan, const TrainingSettings& settings) {
+  return {.model = plan.model.name,
+          .model_sha256 = plan.model_source.sha256,
+          .optimizer = std::string(name_of(kOptimizerNames, plan.strategy.optimizer)),
+          .seq = plan.batch.seq,
+          .global_batch = plan.batch.global_batch,
+          .seed = static_cast<std::int64_t>(settings.seed),
+          .corpus = settings.corpus.empty() ? "synthetic" : sha256_hex(read_file(settings.corpus)),
+          .balanced_routing = settings.balanced_routing};
+}
+
+double milliseconds(std::chrono::duration<double> time) { return time.count() * 1e3; }
+
+}  // namespace
+
+std::optional<std::filesystem::path> checkpoint_to_start_from(const Plan& plan, const StepProgram& program,
+                                                              const TrainingSettings& settings) {
+  const std::filesystem::path folder = settings.checkpoint;
+  if (folder.empty() || (!settings.resume && !std::filesystem::exists(folder))) return std::nullopt;
+  const std::optional<std::filesystem::path> last = last_checkpoint(folder);
+  if (!settings.resume) {
+    if (!last) return std::nullopt;
+    throw ConfigError({Problem{
+        .file = folder.string(),
+        .message = fmt::format("expected a folder without checkpoints, got one with {}", last->filename().string()),
+        .hint = "--resume goes on from it"}});
+  }
+  remove_incomplete(folder);
+  if (!last) return std::nullopt;
+  const CheckpointReader reader(*last);
+  check_same_training(last->string(), reader.manifest().training, identity_of(plan, settings));
+  check_tensors(last->string(), reader.manifest().tensors, tensors_of(program));
+  return last;
+}
 
 std::string to_json(const ExecutionRequest& request) {
   const TrainingSettings& s = request.settings;
@@ -26,6 +71,8 @@ std::string to_json(const ExecutionRequest& request) {
   out.field("weight_decay", static_cast<double>(s.adamw.weight_decay));
   out.field("clip_norm", s.clip_norm).field("router_temperature", static_cast<double>(s.router_temperature));
   out.field("balanced_routing", s.balanced_routing).field("bias_update_rate", static_cast<double>(s.bias_update_rate));
+  out.field("checkpoint", s.checkpoint).field("checkpoint_every", s.checkpoint_every);
+  out.field("resume_from", request.resume_from);
   out.field("init_deviation", static_cast<double>(s.init_deviation));
   out.end_object();
   return out.text();
@@ -50,6 +97,9 @@ ExecutionRequest read_execution_request(const std::string& path) {
   s.router_temperature = static_cast<float>(in.required("router_temperature").number());
   s.balanced_routing = in.required("balanced_routing").boolean();
   s.bias_update_rate = static_cast<float>(in.required("bias_update_rate").number());
+  s.checkpoint = in.required("checkpoint").string();
+  s.checkpoint_every = in.required("checkpoint_every").integer({.min = 0});
+  request.resume_from = in.required("resume_from").string();
   s.init_deviation = static_cast<float>(in.required("init_deviation").number());
   in.finish();
   document.throw_if_problems();
@@ -63,6 +113,21 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   set_num_threads(process.threads());
 
   RankRuntime runtime(program, RankId(process.rank()), process.endpoint(), request.settings);
+  RankState& state = runtime.state();
+  if (!request.resume_from.empty()) {
+    const CheckpointReader reader(request.resume_from);
+    load_state(program, RankId(process.rank()), reader, state.weights);
+    state.step = reader.manifest().step;
+  }
+  std::optional<Checkpointing> checkpointing;
+  if (!request.settings.checkpoint.empty()) {
+    const TrainingSettings& settings = request.settings;
+    checkpointing.emplace(state, settings.checkpoint, settings.checkpoint_every, identity_of(plan, settings));
+    checkpointing->on_saved([](const SavedCheckpoint& saved) {
+      fmt::print(stderr, "saved {}: copied in {:.1f} ms, written in {:.1f} ms\n", saved.path.string(),
+                 milliseconds(saved.copy_time), milliseconds(saved.write_time));
+    });
+  }
   std::ostringstream text;
   TraceWriter out(text, {.interpreter = "cpu",
                          .program_hash = request.program_hash,
@@ -75,8 +140,9 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   if (process.rank() == 0) meter.emplace();
   Joules before;
   Seconds elapsed;
-  for (std::int64_t step = 0; step < request.settings.num_steps; ++step) {
+  while (state.step < request.settings.num_steps) {
     const RankRuntime::Step done = runtime.run_step();
+    if (checkpointing) checkpointing->after_step();
     out.write(done.record);
     elapsed += done.record.time;
     if (const auto energy = meter ? meter->read() : std::nullopt) {
@@ -87,6 +153,7 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
     for (const Span& span : done.spans) out.write(span);
     for (const LoadRecord& load : done.loads) out.write(load);
   }
+  if (checkpointing) checkpointing->finish();
   out.finish();
   process.send_result(text.str());
 }

@@ -123,18 +123,6 @@ Matrix FlatState::all_gradients() {
                   static_cast<std::int64_t>(gradients_.size()) / size_of(kind_.gradient));
 }
 
-template <class Work>
-void FlatState::for_each_updated(Work&& work) const {
-  if (shards_states()) {
-    for (const OwnedRange& range : owned()) {
-      if (range.count > 0) work(parameter_at(range), range.begin, range.count);
-    }
-    return;
-  }
-  for (std::size_t i = 0; i < parameters_.size(); ++i)
-    work(static_cast<std::int64_t>(i), std::int64_t{0}, parameters_[i].size());
-}
-
 void FlatState::start(std::int64_t parameter, ConstMatrix values) {
   const auto copy = [&](std::int64_t begin, std::int64_t count) {
     convert(values.col_block(begin, count), weights(parameter, begin, count));
@@ -148,18 +136,11 @@ void FlatState::start(std::int64_t parameter, ConstMatrix values) {
 }
 
 void FlatState::add_squares(SquareSum& sum) {
-  if (!counts_) return;
   std::vector<float> storage;
-  for (const OwnedRange& range : owned()) {
-    const LocalParameter& p = parameters_[static_cast<std::size_t>(parameter_at(range))];
-    if (p.stage_copy > 0) continue;
-    // Of elements that several ranks hold, the first one counts them.
-    const std::int64_t end = p.copy == 0 ? p.size() : p.copied_from;
-    const std::int64_t count = std::min(range.begin + range.count, end) - range.begin;
-    if (count <= 0) continue;
-    const ConstMatrix values = widened(gradients(parameter_at(range), range.begin, count), storage);
+  for_each_counted([&](std::int64_t parameter, std::int64_t begin, std::int64_t count) {
+    const ConstMatrix values = widened(gradients(parameter, begin, count), storage);
     sum.add(row_span<float>(values, 0));
-  }
+  });
 }
 
 float* FlatState::first_moments(float* states, std::int64_t parameter, std::int64_t begin) {
@@ -169,6 +150,22 @@ float* FlatState::first_moments(float* states, std::int64_t parameter, std::int6
 float* FlatState::masters(float* states, std::int64_t parameter, std::int64_t begin) {
   if (!has_master()) return static_cast<float*>(weights(parameter, begin, 0).first);
   return first_moments(states, parameter, begin) + num_updated_ + num_second_;
+}
+
+std::span<float> FlatState::kept(StatePart part, std::int64_t parameter, std::int64_t begin, std::int64_t count) {
+  const auto size = static_cast<std::size_t>(count);
+  const auto index = static_cast<std::size_t>(parameter);
+  switch (part) {
+    case StatePart::value:
+      return {masters(nullptr, parameter, begin), size};
+    case StatePart::first_moment:
+      return {first_moments(nullptr, parameter, begin), size};
+    case StatePart::second_moment:
+      if (parameters_[index].orthogonalised) return {};
+      const std::int64_t first_updated = shards_states() ? owned_of(parameter).begin : 0;
+      return {states_.data() + num_updated_ + second_first_[index] + begin - first_updated, size};
+  }
+  CHECK(false, static_cast<int>(part));
 }
 
 void FlatState::update(const AdamWSettings& settings, std::int64_t step, float gradient_scale, float* states) {

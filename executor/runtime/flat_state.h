@@ -4,6 +4,7 @@
 // group of one rank nothing is divided.
 #pragma once
 
+#include "executor/checkpoint/manifest.h"
 #include "executor/kernels/adamw.h"
 #include "executor/kernels/matrix.h"
 #include "executor/kernels/muon.h"
@@ -12,6 +13,7 @@
 #include "executor/runtime/shard_layout.h"
 #include "program/step_program.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -74,6 +76,16 @@ class FlatState {
   void update_orthogonalised(const MuonSettings& settings, float* states = nullptr);
   void clear_gradients();
 
+  /// Calls work(parameter, begin, count) for what this rank updates.
+  template <class Work>
+  void for_each_updated(Work&& work) const;
+  /// The same for what this rank stands for: together the ranks stand for each element of the model once.
+  template <class Work>
+  void for_each_counted(Work&& work) const;
+  /// What is kept of elements that this rank updates: masters (or the weights, if they are f32) and moments. Muon has
+  /// no second moment of its matrices: an empty span.
+  std::span<float> kept(StatePart part, std::int64_t parameter, std::int64_t begin, std::int64_t count);
+
   /// Masters and moments, as they travel to and from a host.
   std::span<float> states() { return states_; }
   /// Weights, gradients, masters and moments; what an optimizer has on its host does not count.
@@ -87,9 +99,6 @@ class FlatState {
   std::int64_t slot_of(std::int64_t parameter, std::int64_t begin) const;
   bool has_master() const { return kind_.weight != DType::f32; }
   bool shards_states() const { return kind_.zero >= 1; }
-  /// Calls work(parameter, begin, count) for what this rank updates.
-  template <class Work>
-  void for_each_updated(Work&& work) const;
   float* first_moments(float* states, std::int64_t parameter, std::int64_t begin);
   /// Masters of some elements, or the weights themselves.
   float* masters(float* states, std::int64_t parameter, std::int64_t begin);
@@ -108,5 +117,30 @@ class FlatState {
   std::vector<std::byte> weights_, gradients_;
   std::vector<float> states_;  // first moments, second moments, masters
 };
+
+template <class Work>
+void FlatState::for_each_updated(Work&& work) const {
+  if (shards_states()) {
+    for (const OwnedRange& range : owned()) {
+      if (range.count > 0) work(parameter_at(range), range.begin, range.count);
+    }
+    return;
+  }
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    work(static_cast<std::int64_t>(i), std::int64_t{0}, parameters_[i].size());
+}
+
+template <class Work>
+void FlatState::for_each_counted(Work&& work) const {
+  if (!counts_) return;
+  for (const OwnedRange& range : owned()) {
+    const LocalParameter& p = parameters_[static_cast<std::size_t>(parameter_at(range))];
+    if (p.stage_copy > 0) continue;
+    // Of elements that several ranks hold, the first one counts them.
+    const std::int64_t end = p.copy == 0 ? p.size() : p.copied_from;
+    const std::int64_t count = std::min(range.begin + range.count, end) - range.begin;
+    if (count > 0) work(parameter_at(range), range.begin, count);
+  }
+}
 
 }  // namespace orrery::executor

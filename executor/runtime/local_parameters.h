@@ -4,6 +4,7 @@
 // this list, so that a weight has one place whatever the layout.
 #pragma once
 
+#include "executor/checkpoint/box.h"
 #include "program/flat_buffer.h"
 #include "program/parameters.h"
 #include "program/step_program.h"
@@ -12,12 +13,6 @@
 #include <vector>
 
 namespace orrery::executor {
-
-/// A rectangle of a whole weight.
-struct Box {
-  std::int64_t row = 0, rows = 0, col = 0, cols = 0;
-  bool operator==(const Box&) const = default;
-};
 
 /// A weight as far as one rank holds it: `boxes` of the whole one, one below the other.
 struct LocalParameter {

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a rank puts into a checkpoint and takes out of one: its share of weights, moments and selection biases, as boxes
+// of whole tensors. Every element of the model is saved by one rank, and loaded by all that hold it.
+#pragma once
+
+#include "executor/checkpoint/checkpoint.h"
+#include "executor/runtime/local_parameters.h"
+#include "executor/runtime/weights.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace orrery::executor {
+
+/// Elements that lie side by side on a rank, as a box of the whole weight.
+struct LocalBox {
+  Box box;
+  std::int64_t first = 0;  // element of what the rank holds
+};
+
+/// Elements [begin, begin + count) of what a rank holds of a weight, in order; at most three boxes for each of its own.
+std::vector<LocalBox> local_boxes(const LocalParameter& parameter, std::int64_t begin, std::int64_t count);
+
+/// The name of a weight in a checkpoint; a tied head has that of the embedding.
+std::string stored_name(const Parameter& parameter, bool tied_embeddings);
+
+/// All tensors of a model, selection biases included.
+std::map<std::string, TensorSize> tensors_of(const StepProgram& program);
+
+/// A copy of what `rank` saves.
+std::vector<PieceToWrite> saved_pieces(const StepProgram& program, RankId rank, Weights& weights);
+
+/// Replaces weights and moments of `rank` by those of a checkpoint. Throws: ConfigError.
+void load_state(const StepProgram& program, RankId rank, const CheckpointReader& checkpoint, Weights& weights);
+
+}  // namespace orrery::executor

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# checkpoint_test.sh REPOSITORY ORRERY: a checkpoint that cannot be used is named once, with the right exit code.
+repository=$1
+orrery=$2
+source "$(dirname "$0")/expect.sh"
+data=$repository/tests/data/schemas
+cp "$data/cluster/good-one-cpu-node.json" cluster.json
+printf '{"schema": "strategy/1", "ep": 2, "precision": "f32"}\n' >ep2.json
+printf '{"schema": "strategy/1", "pp": 2, "precision": "f32"}\n' >pp2.json
+for strategy in ep2 pp2; do
+  run fit moe-tiny-cpu cluster.json $strategy.json --sequence 32 --global-batch 4 \
+    --calibration "$data/calibration/good-cpu.json" --out $strategy-plan.json
+  [[ $code == 0 ]] || fail "exit code of fit" 0 "$code, $err"
+done
+train=(execute ep2-plan.json --steps 1 --checkpoint good)
+expect_line 'memory of the fullest rank' "${train[@]}"
+step=step_00000001
+shard=$step/rank_00001.safetensors
+
+expect_error 2 "good: expected a folder without checkpoints, got one with $step
+  hint: --resume goes on from it" "${train[@]}"
+expect_error 2 "bad: expected a folder with checkpoints, got none" \
+  execute ep2-plan.json --steps 2 --checkpoint bad --resume
+expect_error 2 "good/$step: expected seed 2 of this run, got 1" execute ep2-plan.json --steps 2 --checkpoint good --resume --seed 2
+
+# resume_after CODE MESSAGE CHANGE...: of a copy of the checkpoint that CHANGE has been at.
+resume_after() {
+  local wanted_code=$1 message=$2
+  shift 2
+  rm -rf bad
+  cp -r good bad
+  "$@"
+  expect_error "$wanted_code" "$message" execute ep2-plan.json --steps 2 --checkpoint bad --resume
+}
+flip() { printf '\xff' | dd of=bad/$shard bs=1 seek=$(($(stat -c %s bad/$shard) - 2)) conv=notrunc status=none; }
+bytes=$(stat -c %s good/$shard)
+resume_after 2 "bad/$shard: expected $bytes bytes, got 1000" truncate -s 1000 bad/$shard
+resume_after 2 "bad/$shard: expected a shard, got: No such file or directory" rm bad/$shard
+resume_after 2 "bad/$step: missing tensor 'head' of 256 x 256
+bad/$step: unknown tensor 'tail': the model has none of that name" \
+  sed -i 's/"head"/"tail"/' bad/$step/manifest.json
+rm -rf bad && cp -r good bad && flip
+run execute ep2-plan.json --steps 2 --checkpoint bad --resume
+[[ $code == 4 && $(wc -l <<<"$err") == 1 && $err =~ $shard:\ tensor\ \'.*\'\ is\ corrupted ]] ||
+  fail "a flipped bit" "exit code 4, one line that names the shard" "$code, $err"
+
+# Another plan goes on; what is through already is said and is no error.
+rm -rf bad
+expect_line 'memory of the fullest rank' execute pp2-plan.json --steps 2 --checkpoint good --resume
+run execute ep2-plan.json --steps 2 --checkpoint good --resume
+[[ $code == 0 && $err == *"has 2 steps already"* ]] || fail "a run that is through" "exit code 0 and a note" "$code, $err"
+finish
