@@ -10,6 +10,8 @@
 #include "executor/checkpoint/checkpoint.h"
 #include "traces/summary.h"
 
+#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 
@@ -24,17 +26,19 @@ struct ExecuteOptions {
   std::string plan;
   TraceOptions trace;
   executor::TrainingSettings settings{.num_steps = 10};
+  double time_out_seconds = 120.0;
 };
 
 int execute(const ExecuteOptions& options) {
   const Plan plan = read_plan(options.plan);
-  const executor::TrainingSettings& settings = options.settings;
+  executor::TrainingSettings settings = options.settings;
+  settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
   if (settings.resume && executor::steps_in(settings.checkpoint) >= settings.num_steps) {
     fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", settings.checkpoint,
                executor::steps_in(settings.checkpoint));
     return kSuccess;
   }
-  const Trace trace = execute_plan(plan, options.settings, options.plan);
+  const Trace trace = execute_plan(plan, settings, options.plan);
   write_trace_files(options.trace, trace);
   print(execution_report(plan, trace), options.common.json);
   return kSuccess;
@@ -62,6 +66,11 @@ Verb add_execute(CLI::App& app) {
       ->add_flag("--resume", options->settings.resume,
                  "go on from the last complete checkpoint in that folder; --steps counts its steps, too")
       ->needs(checkpoint);
+  command
+      ->add_option("--time-out", options->time_out_seconds,
+                   "seconds after which a rank that does nothing new ends the run")
+      ->capture_default_str()
+      ->check(CLI::Range(0.1, 1e6));
   command->add_flag("--balanced-routing", options->settings.balanced_routing,
                     "every expert gets the same number of tokens, whatever the router says");
   add_trace_options(*command, options->trace);

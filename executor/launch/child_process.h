@@ -53,6 +53,9 @@ class ChildProcess {
   /// while its number still cannot be taken by another process.
   std::optional<int> poll_exit(const std::function<void(int status)>& before_reaping);
 
+  /// Whether poll_exit has returned how.
+  bool has_ended() const { return status_.has_value(); }
+
   void signal(int number);
   const std::string& result() const { return result_; }
 

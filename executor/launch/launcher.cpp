@@ -52,6 +52,7 @@ class RankSet {
   void run() {
     while (look_at_children() > 0) {
       wait_for_news();
+      if (spec_.watch) look_for_stuck_ranks();
       end_what_has_failed();
     }
     if (const auto failure = segment_->failure()) throw BackendError(failure->rank, failure->key, failure->text);
@@ -87,6 +88,23 @@ class RankSet {
     ::poll(pipes.data(), pipes.size(), kLookEveryMilliseconds);
   }
 
+  /// A rank that others wait for is named by them, a little earlier; this finds those that nobody waits for. Keys are
+  /// read while they are written: a torn one only looks like news.
+  void look_for_stuck_ranks() {
+    const auto patience = spec_.segment.time_out + spec_.segment.time_out / 10;
+    last_seen_.resize(children_.size());
+    for (std::size_t i = 0; i < children_.size(); ++i) {
+      const std::string key = segment_->key(static_cast<int>(i));
+      LastSeen& seen = last_seen_[i];
+      if (key != seen.key || key.empty() || children_[i].has_ended()) {
+        seen = {key, now()};
+      } else if (now() - seen.since > patience) {
+        segment_->fail(static_cast<int>(i),
+                       fmt::format("no new op within {:g} s", std::chrono::duration<double>(patience).count()));
+      }
+    }
+  }
+
   /// The other ranks find out by themselves; one that does not, because it hangs, is killed when the grace is over.
   void end_what_has_failed() {
     if (!segment_->failure()) return;
@@ -95,10 +113,16 @@ class RankSet {
     for (ChildProcess& child : children_) child.signal(SIGKILL);
   }
 
+  struct LastSeen {
+    std::string key;
+    Instant since = now();
+  };
+
   const LaunchSpec& spec_;
   std::shared_ptr<Segment> segment_;
   std::function<void(int rank, std::string_view line)> on_line_;
   std::vector<ChildProcess> children_;
+  std::vector<LastSeen> last_seen_;  // by rank
   std::optional<Instant> deadline_;
 };
 

@@ -24,6 +24,9 @@ struct LaunchSpec {
   int threads_per_rank = 0;                                      ///< 0: cores of this machine / ranks, at least 1
   /// How long ranks may take to end by themselves after one of them has failed; then they are killed.
   std::chrono::nanoseconds grace = std::chrono::seconds(5);
+  /// Whether a rank that has begun an op and begins no other for a time-out counts as stuck, also when no other rank
+  /// waits for it. For ranks that say what they do.
+  bool watch = false;
   /// Takes each line that a rank prints, stdout and stderr alike, in this thread; by default it goes to stderr with the
   /// rank in front.
   std::function<void(int rank, std::string_view line)> on_line;

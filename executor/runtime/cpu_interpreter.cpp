@@ -51,7 +51,8 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
   const LaunchResult launched =
       launch({.executable = rank_executable_.string(),
               .arguments = {"execute", request_file.path()},
-              .segment = {.num_ranks = static_cast<int>(program.mesh.world()), .time_out = settings_.time_out}});
+              .segment = {.num_ranks = static_cast<int>(program.mesh.world()), .time_out = settings_.time_out},
+              .watch = true});
   std::vector<Trace> traces;
   for (std::size_t rank = 0; rank < launched.results.size(); ++rank) {
     traces.push_back(read_trace_text(launched.results[rank], fmt::format("trace of rank {}", rank)));

@@ -19,7 +19,7 @@ children() {
 
 # start: a training run that would take hours; leaves its pid in $run and its ranks in $ranks.
 start() {
-  "$orrery" execute plan.json --steps 1000000 --trace long.trace >"$sandbox/out" 2>"$errors" &
+  "$orrery" execute plan.json --steps 1000000 --trace long.trace --time-out 3 >"$sandbox/out" 2>"$errors" &
   run=$!
   ranks=
   for _ in $(seq 300); do
@@ -49,6 +49,18 @@ start
 kill -KILL "${ranks%%[[:space:]]*}"
 expect_end 4
 grep -qE '^orrery: rank [01].*signal 9 \(Killed\)' "$errors" || fail "message" "rank, signal 9 (Killed)" "$(<"$errors")"
+
+# A rank that does not go on: the others say for whom they waited and what it did last.
+start
+sleep 1
+kill -STOP "${ranks%%[[:space:]]*}"
+expect_end 4
+grep -qE '^orrery: rank [01], [^ ]+: [a-z_]+: rank [01] did not come within 3 s; ' "$errors" ||
+  fail "message" "who, where, for whom" "$(<"$errors")"
+
+start
+kill -KILL "$run"
+expect_end 137
 
 start
 kill -INT "$run"

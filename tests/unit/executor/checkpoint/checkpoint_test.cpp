@@ -26,7 +26,10 @@ void save(const std::filesystem::path& folder) {
   start_checkpoint(path);
   for (std::int64_t rank = 0; rank < 2; ++rank) {
     PieceToWrite piece{{"w", StatePart::value, {0, 4, 3 * rank, 3}}, {}};
-    for (std::int64_t i = 0; i < 12; ++i) piece.values.push_back(static_cast<float>(i / 3 * 6 + 3 * rank + i % 3));
+    for (std::int64_t row = 0; row < 4; ++row) {
+      for (std::int64_t col = 3 * rank; col < 3 * rank + 3; ++col)
+        piece.values.push_back(static_cast<float>(6 * row + col));
+    }
     std::vector<PieceToWrite> pieces = {piece};
     write_shard(path, rank, pieces);
   }

@@ -148,6 +148,15 @@ TEST(Launcher, EndsARankThatHangsAfterTheTimeOutAndTheGrace) {
   EXPECT_FALSE(has_children());
 }
 
+TEST(Launcher, EndsARankThatHangsWhileNobodyWaitsForIt) {
+  LaunchSpec spec = ranks_that("hang-alone", 1);
+  spec.segment.time_out = std::chrono::milliseconds(500);
+  spec.grace = std::chrono::milliseconds(100);
+  spec.watch = true;
+  EXPECT_EQ(error_of_launch(spec), "rank 0, step/mb0/stage1/layer3/fwd/moe.experts: no new op within 0.55 s");
+  EXPECT_FALSE(has_children());
+}
+
 TEST(Launcher, SaysWhenTheProgramCannotBeStarted) {
   LaunchSpec spec = ranks_that("threads", 2);
   spec.executable = "/nowhere/orrery-rank";

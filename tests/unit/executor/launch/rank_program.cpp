@@ -133,6 +133,11 @@ Body trouble(const std::function<void()>& body) {
   return [body](RankProcess& process) { run_with_trouble(process, body); };
 }
 
+void hang_alone(RankProcess& process) {
+  process.endpoint().set_key("step/mb0/stage1/layer3/fwd/moe.experts");
+  sleep_for_ever();
+}
+
 const std::map<std::string, Body> kBodies = {
     {"collectives", check_collectives},
     {"threads", report_threads},
@@ -142,6 +147,7 @@ const std::map<std::string, Body> kBodies = {
     {"killed", trouble([] { ::raise(SIGKILL); })},
     {"exit", trouble([] { ::_exit(3); })},
     {"hang", trouble(sleep_for_ever)},
+    {"hang-alone", hang_alone},
     {"throw", trouble([] { throw BackendError("no space left on device"); })},
     {"config", trouble([] { throw ConfigError("expected text, got nothing", "give it a file"); })},
     {"bug", trouble([] { CHECK(1 + 1 == 3); })},
