@@ -65,20 +65,10 @@ bool same_job(const Plan& a, const Plan& b) {
          a.calibration_source.sha256 == b.calibration_source.sha256;
 }
 
-/// The same training with one stage on each rank, from where the search varies it.
-Plan base_of_search(const Plan& job) {
-  Plan base = job;
-  if (base.strategy.vpp == 1) return base;
-  base.strategy.vpp = 1;
-  base.strategy.schedule = Schedule::one_f_one_b;
-  planner::lay_evenly(base.strategy, base.model);
-  return base;
-}
-
 /// The best plan of the search that is not this one, and what tells them apart.
 void add_next(Report& report, const Plan& plan, const Loaded<costmodel::Calibration>& calibration,
               const planner::StepTimer& timer) {
-  const auto found = search_plans(base_of_search(plan), calibration, false);
+  const auto found = search_plans(plan, calibration, false);
   if (const auto* result = std::get_if<planner::SearchResult>(&found)) {
     for (const planner::RankedPlan& ranked : result->ranked) {
       if (ranked.strategy == plan.strategy) continue;
@@ -139,7 +129,7 @@ Plan plan_of_job(const ExplainOptions& options, const Loaded<Model>& model, Load
 /// The best plan that the search knows, and how far the job is from it.
 void add_gap(Report& report, const Plan& plan, const Loaded<costmodel::Calibration>& calibration, Seconds step,
              std::optional<Seconds> measured) {
-  const auto found = search_plans(base_of_search(plan), calibration, false);
+  const auto found = search_plans(plan, calibration, false);
   if (const auto* none = std::get_if<planner::Infeasible>(&found)) {
     report.fact("best", "best plan", Value::unknown("none: " + none->reason));
     return;

@@ -24,6 +24,7 @@ struct PlanOptions {
   std::optional<DType> precision;
   std::int64_t top = 5;
   bool no_simulation = false;
+  std::optional<double> time_budget;
 };
 
 int make_plan(const PlanOptions& options) {
@@ -45,7 +46,8 @@ int make_plan(const PlanOptions& options) {
   if (!options.check.empty()) return check_strategy(std::move(base), options.check, options.common.json);
   if (options.precision) base.strategy.precision = *options.precision;
 
-  const auto found = search_plans(base, calibration, !options.no_simulation);
+  const auto found = search_plans(base, calibration, !options.no_simulation,
+                                  options.time_budget ? std::optional(seconds(*options.time_budget)) : std::nullopt);
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
     return report_infeasible(*infeasible, options.common.json);
   }
@@ -73,6 +75,10 @@ Verb add_plan(CLI::App& app) {
   add_precision_option(*command, options->precision, "the strategy's; without one bf16, on CPUs f32");
   command->add_option("--out", options->out, "write the best plan to this file (plan/1)");
   command->add_option("--top", options->top, "plans in the table")->capture_default_str()->check(CLI::Range(1, 32));
+  command
+      ->add_option("--time-budget", options->time_budget,
+                   "seconds after which no new plans are looked at; the gap says what that costs")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--no-simulation", options->no_simulation, "rank by the analytic interpreter alone");
   add_model_options(*command, options->common.inputs);
   add_cluster_options(*command, options->common.inputs);

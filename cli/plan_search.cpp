@@ -27,26 +27,23 @@ Value time_of(const planner::RankedPlan& plan, std::string_view tier) {
 
 Table table_of(const planner::SearchResult& result, std::int64_t num_devices, std::int64_t num_rows) {
   Table table;
-  table.columns = {{"rank", "#"},
-                   {"pp", "pp"},
-                   {"ep", "ep"},
-                   {"dp", "dp"},
-                   {"zero", "zero"},
-                   {"micro_batch", "mb"},
-                   {"schedule", "schedule"},
-                   {"recompute", "recompute"},
-                   {"layout", "layers"},
-                   {"peak_memory", "memory"},
-                   {"closed", "closed"},
-                   {"analytic", "analytic"},
+  table.columns = {{"rank", "#"},          {"tp", "tp"},
+                   {"cp", "cp"},           {"pp", "pp"},
+                   {"ep", "ep"},           {"etp", "etp"},
+                   {"dp", "dp"},           {"zero", "zero"},
+                   {"micro_batch", "mb"},  {"schedule", "schedule"},
+                   {"overlap", "overlap"}, {"recompute", "recompute"},
+                   {"layout", "layers"},   {"peak_memory", "memory"},
+                   {"closed", "closed"},   {"analytic", "analytic"},
                    {"simgrid", "simgrid"}};
   for (std::size_t i = 0; i < result.ranked.size() && i < static_cast<std::size_t>(num_rows); ++i) {
     const planner::RankedPlan& plan = result.ranked[i];
     const Strategy& s = plan.strategy;
-    table.rows.push_back({i + 1, s.pp, s.ep, Mesh(s, num_devices).dp(),
-                          fmt::format("{}/{}", s.zero_dense, s.zero_expert), s.micro_batch, name_of(s.schedule),
-                          planner::recompute_text(s), planner::layout_text(s), plan.predictions.back().peak_memory,
-                          time_of(plan, "closed"), time_of(plan, "analytic"), time_of(plan, "simgrid")});
+    table.rows.push_back({i + 1, s.tp, s.cp, s.pp, s.ep, s.etp, Mesh(s, num_devices).dp(),
+                          fmt::format("{}/{}", s.zero_dense, s.zero_expert), s.micro_batch, planner::schedule_text(s),
+                          planner::overlap_text(s), planner::recompute_text(s), planner::layout_text(s),
+                          plan.predictions.back().peak_memory, time_of(plan, "closed"), time_of(plan, "analytic"),
+                          time_of(plan, "simgrid")});
   }
   return table;
 }
@@ -55,8 +52,9 @@ Table table_of(const planner::SearchResult& result, std::int64_t num_devices, st
 
 std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan& base,
                                                                       const Loaded<costmodel::Calibration>& calibration,
-                                                                      bool simulate) {
-  const planner::SearchSpace space(base.model, base.num_ranks(), base.strategy);
+                                                                      bool simulate,
+                                                                      std::optional<Seconds> time_budget) {
+  const planner::Domains domains = planner::domains_of(base.model, base.cluster, base.batch, base.strategy);
   const planner::SearchProblem problem{.model = base.model,
                                        .cluster = base.cluster,
                                        .batch = base.batch,
@@ -67,7 +65,8 @@ std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan
   std::optional<sim::WorkerInterpreter> simulator;
   if (simulate) simulator.emplace(base, calibration.path);
   ProgressLine progress;
-  return planner::search(space, problem, *cost_model, analytic, simulator ? &*simulator : nullptr, {},
+  return planner::search(domains, problem, *cost_model, analytic, simulator ? &*simulator : nullptr,
+                         {.time_budget = time_budget},
                          [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total); });
 }
 
@@ -84,8 +83,10 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
   note_extrapolated(report, first.extrapolated);
   report.table("ranked", "Best plans", table_of(result, best.num_ranks(), num_rows));
 
-  Table domain{.columns = {{"name", "dimension"}, {"domain", "values searched"}}, .rows = {}};
-  for (const Certificate::Dimension& d : result.certificate.domain) domain.rows.push_back({d.name, d.domain});
+  Table domain{.columns = {{"name", "dimension"}, {"domain", "values searched"}, {"claim", "how"}}, .rows = {}};
+  for (const Certificate::Dimension& d : result.certificate.domain) {
+    domain.rows.push_back({d.name, d.domain, d.claim});
+  }
   report.table("domain", "Domain", std::move(domain));
   Table tiers{.columns = {{"tier", "tier"}, {"evaluated", "evaluated"}, {"rejected", "rejected"}, {"claim", "claim"}},
               .rows = {}};
@@ -93,6 +94,11 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
     tiers.rows.push_back({tier.name, tier.evaluated, tier.rejected, planner::claim_of(tier)});
   }
   report.table("tiers", "Tiers", std::move(tiers));
+  if (const std::optional<double> gap = result.certificate.gap) {
+    report.fact("gap", "gap to the smallest bound", Value::percent(*gap));
+  } else {
+    report.note("no certificate: bounds hold for balanced loads, sequences of one length and one kind of device");
+  }
   return report;
 }
 

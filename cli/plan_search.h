@@ -12,10 +12,11 @@
 namespace orrery::cli {
 
 /// Searches the space of `base`, whose strategy gives what is not searched. With `simulate` the best plans are run on
-/// SimGrid, in worker processes.
+/// SimGrid, in worker processes. `time_budget`: after which no new plans are looked at.
 std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan& base,
                                                                       const Loaded<costmodel::Calibration>& calibration,
-                                                                      bool simulate);
+                                                                      bool simulate,
+                                                                      std::optional<Seconds> time_budget = {});
 
 /// The best plan, the `num_rows` best in a table, what was searched, and what that proves.
 Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows);

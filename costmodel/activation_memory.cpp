@@ -6,7 +6,9 @@
 #include "costmodel/stage_lives.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
+#include <utility>
 
 namespace orrery::costmodel {
 namespace {
@@ -51,41 +53,83 @@ LiveBytes held_by(const PipelineMoment& moment, const std::vector<const StageLiv
 
 }  // namespace
 
+struct ActivationPeaks::Tables {
+  Tables(const Model& model, const Strategy& the_strategy, const BatchShape& batch, const Mesh& mesh,
+         const MemoryModel& the_parameters)
+      : strategy(the_strategy),
+        parameters(the_parameters),
+        sizes(model, strategy, batch, parameters),
+        maker(sizes, mesh) {}
+
+  const Strategy strategy;
+  const MemoryModel parameters;
+  TableSizes sizes;
+  StageLivesMaker maker;
+};
+
+ActivationPeaks::ActivationPeaks(const Model& model, const Strategy& strategy, const BatchShape& batch,
+                                 const Mesh& mesh, const MemoryModel& parameters)
+    : tables_(std::make_unique<Tables>(model, strategy, batch, mesh, parameters)) {}
+
+ActivationPeaks::~ActivationPeaks() = default;
+
+ActivationPeak ActivationPeaks::of_rank(const Strategy& strategy, std::int64_t num_micro_batches, std::int64_t rank,
+                                        const std::vector<StageLayout>& layouts) {
+  const std::vector<PipelineMoment>& moments = pipeline_moments(strategy, num_micro_batches, rank);
+  BackwardKinds kinds;
+  for (const PipelineMoment& moment : moments) {
+    kinds.whole = kinds.whole || moment.kind == Slot::Kind::backward || moment.beside >= 0;
+    kinds.split = kinds.split || moment.kind == Slot::Kind::input_grad;
+  }
+  std::vector<const StageLives*> stages;
+  for (std::size_t chunk = 0; chunk < layouts.size(); ++chunk) {
+    stages.push_back(&tables_->maker.stage(layouts[chunk], neighbours_of(strategy, rank, chunk), kinds));
+  }
+  ActivationPeak peak;
+  LiveBytes fullest;
+  for (const PipelineMoment& moment : moments) {
+    const LiveBytes then = held_by(moment, stages) + segment_of(moment, stages).peak;
+    if (peak.moment == nullptr || then.all > fullest.all) {
+      fullest = then;
+      peak.moment = &moment;
+    }
+    std::int64_t layers = 0;
+    for (std::size_t chunk = 0; chunk < layouts.size(); ++chunk) {
+      layers += moment.held[chunk].activations * layouts[chunk].num_layers;
+    }
+    peak.layers_in_flight = std::max(peak.layers_in_flight, layers);
+  }
+  peak.saved = fullest.saved;
+  peak.transients = fullest.all - fullest.saved;
+  peak.early_messages = early_messages(strategy, rank, stages);
+  return peak;
+}
+
+std::vector<OffloadedLayers> ActivationPeaks::offloaded(const StageLayout& stage) {
+  const Model& model = tables_->sizes.model;
+  std::map<std::pair<LayerKind, bool>, std::int64_t> layers;
+  for (std::int64_t i = 0; i < stage.num_layers; ++i) {
+    ++layers[{model.kind(stage.first_layer + i), i < stage.num_recompute_layers.value_or(stage.num_layers)}];
+  }
+  for (std::int64_t i = 0; i < stage.num_mtp; ++i) {
+    ++layers[{model.kind(model.num_layers() + i), !stage.num_recompute_layers}];
+  }
+  std::vector<OffloadedLayers> out;
+  for (const auto& [of, count] : layers) {
+    const auto& parts =
+        tables_->maker.layer(of.first, of.second ? stage.recompute : std::set<RecomputeModule>{}, false);
+    out.push_back({.count = count, .bytes = parts[0].front().offloaded.all});
+  }
+  return out;
+}
+
 std::vector<ActivationPeak> activation_peaks(const Model& model, const Strategy& strategy, const BatchShape& batch,
                                              const Mesh& mesh, const MemoryModel& parameters) {
   const std::int64_t num_micro_batches = batch.global_batch / (mesh.dp() * strategy.micro_batch);
-  const TableSizes sizes(model, strategy, batch, parameters);
-  StageLivesMaker maker(sizes, mesh);
+  ActivationPeaks peaks(model, strategy, batch, mesh, parameters);
   std::vector<ActivationPeak> out;
   for (std::int64_t rank = 0; rank < strategy.pp; ++rank) {
-    const std::vector<PipelineMoment>& moments = pipeline_moments(strategy, num_micro_batches, rank);
-    BackwardKinds kinds;
-    for (const PipelineMoment& moment : moments) {
-      kinds.whole = kinds.whole || moment.kind == Slot::Kind::backward || moment.beside >= 0;
-      kinds.split = kinds.split || moment.kind == Slot::Kind::input_grad;
-    }
-    const std::vector<std::int64_t> held = stages_of(strategy, rank);
-    std::vector<const StageLives*> stages;
-    for (std::size_t chunk = 0; chunk < held.size(); ++chunk) {
-      stages.push_back(&maker.stage(held[chunk], neighbours_of(strategy, rank, chunk), kinds));
-    }
-    ActivationPeak& peak = out.emplace_back();
-    LiveBytes fullest;
-    for (const PipelineMoment& moment : moments) {
-      const LiveBytes then = held_by(moment, stages) + segment_of(moment, stages).peak;
-      if (peak.moment == nullptr || then.all > fullest.all) {
-        fullest = then;
-        peak.moment = &moment;
-      }
-      std::int64_t layers = 0;
-      for (std::size_t chunk = 0; chunk < held.size(); ++chunk) {
-        layers += moment.held[chunk].activations * strategy.stages[static_cast<std::size_t>(held[chunk])].num_layers;
-      }
-      peak.layers_in_flight = std::max(peak.layers_in_flight, layers);
-    }
-    peak.saved = fullest.saved;
-    peak.transients = fullest.all - fullest.saved;
-    peak.early_messages = early_messages(strategy, rank, stages);
+    out.push_back(peaks.of_rank(strategy, num_micro_batches, rank, stages_on_rank(strategy, rank)));
   }
   return out;
 }

@@ -8,6 +8,7 @@
 #include "costmodel/memory.h"
 #include "costmodel/tensor_lives.h"
 
+#include <memory>
 #include <set>
 #include <vector>
 
@@ -22,6 +23,36 @@ struct ActivationPeak {
   double early_messages = 0.0;             // that may arrive before their slot begins: one on each queue
   const PipelineMoment* moment = nullptr;  // of the slot in which that is; of pipeline_moments, so it holds as they do
   std::int64_t layers_in_flight = 0;       // layers times their micro-batches in flight, at most
+};
+
+/// Layers that keep the same on the host.
+struct OffloadedLayers {
+  std::int64_t count = 0;
+  double bytes = 0.0;  // of each
+};
+
+/// Of one strategy's operators and schedule, however its stages are laid and whatever they recompute: tables are made
+/// once, and each kind of stage once.
+class ActivationPeaks {
+ public:
+  /// `model` must outlive this. Of `strategy` its operators and its sharding count, of `mesh` whether anybody shares.
+  ActivationPeaks(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
+                  const MemoryModel& parameters);
+  ~ActivationPeaks();
+  ActivationPeaks(ActivationPeaks&&) = delete;
+
+  /// Of pipeline rank `rank` in the pipeline of `strategy` (its schedule, ranks and chunks) with `stages`, one for each
+  /// chunk.
+  ActivationPeak of_rank(const Strategy& strategy, std::int64_t num_micro_batches, std::int64_t rank,
+                         const std::vector<StageLayout>& stages);
+
+  /// Bytes of each layer of a stage that a micro-batch keeps on the host from forward to backward, when activations are
+  /// offloaded: layers that are alike together.
+  std::vector<OffloadedLayers> offloaded(const StageLayout& stage);
+
+ private:
+  struct Tables;
+  std::unique_ptr<Tables> tables_;
 };
 
 /// Of every pipeline rank, in order.

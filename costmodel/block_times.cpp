@@ -30,6 +30,25 @@ bool is_one_of(OpCode op, const OpCode (&ops)[n]) {
 constexpr OpCode kColumns[] = {OpCode::tp_attn_in, OpCode::tp_q_latent,  OpCode::tp_kv_latent,
                                OpCode::tp_mlp_in,  OpCode::tp_shared_in, OpCode::tp_head_in};
 constexpr OpCode kRows[] = {OpCode::tp_attn_out, OpCode::tp_mlp_out, OpCode::tp_shared_out};
+constexpr OpCode kShared[] = {OpCode::shared_fc1, OpCode::shared_act, OpCode::shared_fc2, OpCode::shared_gate};
+
+bool runs_pairs(const Strategy& s) {
+  return s.overlap.ep_batch_level || s.schedule == Schedule::dualpipe || s.schedule == Schedule::dualpipev;
+}
+
+/// Whether arithmetic is enqueued between the op and what needs its result, of ops for which place() knows none.
+bool is_not_waited_for(const LayerOp& op, const Strategy& s) {
+  constexpr OpCode kRunAgain[] = {OpCode::tp_mlp_out, OpCode::cp_out, OpCode::moe_combine};
+  if (op.op == OpCode::tp_shared_out || op.op == OpCode::tp_loss_sum) return true;
+  if (op.op == OpCode::tp_k_rope) return op.pass == Pass::igrad;
+  if (op.op == OpCode::moe_dispatch) return s.overlap.shared_expert;
+  const bool gradients_apart = s.overlap.delayed_wgrad || (s.overlap.tp && splits_backward(s));
+  if (gradients_apart && is_one_of(op.op, kColumns)) return op.pass == Pass::igrad || op.pass == Pass::wgrad;
+  // In a pair it is followed by arithmetic of the other micro-batch.
+  if (op.op == OpCode::etp_scatter) return runs_pairs(s);
+  // Nobody needs the output of a module that is run again for what is inside it.
+  return op.pass == Pass::rec && is_one_of(op.op, kRunAgain);
+}
 
 void place(BlockTimes::Communication& c, const Strategy& s) {
   const auto beside = [&](Beside what, double hidden) {
@@ -51,8 +70,11 @@ void place(BlockTimes::Communication& c, const Strategy& s) {
   const double sliced = s.overlap.tp ? static_cast<double>(s.tp - 1) / static_cast<double>(s.tp) : 0.0;
   const bool column = is_one_of(c.op.op, kColumns), row = is_one_of(c.op.op, kRows);
   if ((column || row) && pass == Pass::fwd) return beside(Beside::products_forward, sliced);
+  if (c.op.op == OpCode::moe_dispatch && pass == Pass::fwd && s.overlap.shared_expert) {
+    return beside(Beside::shared_forward, 1.0);
+  }
   if (!column || pass == Pass::rec) return;
-  const bool in_turn = !splits_backward(s) && !s.overlap.delayed_wgrad;
+  const bool in_turn = !splits_backward(s) && (!s.overlap.delayed_wgrad || c.op.op == OpCode::tp_head_in);
   beside(Beside::products_backward, in_turn ? 1.0 : pass == Pass::igrad ? sliced : 0.0);
 }
 
@@ -80,6 +102,7 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
     }
     const OpTime time = timer.timed(op);
     of_pass(compute, op.pass) += time.time;
+    if (op.pass == Pass::rec) block.again += time.time;
     (op.pass == Pass::fwd ? block.forward_excess : block.backward_excess) +=
         time.time * (time.slowdown.value_or(usual) - usual);
     if (std::holds_alternative<AttentionShape>(op.shape)) {
@@ -90,6 +113,7 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
     } else if (std::holds_alternative<GemmShape>(op.shape) && op.pass != Pass::rec) {
       beside(op.pass == Pass::fwd ? Beside::products_forward : Beside::products_backward, time);
     }
+    if (op.pass == Pass::fwd && is_one_of(op.op, kShared)) beside(Beside::shared_forward, time);
   }
   block.forward = compute.forward;
   block.input_grad = compute.input_grad;
@@ -99,6 +123,14 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
     place(block.communication.back(), strategy);
   }
   return block;
+}
+
+void keep_what_is_waited_for(BlockTimes& block, const Strategy& strategy) {
+  for (BlockTimes::Communication& c : block.communication) {
+    if (!is_not_waited_for(c.op, strategy)) continue;
+    c.with.reset();
+    c.hidden = 1.0;
+  }
 }
 
 Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, SlotTimes& slots,
@@ -128,14 +160,35 @@ Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer
   }
   for (std::size_t i = 0; i < kNumBeside; ++i) {
     const auto with = static_cast<Beside>(i);
-    const bool forward = with == Beside::products_forward || with == Beside::core_forward;
+    const bool forward =
+        with == Beside::products_forward || with == Beside::core_forward || with == Beside::shared_forward;
     OverlapRule rule = timer.overlap();
     if (block.beside[i] > Seconds::zero()) rule.compute_slowdown = block.lost[i] / block.beside[i];
     const Seconds more = side_by_side(block.beside[i], hidden[i], rule) - block.beside[i];
     (forward ? slots.forward : slots.input_grad) += num_blocks * more;
+    (forward ? windows.forward : windows.input_grad).left += num_blocks * more;
   }
   return all;
 }
+
+Seconds time_again(const BlockTimes& block, ClosedTimer& timer) {
+  Seconds time = block.again;
+  for (const BlockTimes::Communication& c : block.communication) {
+    if (c.op.pass == Pass::rec) time += c.count * timer.time(c.op);
+  }
+  return time;
+}
+
+namespace {
+
+/// Both gradients as one window.
+HostWindow backward_of(const HostWindows& windows) {
+  return {.device = windows.input_grad.device + windows.weight_grad.device,
+          .host = windows.input_grad.host + windows.weight_grad.host,
+          .left = windows.input_grad.left + windows.weight_grad.left};
+}
+
+}  // namespace
 
 void wait_for_host(const HostWindows& windows, const Strategy& strategy, SlotTimes& slots) {
   slots.forward += windows.forward.missing();
@@ -145,9 +198,23 @@ void wait_for_host(const HostWindows& windows, const Strategy& strategy, SlotTim
     slots.weight_grad += windows.weight_grad.missing();
     return;
   }
-  const HostWindow backward{.device = windows.input_grad.device + windows.weight_grad.device,
-                            .host = windows.input_grad.host + windows.weight_grad.host};
-  slots.input_grad += backward.missing();
+  slots.input_grad += backward_of(windows).missing();
+}
+
+void wait_for_host_at_least(const HostWindows& windows, const Strategy& strategy, SlotTimes& slots) {
+  // Slices have a latency each, and pairs are cut into pieces: the device takes longer than is known here.
+  if (strategy.overlap.tp || strategy.overlap.ep_batch_level) return;
+  // Arithmetic that waits for the host is longer, and hides more of what is beside it.
+  const auto missing_of = [](const HostWindow& window) {
+    return std::max(Seconds::zero(), window.missing() - window.left);
+  };
+  slots.forward += missing_of(windows.forward);
+  // Of gradients with slots of their own it is unknown which of them waits.
+  const bool splits =
+      splits_backward(strategy) || strategy.schedule == Schedule::dualpipe || strategy.schedule == Schedule::dualpipev;
+  const HostWindow backward = backward_of(windows);
+  if (!splits) slots.input_grad += missing_of(backward);
+  if (slots.lead > Seconds::zero()) slots.lead += backward.missing();  // of which it takes an unknown share
 }
 
 }  // namespace orrery::costmodel

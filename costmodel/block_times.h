@@ -15,14 +15,22 @@
 namespace orrery::costmodel {
 
 /// Arithmetic beside which communication of a block runs.
-enum class Beside : std::uint8_t { products_forward, products_backward, core_forward, core_again, core_backward };
-inline constexpr std::size_t kNumBeside = static_cast<std::size_t>(Beside::core_backward) + 1;
+enum class Beside : std::uint8_t {
+  products_forward,
+  products_backward,
+  core_forward,
+  core_again,
+  core_backward,
+  shared_forward
+};
+inline constexpr std::size_t kNumBeside = static_cast<std::size_t>(Beside::shared_forward) + 1;
 
 /// What a block does for one micro-batch: compute takes the same everywhere, communication depends on where it is.
 struct BlockTimes {
   Seconds forward, input_grad, weight_grad;                 // arithmetic
   Seconds host_forward, host_input_grad, host_weight_grad;  // to enqueue it, communication included
   Seconds forward_excess, backward_excess;                  // of SlotTimes
+  Seconds again;                                            // of input_grad, what recomputation runs
   std::array<Seconds, kNumBeside> beside{};                 // of arithmetic, what communication can run beside
   std::array<Seconds, kNumBeside> lost{};                   // by which that is longer beside communication
   struct Communication {
@@ -36,9 +44,14 @@ struct BlockTimes {
 
 BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy, ClosedTimer& timer);
 
+/// Hides all communication that the next arithmetic on the queue may not wait for: a block takes at least what is left
+/// (costmodel/lower_bound.h).
+void keep_what_is_waited_for(BlockTimes& block, const Strategy& strategy);
+
 /// What a slot has its device and its host do, communication as if nothing hid it.
 struct HostWindow {
   Seconds device, host;
+  Seconds left;  // of communication beside arithmetic, what outlasts it
 
   /// By which the host is late.
   Seconds missing() const { return std::max(Seconds::zero(), host - device); }
@@ -53,8 +66,14 @@ struct HostWindows {
 Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, SlotTimes& slots,
                   HostWindows& windows);
 
+/// What a block runs again, communication included.
+Seconds time_again(const BlockTimes& block, ClosedTimer& timer);
+
 /// Lengthens slots by what the host is late; a whole backward is one window.
 void wait_for_host(const HostWindows& windows, const Strategy& strategy, SlotTimes& slots);
+
+/// The same at least.
+void wait_for_host_at_least(const HostWindows& windows, const Strategy& strategy, SlotTimes& slots);
 
 /// Whether the schedule has slots for the two gradients apart, and no whole backward beside them.
 bool splits_backward(const Strategy& strategy);

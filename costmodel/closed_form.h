@@ -25,6 +25,7 @@ struct RankEstimate {
   Seconds busy;               // all its slots
   Seconds weights_gather;     // of overlapped buckets, what the first forward waits for
   Seconds reductions;         // of sharded gradients, of one micro-batch, beside the slots
+  Seconds copies;             // of offloaded activations, of the step, beside the slots
   Seconds gradient_sync;      // until its shard of the gradients is complete
   Seconds states_load;        // until offloaded optimizer states are there
   Seconds update;             // optimizer and the gather of parameters

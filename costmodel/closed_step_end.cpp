@@ -27,23 +27,41 @@ ClosedStepEnd::Buffer ClosedStepEnd::buffer_of(const std::vector<StageLayout>& l
 }
 
 StepEndTimes ClosedStepEnd::times(const std::vector<StageLayout>& layouts, const SlotTimes& slots) {
-  const Seconds last_backward = slots.backward();
   const Buffer dense = buffer_of(layouts, true), expert = buffer_of(layouts, false);
+  StepEndTimes out = times(dense, expert, layouts);
+  if (!strategy_.overlap.dp_buckets) return out;
+  Seconds left;
+  for (const Buffer* buffer : {&dense, &expert}) {
+    const Seconds reduction = reduced(*buffer), gather = gathered(*buffer);
+    // The last bucket comes behind everything.
+    left = std::max({left, reduction / num_buckets(*buffer), reduction - slots.backward()});
+    out.weights_gather = std::max({out.weights_gather, gather / num_buckets(*buffer), gather - slots.forward});
+  }
+  out.gradient_sync += std::max(Seconds::zero(), left - repeated(layouts));
+  return out;
+}
+
+StepEndTimes ClosedStepEnd::least_times(const std::vector<StageLayout>& layouts) {
+  return times(buffer_of(layouts, true), buffer_of(layouts, false), layouts);
+}
+
+StepEndTimes ClosedStepEnd::least_times(const FlatBuffer& dense, const FlatBuffer& expert) {
+  return times({.flat = dense, .zero = strategy_.zero_dense, .dense = true},
+               {.flat = expert, .zero = strategy_.zero_expert, .dense = false}, {});
+}
+
+/// Without what overlapped buckets leave at both ends of the step.
+StepEndTimes ClosedStepEnd::times(const Buffer& dense, const Buffer& expert, const std::vector<StageLayout>& layouts) {
+  const bool buckets = strategy_.overlap.dp_buckets;
   StepEndTimes out;
   // Groups reduce at the same time, on communicators of their own.
-  out.gradient_sync = std::max({reduced(dense, last_backward), reduced(expert, last_backward), repeated(layouts)}) +
-                      timer_.memory_bound(OpCode::norm_local, Pass::sync, dense.flat.shard() + expert.flat.shard(),
-                                          size_of(strategy_.grad_dtype), 0);
+  out.gradient_sync = repeated(layouts);
+  if (!buckets) out.gradient_sync = std::max({reduced(dense), reduced(expert), out.gradient_sync});
+  out.gradient_sync += timer_.memory_bound(OpCode::norm_local, Pass::sync, dense.flat.shard() + expert.flat.shard(),
+                                           size_of(strategy_.grad_dtype), 0);
   const Seconds dense_update = updated(dense, layouts), expert_update = updated(expert, layouts);
-  if (strategy_.overlap.dp_buckets) {
-    out.update = dense_update + expert_update;
-    for (const Buffer* buffer : {&dense, &expert}) {
-      const Seconds gather = gathered(*buffer), first = gather / num_buckets(*buffer);
-      out.weights_gather = std::max({out.weights_gather, first, gather - slots.forward});
-    }
-  } else {
-    out.update = dense_update + std::max(gathered(dense), expert_update + gathered(expert));
-  }
+  out.update = dense_update + expert_update;
+  if (!buckets) out.update = dense_update + std::max(gathered(dense), expert_update + gathered(expert));
   if (strategy_.offload_optimizer) {
     const std::int64_t bytes = offloaded_bytes(dense) + offloaded_bytes(expert);
     out.states_load = timer_.copy(bytes, false);
@@ -52,7 +70,8 @@ StepEndTimes ClosedStepEnd::times(const std::vector<StageLayout>& layouts, const
   return out;
 }
 
-Seconds ClosedStepEnd::reduced(const Buffer& buffer, Seconds last_backward) {
+/// Until the shard is complete, from when all gradients are there.
+Seconds ClosedStepEnd::reduced(const Buffer& buffer) {
   const bool by_unit = buffer.zero >= 2 && buffer.flat.ranks > 1;
   const Group whole = buffer.dense ? Group::dp : Group::edp;
   if (by_unit || buffer.flat.padded == 0 || mesh_.size(whole) == 1) return {};
@@ -66,10 +85,7 @@ Seconds ClosedStepEnd::reduced(const Buffer& buffer, Seconds last_backward) {
     time = timer_.collective(shard, CollectiveKind::reduce_scatter, buffer.flat.padded * wire) +
            timer_.collective(replica, CollectiveKind::all_reduce, buffer.flat.shard() * wire);
   }
-  if (strategy_.overlap.dp_buckets) {
-    return std::max(time / num_buckets(buffer), time - last_backward);  // the last bucket comes behind everything
-  }
-  if (wire == grad) return time;
+  if (wire == grad || strategy_.overlap.dp_buckets) return time;
   const OpCode cast = buffer.dense ? OpCode::dp_grad_cast : OpCode::edp_grad_cast;
   return time + timer_.memory_bound(cast, Pass::sync, buffer.flat.padded, grad, wire);
 }
@@ -126,7 +142,7 @@ Seconds ClosedStepEnd::muon_products(const Buffer& buffer, const std::vector<Sta
   }
   Seconds time;
   for (const auto& [sides, count] : num_matrices) {
-    const auto& [m, n] = sides;
+    const std::int64_t m = sides.first, n = sides.second;
     const std::int64_t owned = buffer.zero >= 1 ? (count + buffer.flat.ranks - 1) / buffer.flat.ranks : count;
     const auto product = [&](std::int64_t batch, std::int64_t inner) {
       const GroupedGemmShape shape{.rows = {Rows::Kind::fixed, batch * m},
@@ -199,6 +215,10 @@ ClosedStepEnd::Reductions ClosedStepEnd::shard_slots(const StageLayout& layout, 
     if (gather.empty()) continue;
     reductions.all = std::max(reductions.all, all_reductions);
     reductions.last = std::max(reductions.last, reduce.front());
+    // The backward of a lookup needs no weights.
+    const Seconds gathered_again = all_gathers - (dense && layout.embedding ? gather.front() : Seconds());
+    reductions.queue =
+        std::max(reductions.queue, all_reductions + (zero < 3 ? Seconds() : all_gathers + gathered_again));
     if (zero < 3) continue;
     first_gather = std::max(first_gather, gather.front());
     last_gather = std::max(last_gather, gather.back());

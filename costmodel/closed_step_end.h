@@ -28,10 +28,18 @@ class ClosedStepEnd {
   /// buckets.
   StepEndTimes times(const std::vector<StageLayout>& layouts, const SlotTimes& slots);
 
+  /// The same as if later slots and the next step hid all that they can: for a bound.
+  StepEndTimes least_times(const std::vector<StageLayout>& layouts);
+
+  /// The same of a rank of which only the sizes of its buffers are known: without Muon's products and what several
+  /// ranks hold alike.
+  StepEndTimes least_times(const FlatBuffer& dense, const FlatBuffer& expert);
+
   /// Reductions of a stage that go on beside later slots.
   struct Reductions {
-    Seconds all;   // of one micro-batch
-    Seconds last;  // of the unit that is done last
+    Seconds all;    // of one micro-batch
+    Seconds last;   // of the unit that is done last
+    Seconds queue;  // of the busier of the two communicators, gathers of one micro-batch included
   };
   /// ZeRO 2 and 3: weights are gathered one unit ahead of the arithmetic, so that each slot of this stage waits for its
   /// first unit and then takes as long as the longer of both; reductions slow the arithmetic that they run beside.
@@ -51,7 +59,8 @@ class ClosedStepEnd {
     std::int64_t dense = 0, expert = 0;
   };
   Buffer buffer_of(const std::vector<StageLayout>& layouts, bool dense) const;
-  Seconds reduced(const Buffer& buffer, Seconds last_backward);
+  StepEndTimes times(const Buffer& dense, const Buffer& expert, const std::vector<StageLayout>& layouts);
+  Seconds reduced(const Buffer& buffer);
   Seconds gathered(const Buffer& buffer);
   double num_buckets(const Buffer& buffer) const;
   Seconds repeated(const std::vector<StageLayout>& layouts);

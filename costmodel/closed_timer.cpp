@@ -72,6 +72,11 @@ Seconds ClosedTimer::collective(Group group, CollectiveKind kind, std::int64_t n
   return collective(CollectiveShape{.kind = kind, .group = group, .bytes = num_bytes});
 }
 
+Seconds ClosedTimer::norm() {
+  constexpr std::int64_t kBytes = 32;  // a 128-bit sum of squares, its overflow flag, and the loss
+  return collective(Group::world, CollectiveKind::all_reduce, kBytes);
+}
+
 Seconds ClosedTimer::exchange(const ExchangeShape& shape) {
   if (!routing_) {  // all exchanges of a plan route the same pairs
     routing_ =

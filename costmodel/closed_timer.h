@@ -26,6 +26,8 @@ class ClosedTimer {
   /// The same, with the op's own slowdown.
   OpTime timed(const LayerOp& op);
   Seconds collective(Group group, CollectiveKind kind, std::int64_t num_bytes);
+  /// The all-reduce of the gradient norm, over all ranks.
+  Seconds norm();
   Seconds memory_bound(OpCode op, Pass pass, std::int64_t rows, std::int64_t read, std::int64_t written);
   Seconds copy(std::int64_t num_bytes, bool to_host);
   /// A message to the next pipeline rank, or to the previous one.

@@ -46,34 +46,42 @@ MemoryModel MemoryModel::of(const Framework& framework) {
   return {.fragmentation = framework.fragmentation, .reserve = framework.reserve, .framework = framework};
 }
 
+MemoryByCause memory_of_rank(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
+                             const MemoryModel& parameters, const std::vector<StageLayout>& stages,
+                             const RankStates& states, const ActivationPeak& peak) {
+  MemoryByCause memory;
+  add_states(states, memory);
+  memory.activations = bytes(peak.saved);
+  memory.transients = bytes(peak.transients);
+  // When the backward has ended, activations make room for what the end of the step needs.
+  const Bytes at_end = std::max(states.loaded, states.wire_grads);
+  if (at_end > memory.activations + memory.transients) {
+    memory.activations = {};
+    memory.transients = at_end;
+  }
+  memory.communication = bytes(peak.early_messages);
+  if (parameters.framework != Framework{}) {
+    const std::int64_t tokens = batch.seq / strategy.cp * strategy.micro_batch;
+    memory.buffers = buffers_of(parameters.framework, model, strategy, tokens, mesh, stages);
+  }
+  if (strategy.cuda_graphs) {
+    memory.graphs =
+        bytes(kStreamsPerGraph * static_cast<double>(peak.layers_in_flight) * stream_bytes(model, strategy, batch));
+  }
+  memory.fragmentation = memory.allocated() * parameters.fragmentation;
+  memory.reserve = parameters.reserve;
+  return memory;
+}
+
 std::vector<MemoryByCause> memory_per_stage(const Model& model, const Strategy& strategy, const BatchShape& batch,
                                             const Mesh& mesh, const MemoryModel& parameters) {
   const std::vector<ActivationPeak> peaks = activation_peaks(model, strategy, batch, mesh, parameters);
-  const std::int64_t tokens = batch.seq / strategy.cp * strategy.micro_batch;
-  const bool has_buffers = parameters.framework != Framework{};
   ElementCounts counts(model, strategy);
-  std::vector<MemoryByCause> ranks(static_cast<std::size_t>(strategy.pp));
-  for (std::size_t r = 0; r < ranks.size(); ++r) {
-    MemoryByCause& memory = ranks[r];
+  std::vector<MemoryByCause> ranks;
+  for (std::size_t r = 0; r < peaks.size(); ++r) {
     const std::vector<StageLayout> stages = stages_on_rank(strategy, static_cast<std::int64_t>(r));
     const RankStates states = rank_states(model, strategy, mesh, parameters.framework, stages, counts);
-    add_states(states, memory);
-    memory.activations = bytes(peaks[r].saved);
-    memory.transients = bytes(peaks[r].transients);
-    // When the backward has ended, activations make room for what the end of the step needs.
-    const Bytes at_end = std::max(states.loaded, states.wire_grads);
-    if (at_end > memory.activations + memory.transients) {
-      memory.activations = {};
-      memory.transients = at_end;
-    }
-    memory.communication = bytes(peaks[r].early_messages);
-    if (has_buffers) memory.buffers = buffers_of(parameters.framework, model, strategy, tokens, mesh, stages);
-    if (strategy.cuda_graphs) {
-      memory.graphs = bytes(kStreamsPerGraph * static_cast<double>(peaks[r].layers_in_flight) *
-                            stream_bytes(model, strategy, batch));
-    }
-    memory.fragmentation = memory.allocated() * parameters.fragmentation;
-    memory.reserve = parameters.reserve;
+    ranks.push_back(memory_of_rank(model, strategy, batch, mesh, parameters, stages, states, peaks[r]));
   }
   return ranks;
 }

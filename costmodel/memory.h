@@ -65,6 +65,14 @@ struct MemoryModel {
 std::vector<MemoryByCause> memory_per_stage(const Model& model, const Strategy& strategy, const BatchShape& batch,
                                             const Mesh& mesh, const MemoryModel& parameters);
 
+struct ActivationPeak;
+struct RankStates;
+
+/// Of a rank that holds `stages`, when its states and activations are known: for callers that try many of both.
+MemoryByCause memory_of_rank(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
+                             const MemoryModel& parameters, const std::vector<StageLayout>& stages,
+                             const RankStates& states, const ActivationPeak& peak);
+
 /// The largest total. Requires: at least one stage.
 Bytes fullest(const std::vector<MemoryByCause>& stages);
 

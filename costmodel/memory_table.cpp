@@ -74,7 +74,8 @@ class PartsMaker {
   Bytes saved_by_end(std::int64_t stage) {
     const StageNeighbours neighbours = stage == kEmbedding ? StageNeighbours{.behind = Neighbour::next_rank}
                                                            : StageNeighbours{.before = Neighbour::previous_rank};
-    return bytes(ends_lives_.stage(stage, neighbours, kinds_).activations.saved);
+    const StageLayout& layout = ends_.stages[static_cast<std::size_t>(stage)];
+    return bytes(ends_lives_.stage(layout, neighbours, kinds_).activations.saved);
   }
 
   Bytes saved_by_layer(LayerKind kind, const std::set<RecomputeModule>& recompute) {
@@ -110,7 +111,7 @@ class PartsMaker {
   }
 
   void add_stage(const StageLayout& stage, std::int64_t index, const StageNeighbours& neighbours) {
-    Bytes rest = bytes(lives_.stage(index, neighbours, kinds_).activations.saved);
+    Bytes rest = bytes(lives_.stage(stage, neighbours, kinds_).activations.saved);
     // An embedding on the rank makes copies of it needless, for modules and a tied head.
     StageLayout known{.first_layer = model_.num_layers(), .embedding = has_embedding_};
     if (stage.embedding) {

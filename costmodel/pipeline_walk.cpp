@@ -139,7 +139,9 @@ class Walk {
     }
     if (std::max(first.made, second.made) == kNotMade) return false;
 
-    const Seconds on_rank = arrival(rank, first);  // before the second, which may come on the same edge
+    const bool is_backward = slot.kind == Slot::Kind::backward || slot.kind == Slot::Kind::input_grad;
+    const Seconds lead = is_backward ? rank.held[static_cast<std::size_t>(slot.stage)].times.lead : Seconds();
+    const Seconds on_rank = arrival(rank, first) - lead;  // before the second, which may come on the same edge
     const Seconds start = std::max(std::max(rank.end, on_rank), arrival(rank, second));
     const Seconds time = duration(rank, slot);
     rank.end_before = rank.end;

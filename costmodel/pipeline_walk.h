@@ -19,6 +19,7 @@ struct SlotTimes {
   Seconds forward_exchanges, backward_exchanges;  // of them, what an overlapped pair covers with arithmetic
   // What the arithmetic loses beside a communication, above or below what the device's usual slowdown takes.
   Seconds forward_excess, backward_excess;
+  Seconds lead;     // of the backward, what needs no gradient from behind: its last layer, run again
   Seconds message;  // to the stage behind, and of its gradient back
 
   Seconds backward() const { return input_grad + weight_grad; }
@@ -32,7 +33,8 @@ struct RankWalk {
   Seconds busy;  // sum of its slots
 };
 
-/// A message leaves when its slot is done and arrives when the receiver, which expects it from the end of the slot
+/// A backward that waits for its gradient has run its lead already. A message leaves when its slot is done and arrives
+/// when the receiver, which expects it from the end of the slot
 /// before its last one on, has had it for its time; those of one edge and kind go one after the other. `overlap`: how
 /// arithmetic and exchanges of an overlapped pair slow each other.
 /// Requires: schedule_problem(strategy, num_micro_batches) is empty, and times for all stages of all ranks.

@@ -33,6 +33,7 @@ RankElements& RankElements::operator+=(const RankElements& other) {
   expert += other.expert;
   muon_dense += other.muon_dense;
   muon_expert += other.muon_expert;
+  num_moe_layers += other.num_moe_layers;
   return *this;
 }
 
@@ -43,6 +44,7 @@ const RankElements& ElementCounts::layer(std::int64_t layer) {
   std::optional<RankElements>& found = layers_[kind];
   if (found) return *found;
   found.emplace();
+  found->num_moe_layers = model_.kind(layer) == LayerKind::moe ? 1 : 0;
   const std::int64_t local_experts = model_.moe ? model_.moe->num_experts / strategy_.ep : 0;
   // One expert stands for all of the rank.
   for (const Parameter& parameter : layer_parameters(model_, layer, 0, std::min<std::int64_t>(local_experts, 1))) {
@@ -93,8 +95,7 @@ std::vector<StageLayout> stages_on_rank(const Strategy& strategy, std::int64_t r
 }
 
 RankStates rank_states(const Model& model, const Strategy& s, const Mesh& mesh, const Framework& framework,
-                       const std::vector<StageLayout>& stages, ElementCounts& counts) {
-  const RankElements elements = counts.rank(stages);
+                       const RankElements& elements) {
   const Buffer dense{.elements = elements.dense,
                      .muon = elements.muon_dense,
                      .zero = s.zero_dense,
@@ -122,16 +123,15 @@ RankStates rank_states(const Model& model, const Strategy& s, const Mesh& mesh, 
       out.wire_grads = std::max(out.wire_grads, bytes_of(buffer.padded(), s.grad_wire_dtype));
     }
   }
-  if (!model.moe || !model.moe->aux_free_bias) return out;
-  for (const StageLayout& stage : stages) {
-    for (std::int64_t i = 0; i < stage.num_layers + stage.num_mtp; ++i) {
-      const std::int64_t layer = i < stage.num_layers ? stage.first_layer + i : model.num_layers();
-      if (model.kind(layer) == LayerKind::moe) {
-        out.weights += bytes(static_cast<double>(kBiasBytes * model.moe->num_experts));
-      }
-    }
+  if (model.moe && model.moe->aux_free_bias) {
+    out.weights += bytes(static_cast<double>(kBiasBytes * model.moe->num_experts * elements.num_moe_layers));
   }
   return out;
+}
+
+RankStates rank_states(const Model& model, const Strategy& strategy, const Mesh& mesh, const Framework& framework,
+                       const std::vector<StageLayout>& stages, ElementCounts& counts) {
+  return rank_states(model, strategy, mesh, framework, counts.rank(stages));
 }
 
 }  // namespace orrery::costmodel

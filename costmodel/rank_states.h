@@ -20,6 +20,7 @@ namespace orrery::costmodel {
 struct RankElements {
   std::int64_t dense = 0, expert = 0;
   std::int64_t muon_dense = 0, muon_expert = 0;
+  std::int64_t num_moe_layers = 0;  // each with a buffer of router biases, if the model has them
   RankElements& operator+=(const RankElements& other);
 };
 
@@ -52,8 +53,12 @@ struct RankStates {
 /// The stages of a pipeline rank.
 std::vector<StageLayout> stages_on_rank(const Strategy& strategy, std::int64_t rank);
 
-/// States of a rank that holds `stages`. ZeRO 1 divides optimizer states, 2 gradients as well, 3 also weights; dense
+/// States of a rank that trains `elements`. ZeRO 1 divides optimizer states, 2 gradients as well, 3 also weights; dense
 /// parameters over dp, experts over edp, with hybrid sharding inside an instance. Each buffer is padded once.
+RankStates rank_states(const Model& model, const Strategy& strategy, const Mesh& mesh, const Framework& framework,
+                       const RankElements& elements);
+
+/// The same of a rank that holds `stages`.
 RankStates rank_states(const Model& model, const Strategy& strategy, const Mesh& mesh, const Framework& framework,
                        const std::vector<StageLayout>& stages, ElementCounts& counts);
 

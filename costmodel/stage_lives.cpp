@@ -201,7 +201,7 @@ TensorLives::Parts StageLivesMaker::tail(const StageLayout& layout, const StageN
   const auto head_of = [all](int module) { return all + module; };
   const LayerKind kind = sizes_.model.layers.back();
   const Modules recompute = layout.num_recompute_layers ? Modules{} : layout.recompute;
-  elements.assign(static_cast<std::size_t>(2 * all + 1), counts_.head());
+  elements.assign(2 * static_cast<std::size_t>(all) + 1, counts_.head());
   for (int i = 0; i < all; ++i) {
     // A module uses the embedding as well, which is no parameter of its own.
     RankElements& module = elements[static_cast<std::size_t>(i)] = counts_.layer(sizes_.model.num_layers() + i);
@@ -298,26 +298,27 @@ LifeSegments StageLivesMaker::slot(const std::vector<Unit>& units, Part part) co
   return out;
 }
 
-const StageLives& StageLivesMaker::stage(std::int64_t stage, const StageNeighbours& neighbours, BackwardKinds kinds) {
-  const StageLayout& layout = sizes_.strategy.stages[static_cast<std::size_t>(stage)];
-  Key key{.layers = {},
-          .recompute = layout.recompute,
-          .embedding = layout.embedding,
-          .head = layout.head,
-          .whole_modules = layout.num_recompute_layers.has_value(),
-          .num_mtp = layout.num_mtp,
-          .neighbours = neighbours,
-          .whole = kinds.whole,
-          .split = kinds.split};
+const StageLives& StageLivesMaker::stage(const StageLayout& layout, const StageNeighbours& neighbours,
+                                         BackwardKinds kinds) {
+  // All that a stage depends on: layers and whether they recompute, ends, neighbours.
+  std::string key;
   for (std::int64_t i = 0; i < layout.num_layers; ++i) {
     const bool recomputes = i < layout.num_recompute_layers.value_or(layout.num_layers);
     const char letter = sizes_.model.kind(layout.first_layer + i) == LayerKind::moe ? 'm' : 'd';
-    key.layers += static_cast<char>(recomputes ? letter - 'a' + 'A' : letter);
+    key += static_cast<char>(recomputes ? letter - 'a' + 'A' : letter);
   }
-  for (const auto& [known, lives] : stages_) {
-    if (known == key) return lives;
+  const auto add = [&key](auto value) { key += static_cast<char>('0' + static_cast<int>(value)); };
+  for (const bool flag :
+       {layout.embedding, layout.head, layout.num_recompute_layers.has_value(), kinds.whole, kinds.split}) {
+    add(flag);
   }
-  return stages_.emplace_back(std::move(key), make(layout, neighbours, kinds)).second;
+  add(layout.num_mtp);
+  add(neighbours.before);
+  add(neighbours.behind);
+  for (const RecomputeModule module : layout.recompute) add(module);
+  const auto [found, is_new] = stages_.try_emplace(std::move(key));
+  if (is_new) found->second = make(layout, neighbours, kinds);
+  return found->second;
 }
 
 StageLives StageLivesMaker::make(const StageLayout& layout, const StageNeighbours& neighbours, BackwardKinds kinds) {

@@ -8,13 +8,12 @@
 #include "program/schedule.h"
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <tuple>
-#include <utility>
+#include <unordered_map>
 #include <vector>
 
 namespace orrery::costmodel {
@@ -46,9 +45,9 @@ class StageLivesMaker {
  public:
   StageLivesMaker(const TableSizes& sizes, const Mesh& mesh);
 
-  /// Stage `stage`, with these stages around it; stages that are alike are made once. The reference holds as long as
-  /// this object.
-  const StageLives& stage(std::int64_t stage, const StageNeighbours& neighbours, BackwardKinds kinds);
+  /// A stage with these stages around it; stages that are alike are made once. The reference holds as long as this
+  /// object.
+  const StageLives& stage(const StageLayout& layout, const StageNeighbours& neighbours, BackwardKinds kinds);
 
   /// The parts of a layer, with a whole backward or a split one.
   const TensorLives::Parts& layer(LayerKind kind, const std::set<RecomputeModule>& recompute, bool split);
@@ -61,17 +60,6 @@ class StageLivesMaker {
     const LifeSegments* work;
     LiveBytes offloaded;  // nothing for the ends of the model
     double dense = 0.0, expert = 0.0;
-  };
-
-  /// All that a stage depends on: layers and whether they recompute, ends, neighbours.
-  struct Key {
-    std::string layers;
-    std::set<RecomputeModule> recompute;
-    bool embedding, head, whole_modules;
-    std::int64_t num_mtp;
-    StageNeighbours neighbours;
-    bool whole, split;
-    bool operator==(const Key&) const = default;
   };
 
   StageLives make(const StageLayout& layout, const StageNeighbours& neighbours, BackwardKinds kinds);
@@ -101,7 +89,7 @@ class StageLivesMaker {
   const TensorTable embedding_;
   std::optional<TensorTable> head_, adding_head_, mtp_, adding_mtp_;
   std::map<std::tuple<LayerKind, std::set<RecomputeModule>, bool>, Parts> layers_;
-  std::deque<std::pair<Key, StageLives>> stages_;
+  std::unordered_map<std::string, StageLives> stages_;
 };
 
 }  // namespace orrery::costmodel

@@ -13,37 +13,57 @@
 
 namespace orrery::planner {
 
-Infeasible nothing_is_legal(const SearchSpace& space, const SearchProblem& problem) {
+Infeasible nothing_is_legal(const Domains& d, const SearchProblem& problem) {
   struct Rule {
     std::int64_t num_broken = 0;
     Violation example;
   };
   std::map<std::string, Rule> rules;
   std::int64_t num_candidates = 0;
-  for (std::int64_t index = 0; index < space.size(); ++index) {
-    const std::optional<Strategy> strategy = space.at(index);
-    if (!strategy) continue;
+  Strategy s = d.base;
+  const auto count = [&] {
     ++num_candidates;
-    for (Violation& violation : violations(problem.model, *strategy, problem.batch, problem.cluster.num_devices())) {
+    s.sp = s.tp > 1;
+    s.stages = stages_of_layout(problem.model, d.layouts.front(), s);
+    for (Violation& violation : violations(problem.model, s, problem.batch, problem.cluster.num_devices())) {
       Rule& rule = rules[violation.key];
       if (rule.num_broken++ == 0) rule.example = std::move(violation);
     }
+  };
+  for (const std::int64_t tp : d.tp) {
+    for (const std::int64_t cp : d.cp) {
+      for (const std::int64_t pp : d.pp) {
+        for (const std::int64_t ep : d.ep) {
+          for (const std::int64_t etp : d.etp) {
+            for (const std::int64_t micro_batch : d.micro_batch) {
+              s.tp = tp;
+              s.cp = cp;
+              s.pp = pp;
+              s.ep = ep;
+              s.etp = etp;
+              s.micro_batch = micro_batch;
+              count();
+            }
+          }
+        }
+      }
+    }
   }
-  CHECK(!rules.empty(), space.size());
+  CHECK(!rules.empty(), num_candidates);
   const auto most = std::max_element(rules.begin(), rules.end(), [](const auto& a, const auto& b) {
     return a.second.num_broken < b.second.num_broken;
   });
   const auto& [key, rule] = *most;
-  return {.reason = fmt::format("none of {} strategies is legal; {} of them break a rule about {}, for example: {}",
+  return {.reason = fmt::format("no strategy is legal: of {} ways to choose tp, cp, pp, ep, etp and micro_batch, {} "
+                                "break a rule about {}, for example: {}",
                                 num_candidates, rule.num_broken, key, rule.example.expected),
           .hint = rule.example.hint};
 }
 
-Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem) {
+Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem, Bytes limit) {
   const Device& device = problem.cluster.groups.front().device;
-  CHECK(device.memory.has_value(), device.name);
   return {.reason = fmt::format("no strategy fits: the smallest ({}) needs {} on its fullest rank, {} has {}",
-                                short_text(smallest), memory, device.name, *device.memory),
+                                short_text(smallest), memory, device.name, limit),
           .hint = "use more devices, devices with more memory, or a shorter sequence"};
 }
 

@@ -6,11 +6,12 @@
 
 namespace orrery::planner {
 
-/// No candidate obeys the rules. Names the rule that most of them break, with one of its messages.
-/// Requires: every candidate of `space` has a violation.
-Infeasible nothing_is_legal(const SearchSpace& space, const SearchProblem& problem);
+/// No strategy of the space obeys the rules. Names the rule that most of its degrees break, with one of its messages.
+/// Requires: so it is.
+Infeasible nothing_is_legal(const Domains& domains, const SearchProblem& problem);
 
-/// Legal candidates exist and none fits. `smallest` needs least memory of them.
-Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem);
+/// Legal strategies exist and none fits into `limit`. The one that needs least, `memory`, is of the family of
+/// `smallest`.
+Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem, Bytes limit);
 
 }  // namespace orrery::planner

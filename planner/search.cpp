@@ -2,24 +2,31 @@
 #include "planner/search.h"
 
 #include "base/check.h"
+#include "base/errors.h"
 #include "costmodel/cached_cost_model.h"
 #include "costmodel/closed_form.h"
-#include "costmodel/memory.h"
+#include "costmodel/lower_bound.h"
+#include "planner/candidates.h"
 #include "planner/no_plan.h"
 #include "planner/parallel.h"
 #include "program/arrivals.h"
-#include "program/legality.h"
 #include "program/lower.h"
 
 #include <algorithm>
+#include <chrono>
 #include <mutex>
-#include <span>
+#include <numeric>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace orrery::planner {
 namespace {
 
 using ProgressReport = std::function<void(const Progress&)>;
+
+/// Of a search whose bounds prove nothing, how much slower than the best a bound may be to be looked at.
+constexpr double kSlackWithoutProof = 0.2;
 
 /// Counts finished pieces of a tier and tells the caller about them.
 class TierProgress {
@@ -27,11 +34,16 @@ class TierProgress {
   TierProgress(const ProgressReport& report, std::string_view tier, std::int64_t total)
       : report_(report), progress_{.tier = tier, .done = 0, .total = total} {}
 
+  void set(std::int64_t done, std::int64_t total) {
+    const std::lock_guard lock(mutex_);
+    progress_.done = done;
+    progress_.total = total;
+    if (report_) report_(progress_);
+  }
   void add_one() {
-    if (!report_) return;
     const std::lock_guard lock(mutex_);
     ++progress_.done;
-    report_(progress_);
+    if (report_) report_(progress_);
   }
 
  private:
@@ -40,171 +52,270 @@ class TierProgress {
   Progress progress_;
 };
 
-/// What screening found out about one number of the space.
-struct Screened {
-  enum class Verdict : std::uint8_t { repeated, illegal, too_large, fits };
-  Verdict verdict = Verdict::repeated;
-  std::int64_t index = 0;
-  Bytes memory;
-  Seconds time;
+/// A member with what the slower tiers say of it.
+struct Refined {
+  Member member;
+  Seconds closed;
   bool extrapolated = false;
+  std::optional<std::size_t> ranked;  // where it is in the result, when an interpreter has run it
 };
 
 class Search {
  public:
-  Search(const SearchSpace& space, const SearchProblem& problem, const costmodel::CostModel& cost_model,
-         const ProgressReport& on_progress)
-      : space_(space),
-        problem_(problem),
+  Search(const Domains& domains, const SearchProblem& problem, const costmodel::CostModel& cost_model,
+         const Interpreter& analytic, const SearchLimits& limits, const ProgressReport& on_progress)
+      : problem_(problem),
         cost_model_(cost_model),
+        analytic_(analytic),
+        limits_(limits),
         on_progress_(on_progress),
-        fullest_share_(problem.model, problem.load) {}
+        begin_(std::chrono::steady_clock::now()),
+        fullest_share_(problem.model, problem.load),
+        context_{.model = problem.model,
+                 .domains = domains,
+                 .batch = problem.batch,
+                 .num_devices = problem.cluster.num_devices(),
+                 .memory_model = costmodel::MemoryModel::of(device()),
+                 .fullest_share = fullest_share_,
+                 .limit = memory_limit()} {}
 
-  /// Legality, memory and closed form of the whole space, in its order.
-  std::vector<Screened> screen() const;
-  RankedPlan start(const Screened& screened) const;
-  /// Lets `interpreter` predict the first `count` plans and moves the fastest of them to the front.
-  void rank(std::vector<RankedPlan>& plans, std::int64_t count, const Interpreter& interpreter, bool parallel) const;
+  /// Bounds hold for what the closed form knows: every expert gets the same, sequences have one length.
+  bool proves() const {
+    return std::holds_alternative<BalancedLoad>(problem_.load) &&
+           std::holds_alternative<FixedLengths>(problem_.sequences) && problem_.cluster.groups.size() == 1;
+  }
+
+  std::variant<SearchResult, Infeasible> run(const Interpreter* simulator) {
+    TierProgress scanning(on_progress_, "bounds", 0);
+    const Measure measure = [&](const Strategy& strategy) { return run_analytic(strategy).step_time; };
+    found_ = find_candidates(
+        context_, cost_model_, measure, proves() ? 0.0 : kSlackWithoutProof, kRoom, limits_.num_families,
+        [&] { return out_of_time(); }, [&](std::int64_t done, std::int64_t total) { scanning.set(done, total); });
+    if (found_.members.empty() && found_.plain.empty()) {
+      if (found_.counts.smallest == Bytes()) return nothing_is_legal(context_.domains, problem_);
+      return nothing_fits(found_.counts.smallest_member, found_.counts.smallest, problem_, context_.limit);
+    }
+    refine();
+    run_fastest();
+    run_smallest_bounds();
+    rank(result_.ranked.size());
+    certify();
+    if (simulator != nullptr) simulate(*simulator);
+    return std::move(result_);
+  }
 
  private:
-  Screened screen_one(std::int64_t index, costmodel::MemoryModel memory_model,
-                      const costmodel::CostModel& cost_model) const;
+  static constexpr std::size_t kRoom = 16384;
 
-  const SearchSpace& space_;
-  const SearchProblem& problem_;
-  const costmodel::CostModel& cost_model_;
-  const ProgressReport& on_progress_;
-  FullestShare fullest_share_;
-};
+  const Device& device() const { return problem_.cluster.groups.front().device; }
+  Bytes memory_limit() const {
+    if (!device().memory) {
+      throw ConfigError(
+          fmt::format("device \"{}\": memory is unknown (null): expected a size, to say what fits", device().name));
+    }
+    return problem_.memory_limit ? std::min(*problem_.memory_limit, *device().memory) : *device().memory;
+  }
 
-Screened Search::screen_one(std::int64_t index, costmodel::MemoryModel memory_model,
-                            const costmodel::CostModel& cost_model) const {
-  Screened out{.index = index};
-  const std::optional<Strategy> strategy = space_.at(index);
-  if (!strategy) return out;
-  const std::int64_t num_devices = problem_.cluster.num_devices();
-  out.verdict = Screened::Verdict::illegal;
-  if (!violations(problem_.model, *strategy, problem_.batch, num_devices).empty()) return out;
+  bool out_of_time() const {
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin_;
+    return limits_.time_budget && seconds(spent.count()) > *limits_.time_budget;
+  }
 
-  const Mesh mesh(*strategy, num_devices);
-  memory_model.rho = fullest_share_.of(*strategy);
-  const std::vector<costmodel::MemoryByCause> stages =
-      costmodel::memory_per_stage(problem_.model, *strategy, problem_.batch, mesh, memory_model);
-  out.memory = costmodel::fullest(stages);
-  out.verdict = Screened::Verdict::too_large;
-  if (costmodel::why_it_does_not_fit(stages, problem_.cluster.groups.front().device)) return out;
+  Prediction run_analytic(const Strategy& strategy) const { return predict(strategy, analytic_, nullptr); }
 
-  out.verdict = Screened::Verdict::fits;
-  const costmodel::ClosedEstimate estimate =
-      costmodel::estimate_closed(problem_.model, *strategy, problem_.batch, mesh, cost_model);
-  out.time = estimate.step_time;
-  out.extrapolated = estimate.extrapolated;
-  return out;
-}
-
-std::vector<Screened> Search::screen() const {
-  const auto memory_model = costmodel::MemoryModel::of(problem_.cluster.groups.front().device);
-  std::vector<Screened> screened(static_cast<std::size_t>(space_.size()));
-  TierProgress progress(on_progress_, "closed", space_.size());
-  const std::vector<costmodel::CachedCostModel> caches(static_cast<std::size_t>(num_workers()),
-                                                       costmodel::CachedCostModel(cost_model_));
-  parallel_for(space_.size(), [&](std::int64_t index, int worker) {
-    screened[static_cast<std::size_t>(index)] =
-        screen_one(index, memory_model, caches[static_cast<std::size_t>(worker)]);
-    progress.add_one();
-  });
-  return screened;
-}
-
-RankedPlan Search::start(const Screened& screened) const {
-  RankedPlan plan{.strategy = space_.at(screened.index).value(), .predictions = {}, .extrapolated = {}};
-  plan.predictions.push_back({.tier = "closed",
-                              .step_time = screened.time,
-                              .peak_memory = screened.memory,
-                              .extrapolated = screened.extrapolated});
-  return plan;
-}
-
-void Search::rank(std::vector<RankedPlan>& plans, std::int64_t count, const Interpreter& interpreter,
-                  bool parallel) const {
-  TierProgress progress(on_progress_, interpreter.name(), count);
-  const auto predict = [&](std::int64_t i, int) {
-    RankedPlan& plan = plans[static_cast<std::size_t>(i)];
-    const StepProgram program = lower(problem_.model, plan.strategy, problem_.batch, problem_.cluster.num_devices());
+  Prediction predict(const Strategy& strategy, const Interpreter& interpreter,
+                     std::vector<std::string>* extrapolated) const {
+    const StepProgram program = lower(problem_.model, strategy, problem_.batch, context_.num_devices);
     const std::vector<Unsupported> unsupported = interpreter.unsupported(program);
     CHECK(unsupported.empty(), unsupported.front().reason);
     const Trace trace =
         interpreter.run(program, {.load = problem_.load, .sequences = problem_.sequences, .steps_only = true});
-    plan.predictions.push_back({.tier = std::string(interpreter.name()),
-                                .step_time = trace.steps.front().time,
-                                .peak_memory = plan.predictions.front().peak_memory,
-                                .extrapolated = !trace.header.extrapolated.empty()});
-    plan.extrapolated = trace.header.extrapolated;
-    progress.add_one();
-  };
-  if (parallel) {
-    parallel_for(count, predict);
-  } else {
-    for (std::int64_t i = 0; i < count; ++i) predict(i, 0);
+    if (extrapolated != nullptr) *extrapolated = trace.header.extrapolated;
+    return {.tier = std::string(interpreter.name()),
+            .step_time = trace.steps.front().time,
+            .peak_memory = {},
+            .extrapolated = !trace.header.extrapolated.empty()};
   }
-  std::stable_sort(plans.begin(), plans.begin() + count, [](const RankedPlan& a, const RankedPlan& b) {
-    return a.predictions.back().step_time < b.predictions.back().step_time;
-  });
-}
+
+  /// The walk's bound and the closed form of the members with the smallest bounds.
+  void refine() {
+    const auto count = std::min(limits_.num_refined, static_cast<std::int64_t>(found_.members.size()));
+    // Plain members that the scan has found as well count once.
+    std::vector<Member> members(found_.members.begin(), found_.members.begin() + count);
+    for (Member& plain : found_.plain) {
+      const bool known = std::any_of(members.begin(), members.begin() + count,
+                                     [&](const Member& member) { return member.strategy == plain.strategy; });
+      if (!known) members.push_back(std::move(plain));
+    }
+    const auto num_members = static_cast<std::int64_t>(members.size());
+    TierProgress progress(on_progress_, "closed", num_members);
+    const std::vector<costmodel::CachedCostModel> caches(static_cast<std::size_t>(num_workers()),
+                                                         costmodel::CachedCostModel(cost_model_));
+    refined_.resize(members.size());
+    parallel_for(num_members, [&](std::int64_t i, int worker) {
+      Refined& refined = refined_[static_cast<std::size_t>(i)];
+      refined.member = std::move(members[static_cast<std::size_t>(i)]);
+      const Strategy& s = refined.member.strategy;
+      const Mesh mesh(s, context_.num_devices);
+      const costmodel::CostModel& cost = caches[static_cast<std::size_t>(worker)];
+      const costmodel::ClosedEstimate closed =
+          costmodel::estimate_closed(problem_.model, s, problem_.batch, mesh, cost);
+      refined.closed = closed.step_time;
+      refined.extrapolated = closed.extrapolated;
+      refined.member.bound =
+          std::max(refined.member.bound, costmodel::lower_bound(problem_.model, s, problem_.batch, mesh, cost));
+      progress.add_one();
+    });
+    if (found_.members.size() > static_cast<std::size_t>(count)) {
+      unseen(found_.members[static_cast<std::size_t>(count)].bound);
+    }
+    if (found_.least_unseen) unseen(*found_.least_unseen);
+    found_.members.clear();
+  }
+
+  void unseen(Seconds bound) {
+    if (!least_unseen_ || bound < *least_unseen_) least_unseen_ = bound;
+  }
+
+  /// The order of refined members by what `key` says of them; equal ones keep theirs.
+  template <class Key>
+  std::vector<std::size_t> sorted_by(Key key) const {
+    std::vector<std::size_t> order(refined_.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return key(refined_[a]) < key(refined_[b]); });
+    return order;
+  }
+
+  void run_fastest() {
+    run_analytic(sorted_by([](const Refined& r) { return r.closed; }), limits_.num_analytic);
+  }
+
+  /// What may still be faster than the best: those with the smallest bounds first.
+  void run_smallest_bounds() {
+    for (std::int64_t round = 0; round == 0 || (limits_.time_budget && !out_of_time()); ++round) {
+      std::vector<std::size_t> open;
+      for (const std::size_t i : sorted_by([](const Refined& r) { return r.member.bound; })) {
+        if (!refined_[i].ranked && refined_[i].member.bound < best()) open.push_back(i);
+      }
+      if (open.empty()) return;
+      run_analytic(open, limits_.num_closing);
+    }
+  }
+
+  Seconds best() const {
+    const auto least =
+        std::min_element(result_.ranked.begin(), result_.ranked.end(), [](const RankedPlan& a, const RankedPlan& b) {
+          return a.predictions[1].step_time < b.predictions[1].step_time;
+        });
+    return least->predictions[1].step_time;
+  }
+
+  /// Runs the first `most` of `order`.
+  void run_analytic(const std::vector<std::size_t>& order, std::int64_t most) {
+    const auto count = std::min(most, static_cast<std::int64_t>(order.size()));
+    TierProgress progress(on_progress_, analytic_.name(), count);
+    const std::size_t first = result_.ranked.size();
+    result_.ranked.resize(first + static_cast<std::size_t>(count));
+    parallel_for(count, [&](std::int64_t i, int) {
+      const auto index = static_cast<std::size_t>(i);
+      const Refined& refined = refined_[order[index]];
+      RankedPlan& plan = result_.ranked[first + index];
+      plan.strategy = refined.member.strategy;
+      plan.predictions.push_back({.tier = "closed",
+                                  .step_time = refined.closed,
+                                  .peak_memory = refined.member.memory,
+                                  .extrapolated = refined.extrapolated});
+      plan.predictions.push_back(predict(plan.strategy, analytic_, &plan.extrapolated));
+      plan.predictions.back().peak_memory = refined.member.memory;
+      progress.add_one();
+    });
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto index = static_cast<std::size_t>(i);
+      refined_[order[index]].ranked = first + index;
+    }
+  }
+
+  /// Sorts the first `count` plans by their last prediction.
+  void rank(std::size_t count) {
+    std::stable_sort(result_.ranked.begin(), result_.ranked.begin() + static_cast<std::ptrdiff_t>(count),
+                     [](const RankedPlan& a, const RankedPlan& b) {
+                       return a.predictions.back().step_time < b.predictions.back().step_time;
+                     });
+  }
+
+  void certify() {
+    Certificate& certificate = result_.certificate;
+    certificate.domain = context_.domains.manifest();
+    const auto num_analytic = static_cast<std::int64_t>(result_.ranked.size());
+    const auto num_refined = static_cast<std::int64_t>(refined_.size());
+    const FamilyCounts& counts = found_.counts;
+    certificate.tiers = {
+        {.name = "operators",
+         .evaluated = found_.num_operators + found_.num_illegal_operators,
+         .rejected = found_.num_pruned_operators + found_.num_illegal_operators},
+        {.name = "pipelines", .evaluated = found_.num_families, .rejected = found_.num_illegal_families},
+        {.name = "memory", .evaluated = counts.evaluated, .rejected = counts.too_large},
+        {.name = "bound",
+         .evaluated = counts.evaluated - counts.too_large,
+         .rejected = std::max<std::int64_t>(counts.evaluated - counts.too_large - num_refined, 0)},
+        {.name = "closed", .evaluated = num_refined, .rejected = num_refined - num_analytic},
+        {.name = "analytic", .evaluated = num_analytic, .rejected = num_analytic - 1}};
+    if (!proves()) return;
+    const Seconds fastest = best();
+    Seconds undecided = fastest;
+    for (const Refined& refined : refined_) {
+      if (!refined.ranked) undecided = std::min(undecided, refined.member.bound);
+    }
+    if (least_unseen_) undecided = std::min(undecided, *least_unseen_);
+    certificate.gap = (fastest - undecided) / fastest;
+  }
+
+  void simulate(const Interpreter& simulator) {
+    const auto count = std::min(limits_.num_simulated, static_cast<std::int64_t>(result_.ranked.size()));
+    TierProgress progress(on_progress_, simulator.name(), count);
+    for (std::int64_t i = 0; i < count; ++i) {
+      RankedPlan& plan = result_.ranked[static_cast<std::size_t>(i)];
+      const Bytes memory = plan.predictions.back().peak_memory;
+      plan.predictions.push_back(predict(plan.strategy, simulator, &plan.extrapolated));
+      plan.predictions.back().peak_memory = memory;
+      progress.add_one();
+    }
+    rank(static_cast<std::size_t>(count));
+    result_.certificate.tiers.back().rejected = result_.certificate.tiers.back().evaluated - count;
+    result_.certificate.tiers.push_back({.name = "simgrid", .evaluated = count, .rejected = count - 1});
+  }
+
+  const SearchProblem& problem_;
+  const costmodel::CostModel& cost_model_;
+  const Interpreter& analytic_;
+  const SearchLimits limits_;
+  const ProgressReport& on_progress_;
+  const std::chrono::steady_clock::time_point begin_;
+  const FullestShare fullest_share_;
+  const FamilyContext context_;
+  Candidates found_;
+  std::vector<Refined> refined_;
+  std::optional<Seconds> least_unseen_;  // bound of members that were not refined
+  SearchResult result_;
+};
 
 }  // namespace
 
-std::variant<SearchResult, Infeasible> search(const SearchSpace& space, const SearchProblem& problem,
+std::variant<SearchResult, Infeasible> search(const Domains& domains, const SearchProblem& problem,
                                               const costmodel::CostModel& cost_model, const Interpreter& analytic,
                                               const Interpreter* simulator, const SearchLimits& limits,
                                               const ProgressReport& on_progress) {
-  const Search search(space, problem, cost_model, on_progress);
-  std::vector<Screened> screened = search.screen();
-  const auto count = [&](Screened::Verdict verdict) {
-    return std::count_if(screened.begin(), screened.end(), [&](const Screened& s) { return s.verdict == verdict; });
-  };
-  const std::int64_t num_illegal = count(Screened::Verdict::illegal);
-  const std::int64_t num_too_large = count(Screened::Verdict::too_large);
-  const std::int64_t num_fits = count(Screened::Verdict::fits);
-  if (num_fits == 0 && num_too_large == 0) return nothing_is_legal(space, problem);
-  if (num_fits == 0) {
-    const Screened& smallest = *std::min_element(screened.begin(), screened.end(), [](const auto& a, const auto& b) {
-      const auto key = [](const Screened& s) { return std::pair(s.verdict != Screened::Verdict::too_large, s.memory); };
-      return key(a) < key(b);
-    });
-    return nothing_fits(space.at(smallest.index).value(), smallest.memory, problem);
-  }
-
-  std::erase_if(screened, [](const Screened& s) { return s.verdict != Screened::Verdict::fits; });
-  std::stable_sort(screened.begin(), screened.end(),
-                   [](const Screened& a, const Screened& b) { return a.time < b.time; });
-  const std::int64_t num_analytic = std::min(limits.num_analytic, num_fits);
-  const std::int64_t num_simulated = simulator == nullptr ? 0 : std::min(limits.num_simulated, num_analytic);
-  SearchResult result;
-  for (std::int64_t i = 0; i < num_analytic; ++i) {
-    result.ranked.push_back(search.start(screened[static_cast<std::size_t>(i)]));
-  }
-  search.rank(result.ranked, num_analytic, analytic, true);
-  if (num_simulated > 0) search.rank(result.ranked, num_simulated, *simulator, false);
-
-  result.certificate.domain = space.domain();
-  result.certificate.tiers = {
-      {.name = "legality", .evaluated = num_illegal + num_too_large + num_fits, .rejected = num_illegal},
-      {.name = "memory", .evaluated = num_too_large + num_fits, .rejected = num_too_large},
-      {.name = "closed", .evaluated = num_fits, .rejected = num_fits - num_analytic},
-      {.name = "analytic",
-       .evaluated = num_analytic,
-       .rejected = num_analytic - std::max(num_simulated, std::int64_t{1})}};
-  if (num_simulated > 0) {
-    result.certificate.tiers.push_back({.name = "simgrid", .evaluated = num_simulated, .rejected = num_simulated - 1});
-  }
-  return result;
+  return Search(domains, problem, cost_model, analytic, limits, on_progress).run(simulator);
 }
 
 std::string_view claim_of(const Certificate::Tier& tier) {
-  if (tier.name == "legality" || tier.name == "memory") return "exhaustive";
-  if (tier.name == "closed") return "heuristic: keeps those that the closed form finds fastest";
-  return "best of those evaluated, which is not proved for the domain";
+  if (tier.name == "operators") return "rejects what is illegal or has a bound above a time that was found";
+  if (tier.name == "pipelines") return "rejects what is illegal; families above the bound are not counted on";
+  if (tier.name == "memory") return "exhaustive: rejects what does not fit, whatever it recomputes";
+  if (tier.name == "bound") return "rejects what has a bound above a time that was found, or above those kept";
+  if (tier.name == "closed") return "heuristic: keeps the fastest and those with the smallest bounds";
+  return "best of those evaluated";
 }
 
 }  // namespace orrery::planner

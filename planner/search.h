@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The search for the fastest plan that fits: a funnel of tiers, each slower and more faithful than the one before.
-//     legality -> memory -> closed form (all that fit) -> analytic interpreter (best 32) -> simulation (best 4)
-// Legality and memory are exhaustive. The cut from one tier of time to the next is heuristic: the result is the best
-// of what the last tier saw, not proved best of the domain. Interpreters are handed in, so this knows no simulator.
+// The search for the fastest plan that fits, by branch and bound: choices of operators, then pipelines, then sharding
+// and recomputation; each level has a bound, and what has one above a time that was found is thrown away. What is left
+// goes through tiers, each slower and more faithful than the one before:
+//     bounds and memory (all) -> lower bound and closed form (the best by bound) -> analytic interpreter -> simulation
+// The certificate says how far the best analytic time can be above that of a plan that was not run: the gap to the
+// smallest bound among them. Interpreters are handed in, so this knows no simulator.
 #pragma once
 
 #include "costmodel/cost_model.h"
-#include "planner/search_space.h"
+#include "planner/domains.h"
 #include "program/load_model.h"
 #include "program/plan.h"
 #include "program/sequence_model.h"
@@ -14,6 +16,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -26,12 +29,18 @@ struct SearchProblem {
   const Cluster& cluster;
   BatchShape batch;
   LoadModel load = BalancedLoad{};
-  SequenceModel sequences = FixedLengths{};  // acts on the tiers that run the program, not on the closed form
+  SequenceModel sequences = FixedLengths{};
+  std::optional<Bytes> memory_limit;  // of a device; less than it has
 };
 
 struct SearchLimits {
-  std::int64_t num_analytic = 32;  // plans that the analytic interpreter runs
-  std::int64_t num_simulated = 4;  // plans that the simulator runs
+  std::int64_t num_families = 8'000;  // families after which no further operators are scanned
+  std::int64_t num_refined = 1024;    // plans that get the lower bound and the closed form
+  std::int64_t num_analytic = 32;     // plans that the analytic interpreter runs: the fastest by closed form,
+  std::int64_t num_closing = 8;       // and those with the smallest bounds
+  std::int64_t num_simulated = 4;     // plans that the simulator runs
+  /// Wall time after which no new plans are looked at; the answer then depends on the machine.
+  std::optional<Seconds> time_budget;
 };
 
 /// A strategy with what each tier that saw it predicts, the most faithful last.
@@ -59,10 +68,10 @@ struct Progress {
   std::int64_t done = 0, total = 0;
 };
 
-/// Searches `space` for the fastest plans. `simulator` may be null; its tier is then left out. `on_progress` is called
-/// by several threads, but never by two at once.
-/// Throws: ConfigError if an op is not calibrated; what the interpreters throw.
-std::variant<SearchResult, Infeasible> search(const SearchSpace& space, const SearchProblem& problem,
+/// Searches `domains` for the fastest plans. `simulator` may be null; its tier is then left out. `on_progress` is
+/// called by several threads, but never by two at once. Same input, same answer, with any number of threads. Throws:
+/// ConfigError if an op is not calibrated, or the device's memory is unknown; what the interpreters throw.
+std::variant<SearchResult, Infeasible> search(const Domains& domains, const SearchProblem& problem,
                                               const costmodel::CostModel& cost_model, const Interpreter& analytic,
                                               const Interpreter* simulator, const SearchLimits& limits = {},
                                               const std::function<void(const Progress&)>& on_progress = {});

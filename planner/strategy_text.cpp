@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/strategy_text.h"
 
+#include "program/names.h"
+
 #include <set>
 
 #include <fmt/format.h>
@@ -30,10 +32,44 @@ std::string recompute_text(const Strategy& strategy) {
   return text.empty() ? "none" : text;
 }
 
+std::string schedule_text(const Strategy& strategy) {
+  std::string text(name_of(strategy.schedule));
+  if (strategy.schedule == Schedule::interleaved) text += fmt::format(" x{}", strategy.vpp);
+  return text;
+}
+
+std::string overlap_text(const Strategy& strategy) {
+  const Overlap& overlap = strategy.overlap;
+  std::string text;
+  const auto add = [&](bool is_on, std::string_view what) {
+    if (is_on) text += fmt::format("{}{}", text.empty() ? "" : "+", what);
+  };
+  add(overlap.ep_batch_level, "ep");
+  add(overlap.dp_buckets, "dp");
+  add(overlap.tp, "tp");
+  add(overlap.shared_expert, "shared");
+  add(overlap.delayed_wgrad, "wgrad");
+  add(strategy.offload_optimizer, "offload states");
+  add(strategy.offload_activations, "offload activations");
+  return text.empty() ? "none" : text;
+}
+
 std::string short_text(const Strategy& strategy) {
-  return fmt::format("pp {} ep {} zero {}/{} micro-batch {} {} recompute {} stages {}", strategy.pp, strategy.ep,
-                     strategy.zero_dense, strategy.zero_expert, strategy.micro_batch, name_of(strategy.schedule),
-                     recompute_text(strategy), layout_text(strategy));
+  std::string text;
+  const auto add = [&](std::string_view name, std::int64_t degree) {
+    if (degree > 1) text += fmt::format("{} {} ", name, degree);
+  };
+  add("tp", strategy.tp);
+  add("cp", strategy.cp);
+  text += fmt::format("pp {} ep {} ", strategy.pp, strategy.ep);
+  add("etp", strategy.etp);
+  text += fmt::format("zero {}/{} micro-batch {} {}", strategy.zero_dense, strategy.zero_expert, strategy.micro_batch,
+                      schedule_text(strategy));
+  if (strategy.dispatcher != Dispatcher::all_to_all) {
+    text += fmt::format(" {}", name_of(kDispatcherNames, strategy.dispatcher));
+  }
+  if (overlap_text(strategy) != "none") text += fmt::format(" overlap {}", overlap_text(strategy));
+  return text + fmt::format(" recompute {} stages {}", recompute_text(strategy), layout_text(strategy));
 }
 
 }  // namespace orrery::planner

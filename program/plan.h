@@ -42,6 +42,7 @@ struct Certificate {
   struct Dimension {
     std::string name;    // "ep"
     std::string domain;  // "1 2 4 8"
+    std::string claim;   // "exhaustive"
   };
   struct Tier {
     std::string name;
@@ -50,6 +51,9 @@ struct Certificate {
   };
   std::vector<Dimension> domain;
   std::vector<Tier> tiers;
+  /// How far the best analytic time may be above that of a plan that was not run, relative to it: 0 says that it is the
+  /// best of the domain. Nothing: no bound holds for this load.
+  std::optional<double> gap;
 };
 
 struct Provenance {

@@ -121,8 +121,9 @@ std::optional<Certificate> read_certificate(const JsonObject& in) {
   Certificate certificate;
   for (const JsonValue& value : in.required("domain").array()) {
     const JsonObject object = value.object();
-    certificate.domain.push_back(
-        {.name = object.required("name").string(), .domain = object.required("domain").string()});
+    certificate.domain.push_back({.name = object.required("name").string(),
+                                  .domain = object.required("domain").string(),
+                                  .claim = object.required("claim").string()});
     object.finish();
   }
   for (const JsonValue& value : in.required("tiers").array()) {
@@ -132,6 +133,7 @@ std::optional<Certificate> read_certificate(const JsonObject& in) {
                                  .rejected = object.required("rejected").integer({.min = 0})});
     object.finish();
   }
+  certificate.gap = in.optional("gap").number({.min = 0.0});
   in.finish();
   return certificate;
 }

@@ -47,14 +47,17 @@ void write_predictions(JsonWriter& out, const std::vector<Prediction>& predictio
 void write_certificate(JsonWriter& out, const Certificate& certificate) {
   out.key("certificate").begin_object().key("domain").begin_array();
   for (const Certificate::Dimension& dimension : certificate.domain) {
-    out.begin_object().field("name", dimension.name).field("domain", dimension.domain).end_object();
+    out.begin_object().field("name", dimension.name).field("domain", dimension.domain);
+    out.field("claim", dimension.claim).end_object();
   }
   out.end_array().key("tiers").begin_array();
   for (const Certificate::Tier& tier : certificate.tiers) {
     out.begin_object().field("name", tier.name).field("evaluated", tier.evaluated);
     out.field("rejected", tier.rejected).end_object();
   }
-  out.end_array().end_object();
+  out.end_array();
+  if (certificate.gap) out.field("gap", *certificate.gap);
+  out.end_object();
 }
 
 }  // namespace

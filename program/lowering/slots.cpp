@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace orrery::lowering {
@@ -81,14 +82,16 @@ class SlotEmitter {
   }
 
   /// A pair starts when both its messages are there, and both leave when it is done: so DeepSeek's DualPipe runs it.
+  /// Weights that are gathered for it need not wait.
   void emit_beside(const SlotStream& forward, std::int64_t forward_micro_batch, const SlotStream& backward,
                    std::int64_t backward_micro_batch) {
     std::vector<OpIndex> inputs;
     if (const auto op = receive(forward, forward_micro_batch)) inputs.push_back(*op);
     if (const auto op = receive(backward, backward_micro_batch)) inputs.push_back(*op);
     for (const ZippedItem& zipped : zip(forward.body, backward.body)) {
-      add(*zipped.item, zipped.second ? backward_micro_batch : forward_micro_batch, inputs);
-      inputs.clear();
+      const bool begins = zipped.item->rule->queue == Queue::compute;
+      add(*zipped.item, zipped.second ? backward_micro_batch : forward_micro_batch,
+          begins ? std::exchange(inputs, {}) : std::vector<OpIndex>{});
     }
     send(forward, forward_micro_batch, true);
     send(backward, backward_micro_batch, true);

@@ -85,7 +85,7 @@ expect_line '^  all-to-all +12\.5 GB/s +hop ' topology torus.json
 # plan, estimate, simulate: one plan through all of them.
 run plan qwen3-30b-a3b h100-64 "${workload[@]}" --calibration h800 --out plan.json
 [[ $code == 0 ]] || fail "exit code of plan" 0 "$code, $err"
-for tier in legality memory closed analytic simgrid; do
+for tier in operators pipelines memory bound closed analytic simgrid; do
   grep -qE "^  $tier +[0-9,]+ +[0-9,]+  " <<<"$out" || fail "tiers" "$tier" "$out"
 done
 grep -q '^orrery: simgrid: 4 done$' <<<"$err" || fail "progress" "simgrid: 4 done" "$err"

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The closed form and the analytic interpreter over random strategies of all dimensions.
 #include "costmodel/cached_cost_model.h"
-#include "costmodel/calibrated_cost_model.h"
 #include "costmodel/closed_form.h"
 #include "costmodel/op_times.h"
 #include "program/lower.h"
-#include "tests/unit/costmodel/varied_cases.h"
+#include "tests/unit/costmodel/enlarged_cases.h"
 
 #include <algorithm>
 #include <string>
@@ -15,40 +14,6 @@
 
 namespace orrery::costmodel {
 namespace {
-
-std::string repository_file(const std::string& path) { return std::string(ORRERY_SOURCE_DIR) + "/" + path; }
-
-struct H800 {
-  const Cluster cluster = read_cluster(repository_file("catalog/clusters/h800-2048.json"), repository_file("catalog"));
-  const CalibratedCostModel cost{cluster, read_calibration(repository_file("catalog/calibration/h800.json"))};
-};
-
-const H800& h800() {
-  static const H800 machine;
-  return machine;
-}
-
-/// The same strategy with a model and a batch large enough that arithmetic and bandwidth decide, not latencies.
-testing::RandomCase enlarged(testing::RandomCase c) {
-  c.model.hidden *= 64;
-  c.model.dense_width *= 64;
-  c.model.vocab *= 128;
-  if (auto* gqa = std::get_if<GroupedQueryAttention>(&c.model.attention)) gqa->head_dim *= 8;
-  if (auto* mla = std::get_if<MultiHeadLatentAttention>(&c.model.attention)) {
-    mla->q_lora_rank *= 64;
-    mla->kv_lora_rank *= 32;
-    mla->qk_nope_dim *= 16;
-    mla->qk_rope_dim *= 16;
-    mla->v_head_dim *= 16;
-  }
-  if (c.model.moe) {
-    c.model.moe->expert_width *= 64;
-    c.model.moe->shared_width *= 64;
-  }
-  c.batch.seq = 4096;
-  for (AttentionSpan& span : c.model.spans) span.window *= 64;
-  return c;
-}
 
 /// Closed over analytic, sorted.
 struct Ratios {
@@ -62,13 +27,13 @@ struct Ratios {
 
 // How far the estimate is off is a result (docs/design/closed-form.md), and the bounds here say no more than that.
 TEST(ClosedFormOfRandomStrategies, IsNearTheAnalyticInterpreter) {
-  const CachedCostModel cached(h800().cost);
+  const CachedCostModel cached(testing::h800().cost);
   Ratios in_memory, offloaded;
   testing::for_varied_cases(500, [&](const testing::RandomCase& drawn, std::uint64_t index) {
-    const testing::RandomCase c = enlarged(drawn);
+    const testing::RandomCase c = testing::enlarged(drawn);
     ASSERT_TRUE(testing::is_legal(c)) << index;
     const StepProgram program = lower(c.model, c.strategy, c.batch, c.num_devices);
-    const TimedProgram timed = time_program(program, cached, h800().cluster, {}, {});
+    const TimedProgram timed = time_program(program, cached, testing::h800().cluster, {}, {});
     const OpTimes times = run_events(timed, false);  // a deadlock would be a CHECK
     for (const TimedRank& rank : timed.ranks) {
       Seconds compute;

@@ -78,7 +78,8 @@ TEST(MemoryTable, AddsUpToWhatAStageSaves) {
                                          .behind = first.stage == last ? Neighbour::none : Neighbour::next_rank};
         const bool split = strategy.schedule == Schedule::zb_h1 || strategy.schedule == Schedule::zb_h2 ||
                            strategy.schedule == Schedule::zbv;
-        const StageLives whole = maker.stage(first.stage, neighbours, {.whole = !split, .split = split});
+        const StageLives whole = maker.stage(strategy.stages[static_cast<std::size_t>(first.stage)], neighbours,
+                                             {.whole = !split, .split = split});
         EXPECT_LE(num_heads, 1);
         EXPECT_NEAR(saved / unit::byte, whole.activations.saved, 1e-6 * whole.activations.saved);
       }

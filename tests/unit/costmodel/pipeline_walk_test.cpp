@@ -50,6 +50,15 @@ Seconds equal_makespan(Schedule schedule, std::int64_t pp, std::int64_t m, const
   return makespan(walk_pipeline(strategy, m, equal_stages(strategy, times)));
 }
 
+// A forward, a message and 4 of the backward's 10 later: the other 6 the first rank has done while it waited.
+TEST(PipelineWalk, RunsTheLeadOfABackwardWhileItsGradientIsOnTheWay) {
+  SlotTimes times = slots(10, 10, 0, 1);
+  times.lead = seconds(6);
+  EXPECT_EQ(equal_makespan(Schedule::gpipe, 2, 1, times), seconds(10 + 1 + 10 + 10 + 1 + 4));
+  times.lead = seconds(0);
+  EXPECT_EQ(equal_makespan(Schedule::gpipe, 2, 1, times), seconds(10 + 1 + 10 + 10 + 1 + 10));
+}
+
 // Golden makespans of tests/data/goldens/pipelines.json (F = 10, I = W = 10).
 TEST(PipelineWalk, GivesGoldenMakespansOfEqualStages) {
   EXPECT_EQ(equal_makespan(Schedule::gpipe, 4, 8, slots(10, 10, 10, 0)), seconds(330));

@@ -29,7 +29,7 @@ struct SmallSearch {
     cluster.groups.front().device.memory = memory;
   }
 
-  planner::SearchSpace space(const Strategy& base = {}) const { return {model, cluster.num_devices(), base}; }
+  planner::Domains domains(const Strategy& base = {}) const { return planner::domains_of(model, cluster, batch, base); }
   planner::SearchProblem problem() const {
     return {.model = model, .cluster = cluster, .batch = batch, .load = load, .sequences = sequences};
   }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/stage_blocks.h"
+
+#include "costmodel/layer_ops.h"
+#include "program/counts.h"
+
+namespace orrery::costmodel {
+
+StageBlocks::StageBlocks(const Model& model, const Strategy& strategy, const BatchShape& batch, ClosedTimer& timer,
+                         Aim aim)
+    : model_(model), strategy_(strategy), batch_(batch), timer_(timer), aim_(aim) {}
+
+BlockTimes StageBlocks::times_of(const std::vector<LayerOp>& ops) {
+  BlockTimes times = block_times(ops, strategy_, timer_);
+  if (aim_ == Aim::bound) keep_what_is_waited_for(times, strategy_);
+  return times;
+}
+
+const BlockTimes& StageBlocks::layer(std::int64_t layer, const LayerClass& of) {
+  const auto [found, is_new] = layers_.try_emplace(of);
+  if (is_new) found->second = times_of(layer_ops(model_, strategy_, batch_, layer, std::get<2>(of)));
+  return found->second;
+}
+
+const BlockTimes& StageBlocks::end(End which) {
+  const auto [found, is_new] = ends_.try_emplace(which);
+  if (!is_new) return found->second;
+  if (which == End::embedding) {
+    found->second = times_of(embedding_ops(model_, strategy_, batch_));
+  } else if (which == End::mtp || which == End::mtp_apart) {
+    found->second = times_of(mtp_ops(model_, strategy_, batch_, which == End::mtp_apart));
+  } else {
+    found->second = times_of(head_ops(model_, strategy_, batch_, which == End::head_behind_mtp));
+  }
+  return found->second;
+}
+
+void StageBlocks::for_each(const StageLayout& layout, const std::function<void(const BlockTimes&, double)>& use) {
+  struct Layers {
+    std::int64_t one = 0;  // of them
+    double count = 0.0;
+  };
+  std::map<LayerClass, Layers> layers;
+  const auto add_layer = [&](std::int64_t layer, bool recomputes) {
+    Layers& alike =
+        layers[{model_.kind(layer), model_.span(layer), recomputes ? layout.recompute : std::set<RecomputeModule>{}}];
+    alike.one = layer;
+    alike.count += 1.0;
+  };
+  for (std::int64_t i = 0; i < layout.num_layers; ++i) {
+    add_layer(layout.first_layer + i, i < layout.num_recompute_layers.value_or(layout.num_layers));
+  }
+  for (std::int64_t i = 0; i < layout.num_mtp; ++i) add_layer(model_.num_layers() + i, !layout.num_recompute_layers);
+
+  for (const auto& [of, alike] : layers) use(layer(alike.one, of), alike.count);
+  if (layout.embedding) use(end(End::embedding), 1.0);
+  if (layout.num_mtp > 0) use(end(layout.head ? End::mtp : End::mtp_apart), static_cast<double>(layout.num_mtp));
+  if (layout.head) {
+    // Beside modules only the head of the last one finds no gradient to add its own to.
+    const std::int64_t num_heads = 1 + num_mtp_modules(model_, strategy_.mtp), adding = layout.num_mtp;
+    use(end(End::head), static_cast<double>(num_heads - adding));
+    if (adding > 0) use(end(End::head_behind_mtp), static_cast<double>(adding));
+  }
+}
+
+const BlockTimes* StageBlocks::last_layer(const StageLayout& layout) {
+  if (layout.num_layers + layout.num_mtp == 0) return nullptr;
+  const bool is_module = layout.num_mtp > 0;
+  const std::int64_t index =
+      is_module ? model_.num_layers() + layout.num_mtp - 1 : layout.first_layer + layout.num_layers - 1;
+  const bool recomputes = is_module ? !layout.num_recompute_layers
+                                    : layout.num_recompute_layers.value_or(layout.num_layers) == layout.num_layers;
+  return &layer(index,
+                {model_.kind(index), model_.span(index), recomputes ? layout.recompute : std::set<RecomputeModule>{}});
+}
+
+StageBlocks::Slots StageBlocks::slots(const StageLayout& layout) {
+  Slots out;
+  for_each(layout, [&](const BlockTimes& block, double count) {
+    out.communication += add_block(block, count, timer_, out.times, out.windows);
+  });
+  if (const BlockTimes* last = last_layer(layout)) out.times.lead = time_again(*last, timer_);
+  return out;
+}
+
+std::int64_t StageBlocks::message_bytes(const std::vector<StageLayout>& stages, std::int64_t stage) const {
+  std::int64_t streams = 1;
+  for (std::int64_t s = 0; s <= stage; ++s) streams += stages[static_cast<std::size_t>(s)].num_mtp;
+  const std::int64_t rows = batch_.seq * strategy_.micro_batch / strategy_.cp / (strategy_.sp ? strategy_.tp : 1);
+  return streams * rows * model_.hidden * size_of(compute_dtype(strategy_));
+}
+
+}  // namespace orrery::costmodel

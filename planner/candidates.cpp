@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "planner/candidates.h"
+
+#include "costmodel/cached_cost_model.h"
+#include "costmodel/closed_form.h"
+#include "planner/operator_choices.h"
+#include "planner/parallel.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+namespace orrery::planner {
+namespace {
+
+constexpr std::int64_t kWave = 16;  // choices of operators that are scanned against one time
+constexpr std::size_t kProbed = 8;  // members that the closed form compares, to measure the best of them
+constexpr std::size_t kSeedWave = 64;
+constexpr std::size_t kPlain = 96;  // plain members that are kept, whatever is found later
+constexpr std::size_t kSeeds = 8;   // plain members that are measured before anything is scanned
+
+/// A small part of the domains: even stages, states sharded once, nothing offloaded. Bounds are near the truth there,
+/// so that its best are good plans and give a good first time to beat.
+Domains plain(const Domains& all) {
+  Domains d = all;
+  const auto keep = [](auto& values, auto wanted) {
+    std::erase_if(values, [&](const auto& value) { return !wanted(value); });
+  };
+  const auto keep_if_there = [&](auto& values, auto value) {
+    if (std::find(values.begin(), values.end(), value) != values.end())
+      values = {value};
+    else
+      values.resize(1);
+  };
+  keep(d.vpp, [](std::int64_t chunks) { return chunks <= 4; });
+  keep(d.recompute, [](const std::set<RecomputeModule>& modules) { return modules.size() < 2; });
+  for (std::vector<int>* zero : {&d.zero_dense, &d.zero_expert}) keep_if_there(*zero, 1);
+  keep_if_there(d.dp_buckets, 1);
+  for (std::vector<int>* flag : {&d.overlap_tp, &d.delayed_wgrad, &d.offload_optimizer, &d.offload_activations}) {
+    keep_if_there(*flag, 0);
+  }
+  keep(d.layouts, [&](const Layout& layout) { return layout.kind == all.layouts.front().kind; });
+  return d;
+}
+
+/// The part of the domains that needs least memory: if nothing of it fits, nothing does.
+Domains lean(const Domains& all) {
+  Domains d = all;
+  d.schedule.resize(1);
+  d.vpp.resize(1);
+  for (std::vector<int>* values : {&d.zero_dense, &d.zero_expert, &d.offload_optimizer, &d.offload_activations}) {
+    *values = {values->back()};
+  }
+  for (std::vector<int>* flag : {&d.dp_buckets, &d.overlap_tp, &d.delayed_wgrad, &d.shared_expert, &d.ep_batch_level}) {
+    flag->resize(1);
+  }
+  d.layouts.resize(1);
+  return d;
+}
+
+/// A cost model of one thread, as it is and without what ops do to each other.
+struct WorkerCosts {
+  explicit WorkerCosts(const costmodel::CostModel& cost) : cached(cost), undisturbed(cached) {}
+  costmodel::CachedCostModel cached;
+  costmodel::Undisturbed undisturbed;
+};
+
+class Finder {
+ public:
+  Finder(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure, double slack,
+         std::size_t room, std::int64_t most_families)
+      : c_(context), measure_(measure), slack_(slack), room_(room), most_families_(most_families) {
+    for (int worker = 0; worker < num_workers(); ++worker) costs_.push_back(std::make_unique<WorkerCosts>(cost));
+  }
+
+  Candidates run(const std::function<bool()>& out_of_time,
+                 const std::function<void(std::int64_t, std::int64_t)>& on_progress) {
+    OperatorChoices choices = operator_choices(c_.model, c_.domains, c_.batch, c_.num_devices);
+    out_.num_illegal_operators = choices.num_illegal;
+    out_.num_operators = static_cast<std::int64_t>(choices.legal.size());
+    std::vector<Seconds> bounds(choices.legal.size());
+    parallel_for(out_.num_operators, [&](std::int64_t i, int worker) {
+      const auto index = static_cast<std::size_t>(i);
+      bounds[index] = operator_bound(c_, choices.legal[index], costs_[static_cast<std::size_t>(worker)]->undisturbed);
+    });
+    std::vector<std::size_t> order(choices.legal.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return bounds[a] < bounds[b]; });
+
+    // Bounds say nothing about memory: whether anything fits at all is asked of what needs least.
+    if (!anything_fits(choices.legal, order)) return std::move(out_);
+    measure_best_of(plain(c_.domains), choices.legal, order, bounds);
+    std::erase_if(out_.plain, [&](const Member& member) { return member.bound >= cutoff(); });
+    std::int64_t done = 0;
+    while (done < out_.num_operators) {
+      const Seconds least = bounds[order[static_cast<std::size_t>(done)]];
+      if (least >= cutoff()) break;
+      if (done > 0 && (out_of_time() || out_.num_families >= most_families_)) {
+        unseen(least);
+        break;
+      }
+      const std::int64_t count = std::min(kWave, out_.num_operators - done);
+      std::vector<ScanResult> results(static_cast<std::size_t>(count));
+      parallel_for(count, [&](std::int64_t i, int worker) {
+        const Strategy& operators = choices.legal[order[static_cast<std::size_t>(done + i)]];
+        results[static_cast<std::size_t>(i)] =
+            scan_pipelines(c_, operators, costs_[static_cast<std::size_t>(worker)]->undisturbed, cutoff(), room_);
+      });
+      const std::size_t before = out_.members.size();
+      for (ScanResult& result : results) add(std::move(result));
+      probe(before);
+      done += count;
+      on_progress(done, out_.num_operators);
+    }
+    out_.num_pruned_operators = out_.num_operators - done;
+    if (out_.members.empty() && out_.plain.empty()) measure_best_of(lean(c_.domains), choices.legal, order, bounds);
+    sort_and_cut(room_);
+    return std::move(out_);
+  }
+
+ private:
+  Seconds cutoff() const { return found_ * (1.0 + slack_); }
+
+  /// Whether a member of the leanest part fits. Counts nothing but the smallest of those that do not.
+  bool anything_fits(const std::vector<Strategy>& operators, const std::vector<std::size_t>& order) {
+    const Domains domains = lean(c_.domains);
+    const FamilyContext context = of_part(domains);
+    std::vector<std::size_t> small;
+    std::copy_if(order.begin(), order.end(), std::back_inserter(small), [&](std::size_t i) {
+      return operators[i].micro_batch == domains.micro_batch.front() &&
+             operators[i].dispatcher == domains.dispatcher.front() && operators[i].cp_kind == domains.cp_kind.front();
+    });
+    for (std::size_t done = 0; done < small.size(); done += kSeedWave) {
+      const auto count = static_cast<std::int64_t>(std::min(kSeedWave, small.size() - done));
+      std::vector<ScanResult> results(static_cast<std::size_t>(count));
+      parallel_for(count, [&](std::int64_t i, int worker) {
+        results[static_cast<std::size_t>(i)] =
+            scan_pipelines(context, operators[small[done + static_cast<std::size_t>(i)]],
+                           costs_[static_cast<std::size_t>(worker)]->undisturbed, cutoff(), 1);
+      });
+      for (const ScanResult& result : results) {
+        if (!result.members.empty()) return true;
+        out_.counts.add_smallest(result.counts);
+      }
+    }
+    return false;
+  }
+
+  FamilyContext of_part(const Domains& domains) const {
+    return {.model = c_.model,
+            .domains = domains,
+            .batch = c_.batch,
+            .num_devices = c_.num_devices,
+            .memory_model = c_.memory_model,
+            .fullest_share = c_.fullest_share,
+            .limit = c_.limit};
+  }
+
+  /// Keeps the best members of a part of the space, and measures the fastest of them by closed form.
+  void measure_best_of(const Domains& domains, const std::vector<Strategy>& operators,
+                       const std::vector<std::size_t>& order, const std::vector<Seconds>& bounds) {
+    const FamilyContext context = of_part(domains);
+    std::vector<Member>& best = out_.plain;
+    const auto less = [](const Member& a, const Member& b) { return a.bound < b.bound; };
+    for (std::size_t done = 0; done < order.size(); done += kSeedWave) {
+      // Enough plain members are better than what the next choices could have at best.
+      if (best.size() >= kPlain && bounds[order[done]] >= best[kPlain - 1].bound) break;
+      const auto count = static_cast<std::int64_t>(std::min(kSeedWave, order.size() - done));
+      std::vector<ScanResult> results(static_cast<std::size_t>(count));
+      const Seconds limit = best.size() >= kPlain ? best[kPlain - 1].bound : cutoff();
+      parallel_for(count, [&](std::int64_t i, int worker) {
+        results[static_cast<std::size_t>(i)] =
+            scan_pipelines(context, operators[order[done + static_cast<std::size_t>(i)]],
+                           costs_[static_cast<std::size_t>(worker)]->undisturbed, limit, kPlain);
+      });
+      for (ScanResult& result : results) {
+        std::move(result.members.begin(), result.members.end(), std::back_inserter(best));
+        out_.counts.add_smallest(result.counts);
+      }
+      std::stable_sort(best.begin(), best.end(), less);
+      if (best.size() > kPlain) best.erase(best.begin() + kPlain, best.end());
+    }
+    std::vector<Seconds> closed(best.size());
+    parallel_for(static_cast<std::int64_t>(best.size()), [&](std::int64_t i, int worker) {
+      closed[static_cast<std::size_t>(i)] = closed_time(best[static_cast<std::size_t>(i)].strategy, worker);
+    });
+    std::vector<std::size_t> fastest(best.size());
+    std::iota(fastest.begin(), fastest.end(), std::size_t{0});
+    std::stable_sort(fastest.begin(), fastest.end(),
+                     [&](std::size_t a, std::size_t b) { return closed[a] < closed[b]; });
+    for (std::size_t i = 0; i < std::min(best.size(), kSeeds); ++i) {
+      found_ = std::min(found_, measure_(best[fastest[i]].strategy));
+    }
+  }
+
+  Seconds closed_time(const Strategy& s, int worker) {
+    const Mesh mesh(s, c_.num_devices);
+    const costmodel::CostModel& cost = costs_[static_cast<std::size_t>(worker)]->cached;
+    return costmodel::estimate_closed(c_.model, s, c_.batch, mesh, cost).step_time;
+  }
+
+  void unseen(Seconds bound) {
+    if (!out_.least_unseen || bound < *out_.least_unseen) out_.least_unseen = bound;
+  }
+
+  void add(ScanResult result) {
+    out_.counts += result.counts;
+    out_.num_families += result.num_families;
+    out_.num_illegal_families += result.num_illegal;
+    if (result.least_dropped != Seconds()) unseen(result.least_dropped);
+    std::move(result.members.begin(), result.members.end(), std::back_inserter(out_.members));
+  }
+
+  /// Measures the member of a wave that looks fastest: from then on others have to beat it.
+  void probe(std::size_t first) {
+    std::vector<std::size_t> wave(out_.members.size() - first);
+    std::iota(wave.begin(), wave.end(), first);
+    std::stable_sort(wave.begin(), wave.end(),
+                     [&](std::size_t a, std::size_t b) { return out_.members[a].bound < out_.members[b].bound; });
+    wave.resize(std::min(wave.size(), kProbed));
+    Seconds fastest;
+    const Strategy* best = nullptr;
+    for (const std::size_t index : wave) {
+      const Strategy& s = out_.members[index].strategy;
+      const Seconds time = closed_time(s, 0);
+      if (best != nullptr && time >= fastest) continue;
+      fastest = time;
+      best = &s;
+    }
+    if (best != nullptr && fastest < found_) found_ = std::min(found_, measure_(*best));
+    std::erase_if(out_.members, [&](const Member& member) { return member.bound >= cutoff(); });
+    if (out_.members.size() > 4 * room_) sort_and_cut(room_);
+  }
+
+  void sort_and_cut(std::size_t room) {
+    std::stable_sort(out_.members.begin(), out_.members.end(),
+                     [](const Member& a, const Member& b) { return a.bound < b.bound; });
+    if (out_.members.size() <= room) return;
+    unseen(out_.members[room].bound);
+    out_.members.erase(out_.members.begin() + static_cast<std::ptrdiff_t>(room), out_.members.end());
+  }
+
+  const FamilyContext& c_;
+  const Measure& measure_;
+  const double slack_;
+  const std::size_t room_;
+  const std::int64_t most_families_;
+  std::vector<std::unique_ptr<WorkerCosts>> costs_;
+  Seconds found_ = Seconds::from_si(std::numeric_limits<double>::infinity());  // least time that was measured
+  Candidates out_;
+};
+
+}  // namespace
+
+Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
+                           double slack, std::size_t room, std::int64_t most_families,
+                           const std::function<bool()>& out_of_time,
+                           const std::function<void(std::int64_t, std::int64_t)>& on_progress) {
+  return Finder(context, cost, measure, slack, room, most_families).run(out_of_time, on_progress);
+}
+
+}  // namespace orrery::planner

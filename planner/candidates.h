@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first half of a search: from domains to the strategies that may be the fastest, with what could not be looked at.
+#pragma once
+
+#include "costmodel/cost_model.h"
+#include "planner/pipeline_scan.h"
+#include "planner/search.h"
+
+#include <functional>
+
+namespace orrery::planner {
+
+struct Candidates {
+  std::vector<Member> members;  // by bound, then in the order of the space
+  std::vector<Member> plain;    // the best of a small part of the space, whose bounds are near the truth
+  FamilyCounts counts;
+  std::int64_t num_operators = 0, num_illegal_operators = 0, num_pruned_operators = 0;
+  std::int64_t num_families = 0, num_illegal_families = 0;
+  std::optional<Seconds> least_unseen;  // smallest bound of what there was no room or time for
+};
+
+/// Measures a strategy: the time of a step, which members must be able to beat.
+using Measure = std::function<Seconds(const Strategy&)>;
+
+/// Scans the choices of operators from the smallest bound on, and stops when no bound is below the least time that
+/// `measure` has found. `slack`: members with bounds up to so much above that time are kept as well, relative; for
+/// searches whose bounds prove nothing. No further choices are scanned once there were `most_families`.
+Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
+                           double slack, std::size_t room, std::int64_t most_families,
+                           const std::function<bool()>& out_of_time,
+                           const std::function<void(std::int64_t, std::int64_t)>& on_progress);
+
+}  // namespace orrery::planner

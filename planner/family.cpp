@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "planner/family.h"
+
+#include "costmodel/activation_memory.h"
+#include "costmodel/closed_step_end.h"
+#include "costmodel/offload_time.h"
+#include "costmodel/rank_states.h"
+#include "planner/step_bound.h"
+#include "program/legality.h"
+#include "program/schedule.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+namespace orrery::planner {
+namespace {
+
+using costmodel::ActivationPeak;
+using costmodel::RankElements;
+using costmodel::RankStates;
+using costmodel::StepEndTimes;
+
+/// What a rank would be with one of the choices of recomputation.
+struct Option {
+  std::vector<StageLayout> stages;
+  Seconds again;  // backwards of a micro-batch on all its stages
+};
+
+struct Rank {
+  std::vector<StageLayout> stages;
+  std::vector<std::int64_t> indices;
+  RankElements elements;
+  std::vector<std::optional<Option>> options;  // by choice, made when asked for
+  std::vector<std::size_t> by_time;            // choices, the fastest first; empty: not sorted yet
+  std::size_t chosen = 0;
+  // Of the sharding at hand:
+  RankStates states;
+  std::vector<std::optional<ActivationPeak>> peaks;  // by choice
+};
+
+class Family {
+ public:
+  Family(const FamilyContext& context, const Strategy& strategy, OperatorTable& table, const costmodel::CostModel& cost)
+      : c_(context),
+        s_(strategy),
+        table_(table),
+        mesh_(s_, context.num_devices),
+        num_micro_batches_(context.batch.global_batch / (mesh_.dp() * s_.micro_batch)),
+        timer_(context.model, s_, mesh_, cost, {}),
+        step_end_(context.model, s_, mesh_, timer_),
+        memory_model_(context.memory_model),
+        bound_(s_, context.batch, mesh_) {
+    timer_.enter(0);
+    memory_model_.rho = context.fullest_share.of(s_);
+    for (std::int64_t rank = 0; rank < s_.pp; ++rank) {
+      Rank& held = ranks_.emplace_back();
+      held.stages = costmodel::stages_on_rank(s_, rank);
+      held.indices = stages_of(s_, rank);
+      for (std::size_t chunk = 0; chunk < held.stages.size(); ++chunk) {
+        bound_.set_stage(static_cast<std::size_t>(rank), chunk, table_.slots(held.stages[chunk]));
+      }
+    }
+    for (std::int64_t stage = 0; stage + 1 < s_.num_stages(); ++stage) {
+      bound_.set_message(stage, timer_.message(table_.message_bytes(s_.stages, stage), true));
+    }
+  }
+
+  FamilyCounts scan(Seconds cutoff, const std::function<void(Member)>& keep) {
+    FamilyCounts counts;
+    if (bound_.of_slots() >= cutoff) {
+      counts.pruned = size();
+      return counts;
+    }
+    costmodel::ElementCounts elements(c_.model, s_);
+    for (Rank& rank : ranks_) {
+      rank.elements = elements.rank(rank.stages);
+      rank.options.resize(c_.domains.recompute.size());
+    }
+    norm_ = timer_.norm();
+    // Whoever fits without recomputation gains nothing from offloading.
+    bool fits_as_it_is = false;
+    for (const int offload : c_.domains.offload_activations) {
+      s_.offload_activations = offload != 0;
+      if (offload != 0 && fits_as_it_is) continue;
+      for (const int dense : c_.domains.zero_dense) {
+        for (const int expert : c_.domains.zero_expert) {
+          s_.zero_dense = dense;
+          s_.zero_expert = expert;
+          if (repeats() || !is_legal()) continue;
+          enter_sharding();
+          bool fits = false;
+          for (const int states : c_.domains.offload_optimizer) {
+            s_.offload_optimizer = states != 0;
+            if (states == 0 || !fits) fits = evaluate(cutoff, keep, counts) || fits;
+          }
+          fits_as_it_is = fits_as_it_is || (fits && offload == 0 && dense < 2 && expert < 2);
+        }
+      }
+    }
+    return counts;
+  }
+
+ private:
+  std::int64_t size() const {
+    const Domains& d = c_.domains;
+    return static_cast<std::int64_t>(d.offload_activations.size() * d.zero_dense.size() * d.zero_expert.size() *
+                                     d.offload_optimizer.size());
+  }
+
+  /// Sharding over one rank is no sharding.
+  bool repeats() const {
+    return (s_.zero_dense > 0 && mesh_.size(Group::dp_shard) == 1) ||
+           (s_.zero_expert > 0 && mesh_.size(Group::edp_shard) == 1);
+  }
+
+  /// Of the rules only these depend on the member.
+  bool is_legal() const {
+    if (s_.overlap.dp_buckets && (s_.zero_dense > 1 || s_.zero_expert > 1)) return false;
+    if (s_.num_optimizer_instances > 1 && s_.zero_dense == 0 && s_.zero_expert == 0) return false;
+    return s_.optimizer != OptimizerKind::muon || (s_.zero_dense < 2 && s_.zero_expert < 2);
+  }
+
+  /// Activations do not depend on where the optimizer's states are, nor on whether they are sharded.
+  void enter_sharding() {
+    costmodel::ActivationPeaks* activations = &table_.activations(s_, mesh_, memory_model_);
+    if (activations == activations_) return;
+    activations_ = activations;
+    for (Rank& rank : ranks_) rank.peaks.assign(c_.domains.recompute.size(), std::nullopt);
+  }
+
+  const Option& option(Rank& rank, std::size_t choice) {
+    std::optional<Option>& made = rank.options[choice];
+    if (made) return *made;
+    made.emplace(Option{.stages = rank.stages, .again = {}});
+    for (StageLayout& stage : made->stages) {
+      stage.recompute.insert(c_.domains.recompute[choice].begin(), c_.domains.recompute[choice].end());
+      made->again += table_.slots(stage).backward();
+    }
+    return *made;
+  }
+
+  const std::vector<std::size_t>& by_time(Rank& rank) {
+    std::vector<std::size_t>& order = rank.by_time;
+    if (!order.empty()) return order;
+    for (std::size_t choice = 0; choice < c_.domains.recompute.size(); ++choice) {
+      option(rank, choice);
+      order.push_back(choice);
+    }
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return rank.options[a]->again < rank.options[b]->again; });
+    return order;
+  }
+
+  Bytes memory(std::size_t index, std::size_t choice) {
+    Rank& rank = ranks_[index];
+    std::optional<ActivationPeak>& peak = rank.peaks[choice];
+    if (!peak) {
+      peak =
+          activations_->of_rank(s_, num_micro_batches_, static_cast<std::int64_t>(index), option(rank, choice).stages);
+    }
+    return costmodel::memory_of_rank(c_.model, s_, c_.batch, mesh_, memory_model_, rank.stages, rank.states, *peak)
+        .total();
+  }
+
+  void choose(std::size_t index, std::size_t choice) {
+    Rank& rank = ranks_[index];
+    if (std::exchange(rank.chosen, choice) == choice) return;
+    const Option& chosen = option(rank, choice);
+    for (std::size_t chunk = 0; chunk < chosen.stages.size(); ++chunk) {
+      bound_.set_stage(index, chunk, table_.slots(chosen.stages[chunk]));
+    }
+  }
+
+  /// Times of the end of the step on a rank, looked up by what it holds.
+  const StepEndTimes& end_of(const RankElements& e) {
+    const auto [found, is_new] =
+        ends_.try_emplace({e.dense, e.expert, s_.zero_dense, s_.zero_expert, s_.offload_optimizer});
+    if (!is_new) return found->second;
+    const auto buffer = [&](std::int64_t elements, std::int64_t muon, Group shard) {
+      const std::int64_t ranks = mesh_.size(shard);
+      return FlatBuffer{
+          .elements = elements, .padded = (elements + ranks - 1) / ranks * ranks, .ranks = ranks, .muon = muon};
+    };
+    return found->second = step_end_.least_times(buffer(e.dense, e.muon_dense, Group::dp_shard),
+                                                 buffer(e.expert, e.muon_expert, Group::edp_shard));
+  }
+
+  /// The fastest choice of a rank that fits, and what it needs; or the one that needs least.
+  std::pair<std::size_t, Bytes> fastest_that_fits(std::size_t index) {
+    // Most ranks need to recompute nothing.
+    std::pair<std::size_t, Bytes> best = {0, memory(index, 0)};
+    if (best.second <= c_.limit) return best;
+    for (const std::size_t choice : by_time(ranks_[index])) {
+      const Bytes needed = memory(index, choice);
+      if (needed <= c_.limit) return {choice, needed};
+      if (needed < best.second) best = {choice, needed};
+    }
+    return best;
+  }
+
+  /// The member at hand, with what its ranks recompute.
+  Strategy as_chosen() const {
+    Strategy strategy = s_;
+    for (const Rank& rank : ranks_) {
+      const std::vector<StageLayout>& stages = rank.options[rank.chosen]->stages;
+      for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
+        strategy.stages[static_cast<std::size_t>(rank.indices[chunk])] = stages[chunk];
+      }
+    }
+    return strategy;
+  }
+
+  /// Whether the member fits without recomputation.
+  bool evaluate(Seconds cutoff, const std::function<void(Member)>& keep, FamilyCounts& counts) {
+    ++counts.evaluated;
+    Bytes fullest;
+    for (std::size_t i = 0; i < ranks_.size(); ++i) {
+      Rank& rank = ranks_[i];
+      rank.states = costmodel::rank_states(c_.model, s_, mesh_, memory_model_.framework, rank.elements);
+      const auto [choice, needed] = fastest_that_fits(i);
+      fullest = std::max(fullest, needed);
+      choose(i, choice);
+    }
+    if (fullest > c_.limit) {
+      ++counts.too_large;
+      if (counts.smallest == Bytes() || fullest < counts.smallest) {
+        counts.smallest = fullest;
+        counts.smallest_member = as_chosen();
+      }
+      return false;
+    }
+    const bool as_it_is = std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.chosen == 0; });
+    for (std::size_t i = 0; i < ranks_.size(); ++i) {
+      const StepEndTimes& end = end_of(ranks_[i].elements);
+      bound_.set_end(i, end.gradient_sync, end.states_load, end.update);
+      const Option& chosen = option(ranks_[i], ranks_[i].chosen);
+      bound_.set_queue(
+          i, s_.offload_activations ? costmodel::offload_time(chosen.stages, *activations_, timer_) : Seconds());
+    }
+    const Seconds bound = bound_.of_step(norm_);
+    if (bound >= cutoff) return as_it_is;
+    keep({.strategy = as_chosen(), .bound = bound, .memory = fullest});
+    return as_it_is;
+  }
+
+  const FamilyContext& c_;
+  Strategy s_;  // the member at hand
+  OperatorTable& table_;
+  const Mesh mesh_;
+  const std::int64_t num_micro_batches_;
+  costmodel::ClosedTimer timer_;
+  costmodel::ClosedStepEnd step_end_;
+  costmodel::MemoryModel memory_model_;
+  StepBound bound_;
+  std::vector<Rank> ranks_;
+  costmodel::ActivationPeaks* activations_ = nullptr;  // of the sharding at hand
+  Seconds norm_;
+  std::map<std::tuple<std::int64_t, std::int64_t, int, int, bool>, StepEndTimes> ends_;
+};
+
+}  // namespace
+
+FamilyCounts& FamilyCounts::operator+=(const FamilyCounts& other) {
+  evaluated += other.evaluated;
+  too_large += other.too_large;
+  pruned += other.pruned;
+  add_smallest(other);
+  return *this;
+}
+
+void FamilyCounts::add_smallest(const FamilyCounts& other) {
+  if (other.smallest != Bytes() && (smallest == Bytes() || other.smallest < smallest)) {
+    smallest = other.smallest;
+    smallest_member = other.smallest_member;
+  }
+}
+
+FamilyCounts scan_family(const FamilyContext& context, const Strategy& strategy, OperatorTable& table,
+                         const costmodel::CostModel& cost, Seconds cutoff, const std::function<void(Member)>& keep) {
+  return Family(context, strategy, table, cost).scan(cutoff, keep);
+}
+
+}  // namespace orrery::planner

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// A family: strategies that differ in nothing but how states are sharded and offloaded and what is recomputed. Its
+// stages, its schedule and its operators are given, so that times of slots and activations of ranks are looked up once
+// and each member costs a few sums: memory of every rank and a lower bound of the step.
+#pragma once
+
+#include "base/units.h"
+#include "costmodel/memory.h"
+#include "planner/domains.h"
+#include "planner/operator_table.h"
+#include "program/arrivals.h"
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace orrery::planner {
+
+/// What all families of a search share.
+struct FamilyContext {
+  const Model& model;
+  const Domains& domains;
+  const BatchShape& batch;
+  std::int64_t num_devices = 1;
+  costmodel::MemoryModel memory_model;  // all but rho, which follows from the strategy
+  const FullestShare& fullest_share;
+  Bytes limit;  // of a device
+};
+
+/// A member that fits.
+struct Member {
+  Strategy strategy;
+  Seconds bound;
+  Bytes memory;  // of the fullest rank
+};
+
+struct FamilyCounts {
+  std::int64_t evaluated = 0;  // members whose memory and bound are known
+  std::int64_t too_large = 0;  // of them, those that do not fit whatever they recompute
+  std::int64_t pruned = 0;     // members of families whose bound is above the cutoff
+  Bytes smallest;              // memory of the smallest of those that do not fit; zero: all fit
+  Strategy smallest_member;    // and itself
+
+  FamilyCounts& operator+=(const FamilyCounts& other);
+  void add_smallest(const FamilyCounts& other);
+};
+
+/// Calls `keep` with each member of the family of `strategy` that fits and whose bound is below `cutoff`. Of each rank
+/// the choice of recomputation is the fastest that fits.
+/// `cost` must not slow anything (costmodel/undisturbed.h).
+/// Requires: violations(model, strategy, batch, num_devices) is empty.
+FamilyCounts scan_family(const FamilyContext& context, const Strategy& strategy, OperatorTable& table,
+                         const costmodel::CostModel& cost, Seconds cutoff, const std::function<void(Member)>& keep);
+
+}  // namespace orrery::planner

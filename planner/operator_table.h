@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Least times of slots for all strategies that share their operators: everything that decides what a layer does and how
+// large it is (degrees but pp, micro-batch, dispatcher, overlaps within a slot), and nothing of how layers are laid on
+// stages, in which order slots run or how states are sharded. One table serves thousands of strategies, which is what
+// makes a search fast; that the times are least is what makes it provable (costmodel/lower_bound.h).
+#pragma once
+
+#include "costmodel/activation_memory.h"
+#include "costmodel/closed_timer.h"
+#include "costmodel/stage_blocks.h"
+#include "costmodel/undisturbed.h"
+#include "program/mesh.h"
+#include "program/model.h"
+#include "program/step_program.h"
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <vector>
+
+namespace orrery::planner {
+
+class OperatorTable {
+ public:
+  /// Of `strategy` as if it had one pipeline rank, which stands for all: groups of the first ranks are as compact as
+  /// any. `model` and `cost` must outlive it. Not thread-safe.
+  OperatorTable(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices,
+                const costmodel::CostModel& cost);
+  OperatorTable(const OperatorTable&) = delete;
+  OperatorTable& operator=(const OperatorTable&) = delete;
+
+  /// Least times of the slots of a stage, without its message.
+  const costmodel::SlotTimes& slots(const StageLayout& layout);
+
+  /// Activations of ranks, with the sharding and the offload of `strategy`.
+  costmodel::ActivationPeaks& activations(const Strategy& strategy, const Mesh& mesh,
+                                          const costmodel::MemoryModel& memory_model);
+
+  /// Bytes that travel behind a stage.
+  std::int64_t message_bytes(const std::vector<StageLayout>& stages, std::int64_t stage) const {
+    return blocks_.message_bytes(stages, stage);
+  }
+
+  /// At least what a micro-batch takes in all stages together, exchanges hidden where a pair could hide them.
+  Seconds all_stages(bool pairs);
+
+ private:
+  /// What a stage consists of: stages with the same key take the same.
+  struct Key {
+    std::vector<std::int64_t> layers;  // of each class, those that recompute apart
+    std::int64_t num_mtp = 0;
+    bool embedding = false, head = false;
+    std::set<RecomputeModule> recompute;
+    auto operator<=>(const Key&) const = default;
+  };
+  Key key_of(const StageLayout& layout) const;
+
+  const Model& model_;
+  const Strategy strategy_;
+  const BatchShape batch_;
+  const Mesh mesh_;
+  costmodel::ClosedTimer timer_;
+  costmodel::StageBlocks blocks_;
+  std::map<Key, costmodel::SlotTimes> slots_;
+  std::map<std::array<int, 5>, costmodel::ActivationPeaks> activations_;
+};
+
+/// The operators of a strategy: equal for all that can share a table.
+Strategy operators_of(const Strategy& strategy);
+
+}  // namespace orrery::planner

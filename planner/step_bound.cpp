@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "planner/step_bound.h"
+
+#include "program/schedule.h"
+
+#include <algorithm>
+
+namespace orrery::planner {
+
+using costmodel::SlotTimes;
+
+namespace {
+
+bool has_pairs(const Strategy& s) {
+  return s.overlap.ep_batch_level || s.schedule == Schedule::dualpipe || s.schedule == Schedule::dualpipev;
+}
+
+/// Whether some input gradients have slots of their own.
+bool splits(const Strategy& s) {
+  return s.schedule != Schedule::gpipe && s.schedule != Schedule::one_f_one_b && s.schedule != Schedule::interleaved;
+}
+
+}  // namespace
+
+StepBound::StepBound(const Strategy& strategy, const BatchShape& batch, const Mesh& mesh)
+    : pairs_(has_pairs(strategy)),
+      splits_(splits(strategy)),
+      num_stages_(strategy.num_stages()),
+      // In DualPipe two ranks hold each stage, for one half of the micro-batches each.
+      num_micro_batches_(batch.global_batch / (mesh.dp() * strategy.micro_batch)),
+      slots_per_stage_(static_cast<double>(num_micro_batches_) * (strategy.schedule == Schedule::dualpipe ? 0.5 : 1.0)),
+      crosses_(static_cast<std::size_t>(num_stages_)),
+      messages_(static_cast<std::size_t>(num_stages_)),
+      ends_(static_cast<std::size_t>(strategy.pp)),
+      queues_(ends_.size()) {
+  for (std::int64_t rank = 0; rank < strategy.pp; ++rank) {
+    Rank& held = ranks_.emplace_back(Rank{.stages = stages_of(strategy, rank), .slots = {}});
+    held.slots.resize(held.stages.size());
+    for (std::size_t chunk = 0; chunk < held.stages.size(); ++chunk) {
+      const Neighbour behind = neighbours_of(strategy, rank, chunk).behind;
+      crosses_[static_cast<std::size_t>(held.stages[chunk])] =
+          behind == Neighbour::next_rank || behind == Neighbour::previous_rank;
+    }
+  }
+}
+
+void StepBound::set_stage(std::size_t rank, std::size_t chunk, const SlotTimes& slots) {
+  ranks_[rank].slots[chunk] = slots;
+  slots_end_.clear();
+}
+
+void StepBound::set_message(std::int64_t stage, Seconds time) {
+  const auto index = static_cast<std::size_t>(stage);
+  messages_[index] = crosses_[index] ? time : Seconds();
+}
+
+const std::vector<Seconds>& StepBound::slots_end() const {
+  if (!slots_end_.empty()) return slots_end_;
+  const auto n = static_cast<std::size_t>(num_stages_);
+  // The first micro-batch on its way down and the last gradient on its way up, by stage that they reach and leave.
+  std::vector<Seconds>&down = down_, &up = up_;
+  down.assign(n + 1, {});
+  up.assign(n + 1, {});
+  std::vector<const SlotTimes*> of_stage(n);
+  for (const Rank& rank : ranks_) {
+    for (std::size_t chunk = 0; chunk < rank.slots.size(); ++chunk) {
+      const auto stage = static_cast<std::size_t>(rank.stages[chunk]);
+      // Of two ranks that hold a stage, the one that recomputes less.
+      if (of_stage[stage] == nullptr || rank.slots[chunk].backward() < of_stage[stage]->backward()) {
+        of_stage[stage] = &rank.slots[chunk];
+      }
+    }
+  }
+  for (std::size_t s = 0; s < n; ++s) {
+    const SlotTimes& slots = *of_stage[s];
+    down[s + 1] = down[s] + slots.forward + messages_[s];
+    const Seconds backward = splits_ ? slots.input_grad : slots.backward();
+    up[s + 1] = up[s] + messages_[s] + std::max(Seconds(), backward - slots.lead);
+  }
+
+  std::vector<Seconds>& out = slots_end_;
+  Seconds first_stage;  // when the last gradient has reached it
+  for (const Rank& rank : ranks_) {
+    Seconds begin = down[static_cast<std::size_t>(rank.stages.front())], to_first;
+    Seconds arithmetic, exchanges, urgent;
+    bool is_first = true;
+    for (std::size_t chunk = 0; chunk < rank.slots.size(); ++chunk) {
+      const auto stage = static_cast<std::size_t>(rank.stages[chunk]);
+      const SlotTimes& slots = rank.slots[chunk];
+      begin = std::min(begin, down[stage]);
+      to_first = is_first ? up[stage] : std::min(to_first, up[stage]);
+      is_first = false;
+      const Seconds moved = slots.forward_exchanges + slots.backward_exchanges;
+      exchanges += moved;
+      arithmetic += slots.forward + slots.backward() - (pairs_ ? moved : Seconds());
+      urgent += slots.forward + (splits_ ? slots.input_grad : slots.backward()) - (pairs_ ? moved : Seconds());
+    }
+    const Seconds busy = slots_per_stage_ * (pairs_ ? std::max(arithmetic, exchanges) : arithmetic);
+    out.push_back(begin + busy);
+    first_stage = std::max(first_stage, begin + slots_per_stage_ * std::max(Seconds(), urgent) + to_first);
+  }
+  // Whoever holds the first stage; in DualPipe two do, and the gradient of one half reaches each.
+  Seconds* least = nullptr;
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    if (std::find(ranks_[r].stages.begin(), ranks_[r].stages.end(), 0) == ranks_[r].stages.end()) continue;
+    if (least == nullptr || out[r] > *least) least = &out[r];
+  }
+  if (least != nullptr) *least = std::max(*least, first_stage);
+  return out;
+}
+
+Seconds StepBound::of_slots() const {
+  Seconds latest;
+  for (const Seconds end : slots_end()) latest = std::max(latest, end);
+  return latest;
+}
+
+Seconds StepBound::of_step(Seconds norm) const {
+  const std::vector<Seconds>& ends = slots_end();
+  Seconds complete, update, all;
+  for (std::size_t r = 0; r < ends.size(); ++r) {
+    complete = std::max(complete, std::max(ends[r] + ends_[r].sync, queues_[r]));
+    update = std::max(update, ends_[r].update);
+    all = std::max(all, ends[r] + ends_[r].load + ends_[r].update);
+  }
+  return std::max(all, complete + norm + update);
+}
+
+}  // namespace orrery::planner

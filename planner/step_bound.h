@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first bound of a search: a few sums over ranks instead of a walk over slots. Each rank has to wait for the first
+// micro-batch to reach it, to do all its slots, and its last input gradient has to reach the first stage. Weaker than
+// costmodel/lower_bound.h, and never above it.
+#pragma once
+
+#include "base/units.h"
+#include "costmodel/pipeline_walk.h"
+#include "program/mesh.h"
+#include "program/step_program.h"
+#include "program/strategy.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace orrery::planner {
+
+class StepBound {
+ public:
+  StepBound(const Strategy& strategy, const BatchShape& batch, const Mesh& mesh);
+
+  /// Least times of the slots of chunk `chunk` of pipeline rank `rank`.
+  void set_stage(std::size_t rank, std::size_t chunk, const costmodel::SlotTimes& slots);
+  /// Between `stage` and the one behind it, where they are on different ranks.
+  void set_message(std::int64_t stage, Seconds time);
+  /// What comes behind the last slot of a rank (costmodel/closed_step_end.h).
+  void set_end(std::size_t rank, Seconds sync, Seconds load, Seconds update) { ends_[rank] = {sync, load, update}; }
+
+  /// What a queue of the rank is busy with in all its slots together, beside them.
+  void set_queue(std::size_t rank, Seconds of_micro_batch) { queues_[rank] = slots_per_stage_ * of_micro_batch; }
+
+  /// Of a step without its end.
+  Seconds of_slots() const;
+  /// Of a step, whose gradient norm takes `norm`.
+  Seconds of_step(Seconds norm) const;
+
+ private:
+  struct Rank {
+    std::vector<std::int64_t> stages;
+    std::vector<costmodel::SlotTimes> slots;
+  };
+  struct End {
+    Seconds sync, load, update;
+  };
+  /// When the last slot of each rank has ended at the earliest.
+  const std::vector<Seconds>& slots_end() const;
+
+  const bool pairs_, splits_;
+  const std::int64_t num_stages_;
+  const std::int64_t num_micro_batches_;
+  const double slots_per_stage_;
+  std::vector<Rank> ranks_;
+  std::vector<bool> crosses_;  // by stage: the one behind it is on another rank
+  std::vector<Seconds> messages_;
+  std::vector<End> ends_;
+  std::vector<Seconds> queues_;
+  mutable std::vector<Seconds> down_, up_, slots_end_;  // the last empty: to be computed again
+};
+
+}  // namespace orrery::planner

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "costmodel/lower_bound.h"
+
+#include "costmodel/cached_cost_model.h"
+#include "costmodel/op_times.h"
+#include "program/lower.h"
+#include "tests/unit/costmodel/enlarged_cases.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace orrery::costmodel {
+namespace {
+
+/// Bound over analytic time of many cases.
+struct Ratios {
+  std::vector<double> all;
+
+  double at(double share) {
+    std::sort(all.begin(), all.end());
+    return all.at(static_cast<std::size_t>(share * static_cast<double>(all.size() - 1)));
+  }
+};
+
+bool exchanges_in_slots(const Strategy& s) { return s.zero_dense > 1 || s.zero_expert > 1 || s.overlap.dp_buckets; }
+
+// The property that everything which prunes rests on; the shares say how near the bound comes (docs/design).
+TEST(LowerBound, IsAtMostTheAnalyticTimeOfRandomStrategies) {
+  const CachedCostModel cached(testing::h800().cost);
+  Ratios plain, others;
+  testing::for_varied_cases(10000, [&](const testing::RandomCase& drawn, std::uint64_t index) {
+    const testing::RandomCase c = testing::enlarged(drawn);
+    const StepProgram program = lower(c.model, c.strategy, c.batch, c.num_devices);
+    const Seconds time = run_events(time_program(program, cached, testing::h800().cluster, {}, {}), false).makespan;
+    const double ratio = lower_bound(c.model, c.strategy, c.batch, program.mesh, cached) / time;
+    EXPECT_LE(ratio, 1.0 + 1e-12) << "case " << index;
+    (exchanges_in_slots(c.strategy) || c.strategy.offload_activations ? others : plain).all.push_back(ratio);
+  });
+  for (const double share : {0.0, 0.05, 0.25, 0.5}) {
+    RecordProperty("plain_" + std::to_string(share), std::to_string(plain.at(share)));
+    RecordProperty("others_" + std::to_string(share), std::to_string(others.at(share)));
+  }
+  EXPECT_GT(plain.at(0.5), 0.98);
+  EXPECT_GT(plain.at(0.05), 0.7);
+  EXPECT_GT(others.at(0.5), 0.85);
+}
+
+/// The same without the enlargement: latencies and the host decide.
+TEST(LowerBound, IsAtMostTheAnalyticTimeOfSmallModels) {
+  const CachedCostModel cached(testing::h800().cost);
+  testing::for_varied_cases(2000, [&](const testing::RandomCase& c, std::uint64_t index) {
+    const StepProgram program = lower(c.model, c.strategy, c.batch, c.num_devices);
+    const Seconds time = run_events(time_program(program, cached, testing::h800().cluster, {}, {}), false).makespan;
+    EXPECT_LE(lower_bound(c.model, c.strategy, c.batch, program.mesh, cached) / time, 1.0 + 1e-12) << index;
+  });
+}
+
+}  // namespace
+}  // namespace orrery::costmodel

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small random spaces, searched by branch and bound and by brute force: nested loops over the values of the domains,
+// which share nothing with the search but the rules, the memory formula and the interpreter that all are asked.
+#include "base/rng.h"
+#include "costmodel/analytic_interpreter.h"
+#include "costmodel/memory.h"
+#include "planner/search.h"
+#include "program/legality.h"
+#include "program/lower.h"
+#include "tests/unit/planner/problem.h"
+
+#include <algorithm>
+#include <memory>
+
+#include <gtest/gtest.h>
+
+namespace orrery::planner {
+namespace {
+
+/// One or two of the values of a dimension, the first among them.
+template <class Value>
+void thin_out(std::vector<Value>& values, const CounterRng& rng, std::uint64_t& next) {
+  if (values.size() < 2) return;
+  const auto other = static_cast<std::size_t>(1 + rng.below(next++, values.size() - 1));
+  const bool keep = rng.below(next++, 3) != 0;
+  Value first = values.front(), second = values[other];
+  values = {std::move(first)};
+  if (keep) values.push_back(std::move(second));
+}
+
+Domains thinned(Domains d, std::uint64_t index) {
+  const CounterRng rng(11, index);
+  std::uint64_t next = 0;
+  for (auto* values : {&d.tp, &d.cp, &d.pp, &d.ep, &d.etp, &d.micro_batch}) thin_out(*values, rng, next);
+  d.vpp = {1, 2};
+  thin_out(d.schedule, rng, next);
+  thin_out(d.cp_kind, rng, next);
+  thin_out(d.dispatcher, rng, next);
+  thin_out(d.zero_dense, rng, next);
+  thin_out(d.zero_expert, rng, next);
+  for (auto* flag : {&d.dp_buckets, &d.overlap_tp, &d.ep_batch_level, &d.offload_optimizer}) thin_out(*flag, rng, next);
+  d.delayed_wgrad = d.shared_expert = d.offload_activations = {0};
+  thin_out(d.recompute, rng, next);
+  thin_out(d.layouts, rng, next);
+  std::erase_if(d.layouts, [](const Layout& layout) { return layout.kind == Layout::Kind::equal_time; });
+  return d;
+}
+
+class BruteForce {
+ public:
+  BruteForce(const testing::SmallSearch& small, const Domains& domains)
+      : small_(small), d_(domains), analytic_(std::make_shared<testing::OneGigaflop>(small.cluster), small.cluster) {}
+
+  Seconds best() {
+    Strategy s = d_.base;
+    for (s.tp = 0; const auto tp : d_.tp)
+      for (const auto cp : d_.cp)
+        for (const auto kind : d_.cp_kind)
+          for (const auto pp : d_.pp)
+            for (const auto ep : d_.ep)
+              for (const auto etp : d_.etp)
+                for (const auto micro_batch : d_.micro_batch)
+                  for (const auto dispatcher : d_.dispatcher) {
+                    s.tp = tp, s.sp = tp > 1, s.cp = cp, s.cp_kind = kind, s.pp = pp, s.ep = ep, s.etp = etp;
+                    s.micro_batch = micro_batch, s.dispatcher = dispatcher;
+                    orders(s);
+                  }
+    return best_;
+  }
+  std::int64_t num_run() const { return num_run_; }
+
+ private:
+  void orders(Strategy& s) {
+    for (const auto schedule : d_.schedule)
+      for (const auto vpp : {1, 2})
+        for (const auto buckets : d_.dp_buckets)
+          for (const auto tp : d_.overlap_tp)
+            for (const auto pairs : d_.ep_batch_level)
+              for (const auto dense : d_.zero_dense)
+                for (const auto expert : d_.zero_expert)
+                  for (const auto offload : d_.offload_optimizer) {
+                    s.schedule = schedule, s.vpp = vpp, s.overlap.dp_buckets = buckets != 0;
+                    s.overlap.tp = tp != 0, s.overlap.ep_batch_level = pairs != 0;
+                    s.zero_dense = dense, s.zero_expert = expert, s.offload_optimizer = offload != 0;
+                    if (schedule == Schedule::interleaved && vpp == 1) continue;
+                    if (s.pp == 1 && schedule != Schedule::one_f_one_b && schedule != Schedule::gpipe) continue;
+                    layouts(s);
+                  }
+  }
+
+  void layouts(Strategy& s) {
+    for (const Layout& layout : d_.layouts) {
+      s.stages = stages_of_layout(small_.model, layout, s);
+      if (!s.stages.empty()) recompute(s, 0);
+    }
+  }
+
+  /// Every choice of every pipeline rank.
+  void recompute(Strategy& s, std::int64_t rank) {
+    if (rank == s.pp) return run(s);
+    if (!violations(small_.model, s, small_.batch, small_.cluster.num_devices()).empty()) return;
+    const std::vector<StageLayout> before = s.stages;
+    for (const auto& modules : d_.recompute) {
+      for (const std::int64_t stage : stages_of(s, rank)) s.stages[static_cast<std::size_t>(stage)].recompute = modules;
+      recompute(s, rank + 1);
+      s.stages = before;
+    }
+  }
+
+  void run(const Strategy& s) {
+    const std::int64_t num_devices = small_.cluster.num_devices();
+    if (!violations(small_.model, s, small_.batch, num_devices).empty()) return;
+    const Device& device = small_.cluster.groups.front().device;
+    const auto memory = costmodel::memory_per_stage(small_.model, s, small_.batch, Mesh(s, num_devices),
+                                                    costmodel::MemoryModel::of(device));
+    if (costmodel::fullest(memory) > *device.memory) return;
+    ++num_run_;
+    const StepProgram program = lower(small_.model, s, small_.batch, num_devices);
+    best_ = std::min(best_, analytic_.run(program, {.steps_only = true}).steps.front().time);
+  }
+
+  const testing::SmallSearch& small_;
+  const Domains& d_;
+  const costmodel::AnalyticInterpreter analytic_;
+  Seconds best_ = seconds(1e9);
+  std::int64_t num_run_ = 0;
+};
+
+TEST(Search, FindsWhatBruteForceFinds) {
+  constexpr SearchLimits kSeeAll{.num_refined = 1'000'000, .num_analytic = 1'000'000, .num_closing = 1'000'000};
+  std::int64_t num_spaces = 0, num_run = 0;
+  for (std::uint64_t index = 0; index < 20; ++index) {
+    const testing::SmallSearch small(index % 2 == 0 ? 4 : 8, gib(16), {.seq = 1024, .global_batch = 16});
+    const Domains domains = thinned(small.domains(), index);
+    BruteForce brute(small, domains);
+    const Seconds best = brute.best();
+    num_run += brute.num_run();
+    const auto cost_model = std::make_shared<testing::OneGigaflop>(small.cluster);
+    const costmodel::AnalyticInterpreter analytic(cost_model, small.cluster);
+    const auto outcome = search(domains, small.problem(), *cost_model, analytic, nullptr, kSeeAll);
+    const auto* found = std::get_if<SearchResult>(&outcome);
+    ASSERT_EQ(found != nullptr, brute.num_run() > 0) << index;
+    if (found == nullptr) continue;
+    ++num_spaces;
+    EXPECT_EQ(found->ranked.front().predictions.back().step_time, best) << index;
+    EXPECT_EQ(found->certificate.gap, 0.0) << index;
+  }
+  EXPECT_GE(num_spaces, 15);
+  RecordProperty("strategies", std::to_string(num_run));
+}
+
+}  // namespace
+}  // namespace orrery::planner

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Members of random families: bounds hold, memory is that of the formula, and what fits is found.
+#include "planner/family.h"
+
+#include "costmodel/cached_cost_model.h"
+#include "costmodel/op_times.h"
+#include "program/legality.h"
+#include "program/lower.h"
+#include "tests/unit/costmodel/enlarged_cases.h"
+
+#include <algorithm>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+namespace orrery::planner {
+namespace {
+
+constexpr Seconds kNoCutoff = Seconds::from_si(std::numeric_limits<double>::infinity());
+
+/// The space around one strategy: its sharding, offload and recomputation.
+Domains around(const Model& model, const Strategy& strategy) {
+  Domains d;
+  d.zero_dense = strategy.optimizer == OptimizerKind::muon ? std::vector<int>{0, 1} : std::vector<int>{0, 1, 2, 3};
+  d.zero_expert = model.moe ? d.zero_dense : std::vector<int>{0};
+  d.offload_optimizer = d.offload_activations = {0, 1};
+  d.recompute = {{}, {RecomputeModule::layernorm}, {RecomputeModule::full}};
+  return d;
+}
+
+/// The drawn strategy, without what a family chooses itself.
+Strategy bare(Strategy s) {
+  for (StageLayout& stage : s.stages) {
+    stage.recompute.clear();
+    stage.num_recompute_layers.reset();
+  }
+  s.zero_dense = s.zero_expert = 0;
+  s.num_optimizer_instances = 1;
+  s.offload_activations = s.offload_optimizer = false;
+  return s;
+}
+
+TEST(Family, MembersHaveTheMemoryOfTheFormulaAndABoundUnderTheAnalyticTime) {
+  const costmodel::CachedCostModel cached(testing::h800().cost);
+  const costmodel::Undisturbed undisturbed(cached);
+  std::int64_t num_members = 0, num_tight = 0;
+  testing::for_varied_cases(400, [&](const testing::RandomCase& drawn, std::uint64_t index) {
+    testing::RandomCase c = testing::enlarged(drawn);
+    c.strategy = bare(c.strategy);
+    if (!testing::is_legal(c)) return;
+    const Domains d = around(c.model, c.strategy);
+    const LoadModel load = BalancedLoad{};
+    const FullestShare share(c.model, load);
+    const FamilyContext context{.model = c.model,
+                                .domains = d,
+                                .batch = c.batch,
+                                .num_devices = c.num_devices,
+                                .memory_model = {},
+                                .fullest_share = share,
+                                .limit = gib(1e9)};
+    OperatorTable table(c.model, c.strategy, c.batch, c.num_devices, undisturbed);
+    std::uint64_t nth = 0;
+    const FamilyCounts counts =
+        scan_family(context, c.strategy, table, undisturbed, kNoCutoff, [&](const Member& member) {
+          ++num_members;
+          const Strategy& s = member.strategy;
+          ASSERT_TRUE(violations(c.model, s, c.batch, c.num_devices).empty()) << index;
+          const Mesh mesh(s, c.num_devices);
+          EXPECT_EQ(member.memory, costmodel::fullest(costmodel::memory_per_stage(c.model, s, c.batch, mesh, {})))
+              << index;
+          if (nth++ % 7 != 0) return;
+          const StepProgram program = lower(c.model, s, c.batch, c.num_devices);
+          const Seconds time =
+              costmodel::run_events(costmodel::time_program(program, cached, testing::h800().cluster, {}, {}), false)
+                  .makespan;
+          EXPECT_LE(member.bound, time * (1.0 + 1e-12)) << index;
+          num_tight += member.bound > 0.9 * time ? 1 : 0;
+        });
+    EXPECT_EQ(counts.too_large, 0);
+    EXPECT_GT(counts.evaluated, 0);
+  });
+  EXPECT_GT(num_members, 1000);
+  RecordProperty("members", std::to_string(num_members));
+  RecordProperty("within_a_tenth", std::to_string(num_tight));
+}
+
+TEST(Family, RecomputesOnRanksThatWouldNotFitAndNowhereElse) {
+  const costmodel::CachedCostModel cached(testing::h800().cost);
+  const costmodel::Undisturbed undisturbed(cached);
+  Model model = testing::small_moe(4);
+  model.hidden *= 64;
+  Strategy s = testing::small_strategy(model, 4);
+  const BatchShape batch{.seq = 4096, .global_batch = 8};
+  Domains d = around(model, s);
+  d.zero_dense = d.zero_expert = {0};
+  d.offload_optimizer = d.offload_activations = {0};
+  const LoadModel load = BalancedLoad{};
+  const FullestShare share(model, load);
+  const std::vector<costmodel::MemoryByCause> ranks = costmodel::memory_per_stage(model, s, batch, Mesh(s, 4), {});
+  std::vector<Bytes> totals;
+  for (const costmodel::MemoryByCause& rank : ranks) totals.push_back(rank.total());
+  std::sort(totals.begin(), totals.end());
+  const Bytes limit = (totals[2] + totals[3]) * 0.5;  // all fit but one
+  const FamilyContext context{.model = model,
+                              .domains = d,
+                              .batch = batch,
+                              .num_devices = 4,
+                              .memory_model = {},
+                              .fullest_share = share,
+                              .limit = limit};
+  OperatorTable table(model, s, batch, 4, undisturbed);
+  std::vector<Member> members;
+  scan_family(context, s, table, undisturbed, kNoCutoff, [&](const Member& member) { members.push_back(member); });
+  ASSERT_EQ(members.size(), 1);
+  for (std::size_t stage = 0; stage < 4; ++stage) {
+    EXPECT_EQ(members[0].strategy.stages[stage].recompute.empty(), ranks[stage].total() <= limit) << stage;
+  }
+  EXPECT_LE(members[0].memory, limit);
+}
+
+}  // namespace
+}  // namespace orrery::planner
