@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a simulation worker is asked, as text on its standard input: one line of JSON with the options, the plan/1,
-// the disturbances/1, and, for a recorded load, a trace/1 that holds nothing but the load records. Between two processes of one binary;
-// not a format for files.
+// the disturbances/1, and, for a recorded load, a trace/1 that holds nothing but the load records. Between two
+// processes of one binary; not a format for files.
 #pragma once
 
 #include "program/plan.h"

@@ -108,8 +108,7 @@ TEST(Calibration, ALayoutThatDoesNotFitIsRefused) {
 TEST(Calibration, AModelThatCpuRanksCannotTrainIsRefused) {
   Probe probe = small_probe(1);
   probe.model.activation = Activation::gelu;
-  EXPECT_EQ(refusal_of(request_of({probe}, 1)),
-            "cannot calibrate with small: the CPU executor has SwiGLU only");
+  EXPECT_EQ(refusal_of(request_of({probe}, 1)), "cannot calibrate with small: the CPU executor has SwiGLU only");
 }
 
 TEST(Calibration, TwoTypesOfNumbersAtOnceAreRefused) {
