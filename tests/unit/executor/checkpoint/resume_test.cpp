@@ -130,10 +130,11 @@ TEST_P(Resume, TheCurveGoesOnAsIfNothingHadHappened) {
   }
 }
 
+// What trains on starts from the same bits as the layout that saved them, so only one forward lies between the two
+// losses. After steps of their own, two layouts may send a token whose experts are nearly tied to different ones.
 TEST_P(Resume, EveryLayoutLoadsEveryBitAndTrainsOn) {
   const std::vector<Layout> all = layouts_of(GetParam().second);
   const TestFolder folder;
-  const Curve whole = train(GetParam().second, all.front(), 3, "", folder / "whole");
   for (std::size_t i = 0; i < all.size(); ++i) {
     // From each layout to the next one, and around.
     const Layout& from = all[i];
@@ -143,6 +144,7 @@ TEST_P(Resume, EveryLayoutLoadsEveryBitAndTrainsOn) {
     train(GetParam().second, from, 2, "", saved);
     train(GetParam().second, to, 2, saved, again);
     EXPECT_EQ(content(again), content(saved));
+    const Curve whole = train(GetParam().second, from, 3, "", folder / ("whole" + std::to_string(i)));
     const Curve rest = train(GetParam().second, to, 3, saved, folder / ("rest" + std::to_string(i)));
     EXPECT_NEAR(rest.at(0).first, whole[2].first, 1e-5 * whole[2].first);
   }
