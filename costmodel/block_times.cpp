@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/block_times.h"
 
+#include "program/schedule.h"
+
 #include <algorithm>
 #include <map>
 #include <tuple>
@@ -31,10 +33,6 @@ constexpr OpCode kColumns[] = {OpCode::tp_attn_in, OpCode::tp_q_latent,  OpCode:
                                OpCode::tp_mlp_in,  OpCode::tp_shared_in, OpCode::tp_head_in};
 constexpr OpCode kRows[] = {OpCode::tp_attn_out, OpCode::tp_mlp_out, OpCode::tp_shared_out};
 constexpr OpCode kShared[] = {OpCode::shared_fc1, OpCode::shared_act, OpCode::shared_fc2, OpCode::shared_gate};
-
-bool runs_pairs(const Strategy& s) {
-  return s.overlap.ep_batch_level || s.schedule == Schedule::dualpipe || s.schedule == Schedule::dualpipev;
-}
 
 /// Whether arithmetic is enqueued between the op and what needs its result, of ops for which place() knows none.
 bool is_not_waited_for(const LayerOp& op, const Strategy& s) {
@@ -210,8 +208,7 @@ void wait_for_host_at_least(const HostWindows& windows, const Strategy& strategy
   };
   slots.forward += missing_of(windows.forward);
   // Of gradients with slots of their own it is unknown which of them waits.
-  const bool splits =
-      splits_backward(strategy) || strategy.schedule == Schedule::dualpipe || strategy.schedule == Schedule::dualpipev;
+  const bool splits = splits_backward(strategy) || runs_pairs(strategy);
   const HostWindow backward = backward_of(windows);
   if (!splits) slots.input_grad += missing_of(backward);
   if (slots.lead > Seconds::zero()) slots.lead += backward.missing();  // of which it takes an unknown share

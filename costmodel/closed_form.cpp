@@ -20,10 +20,11 @@ class Estimator {
  public:
   Estimator(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
             const CostModel& cost, std::span<const DeviceIndex> device_of_rank)
-      : strategy_(strategy),
+      : model_(model),
+        strategy_(strategy),
+        batch_(batch),
         num_micro_batches_(batch.global_batch / (mesh.dp() * strategy.micro_batch)),
-        slots_per_stage_(static_cast<double>(num_micro_batches_) *
-                         (strategy.schedule == Schedule::dualpipe ? 0.5 : 1.0)),
+        slots_per_stage_(slots_per_stage(strategy, num_micro_batches_)),
         timer_(model, strategy, mesh, cost, device_of_rank),
         step_end_(model, strategy, mesh, timer_),
         blocks_(model, strategy, batch, timer_) {
@@ -75,14 +76,9 @@ class Estimator {
     for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
       layouts.push_back(strategy_.stages[static_cast<std::size_t>(stages[chunk])]);
       const StageBlocks::Slots stage = blocks_.slots(layouts.back());
-      SlotTimes slots = stage.times;
-      wait_for_host(stage.windows, strategy_, slots);
       estimate.communication += stage.communication;
-      const Neighbour behind = neighbours_of(strategy_, rank, chunk).behind;
-      if (behind == Neighbour::next_rank || behind == Neighbour::previous_rank) {
-        const std::int64_t bytes = blocks_.message_bytes(strategy_.stages, stages[chunk]);
-        slots.message = timer_.message(bytes, behind == Neighbour::next_rank);
-      }
+      SlotTimes slots = stage.times;
+      slots.message = StageBlocks::message(model_, strategy_, batch_, rank, chunk, timer_);
       const ClosedStepEnd::Reductions reductions = step_end_.shard_slots(layouts.back(), slots);
       estimate.reductions += reductions.all;
       last_reduction = std::max(last_reduction, reductions.last);
@@ -100,7 +96,9 @@ class Estimator {
     return out;
   }
 
+  const Model& model_;
   const Strategy& strategy_;
+  const BatchShape& batch_;
   const std::int64_t num_micro_batches_;
   const double slots_per_stage_;
   ClosedTimer timer_;

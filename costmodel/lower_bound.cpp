@@ -21,7 +21,9 @@ class Bound {
  public:
   Bound(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh, const CostModel& cost,
         std::span<const DeviceIndex> device_of_rank)
-      : strategy_(strategy),
+      : model_(model),
+        strategy_(strategy),
+        batch_(batch),
         num_micro_batches_(batch.global_batch / (mesh.dp() * strategy.micro_batch)),
         undisturbed_(cost),
         timer_(model, strategy, mesh, undisturbed_, device_of_rank),
@@ -44,7 +46,7 @@ class Bound {
       complete = std::max(complete, walked[r].end + ends[r].gradient_sync);
       updated = std::max(updated, ends[r].update);
       // Whatever runs beside it: a communicator does one thing after the other.
-      complete = std::max(complete, std::max(queues_[r], copies_[r]));
+      complete = std::max(complete, queues_[r]);
       end = std::max(end, walked[r].end + ends[r].states_load + ends[r].update);
     }
     timer_.enter(0);
@@ -54,40 +56,31 @@ class Bound {
  private:
   std::vector<SlotTimes> slots_of(std::int64_t rank) {
     std::vector<SlotTimes> out;
-    Seconds& queue = queues_.emplace_back();
-    const double num_slots =
-        (strategy_.schedule == Schedule::dualpipe ? 0.5 : 1.0) * static_cast<double>(num_micro_batches_);
-    const std::vector<std::int64_t> stages = stages_of(strategy_, rank);
+    const std::vector<StageLayout> stages = stages_on_rank(strategy_, rank);
+    Seconds exchanges;
     for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
-      const StageLayout& layout = strategy_.stages[static_cast<std::size_t>(stages[chunk])];
-      const StageBlocks::Slots stage = blocks_.slots(layout);
-      SlotTimes slots = stage.times;
-      wait_for_host_at_least(stage.windows, strategy_, slots);
-      const Neighbour behind = neighbours_of(strategy_, rank, chunk).behind;
-      if (behind == Neighbour::next_rank || behind == Neighbour::previous_rank) {
-        slots.message =
-            timer_.message(blocks_.message_bytes(strategy_.stages, stages[chunk]), behind == Neighbour::next_rank);
-      }
+      SlotTimes slots = blocks_.slots(stages[chunk]).times;
+      // What is sharded counts as a queue alone: slots may hide it.
       SlotTimes sharded = slots;
-      queue += num_slots * step_end_.shard_slots(layout, sharded).queue;
+      exchanges += step_end_.shard_slots(stages[chunk], sharded).queue;
+      slots.message = StageBlocks::message(model_, strategy_, batch_, rank, chunk, timer_);
       out.push_back(slots);
     }
-    copies_.emplace_back();
-    if (activations_) {
-      copies_.back() = num_slots * offload_time(stages_on_rank(strategy_, rank), *activations_, timer_);
-    }
+    const Seconds copies = activations_ ? offload_time(stages, *activations_, timer_) : Seconds();
+    queues_.push_back(slots_per_stage(strategy_, num_micro_batches_) * std::max(exchanges, copies));
     return out;
   }
 
+  const Model& model_;
   const Strategy& strategy_;
+  const BatchShape& batch_;
   const std::int64_t num_micro_batches_;
   const Undisturbed undisturbed_;
   ClosedTimer timer_;
   ClosedStepEnd step_end_;
   StageBlocks blocks_;
   std::optional<ActivationPeaks> activations_;  // if they are offloaded
-  // By rank, over all micro-batches: exchanges of sharded parameters, and copies of activations.
-  std::vector<Seconds> queues_, copies_;
+  std::vector<Seconds> queues_;                 // by rank: of sharded parameters or of copies, over all micro-batches
 };
 
 }  // namespace

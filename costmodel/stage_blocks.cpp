@@ -3,6 +3,7 @@
 
 #include "costmodel/layer_ops.h"
 #include "program/counts.h"
+#include "program/schedule.h"
 
 namespace orrery::costmodel {
 
@@ -76,18 +77,25 @@ const BlockTimes* StageBlocks::last_layer(const StageLayout& layout) {
 
 StageBlocks::Slots StageBlocks::slots(const StageLayout& layout) {
   Slots out;
+  HostWindows windows;
   for_each(layout, [&](const BlockTimes& block, double count) {
-    out.communication += add_block(block, count, timer_, out.times, out.windows);
+    out.communication += add_block(block, count, timer_, out.times, windows);
   });
   if (const BlockTimes* last = last_layer(layout)) out.times.lead = time_again(*last, timer_);
+  (aim_ == Aim::bound ? wait_for_host_at_least : wait_for_host)(windows, strategy_, out.times);
   return out;
 }
 
-std::int64_t StageBlocks::message_bytes(const std::vector<StageLayout>& stages, std::int64_t stage) const {
+Seconds StageBlocks::message(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t rank,
+                             std::size_t chunk, ClosedTimer& timer) {
+  const Neighbour behind = neighbours_of(strategy, rank, chunk).behind;
+  if (behind != Neighbour::next_rank && behind != Neighbour::previous_rank) return {};
+  const std::int64_t stage = stages_of(strategy, rank)[chunk];
   std::int64_t streams = 1;
-  for (std::int64_t s = 0; s <= stage; ++s) streams += stages[static_cast<std::size_t>(s)].num_mtp;
-  const std::int64_t rows = batch_.seq * strategy_.micro_batch / strategy_.cp / (strategy_.sp ? strategy_.tp : 1);
-  return streams * rows * model_.hidden * size_of(compute_dtype(strategy_));
+  for (std::int64_t s = 0; s <= stage; ++s) streams += strategy.stages[static_cast<std::size_t>(s)].num_mtp;
+  const std::int64_t rows = batch.seq * strategy.micro_batch / strategy.cp / (strategy.sp ? strategy.tp : 1);
+  return timer.message(streams * rows * model.hidden * size_of(compute_dtype(strategy)),
+                       behind == Neighbour::next_rank);
 }
 
 }  // namespace orrery::costmodel

@@ -28,16 +28,17 @@ class StageBlocks {
               Aim aim = Aim::estimate);
 
   struct Slots {
-    SlotTimes times;        // without the message
+    SlotTimes times;        // with waits for the host, without the message
     Seconds communication;  // of forward and backward, what is not arithmetic
-    HostWindows windows;
   };
   /// Of a stage on the pipeline rank that the timer has entered.
   Slots slots(const StageLayout& layout);
 
-  /// Bytes of the message behind stage `stage` of `stages`: the residual stream, and what prediction modules before it
-  /// have made of it.
-  std::int64_t message_bytes(const std::vector<StageLayout>& stages, std::int64_t stage) const;
+  /// Of the message behind chunk `chunk` of pipeline rank `rank` in the pipeline of `strategy`: the residual stream,
+  /// and what prediction modules before it have made of it; zero where the stage behind is on the same rank. Requires:
+  /// `timer` has entered that rank, or one that stands for it.
+  static Seconds message(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t rank,
+                         std::size_t chunk, ClosedTimer& timer);
 
  private:
   /// Calls `use` with each different block of a stage and how many of it there are.

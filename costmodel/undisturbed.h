@@ -1,37 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "costmodel/cost_model.h"
+#include "costmodel/forwarding_cost_model.h"
 
 namespace orrery::costmodel {
 
 /// Another cost model whose ops do not slow each other: for bounds.
-class Undisturbed final : public CostModel {
+class Undisturbed final : public ForwardingCostModel {
  public:
-  /// `cost` must outlive this.
-  explicit Undisturbed(const CostModel& cost) : cost_(cost) {}
+  using ForwardingCostModel::ForwardingCostModel;
 
   OpTime compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, DeviceIndex device) const override {
-    OpTime time = cost_.compute(key, shape, load, device);
+    OpTime time = ForwardingCostModel::compute(key, shape, load, device);
     time.slowdown.reset();
     return time;
   }
-  CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override {
-    return cost_.collective(shape, members);
-  }
-  CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
-                    std::span<const DeviceIndex> members) const override {
-    return cost_.exchange(shape, routing, members);
-  }
-  CommTime copy(const CopyShape& shape, DeviceIndex device) const override { return cost_.copy(shape, device); }
-  CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override {
-    return cost_.peer(shape, from, to);
-  }
   OverlapRule overlap(DeviceIndex) const override { return {}; }
-  Seconds dispatch(const OpKey& key, const OpShape& shape) const override { return cost_.dispatch(key, shape); }
-
- private:
-  const CostModel& cost_;
 };
 
 }  // namespace orrery::costmodel

@@ -21,6 +21,8 @@ constexpr std::size_t kSeedWave = 64;
 constexpr std::size_t kPlain = 96;  // plain members that are kept, whatever is found later
 constexpr std::size_t kSeeds = 8;   // plain members that are measured before anything is scanned
 
+constexpr Seconds kNothing = Seconds::from_si(std::numeric_limits<double>::infinity());
+
 /// A small part of the domains: even stages, states sharded once, nothing offloaded. Bounds are near the truth there,
 /// so that its best are good plans and give a good first time to beat.
 Domains plain(const Domains& all) {
@@ -45,7 +47,7 @@ Domains plain(const Domains& all) {
   return d;
 }
 
-/// The part of the domains that needs least memory: if nothing of it fits, nothing does.
+/// A part of the domains that needs little memory.
 Domains lean(const Domains& all) {
   Domains d = all;
   d.schedule.resize(1);
@@ -70,13 +72,17 @@ struct WorkerCosts {
 class Finder {
  public:
   Finder(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure, double slack,
-         std::size_t room, std::int64_t most_families)
-      : c_(context), measure_(measure), slack_(slack), room_(room), most_families_(most_families) {
+         std::size_t room, std::int64_t most_families, const std::function<void(const Progress&)>& on_progress)
+      : c_(context),
+        measure_(measure),
+        slack_(slack),
+        room_(room),
+        most_families_(most_families),
+        on_progress_(on_progress) {
     for (int worker = 0; worker < num_workers(); ++worker) costs_.push_back(std::make_unique<WorkerCosts>(cost));
   }
 
-  Candidates run(const std::function<bool()>& out_of_time,
-                 const std::function<void(std::int64_t, std::int64_t)>& on_progress) {
+  Candidates run(const std::function<bool()>& out_of_time) {
     OperatorChoices choices = operator_choices(c_.model, c_.domains, c_.batch, c_.num_devices);
     out_.num_illegal_operators = choices.num_illegal;
     out_.num_operators = static_cast<std::int64_t>(choices.legal.size());
@@ -89,9 +95,10 @@ class Finder {
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return bounds[a] < bounds[b]; });
 
-    // Bounds say nothing about memory: whether anything fits at all is asked of what needs least.
-    if (!anything_fits(choices.legal, order)) return std::move(out_);
-    measure_best_of(plain(c_.domains), choices.legal, order, bounds);
+    // Bounds say nothing about memory. Where nothing fits of what needs little, plain members are not worth the search;
+    // the scan goes on all the same, since little is not least.
+    const bool is_tight = !something_lean_fits(choices.legal, order);
+    if (!is_tight) measure_best_of(plain(c_.domains), choices.legal, order, bounds);
     std::erase_if(out_.plain, [&](const Member& member) { return member.bound >= cutoff(); });
     std::int64_t done = 0;
     while (done < out_.num_operators) {
@@ -99,6 +106,9 @@ class Finder {
       if (least >= cutoff()) break;
       if (done > 0 && (out_of_time() || out_.num_families >= most_families_)) {
         unseen(least);
+        const auto pruned =
+            std::find_if(order.begin() + done, order.end(), [&](std::size_t i) { return bounds[i] >= cutoff(); });
+        out_.num_unreached_operators = pruned - order.begin() - done;
         break;
       }
       const std::int64_t count = std::min(kWave, out_.num_operators - done);
@@ -112,19 +122,20 @@ class Finder {
       for (ScanResult& result : results) add(std::move(result));
       probe(before);
       done += count;
-      on_progress(done, out_.num_operators);
+      on_progress_({.tier = "bounds", .done = done, .total = out_.num_operators});
     }
-    out_.num_pruned_operators = out_.num_operators - done;
-    if (out_.members.empty() && out_.plain.empty()) measure_best_of(lean(c_.domains), choices.legal, order, bounds);
+    out_.num_pruned_operators = out_.num_operators - done - out_.num_unreached_operators;
+    if (found_nothing() && !is_tight) measure_best_of(lean(c_.domains), choices.legal, order, bounds);
     sort_and_cut(room_);
     return std::move(out_);
   }
 
  private:
   Seconds cutoff() const { return found_ * (1.0 + slack_); }
+  bool found_nothing() const { return found_ == kNothing; }
 
-  /// Whether a member of the leanest part fits. Counts nothing but the smallest of those that do not.
-  bool anything_fits(const std::vector<Strategy>& operators, const std::vector<std::size_t>& order) {
+  /// Whether a member of the lean part fits. Counts nothing but the smallest of those that do not.
+  bool something_lean_fits(const std::vector<Strategy>& operators, const std::vector<std::size_t>& order) {
     const Domains domains = lean(c_.domains);
     const FamilyContext context = of_part(domains);
     std::vector<std::size_t> small;
@@ -181,6 +192,7 @@ class Finder {
       }
       std::stable_sort(best.begin(), best.end(), less);
       if (best.size() > kPlain) best.erase(best.begin() + kPlain, best.end());
+      on_progress_({.tier = "plain", .done = static_cast<std::int64_t>(done) + count, .total = out_.num_operators});
     }
     std::vector<Seconds> closed(best.size());
     parallel_for(static_cast<std::int64_t>(best.size()), [&](std::int64_t i, int worker) {
@@ -191,7 +203,7 @@ class Finder {
     std::stable_sort(fastest.begin(), fastest.end(),
                      [&](std::size_t a, std::size_t b) { return closed[a] < closed[b]; });
     for (std::size_t i = 0; i < std::min(best.size(), kSeeds); ++i) {
-      found_ = std::min(found_, measure_(best[fastest[i]].strategy));
+      found_ = std::min(found_, measure_(best[fastest[i]]));
     }
   }
 
@@ -221,13 +233,12 @@ class Finder {
                      [&](std::size_t a, std::size_t b) { return out_.members[a].bound < out_.members[b].bound; });
     wave.resize(std::min(wave.size(), kProbed));
     Seconds fastest;
-    const Strategy* best = nullptr;
+    const Member* best = nullptr;
     for (const std::size_t index : wave) {
-      const Strategy& s = out_.members[index].strategy;
-      const Seconds time = closed_time(s, 0);
+      const Seconds time = closed_time(out_.members[index].strategy, 0);
       if (best != nullptr && time >= fastest) continue;
       fastest = time;
-      best = &s;
+      best = &out_.members[index];
     }
     if (best != nullptr && fastest < found_) found_ = std::min(found_, measure_(*best));
     std::erase_if(out_.members, [&](const Member& member) { return member.bound >= cutoff(); });
@@ -248,7 +259,8 @@ class Finder {
   const std::size_t room_;
   const std::int64_t most_families_;
   std::vector<std::unique_ptr<WorkerCosts>> costs_;
-  Seconds found_ = Seconds::from_si(std::numeric_limits<double>::infinity());  // least time that was measured
+  const std::function<void(const Progress&)>& on_progress_;
+  Seconds found_ = kNothing;  // least time that was measured
   Candidates out_;
 };
 
@@ -257,8 +269,8 @@ class Finder {
 Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
                            double slack, std::size_t room, std::int64_t most_families,
                            const std::function<bool()>& out_of_time,
-                           const std::function<void(std::int64_t, std::int64_t)>& on_progress) {
-  return Finder(context, cost, measure, slack, room, most_families).run(out_of_time, on_progress);
+                           const std::function<void(const Progress&)>& on_progress) {
+  return Finder(context, cost, measure, slack, room, most_families, on_progress).run(out_of_time);
 }
 
 }  // namespace orrery::planner

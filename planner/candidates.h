@@ -16,11 +16,12 @@ struct Candidates {
   FamilyCounts counts;
   std::int64_t num_operators = 0, num_illegal_operators = 0, num_pruned_operators = 0;
   std::int64_t num_families = 0, num_illegal_families = 0;
-  std::optional<Seconds> least_unseen;  // smallest bound of what there was no room or time for
+  std::int64_t num_unreached_operators = 0;  // for which there was no room or time
+  std::optional<Seconds> least_unseen;       // smallest bound of those, and of members that there was no room for
 };
 
-/// Measures a strategy: the time of a step, which members must be able to beat.
-using Measure = std::function<Seconds(const Strategy&)>;
+/// Measures a member: the time of a step, which others must be able to beat. Whoever measures keeps it.
+using Measure = std::function<Seconds(const Member&)>;
 
 /// Scans the choices of operators from the smallest bound on, and stops when no bound is below the least time that
 /// `measure` has found. `slack`: members with bounds up to so much above that time are kept as well, relative; for
@@ -28,6 +29,6 @@ using Measure = std::function<Seconds(const Strategy&)>;
 Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
                            double slack, std::size_t room, std::int64_t most_families,
                            const std::function<bool()>& out_of_time,
-                           const std::function<void(std::int64_t, std::int64_t)>& on_progress);
+                           const std::function<void(const Progress&)>& on_progress);
 
 }  // namespace orrery::planner

@@ -2,6 +2,7 @@
 #include "planner/domains.h"
 
 #include "base/check.h"
+#include "planner/divisors.h"
 #include "program/legality.h"
 #include "program/names.h"
 
@@ -17,14 +18,6 @@ namespace {
 constexpr std::int64_t kLeastTokens = 512;  // of a sequence on a rank, with context parallelism
 constexpr std::int64_t kMostSequences = 16;
 constexpr std::int64_t kMostChunks = 8;
-
-std::vector<std::int64_t> divisors(std::int64_t n, std::int64_t at_most) {
-  std::vector<std::int64_t> all;
-  for (std::int64_t d = 1; d <= std::min(n, at_most); ++d) {
-    if (n % d == 0) all.push_back(d);
-  }
-  return all;
-}
 
 std::vector<std::int64_t> up_to(std::int64_t last) {
   std::vector<std::int64_t> all;
@@ -70,8 +63,6 @@ std::string joined(const Values& values, Text text) {
   return out;
 }
 
-std::int64_t num_layers_at_least_one(const Model& model) { return std::max<std::int64_t>(model.num_layers(), 1); }
-
 /// What a calibration of CPU ranks has measured: neither tensor nor context parallelism, nor copies.
 void keep_what_cpus_measure(Domains& d) {
   d.tp = d.cp = d.etp = d.vpp = {1};
@@ -111,8 +102,8 @@ Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape&
   Domains d;
   d.tp = divisors(num_devices, domain);
   d.cp = divisors(num_devices, std::max<std::int64_t>(batch.seq / kLeastTokens, 1));
-  d.pp = divisors(num_devices, num_layers_at_least_one(model));
-  d.vpp = up_to(std::min(kMostChunks, num_layers_at_least_one(model)));
+  d.pp = divisors(num_devices, model.num_layers());
+  d.vpp = up_to(std::min(kMostChunks, model.num_layers()));
   d.ep = model.moe ? divisors(model.moe->num_experts, num_devices) : std::vector<std::int64_t>{1};
   d.etp = model.moe ? divisors(num_devices, domain) : std::vector<std::int64_t>{1};
   for (std::int64_t size = 1; size <= kMostSequences && batch.global_batch % size == 0; size *= 2) {
@@ -168,38 +159,38 @@ std::vector<StageLayout> stages_of_layout(const Model& model, const Layout& layo
   return strategy.mtp == Mtp::on ? with_mtp(std::move(stages), model.num_mtp_modules) : stages;
 }
 
-std::vector<Certificate::Dimension> Domains::manifest() const {
+std::vector<Certificate::Dimension> Domains::manifest(std::string_view claim) const {
   const auto numbers = [](const auto& values) { return fmt::format("{}", fmt::join(values, " ")); };
   const auto names = [](const auto& table) {
     return [&table](auto value) { return std::string(name_of(table, value)); };
   };
   std::vector<std::string> layout_texts;
   for (const Layout& layout : layouts) layout_texts.push_back(text_of(layout.kind));
-  constexpr const char* kExhaustive = "exhaustive";
-  return {
-      {"tp", numbers(tp), kExhaustive},
-      {"sp", "with tp", kExhaustive},
-      {"cp", numbers(cp), kExhaustive},
-      {"cp_kind", joined(cp_kind, names(kContextParallelNames)), kExhaustive},
-      {"pp", numbers(pp), kExhaustive},
-      {"vpp", numbers(vpp), kExhaustive},
-      {"ep", numbers(ep), kExhaustive},
-      {"etp", numbers(etp), kExhaustive},
-      {"dp", "devices / (tp cp pp)", kExhaustive},
-      {"micro_batch", numbers(micro_batch), kExhaustive},
-      {"dispatcher", joined(dispatcher, names(kDispatcherNames)), kExhaustive},
-      {"schedule", joined(schedule, [](Schedule s) { return std::string(name_of(s)); }), kExhaustive},
-      {"zero_dense", numbers(zero_dense), kExhaustive},
-      {"zero_expert", numbers(zero_expert), kExhaustive},
-      {"overlap.dp_buckets", numbers(dp_buckets), kExhaustive},
-      {"overlap.tp", numbers(overlap_tp), kExhaustive},
-      {"overlap.ep_batch_level", numbers(ep_batch_level), kExhaustive},
-      {"overlap.delayed_wgrad", numbers(delayed_wgrad), kExhaustive},
-      {"overlap.shared_expert", numbers(shared_expert), kExhaustive},
-      {"offload_optimizer", numbers(offload_optimizer), kExhaustive},
-      {"offload_activations", numbers(offload_activations), kExhaustive},
-      {"recompute", joined(recompute, [](const auto& set) { return text_of(set); }), "per rank the fastest that fits"},
-      {"stages", fmt::format("{}", fmt::join(layout_texts, ", ")), kExhaustive}};
+  const std::string how(claim);
+  return {{"tp", numbers(tp), how},
+          {"sp", "with tp", how},
+          {"cp", numbers(cp), how},
+          {"cp_kind", joined(cp_kind, names(kContextParallelNames)), how},
+          {"pp", numbers(pp), how},
+          {"vpp", numbers(vpp), how},
+          {"ep", numbers(ep), how},
+          {"etp", numbers(etp), how},
+          {"dp", "devices / (tp cp pp)", how},
+          {"micro_batch", numbers(micro_batch), how},
+          {"dispatcher", joined(dispatcher, names(kDispatcherNames)), how},
+          {"schedule", joined(schedule, [](Schedule s) { return std::string(name_of(s)); }), how},
+          {"zero_dense", numbers(zero_dense), how},
+          {"zero_expert", numbers(zero_expert), how},
+          {"overlap.dp_buckets", numbers(dp_buckets), how},
+          {"overlap.tp", numbers(overlap_tp), how},
+          {"overlap.ep_batch_level", numbers(ep_batch_level), how},
+          {"overlap.delayed_wgrad", numbers(delayed_wgrad), how},
+          {"overlap.shared_expert", numbers(shared_expert), how},
+          {"offload_optimizer", numbers(offload_optimizer), how},
+          {"offload_activations", numbers(offload_activations), how},
+          {"recompute", joined(recompute, [](const auto& set) { return text_of(set); }),
+           how + ", per rank the fastest that fits"},
+          {"stages", fmt::format("{}", fmt::join(layout_texts, ", ")), how}};
 }
 
 }  // namespace orrery::planner

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace orrery::planner {
@@ -37,8 +38,8 @@ struct Domains {
   std::vector<Layout> layouts;
   Strategy base;  // everything else; without stages
 
-  /// The values of each dimension, for people, and how the search goes through them.
-  std::vector<Certificate::Dimension> manifest() const;
+  /// The values of each dimension, for people, and how a search has gone through them.
+  std::vector<Certificate::Dimension> manifest(std::string_view claim) const;
 };
 
 /// Everything that Orrery can lower, as far as it makes sense: tensor parallelism within a scale-up domain, at least

@@ -6,7 +6,7 @@
 #include "costmodel/offload_time.h"
 #include "costmodel/rank_states.h"
 #include "planner/step_bound.h"
-#include "program/legality.h"
+#include "program/dimension_rules.h"
 #include "program/schedule.h"
 
 #include <algorithm>
@@ -52,26 +52,26 @@ class Family {
         timer_(context.model, s_, mesh_, cost, {}),
         step_end_(context.model, s_, mesh_, timer_),
         memory_model_(context.memory_model),
-        bound_(s_, context.batch, mesh_) {
-    timer_.enter(0);
+        bound_(s_, num_micro_batches_) {
     memory_model_.rho = context.fullest_share.of(s_);
     for (std::int64_t rank = 0; rank < s_.pp; ++rank) {
       Rank& held = ranks_.emplace_back();
       held.stages = costmodel::stages_on_rank(s_, rank);
       held.indices = stages_of(s_, rank);
+      timer_.enter(rank);
       for (std::size_t chunk = 0; chunk < held.stages.size(); ++chunk) {
         bound_.set_stage(static_cast<std::size_t>(rank), chunk, table_.slots(held.stages[chunk]));
+        bound_.set_message(held.indices[chunk],
+                           costmodel::StageBlocks::message(c_.model, s_, c_.batch, rank, chunk, timer_));
       }
     }
-    for (std::int64_t stage = 0; stage + 1 < s_.num_stages(); ++stage) {
-      bound_.set_message(stage, timer_.message(table_.message_bytes(s_.stages, stage), true));
-    }
+    timer_.enter(0);
   }
 
   FamilyCounts scan(Seconds cutoff, const std::function<void(Member)>& keep) {
     FamilyCounts counts;
     if (bound_.of_slots() >= cutoff) {
-      counts.pruned = size();
+      counts.pruned = 1;
       return counts;
     }
     costmodel::ElementCounts elements(c_.model, s_);
@@ -89,7 +89,7 @@ class Family {
         for (const int expert : c_.domains.zero_expert) {
           s_.zero_dense = dense;
           s_.zero_expert = expert;
-          if (repeats() || !is_legal()) continue;
+          if (repeats() || !dimension_violations(c_.model, s_, c_.batch, c_.num_devices).empty()) continue;
           enter_sharding();
           bool fits = false;
           for (const int states : c_.domains.offload_optimizer) {
@@ -104,23 +104,10 @@ class Family {
   }
 
  private:
-  std::int64_t size() const {
-    const Domains& d = c_.domains;
-    return static_cast<std::int64_t>(d.offload_activations.size() * d.zero_dense.size() * d.zero_expert.size() *
-                                     d.offload_optimizer.size());
-  }
-
   /// Sharding over one rank is no sharding.
   bool repeats() const {
     return (s_.zero_dense > 0 && mesh_.size(Group::dp_shard) == 1) ||
            (s_.zero_expert > 0 && mesh_.size(Group::edp_shard) == 1);
-  }
-
-  /// Of the rules only these depend on the member.
-  bool is_legal() const {
-    if (s_.overlap.dp_buckets && (s_.zero_dense > 1 || s_.zero_expert > 1)) return false;
-    if (s_.num_optimizer_instances > 1 && s_.zero_dense == 0 && s_.zero_expert == 0) return false;
-    return s_.optimizer != OptimizerKind::muon || (s_.zero_dense < 2 && s_.zero_expert < 2);
   }
 
   /// Activations do not depend on where the optimizer's states are, nor on whether they are sharded.
@@ -161,7 +148,11 @@ class Family {
       peak =
           activations_->of_rank(s_, num_micro_batches_, static_cast<std::int64_t>(index), option(rank, choice).stages);
     }
-    return costmodel::memory_of_rank(c_.model, s_, c_.batch, mesh_, memory_model_, rank.stages, rank.states, *peak)
+    return memory_with(rank, *peak);
+  }
+
+  Bytes memory_with(const Rank& rank, const ActivationPeak& peak) const {
+    return costmodel::memory_of_rank(c_.model, s_, c_.batch, mesh_, memory_model_, rank.stages, rank.states, peak)
         .total();
   }
 
@@ -188,8 +179,11 @@ class Family {
                                                  buffer(e.expert, e.muon_expert, Group::edp_shard));
   }
 
-  /// The fastest choice of a rank that fits, and what it needs; or the one that needs least.
+  /// The fastest choice of a rank that fits, and what it needs; or one that does not, and what it needs at least.
   std::pair<std::size_t, Bytes> fastest_that_fits(std::size_t index) {
+    // What does not fit without any activations needs no tables of them.
+    const Bytes of_states = memory_with(ranks_[index], {});
+    if (of_states > c_.limit) return {0, of_states};
     // Most ranks need to recompute nothing.
     std::pair<std::size_t, Bytes> best = {0, memory(index, 0)};
     if (best.second <= c_.limit) return best;
@@ -205,7 +199,8 @@ class Family {
   Strategy as_chosen() const {
     Strategy strategy = s_;
     for (const Rank& rank : ranks_) {
-      const std::vector<StageLayout>& stages = rank.options[rank.chosen]->stages;
+      const std::optional<Option>& chosen = rank.options[rank.chosen];
+      const std::vector<StageLayout>& stages = chosen ? chosen->stages : rank.stages;
       for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
         strategy.stages[static_cast<std::size_t>(rank.indices[chunk])] = stages[chunk];
       }
@@ -264,9 +259,9 @@ class Family {
 }  // namespace
 
 FamilyCounts& FamilyCounts::operator+=(const FamilyCounts& other) {
+  pruned += other.pruned;
   evaluated += other.evaluated;
   too_large += other.too_large;
-  pruned += other.pruned;
   add_smallest(other);
   return *this;
 }

@@ -35,10 +35,10 @@ struct Member {
 };
 
 struct FamilyCounts {
+  std::int64_t pruned = 0;     // families with a bound above the cutoff, whose members are not looked at
   std::int64_t evaluated = 0;  // members whose memory and bound are known
   std::int64_t too_large = 0;  // of them, those that do not fit whatever they recompute
-  std::int64_t pruned = 0;     // members of families whose bound is above the cutoff
-  Bytes smallest;              // memory of the smallest of those that do not fit; zero: all fit
+  Bytes smallest;              // what the smallest of those that do not fit needs at least; zero: all fit
   Strategy smallest_member;    // and itself
 
   FamilyCounts& operator+=(const FamilyCounts& other);

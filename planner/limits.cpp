@@ -2,6 +2,7 @@
 #include "planner/limits.h"
 
 #include "base/check.h"
+#include "planner/divisors.h"
 #include "planner/even_layout.h"
 #include "program/legality.h"
 #include "program/mesh.h"
@@ -31,14 +32,6 @@ Limit last_that_fits(const std::vector<std::int64_t>& values, const Check& check
   return limit;
 }
 
-std::vector<std::int64_t> divisors(std::int64_t n) {
-  std::vector<std::int64_t> out;
-  for (std::int64_t d = 1; d <= n; ++d) {
-    if (n % d == 0) out.push_back(d);
-  }
-  return out;
-}
-
 }  // namespace
 
 std::int64_t num_leading(std::int64_t count, const std::function<bool(std::int64_t)>& holds) {
@@ -61,7 +54,8 @@ Limit fewest_devices(const Plan& plan) {
   const std::int64_t per_node = plan.cluster.groups.front().devices_per_node;
   const std::int64_t of_a_pipeline = s.tp * s.cp * s.pp;
   std::vector<std::int64_t> counts;
-  const std::vector<std::int64_t> degrees = divisors(plan.batch.global_batch / s.micro_batch);
+  const std::int64_t per_pipeline = plan.batch.global_batch / s.micro_batch;
+  const std::vector<std::int64_t> degrees = divisors(per_pipeline, per_pipeline);
   for (auto dp = degrees.rbegin(); dp != degrees.rend(); ++dp) {
     const std::int64_t count = *dp * of_a_pipeline;
     if (count % per_node == 0 && violations(plan.model, s, plan.batch, count).empty()) counts.push_back(count);
@@ -108,7 +102,7 @@ Limit largest_micro_batch(const Plan& plan) {
     return strategy;
   };
   std::vector<std::int64_t> sizes;
-  for (const std::int64_t size : divisors(of_a_rank)) {
+  for (const std::int64_t size : divisors(of_a_rank, of_a_rank)) {
     if (violations(plan.model, with(size), plan.batch, plan.num_ranks()).empty()) sizes.push_back(size);
   }
   const FitChecker checker(plan);

@@ -62,8 +62,9 @@ Infeasible nothing_is_legal(const Domains& d, const SearchProblem& problem) {
 
 Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem, Bytes limit) {
   const Device& device = problem.cluster.groups.front().device;
-  return {.reason = fmt::format("no strategy fits: the smallest ({}) needs {} on its fullest rank, {} has {}",
-                                short_text(smallest), memory, device.name, limit),
+  return {.reason = fmt::format(
+              "nothing fits: the smallest that was tried ({}) needs at least {} on its fullest rank, {} has {}",
+              short_text(smallest), memory, device.name, limit),
           .hint = "use more devices, devices with more memory, or a shorter sequence"};
 }
 

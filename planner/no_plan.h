@@ -10,8 +10,8 @@ namespace orrery::planner {
 /// Requires: so it is.
 Infeasible nothing_is_legal(const Domains& domains, const SearchProblem& problem);
 
-/// Legal strategies exist and none fits into `limit`. The one that needs least, `memory`, is of the family of
-/// `smallest`.
+/// Legal strategies exist, and none that was tried fits into `limit`; `smallest` needs least of them, at least
+/// `memory`.
 Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem, Bytes limit);
 
 }  // namespace orrery::planner

@@ -68,11 +68,7 @@ OperatorTable::Key OperatorTable::key_of(const StageLayout& layout) const {
 
 const SlotTimes& OperatorTable::slots(const StageLayout& layout) {
   const auto [found, is_new] = slots_.try_emplace(key_of(layout));
-  if (is_new) {
-    const StageBlocks::Slots stage = blocks_.slots(layout);
-    found->second = stage.times;
-    costmodel::wait_for_host_at_least(stage.windows, strategy_, found->second);
-  }
+  if (is_new) found->second = blocks_.slots(layout).times;
   return found->second;
 }
 
@@ -85,8 +81,8 @@ costmodel::ActivationPeaks& OperatorTable::activations(const Strategy& strategy,
   return activations_.try_emplace(key, model_, strategy, batch_, mesh, memory_model).first->second;
 }
 
-// Stages share no window of the host, so that what the host makes a model of one stage wait may be less in several:
-// it counts for nothing here.
+// One stage with everything: what it waits for its host, and what its communication leaves beside arithmetic, is no
+// more than what several stages do.
 Seconds OperatorTable::all_stages(bool pairs) {
   StageLayout all{.num_layers = model_.num_layers(), .embedding = true, .head = true};
   if (strategy_.mtp == Mtp::on) all.num_mtp = model_.num_mtp_modules;

@@ -37,11 +37,6 @@ class OperatorTable {
   costmodel::ActivationPeaks& activations(const Strategy& strategy, const Mesh& mesh,
                                           const costmodel::MemoryModel& memory_model);
 
-  /// Bytes that travel behind a stage.
-  std::int64_t message_bytes(const std::vector<StageLayout>& stages, std::int64_t stage) const {
-    return blocks_.message_bytes(stages, stage);
-  }
-
   /// At least what a micro-batch takes in all stages together, exchanges hidden where a pair could hide them.
   Seconds all_stages(bool pairs);
 

@@ -3,6 +3,7 @@
 
 #include "planner/stage_balance.h"
 #include "program/legality.h"
+#include "program/schedule.h"
 
 #include <algorithm>
 #include <memory>
@@ -62,15 +63,11 @@ class Scan {
           s.overlap = overlap;
           s.overlap.ep_batch_level = pairs != 0;
           s.schedule = schedule;
-          const bool hides = s.overlap.ep_batch_level || !has_whole_backwards(schedule);
+          const bool hides = runs_pairs(s);
           // Without anything to hide, the order of gradients changes nothing.
           if (overlap.delayed_wgrad && s.tp == 1 && !(hides && s.ep > 1)) continue;
           OperatorTable& table = table_of(s);
-          if (micro_batches_per_stage(c_, s) * table.all_stages(hides) >= cutoff_) {
-            ++out_.counts.pruned;
-            continue;
-          }
-          pipelines(s, table);
+          if (micro_batches_per_stage(c_, s) * table.all_stages(hides) < cutoff_) pipelines(s, table);
         }
       }
     }
@@ -103,7 +100,8 @@ class Scan {
         s.pp = pp;
         s.vpp = vpp;
         for (const int buckets : c_.domains.dp_buckets) {
-          if (buckets != 0 && c_.num_devices == pipeline) continue;
+          // Gradients travel among the ranks of dense parameters, context parallel ones among them, and of experts.
+          if (buckets != 0 && c_.num_devices == s.tp * pp && c_.num_devices == s.etp * s.ep * pp) continue;
           s.overlap.dp_buckets = buckets != 0;
           layouts(s, table);
         }
@@ -119,7 +117,7 @@ class Scan {
       if (s.stages.empty() || std::find(seen.begin(), seen.end(), s.stages) != seen.end()) continue;
       seen.push_back(s.stages);
       ++out_.num_families;
-      if (!violations(c_.model, s, c_.batch, c_.num_devices).empty()) {
+      if (!is_legal(s)) {
         ++out_.num_illegal;
         continue;
       }
@@ -127,6 +125,12 @@ class Scan {
           scan_family(c_, s, table, cost_, cutoff_, [&](Member member) { out_.members.push_back(std::move(member)); });
     }
     if (out_.members.size() > 4 * room_) sort_and_cut();
+  }
+
+  /// With whatever sharding; that of a member is its own business.
+  bool is_legal(Strategy s) const {
+    if (s.num_optimizer_instances > 1) s.zero_dense = 1;
+    return violations(c_.model, s, c_.batch, c_.num_devices).empty();
   }
 
   void sort_and_cut() {
@@ -158,12 +162,12 @@ Seconds operator_bound(const FamilyContext& context, const Strategy& operators, 
   const Domains& d = context.domains;
   const bool pairs =
       s.ep > 1 && (allows(d.ep_batch_level) || std::any_of(d.schedule.begin(), d.schedule.end(), [](Schedule schedule) {
-                     return schedule == Schedule::dualpipe || schedule == Schedule::dualpipev;
+                     return runs_pairs({.schedule = schedule});
                    }));
   s.overlap = {.tp = s.sp && allows(d.overlap_tp),
                .delayed_wgrad = allows(d.delayed_wgrad),
                .shared_expert = s.ep > 1 && allows(d.shared_expert)};
-  if (pairs) s.schedule = Schedule::dualpipev;
+  s.overlap.ep_batch_level = pairs;
   OperatorTable table(context.model, s, context.batch, context.num_devices, cost);
   return micro_batches_per_stage(context, s) * table.all_stages(pairs);
 }

@@ -34,12 +34,6 @@ class TierProgress {
   TierProgress(const ProgressReport& report, std::string_view tier, std::int64_t total)
       : report_(report), progress_{.tier = tier, .done = 0, .total = total} {}
 
-  void set(std::int64_t done, std::int64_t total) {
-    const std::lock_guard lock(mutex_);
-    progress_.done = done;
-    progress_.total = total;
-    if (report_) report_(progress_);
-  }
   void add_one() {
     const std::lock_guard lock(mutex_);
     ++progress_.done;
@@ -57,7 +51,7 @@ struct Refined {
   Member member;
   Seconds closed;
   bool extrapolated = false;
-  std::optional<std::size_t> ranked;  // where it is in the result, when an interpreter has run it
+  bool is_ranked = false;  // an interpreter has run it
 };
 
 class Search {
@@ -86,12 +80,13 @@ class Search {
   }
 
   std::variant<SearchResult, Infeasible> run(const Interpreter* simulator) {
-    TierProgress scanning(on_progress_, "bounds", 0);
-    const Measure measure = [&](const Strategy& strategy) { return run_analytic(strategy).step_time; };
     found_ = find_candidates(
-        context_, cost_model_, measure, proves() ? 0.0 : kSlackWithoutProof, kRoom, limits_.num_families,
-        [&] { return out_of_time(); }, [&](std::int64_t done, std::int64_t total) { scanning.set(done, total); });
-    if (found_.members.empty() && found_.plain.empty()) {
+        context_, cost_model_, [&](const Member& member) { return measure(member); },
+        proves() ? 0.0 : kSlackWithoutProof, kRoom, limits_.num_families, [&] { return out_of_time(); },
+        [&](const Progress& progress) {
+          if (on_progress_) on_progress_(progress);
+        });
+    if (result_.ranked.empty()) {
       if (found_.counts.smallest == Bytes()) return nothing_is_legal(context_.domains, problem_);
       return nothing_fits(found_.counts.smallest_member, found_.counts.smallest, problem_, context_.limit);
     }
@@ -121,31 +116,61 @@ class Search {
     return limits_.time_budget && seconds(spent.count()) > *limits_.time_budget;
   }
 
-  Prediction run_analytic(const Strategy& strategy) const { return predict(strategy, analytic_, nullptr); }
+  /// Runs a member that others have to beat, once: it is among the ranked from then on.
+  Seconds measure(const Member& member) {
+    if (const RankedPlan* known = ranked(member.strategy)) return known->predictions.back().step_time;
+    const costmodel::ClosedEstimate closed = costmodel::estimate_closed(
+        problem_.model, member.strategy, problem_.batch, Mesh(member.strategy, context_.num_devices), cost_model_);
+    result_.ranked.push_back(
+        run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated, .is_ranked = true}));
+    return result_.ranked.back().predictions.back().step_time;
+  }
 
-  Prediction predict(const Strategy& strategy, const Interpreter& interpreter,
-                     std::vector<std::string>* extrapolated) const {
-    const StepProgram program = lower(problem_.model, strategy, problem_.batch, context_.num_devices);
+  const RankedPlan* ranked(const Strategy& strategy) const {
+    const auto found = std::find_if(result_.ranked.begin(), result_.ranked.end(),
+                                    [&](const RankedPlan& plan) { return plan.strategy == strategy; });
+    return found == result_.ranked.end() ? nullptr : &*found;
+  }
+
+  /// What the analytic interpreter says of a member, beside what is known.
+  RankedPlan run(const Refined& refined) const {
+    RankedPlan plan{.strategy = refined.member.strategy, .predictions = {}, .extrapolated = {}};
+    plan.predictions.push_back({.tier = "closed",
+                                .step_time = refined.closed,
+                                .peak_memory = refined.member.memory,
+                                .extrapolated = refined.extrapolated});
+    predict(analytic_, plan);
+    return plan;
+  }
+
+  /// Adds what `interpreter` predicts.
+  void predict(const Interpreter& interpreter, RankedPlan& plan) const {
+    const StepProgram program = lower(problem_.model, plan.strategy, problem_.batch, context_.num_devices);
     const std::vector<Unsupported> unsupported = interpreter.unsupported(program);
     CHECK(unsupported.empty(), unsupported.front().reason);
     const Trace trace =
         interpreter.run(program, {.load = problem_.load, .sequences = problem_.sequences, .steps_only = true});
-    if (extrapolated != nullptr) *extrapolated = trace.header.extrapolated;
-    return {.tier = std::string(interpreter.name()),
-            .step_time = trace.steps.front().time,
-            .peak_memory = {},
-            .extrapolated = !trace.header.extrapolated.empty()};
+    plan.extrapolated = trace.header.extrapolated;
+    plan.predictions.push_back({.tier = std::string(interpreter.name()),
+                                .step_time = trace.steps.front().time,
+                                .peak_memory = plan.predictions.front().peak_memory,
+                                .extrapolated = !trace.header.extrapolated.empty()});
   }
 
   /// The walk's bound and the closed form of the members with the smallest bounds.
   void refine() {
     const auto count = std::min(limits_.num_refined, static_cast<std::int64_t>(found_.members.size()));
-    // Plain members that the scan has found as well count once.
-    std::vector<Member> members(found_.members.begin(), found_.members.begin() + count);
+    // What has been run is known, and plain members that the scan has found as well count once.
+    std::vector<Member> members;
     for (Member& plain : found_.plain) {
-      const bool known = std::any_of(members.begin(), members.begin() + count,
-                                     [&](const Member& member) { return member.strategy == plain.strategy; });
-      if (!known) members.push_back(std::move(plain));
+      if (ranked(plain.strategy) == nullptr) members.push_back(std::move(plain));
+    }
+    const auto num_plain = static_cast<std::ptrdiff_t>(members.size());
+    for (std::int64_t i = 0; i < count; ++i) {
+      Member& member = found_.members[static_cast<std::size_t>(i)];
+      const bool is_plain = std::any_of(members.begin(), members.begin() + num_plain,
+                                        [&](const Member& plain) { return plain.strategy == member.strategy; });
+      if (!is_plain && ranked(member.strategy) == nullptr) members.push_back(std::move(member));
     }
     const auto num_members = static_cast<std::int64_t>(members.size());
     TierProgress progress(on_progress_, "closed", num_members);
@@ -196,7 +221,7 @@ class Search {
     for (std::int64_t round = 0; round == 0 || (limits_.time_budget && !out_of_time()); ++round) {
       std::vector<std::size_t> open;
       for (const std::size_t i : sorted_by([](const Refined& r) { return r.member.bound; })) {
-        if (!refined_[i].ranked && refined_[i].member.bound < best()) open.push_back(i);
+        if (!refined_[i].is_ranked && refined_[i].member.bound < best()) open.push_back(i);
       }
       if (open.empty()) return;
       run_analytic(open, limits_.num_closing);
@@ -219,21 +244,10 @@ class Search {
     result_.ranked.resize(first + static_cast<std::size_t>(count));
     parallel_for(count, [&](std::int64_t i, int) {
       const auto index = static_cast<std::size_t>(i);
-      const Refined& refined = refined_[order[index]];
-      RankedPlan& plan = result_.ranked[first + index];
-      plan.strategy = refined.member.strategy;
-      plan.predictions.push_back({.tier = "closed",
-                                  .step_time = refined.closed,
-                                  .peak_memory = refined.member.memory,
-                                  .extrapolated = refined.extrapolated});
-      plan.predictions.push_back(predict(plan.strategy, analytic_, &plan.extrapolated));
-      plan.predictions.back().peak_memory = refined.member.memory;
+      result_.ranked[first + index] = run(refined_[order[index]]);
       progress.add_one();
     });
-    for (std::int64_t i = 0; i < count; ++i) {
-      const auto index = static_cast<std::size_t>(i);
-      refined_[order[index]].ranked = first + index;
-    }
+    for (std::int64_t i = 0; i < count; ++i) refined_[order[static_cast<std::size_t>(i)]].is_ranked = true;
   }
 
   /// Sorts the first `count` plans by their last prediction.
@@ -246,26 +260,30 @@ class Search {
 
   void certify() {
     Certificate& certificate = result_.certificate;
-    certificate.domain = context_.domains.manifest();
+    certificate.domain = context_.domains.manifest(!proves()                            ? "heuristic: no bound holds"
+                                                   : found_.num_unreached_operators > 0 ? "in part, as bounds order it"
+                                                                                        : "exhaustive");
     const auto num_analytic = static_cast<std::int64_t>(result_.ranked.size());
-    const auto num_refined = static_cast<std::int64_t>(refined_.size());
+    const std::int64_t num_closed =
+        num_analytic + std::count_if(refined_.begin(), refined_.end(), [](const Refined& r) { return !r.is_ranked; });
     const FamilyCounts& counts = found_.counts;
-    certificate.tiers = {
-        {.name = "operators",
-         .evaluated = found_.num_operators + found_.num_illegal_operators,
-         .rejected = found_.num_pruned_operators + found_.num_illegal_operators},
-        {.name = "pipelines", .evaluated = found_.num_families, .rejected = found_.num_illegal_families},
-        {.name = "memory", .evaluated = counts.evaluated, .rejected = counts.too_large},
-        {.name = "bound",
-         .evaluated = counts.evaluated - counts.too_large,
-         .rejected = std::max<std::int64_t>(counts.evaluated - counts.too_large - num_refined, 0)},
-        {.name = "closed", .evaluated = num_refined, .rejected = num_refined - num_analytic},
-        {.name = "analytic", .evaluated = num_analytic, .rejected = num_analytic - 1}};
+    certificate.tiers = {{.name = "operators",
+                          .evaluated = found_.num_operators + found_.num_illegal_operators,
+                          .rejected = found_.num_pruned_operators + found_.num_illegal_operators},
+                         {.name = "pipelines",
+                          .evaluated = found_.num_families,
+                          .rejected = found_.num_illegal_families + counts.pruned},
+                         {.name = "memory", .evaluated = counts.evaluated, .rejected = counts.too_large},
+                         {.name = "bound",
+                          .evaluated = counts.evaluated - counts.too_large,
+                          .rejected = std::max<std::int64_t>(counts.evaluated - counts.too_large - num_closed, 0)},
+                         {.name = "closed", .evaluated = num_closed, .rejected = num_closed - num_analytic},
+                         {.name = "analytic", .evaluated = num_analytic, .rejected = num_analytic - 1}};
     if (!proves()) return;
     const Seconds fastest = best();
     Seconds undecided = fastest;
     for (const Refined& refined : refined_) {
-      if (!refined.ranked) undecided = std::min(undecided, refined.member.bound);
+      if (!refined.is_ranked) undecided = std::min(undecided, refined.member.bound);
     }
     if (least_unseen_) undecided = std::min(undecided, *least_unseen_);
     certificate.gap = (fastest - undecided) / fastest;
@@ -275,10 +293,7 @@ class Search {
     const auto count = std::min(limits_.num_simulated, static_cast<std::int64_t>(result_.ranked.size()));
     TierProgress progress(on_progress_, simulator.name(), count);
     for (std::int64_t i = 0; i < count; ++i) {
-      RankedPlan& plan = result_.ranked[static_cast<std::size_t>(i)];
-      const Bytes memory = plan.predictions.back().peak_memory;
-      plan.predictions.push_back(predict(plan.strategy, simulator, &plan.extrapolated));
-      plan.predictions.back().peak_memory = memory;
+      predict(simulator, result_.ranked[static_cast<std::size_t>(i)]);
       progress.add_one();
     }
     rank(static_cast<std::size_t>(count));
@@ -311,8 +326,8 @@ std::variant<SearchResult, Infeasible> search(const Domains& domains, const Sear
 
 std::string_view claim_of(const Certificate::Tier& tier) {
   if (tier.name == "operators") return "rejects what is illegal or has a bound above a time that was found";
-  if (tier.name == "pipelines") return "rejects what is illegal; families above the bound are not counted on";
-  if (tier.name == "memory") return "exhaustive: rejects what does not fit, whatever it recomputes";
+  if (tier.name == "pipelines") return "the same, of operators that were reached";
+  if (tier.name == "memory") return "rejects what does not fit, whatever it recomputes";
   if (tier.name == "bound") return "rejects what has a bound above a time that was found, or above those kept";
   if (tier.name == "closed") return "heuristic: keeps the fastest and those with the smallest bounds";
   return "best of those evaluated";

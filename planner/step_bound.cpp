@@ -11,10 +11,6 @@ using costmodel::SlotTimes;
 
 namespace {
 
-bool has_pairs(const Strategy& s) {
-  return s.overlap.ep_batch_level || s.schedule == Schedule::dualpipe || s.schedule == Schedule::dualpipev;
-}
-
 /// Whether some input gradients have slots of their own.
 bool splits(const Strategy& s) {
   return s.schedule != Schedule::gpipe && s.schedule != Schedule::one_f_one_b && s.schedule != Schedule::interleaved;
@@ -22,36 +18,23 @@ bool splits(const Strategy& s) {
 
 }  // namespace
 
-StepBound::StepBound(const Strategy& strategy, const BatchShape& batch, const Mesh& mesh)
-    : pairs_(has_pairs(strategy)),
+StepBound::StepBound(const Strategy& strategy, std::int64_t num_micro_batches)
+    : pairs_(runs_pairs(strategy)),
       splits_(splits(strategy)),
       num_stages_(strategy.num_stages()),
-      // In DualPipe two ranks hold each stage, for one half of the micro-batches each.
-      num_micro_batches_(batch.global_batch / (mesh.dp() * strategy.micro_batch)),
-      slots_per_stage_(static_cast<double>(num_micro_batches_) * (strategy.schedule == Schedule::dualpipe ? 0.5 : 1.0)),
-      crosses_(static_cast<std::size_t>(num_stages_)),
+      slots_per_stage_(slots_per_stage(strategy, num_micro_batches)),
       messages_(static_cast<std::size_t>(num_stages_)),
       ends_(static_cast<std::size_t>(strategy.pp)),
       queues_(ends_.size()) {
   for (std::int64_t rank = 0; rank < strategy.pp; ++rank) {
     Rank& held = ranks_.emplace_back(Rank{.stages = stages_of(strategy, rank), .slots = {}});
     held.slots.resize(held.stages.size());
-    for (std::size_t chunk = 0; chunk < held.stages.size(); ++chunk) {
-      const Neighbour behind = neighbours_of(strategy, rank, chunk).behind;
-      crosses_[static_cast<std::size_t>(held.stages[chunk])] =
-          behind == Neighbour::next_rank || behind == Neighbour::previous_rank;
-    }
   }
 }
 
 void StepBound::set_stage(std::size_t rank, std::size_t chunk, const SlotTimes& slots) {
   ranks_[rank].slots[chunk] = slots;
   slots_end_.clear();
-}
-
-void StepBound::set_message(std::int64_t stage, Seconds time) {
-  const auto index = static_cast<std::size_t>(stage);
-  messages_[index] = crosses_[index] ? time : Seconds();
 }
 
 const std::vector<Seconds>& StepBound::slots_end() const {

@@ -6,8 +6,6 @@
 
 #include "base/units.h"
 #include "costmodel/pipeline_walk.h"
-#include "program/mesh.h"
-#include "program/step_program.h"
 #include "program/strategy.h"
 
 #include <cstdint>
@@ -17,12 +15,12 @@ namespace orrery::planner {
 
 class StepBound {
  public:
-  StepBound(const Strategy& strategy, const BatchShape& batch, const Mesh& mesh);
+  StepBound(const Strategy& strategy, std::int64_t num_micro_batches);
 
   /// Least times of the slots of chunk `chunk` of pipeline rank `rank`.
   void set_stage(std::size_t rank, std::size_t chunk, const costmodel::SlotTimes& slots);
-  /// Between `stage` and the one behind it, where they are on different ranks.
-  void set_message(std::int64_t stage, Seconds time);
+  /// Between `stage` and the one behind it.
+  void set_message(std::int64_t stage, Seconds time) { messages_[static_cast<std::size_t>(stage)] = time; }
   /// What comes behind the last slot of a rank (costmodel/closed_step_end.h).
   void set_end(std::size_t rank, Seconds sync, Seconds load, Seconds update) { ends_[rank] = {sync, load, update}; }
 
@@ -47,10 +45,8 @@ class StepBound {
 
   const bool pairs_, splits_;
   const std::int64_t num_stages_;
-  const std::int64_t num_micro_batches_;
   const double slots_per_stage_;
   std::vector<Rank> ranks_;
-  std::vector<bool> crosses_;  // by stage: the one behind it is on another rank
   std::vector<Seconds> messages_;
   std::vector<End> ends_;
   std::vector<Seconds> queues_;

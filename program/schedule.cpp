@@ -102,6 +102,15 @@ std::vector<std::int64_t> stages_of(const Strategy& strategy, std::int64_t rank)
   return stages;
 }
 
+bool runs_pairs(const Strategy& strategy) {
+  return strategy.overlap.ep_batch_level || strategy.schedule == Schedule::dualpipe ||
+         strategy.schedule == Schedule::dualpipev;
+}
+
+double slots_per_stage(const Strategy& strategy, std::int64_t num_micro_batches) {
+  return (strategy.schedule == Schedule::dualpipe ? 0.5 : 1.0) * static_cast<double>(num_micro_batches);
+}
+
 StageNeighbours neighbours_of(const Strategy& strategy, std::int64_t rank, std::size_t chunk) {
   const std::int64_t stage = stages_of(strategy, rank).at(chunk);
   const bool is_way_back = chunk == 1 && comes_back(strategy.schedule);

@@ -65,6 +65,13 @@ std::vector<Slot> slots_of(const Strategy& strategy, std::int64_t num_micro_batc
 /// runs stage rank for one half of the micro-batches and p - 1 - rank for the other.
 std::vector<std::int64_t> stages_of(const Strategy& strategy, std::int64_t rank);
 
+/// Whether a forward and a backward share slots, so that one hides the exchanges of the other.
+bool runs_pairs(const Strategy& strategy);
+
+/// Micro-batches that a rank runs on each of its stages: half of `num_micro_batches` in DualPipe, where two ranks hold
+/// each stage.
+double slots_per_stage(const Strategy& strategy, std::int64_t num_micro_batches);
+
 /// Where a neighbouring stage runs, seen from the rank of a stage. Ranks form a ring: the one after the last is the
 /// first.
 enum class Neighbour : std::uint8_t { none, same_rank, next_rank, previous_rank };

@@ -3,6 +3,7 @@
 
 #include "costmodel/calibrated_cost_model.h"
 #include "costmodel/collective_fit.h"
+#include "costmodel/forwarding_cost_model.h"
 #include "costmodel/op_times.h"
 #include "costmodel/timed_program.h"
 #include "costmodel/validation/run_cluster.h"
@@ -67,35 +68,25 @@ std::vector<CollectiveFit> links_of(const PublishedRun& run, const Cluster& clus
 constexpr double kFp4OverFp8 = 2.0, kFp4OverFp8Ultra = 3.0;
 
 /// Of weights that are frozen while adapters are trained: no gradient is computed, reduced or applied.
-class FrozenWeights : public CostModel {
+class FrozenWeights : public ForwardingCostModel {
  public:
-  explicit FrozenWeights(const CostModel& model) : model_(model) {}
+  using ForwardingCostModel::ForwardingCostModel;
 
   OpTime compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, DeviceIndex device) const override {
-    return is_needed(key) ? model_.compute(key, shape, load, device) : OpTime{};
+    return is_needed(key) ? ForwardingCostModel::compute(key, shape, load, device) : OpTime{};
   }
   CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override {
     const bool is_of_gradients = shape.group == Group::dp || shape.group == Group::edp || shape.group == Group::world;
-    return is_of_gradients ? CommTime{} : model_.collective(shape, members);
+    return is_of_gradients ? CommTime{} : ForwardingCostModel::collective(shape, members);
   }
-  CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
-                    std::span<const DeviceIndex> members) const override {
-    return model_.exchange(shape, routing, members);
-  }
-  CommTime copy(const CopyShape& shape, DeviceIndex device) const override { return model_.copy(shape, device); }
-  CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override {
-    return model_.peer(shape, from, to);
-  }
-  OverlapRule overlap(DeviceIndex device) const override { return model_.overlap(device); }
   Seconds dispatch(const OpKey& key, const OpShape& shape) const override {
-    return is_needed(key) ? model_.dispatch(key, shape) : Seconds{};
+    return is_needed(key) ? ForwardingCostModel::dispatch(key, shape) : Seconds{};
   }
 
  private:
   static bool is_needed(const OpKey& key) {
     return key.pass != Pass::wgrad && key.pass != Pass::sync && key.pass != Pass::update;
   }
-  const CostModel& model_;
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "planner/explain/scaled_cost_model.h"
 
 #include "costmodel/calibrated_cost_model.h"
+#include "costmodel/forwarding_cost_model.h"
 #include "costmodel/measured_kernels.h"
 
 #include <utility>
@@ -16,32 +17,26 @@ using costmodel::Leg;
 using costmodel::PathClass;
 
 /// Answers of another model, with communication on other links.
-class ScaledCommunication : public CostModel {
+class ScaledCommunication : public costmodel::ForwardingCostModel {
  public:
   ScaledCommunication(std::shared_ptr<const CostModel> model, Resource resource, double factor)
-      : model_(std::move(model)), resource_(resource), factor_(factor) {}
+      : ForwardingCostModel(*model), model_(std::move(model)), resource_(resource), factor_(factor) {}
 
-  costmodel::OpTime compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
-                            DeviceIndex device) const override {
-    return model_->compute(key, shape, load, device);
-  }
   CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override {
-    return scaled(model_->collective(shape, members));
+    return scaled(ForwardingCostModel::collective(shape, members));
   }
   CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                     std::span<const DeviceIndex> members) const override {
-    return scaled(model_->exchange(shape, routing, members));
+    return scaled(ForwardingCostModel::exchange(shape, routing, members));
   }
   CommTime copy(const CopyShape& shape, DeviceIndex device) const override {
-    CommTime time = model_->copy(shape, device);
+    CommTime time = ForwardingCostModel::copy(shape, device);
     if (resource_ == Resource::host_link) time.latency = time.latency / factor_;
     return time;
   }
   CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override {
-    return scaled(model_->peer(shape, from, to));
+    return scaled(ForwardingCostModel::peer(shape, from, to));
   }
-  costmodel::OverlapRule overlap(DeviceIndex device) const override { return model_->overlap(device); }
-  Seconds dispatch(const OpKey& key, const OpShape& shape) const override { return model_->dispatch(key, shape); }
 
  private:
   CommTime scaled(CommTime time) const {

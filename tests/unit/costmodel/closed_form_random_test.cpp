@@ -45,6 +45,7 @@ TEST(ClosedFormOfRandomStrategies, IsNearTheAnalyticInterpreter) {
   });
   for (const double share : {0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0}) {
     RecordProperty("ratio_" + std::to_string(share), std::to_string(in_memory.at(share)));
+    RecordProperty("offloaded_" + std::to_string(share), std::to_string(offloaded.at(share)));
   }
   EXPECT_GT(in_memory.at(0.0), 0.6);
   EXPECT_GT(in_memory.at(0.05), 0.85);

@@ -23,7 +23,7 @@ Domains domains(const Model& model, std::int64_t num_devices, Strategy base = {}
 }
 
 std::string manifest_of(const Domains& d, const std::string& name) {
-  for (const Certificate::Dimension& dimension : d.manifest()) {
+  for (const Certificate::Dimension& dimension : d.manifest("exhaustive")) {
     if (dimension.name == name) return dimension.domain;
   }
   return "no such dimension";

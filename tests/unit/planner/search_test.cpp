@@ -109,7 +109,7 @@ TEST(Search, CountsWhatEachTierDid) {
   }
   EXPECT_EQ(tiers[6].evaluated, 4);
   EXPECT_EQ(tiers[6].rejected, 3);
-  EXPECT_EQ(claim_of(tiers[2]), "exhaustive: rejects what does not fit, whatever it recomputes");
+  EXPECT_EQ(claim_of(tiers[2]), "rejects what does not fit, whatever it recomputes");
   EXPECT_EQ(claim_of(tiers[6]), "best of those evaluated");
 }
 
@@ -121,6 +121,12 @@ TEST(Search, CertifiesTheBestOfASpaceThatItSeesWhole) {
   ASSERT_TRUE(few.certificate.gap);
   const Seconds best = all.ranked.front().predictions[1].step_time, found = few.ranked.front().predictions[1].step_time;
   EXPECT_GE(*few.certificate.gap, (found - best) / found);
+}
+
+TEST(Search, LeavesAGapForWhatItDidNotReach) {
+  SearchLimits one = kSeeAll;
+  one.num_families = 1;
+  EXPECT_GT(plans_of(SmallSearch(4), nullptr, one).certificate.gap, 0.0);
 }
 
 TEST(Search, CertifiesNothingWhereNoBoundHolds) {
@@ -175,8 +181,9 @@ TEST(Search, SaysHowMuchMemoryWouldBeEnough) {
   const Infeasible& infeasible = std::get<Infeasible>(outcome);
   EXPECT_THAT(
       infeasible.reason,
-      ::testing::MatchesRegex("no strategy fits: the smallest \\(pp .* stages .*\\) needs 2.00 GiB on its fullest "
-                              "rank, unit has 1.00 GiB"));
+      ::testing::MatchesRegex(
+          "nothing fits: the smallest that was tried \\(pp .* stages .*\\) needs at least 2.00 GiB on its fullest "
+          "rank, unit has 1.00 GiB"));
   EXPECT_EQ(infeasible.hint, "use more devices, devices with more memory, or a shorter sequence");
 }
 
