@@ -87,7 +87,8 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
   SlotTimes compute;
   BlockTimes block;
   std::map<std::tuple<Pass, OpCode, OpShape>, double> communication;
-  const double usual = timer.overlap().compute_slowdown;
+  block.usual = timer.overlap();
+  const double usual = block.usual.compute_slowdown;
   const auto beside = [&](Beside what, const OpTime& time) {
     block.beside[static_cast<std::size_t>(what)] += time.time;
     block.lost[static_cast<std::size_t>(what)] += time.time * time.slowdown.value_or(usual);
@@ -100,6 +101,7 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
     }
     const OpTime time = timer.timed(op);
     of_pass(compute, op.pass) += time.time;
+    block.loss.add(time.time, time.slowdown.value_or(usual));
     if (op.pass == Pass::rec) block.again += time.time;
     (op.pass == Pass::fwd ? block.forward_excess : block.backward_excess) +=
         time.time * (time.slowdown.value_or(usual) - usual);
@@ -129,10 +131,13 @@ void keep_what_is_waited_for(BlockTimes& block, const Strategy& strategy) {
     c.with.reset();
     c.hidden = 1.0;
   }
+  block.lost = {};
+  block.usual = {};
+  block.forward_excess = block.backward_excess = {};
 }
 
-Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, SlotTimes& slots,
-                  HostWindows& windows) {
+void add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, Slots& out, HostWindows& windows) {
+  SlotTimes& slots = out.times;
   const auto add_window = [&](HostWindow& window, Seconds device, Seconds host) {
     window.device += num_blocks * device;
     window.host += num_blocks * host;
@@ -145,28 +150,31 @@ Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer
   slots.weight_grad += num_blocks * block.weight_grad;
   slots.forward_excess += num_blocks * block.forward_excess;
   slots.backward_excess += num_blocks * block.backward_excess;
-  Seconds all;
+  out.loss.add(block.loss, num_blocks);
   std::array<Seconds, kNumBeside> hidden{};
   for (const BlockTimes::Communication& c : block.communication) {
     const Seconds time = c.count * timer.time(c.op);
-    all += num_blocks * time;
+    out.communication += num_blocks * time;
     window_of_pass(windows, c.op.pass).device += num_blocks * time;
     if (c.with) hidden[static_cast<std::size_t>(*c.with)] += c.hidden * time;
     of_pass(slots, c.op.pass) += num_blocks * (1.0 - c.hidden) * time;
     const bool to_experts = c.op.op == OpCode::moe_dispatch || c.op.op == OpCode::moe_combine;
-    if (to_experts) (c.op.pass == Pass::fwd ? slots.forward_exchanges : slots.backward_exchanges) += num_blocks * time;
+    if (to_experts) {
+      (c.op.pass == Pass::fwd ? slots.forward_exchanges : slots.backward_exchanges) += num_blocks * time;
+    } else {
+      out.loss.add_idle(num_blocks * time);
+    }
   }
   for (std::size_t i = 0; i < kNumBeside; ++i) {
     const auto with = static_cast<Beside>(i);
     const bool forward =
         with == Beside::products_forward || with == Beside::core_forward || with == Beside::shared_forward;
-    OverlapRule rule = timer.overlap();
+    OverlapRule rule = block.usual;
     if (block.beside[i] > Seconds::zero()) rule.compute_slowdown = block.lost[i] / block.beside[i];
     const Seconds more = side_by_side(block.beside[i], hidden[i], rule) - block.beside[i];
     (forward ? slots.forward : slots.input_grad) += num_blocks * more;
     (forward ? windows.forward : windows.input_grad).left += num_blocks * more;
   }
-  return all;
 }
 
 Seconds time_again(const BlockTimes& block, ClosedTimer& timer) {

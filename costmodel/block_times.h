@@ -5,6 +5,7 @@
 
 #include "costmodel/closed_timer.h"
 #include "costmodel/layer_ops.h"
+#include "costmodel/least_loss.h"
 #include "costmodel/pipeline_walk.h"
 
 #include <algorithm>
@@ -33,6 +34,8 @@ struct BlockTimes {
   Seconds again;                                            // of input_grad, what recomputation runs
   std::array<Seconds, kNumBeside> beside{};                 // of arithmetic, what communication can run beside
   std::array<Seconds, kNumBeside> lost{};                   // by which that is longer beside communication
+  OverlapRule usual;                                        // of the device
+  LeastLoss loss;                                           // of arithmetic
   struct Communication {
     LayerOp op;
     double count = 0.0;
@@ -44,8 +47,8 @@ struct BlockTimes {
 
 BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy, ClosedTimer& timer);
 
-/// Hides all communication that the next arithmetic on the queue may not wait for: a block takes at least what is left
-/// (costmodel/lower_bound.h).
+/// Hides all communication that the next arithmetic on the queue may not wait for, and lets none slow what is beside
+/// it: a block takes at least what is left (costmodel/lower_bound.h).
 void keep_what_is_waited_for(BlockTimes& block, const Strategy& strategy);
 
 /// What a slot has its device and its host do, communication as if nothing hid it.
@@ -62,9 +65,15 @@ struct HostWindows {
   HostWindow forward, input_grad, weight_grad;
 };
 
-/// Adds `num_blocks` of them on the rank that `timer` has entered. Returns what communication takes alone.
-Seconds add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, SlotTimes& slots,
-                  HostWindows& windows);
+/// Slots of one stage and micro-batch.
+struct Slots {
+  SlotTimes times;        // without the message
+  Seconds communication;  // of forward and backward, what is not arithmetic
+  LeastLoss loss;         // of arithmetic; idle while the host or a communication, but no exchange, is waited for
+};
+
+/// Adds `num_blocks` of them on the rank that `timer` has entered.
+void add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, Slots& slots, HostWindows& windows);
 
 /// What a block runs again, communication included.
 Seconds time_again(const BlockTimes& block, ClosedTimer& timer);

@@ -75,7 +75,7 @@ class Estimator {
     const std::vector<std::int64_t> stages = stages_of(strategy_, rank);
     for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
       layouts.push_back(strategy_.stages[static_cast<std::size_t>(stages[chunk])]);
-      const StageBlocks::Slots stage = blocks_.slots(layouts.back());
+      const Slots stage = blocks_.slots(layouts.back());
       estimate.communication += stage.communication;
       SlotTimes slots = stage.times;
       slots.message = StageBlocks::message(model_, strategy_, batch_, rank, chunk, timer_);

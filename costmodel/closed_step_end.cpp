@@ -7,12 +7,15 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <utility>
 
 namespace orrery::costmodel {
 namespace {
 
 constexpr std::int64_t kNewtonSchulzIterations = 5;
+
+Seconds sum(const std::vector<Seconds>& times) { return std::accumulate(times.begin(), times.end(), Seconds()); }
 
 }  // namespace
 
@@ -189,40 +192,49 @@ std::vector<ClosedStepEnd::Unit> ClosedStepEnd::units_of(const StageLayout& layo
   return units;
 }
 
+ClosedStepEnd::UnitTimes ClosedStepEnd::unit_times(const StageLayout& layout, bool dense) {
+  UnitTimes times;
+  const Group shard = dense ? Group::dp_shard : Group::edp_shard;
+  const std::int64_t ranks = mesh_.size(shard), wire = size_of(strategy_.grad_wire_dtype);
+  if ((dense ? strategy_.zero_dense : strategy_.zero_expert) < 2 || ranks == 1) return times;
+  for (const Unit& unit : units_of(layout)) {
+    const std::int64_t elements = dense ? unit.dense : unit.expert;
+    if (elements == 0) continue;
+    times.gather.push_back(
+        timer_.collective(shard, CollectiveKind::all_gather, elements * size_of(compute_dtype(strategy_))));
+    times.scatter.push_back(timer_.collective(shard, CollectiveKind::reduce_scatter, elements * wire));
+    times.replicas.push_back(timer_.collective(dense ? Group::dp_replica : Group::edp_replica,
+                                               CollectiveKind::all_reduce, (elements * wire + ranks - 1) / ranks));
+  }
+  return times;
+}
+
+Seconds ClosedStepEnd::gathers_of(const UnitTimes& units, const StageLayout& layout, bool dense) const {
+  if ((dense ? strategy_.zero_dense : strategy_.zero_expert) < 3 || units.gather.empty()) return {};
+  // The backward of a lookup needs no weights.
+  return 2.0 * sum(units.gather) - (dense && layout.embedding ? units.gather.front() : Seconds());
+}
+
+Seconds ClosedStepEnd::sharded_queue(const StageLayout& layout, bool dense) {
+  const UnitTimes units = unit_times(layout, dense);
+  return sum(units.scatter) + gathers_of(units, layout, dense);
+}
+
 ClosedStepEnd::Reductions ClosedStepEnd::shard_slots(const StageLayout& layout, SlotTimes& slots) {
   const OverlapRule overlap = timer_.overlap();
-  const std::vector<Unit> units = units_of(layout);
   Seconds first_gather, gathers, last_gather;  // dense and expert ones side by side
   Reductions reductions;
   for (const bool dense : {true, false}) {
-    const int zero = dense ? strategy_.zero_dense : strategy_.zero_expert;
-    const Group shard = dense ? Group::dp_shard : Group::edp_shard;
-    const std::int64_t ranks = mesh_.size(shard), wire = size_of(strategy_.grad_wire_dtype);
-    if (zero < 2 || ranks == 1) continue;
-    std::vector<Seconds> gather, reduce;
-    Seconds all_gathers, all_reductions;
-    for (const Unit& unit : units) {
-      const std::int64_t elements = dense ? unit.dense : unit.expert;
-      if (elements == 0) continue;
-      gather.push_back(
-          timer_.collective(shard, CollectiveKind::all_gather, elements * size_of(compute_dtype(strategy_))));
-      reduce.push_back(timer_.collective(shard, CollectiveKind::reduce_scatter, elements * wire) +
-                       timer_.collective(dense ? Group::dp_replica : Group::edp_replica, CollectiveKind::all_reduce,
-                                         (elements * wire + ranks - 1) / ranks));
-      all_gathers += gather.back();
-      all_reductions += reduce.back();
-    }
-    if (gather.empty()) continue;
-    reductions.all = std::max(reductions.all, all_reductions);
-    reductions.last = std::max(reductions.last, reduce.front());
-    // The backward of a lookup needs no weights.
-    const Seconds gathered_again = all_gathers - (dense && layout.embedding ? gather.front() : Seconds());
-    reductions.queue =
-        std::max(reductions.queue, all_reductions + (zero < 3 ? Seconds() : all_gathers + gathered_again));
-    if (zero < 3) continue;
-    first_gather = std::max(first_gather, gather.front());
-    last_gather = std::max(last_gather, gather.back());
-    gathers = std::max(gathers, all_gathers);
+    const UnitTimes units = unit_times(layout, dense);
+    if (units.gather.empty()) continue;
+    const Seconds all = sum(units.scatter) + sum(units.replicas);
+    reductions.all = std::max(reductions.all, all);
+    reductions.last = std::max(reductions.last, units.scatter.front() + units.replicas.front());
+    reductions.queue = std::max(reductions.queue, all + gathers_of(units, layout, dense));
+    if ((dense ? strategy_.zero_dense : strategy_.zero_expert) < 3) continue;
+    first_gather = std::max(first_gather, units.gather.front());
+    last_gather = std::max(last_gather, units.gather.back());
+    gathers = std::max(gathers, sum(units.gather));
   }
   const SlotTimes alone = slots;
   const Seconds behind =

@@ -45,6 +45,9 @@ class ClosedStepEnd {
   /// first unit and then takes as long as the longer of both; reductions slow the arithmetic that they run beside.
   Reductions shard_slots(const StageLayout& layout, SlotTimes& slots);
 
+  /// What the queue of sharded dense or expert parameters is busy with for one micro-batch of a stage: for a bound.
+  Seconds sharded_queue(const StageLayout& layout, bool dense);
+
  private:
   struct Buffer {
     FlatBuffer flat;
@@ -58,6 +61,13 @@ class ClosedStepEnd {
   struct Unit {
     std::int64_t dense = 0, expert = 0;
   };
+  /// What travels in slots, by unit; empty where it does so at the end of the step.
+  struct UnitTimes {
+    std::vector<Seconds> gather, scatter, replicas;
+  };
+  UnitTimes unit_times(const StageLayout& layout, bool dense);
+  /// Of forward and backward.
+  Seconds gathers_of(const UnitTimes& units, const StageLayout& layout, bool dense) const;
   Buffer buffer_of(const std::vector<StageLayout>& layouts, bool dense) const;
   StepEndTimes times(const Buffer& dense, const Buffer& expert, const std::vector<StageLayout>& layouts);
   Seconds reduced(const Buffer& buffer);

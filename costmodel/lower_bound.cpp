@@ -6,8 +6,8 @@
 #include "costmodel/offload_time.h"
 #include "costmodel/pipeline_walk.h"
 #include "costmodel/rank_states.h"
+#include "costmodel/rank_work.h"
 #include "costmodel/stage_blocks.h"
-#include "costmodel/undisturbed.h"
 #include "program/schedule.h"
 
 #include <algorithm>
@@ -25,8 +25,8 @@ class Bound {
         strategy_(strategy),
         batch_(batch),
         num_micro_batches_(batch.global_batch / (mesh.dp() * strategy.micro_batch)),
-        undisturbed_(cost),
-        timer_(model, strategy, mesh, undisturbed_, device_of_rank),
+        num_slots_(slots_per_stage(strategy, num_micro_batches_)),
+        timer_(model, strategy, mesh, cost, device_of_rank),
         step_end_(model, strategy, mesh, timer_),
         blocks_(model, strategy, batch, timer_, StageBlocks::Aim::bound) {
     if (strategy.offload_activations) activations_.emplace(model, strategy, batch, mesh, MemoryModel{});
@@ -43,11 +43,13 @@ class Bound {
     const std::vector<RankWalk> walked = walk_pipeline(strategy_, num_micro_batches_, times);
     Seconds complete, updated, end;
     for (std::size_t r = 0; r < walked.size(); ++r) {
-      complete = std::max(complete, walked[r].end + ends[r].gradient_sync);
+      const Seconds slots_end = std::max(walked[r].end, walked[r].begin + work_[r].slots());
+      complete =
+          std::max({complete, slots_end + ends[r].gradient_sync, walked[r].begin + work_[r].slots_and_reductions()});
       updated = std::max(updated, ends[r].update);
       // Whatever runs beside it: a communicator does one thing after the other.
-      complete = std::max(complete, queues_[r]);
-      end = std::max(end, walked[r].end + ends[r].states_load + ends[r].update);
+      complete = std::max(complete, num_slots_ * queues_[r]);
+      end = std::max(end, slots_end + ends[r].states_load + ends[r].update);
     }
     timer_.enter(0);
     return std::max(end, complete + timer_.norm() + updated);
@@ -58,16 +60,19 @@ class Bound {
     std::vector<SlotTimes> out;
     const std::vector<StageLayout> stages = stages_on_rank(strategy_, rank);
     Seconds exchanges;
+    RankWork& work = work_.emplace_back(runs_pairs(strategy_), num_slots_);
     for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
-      SlotTimes slots = blocks_.slots(stages[chunk]).times;
+      const Slots slots = blocks_.slots(stages[chunk]);
       // What is sharded counts as a queue alone: slots may hide it.
-      SlotTimes sharded = slots;
-      exchanges += step_end_.shard_slots(stages[chunk], sharded).queue;
-      slots.message = StageBlocks::message(model_, strategy_, batch_, rank, chunk, timer_);
-      out.push_back(slots);
+      const Seconds sharded =
+          std::max(step_end_.sharded_queue(stages[chunk], true), step_end_.sharded_queue(stages[chunk], false));
+      exchanges += sharded;
+      work.add(slots, sharded);
+      out.push_back(slots.times);
+      out.back().message = StageBlocks::message(model_, strategy_, batch_, rank, chunk, timer_);
     }
     const Seconds copies = activations_ ? offload_time(stages, *activations_, timer_) : Seconds();
-    queues_.push_back(slots_per_stage(strategy_, num_micro_batches_) * std::max(exchanges, copies));
+    queues_.push_back(std::max(exchanges, copies));
     return out;
   }
 
@@ -75,12 +80,13 @@ class Bound {
   const Strategy& strategy_;
   const BatchShape& batch_;
   const std::int64_t num_micro_batches_;
-  const Undisturbed undisturbed_;
+  const double num_slots_;  // of each stage
   ClosedTimer timer_;
   ClosedStepEnd step_end_;
   StageBlocks blocks_;
   std::optional<ActivationPeaks> activations_;  // if they are offloaded
-  std::vector<Seconds> queues_;                 // by rank: of sharded parameters or of copies, over all micro-batches
+  std::vector<RankWork> work_;                  // by rank
+  std::vector<Seconds> queues_;                 // by rank: of sharded parameters or of copies, of one micro-batch
 };
 
 }  // namespace

@@ -52,7 +52,7 @@ class Walk {
     std::vector<RankWalk> out;
     for (const Rank& rank : ranks_) {
       CHECK(rank.next == rank.slots.size(), rank.next, rank.slots.size());
-      out.push_back({.end = rank.end, .busy = rank.busy});
+      out.push_back({.begin = rank.begin, .end = rank.end, .busy = rank.busy});
     }
     return out;
   }
@@ -62,7 +62,7 @@ class Walk {
     std::vector<Slot> slots;
     std::size_t next = 0;
     std::vector<Held> held;  // by stage
-    Seconds end, end_before, busy;
+    Seconds begin, end, end_before, busy;
     /// When the last message of an edge arrived: activations and gradients from the next and the previous rank.
     std::array<Seconds, 4> last_arrival;
   };
@@ -144,6 +144,7 @@ class Walk {
     const Seconds on_rank = arrival(rank, first) - lead;  // before the second, which may come on the same edge
     const Seconds start = std::max(std::max(rank.end, on_rank), arrival(rank, second));
     const Seconds time = duration(rank, slot);
+    if (rank.next == 0) rank.begin = start;
     rank.end_before = rank.end;
     rank.end = start + time;
     rank.busy += time;

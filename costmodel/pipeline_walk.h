@@ -29,8 +29,9 @@ struct SlotTimes {
 using PipelineTimes = std::vector<std::vector<SlotTimes>>;
 
 struct RankWalk {
-  Seconds end;   // of its last slot
-  Seconds busy;  // sum of its slots
+  Seconds begin;  // of its first slot
+  Seconds end;    // of its last slot
+  Seconds busy;   // sum of its slots
 };
 
 /// A backward that waits for its gradient has run its lead already. A message leaves when its slot is done and arrives

@@ -75,14 +75,14 @@ const BlockTimes* StageBlocks::last_layer(const StageLayout& layout) {
                 {model_.kind(index), model_.span(index), recomputes ? layout.recompute : std::set<RecomputeModule>{}});
 }
 
-StageBlocks::Slots StageBlocks::slots(const StageLayout& layout) {
+Slots StageBlocks::slots(const StageLayout& layout) {
   Slots out;
   HostWindows windows;
-  for_each(layout, [&](const BlockTimes& block, double count) {
-    out.communication += add_block(block, count, timer_, out.times, windows);
-  });
+  for_each(layout, [&](const BlockTimes& block, double count) { add_block(block, count, timer_, out, windows); });
   if (const BlockTimes* last = last_layer(layout)) out.times.lead = time_again(*last, timer_);
+  const Seconds device = out.times.forward + out.times.backward();
   (aim_ == Aim::bound ? wait_for_host_at_least : wait_for_host)(windows, strategy_, out.times);
+  out.loss.add_idle(out.times.forward + out.times.backward() - device);
   return out;
 }
 

@@ -27,11 +27,7 @@ class StageBlocks {
   StageBlocks(const Model& model, const Strategy& strategy, const BatchShape& batch, ClosedTimer& timer,
               Aim aim = Aim::estimate);
 
-  struct Slots {
-    SlotTimes times;        // with waits for the host, without the message
-    Seconds communication;  // of forward and backward, what is not arithmetic
-  };
-  /// Of a stage on the pipeline rank that the timer has entered.
+  /// Of a stage on the pipeline rank that the timer has entered, with waits for the host.
   Slots slots(const StageLayout& layout);
 
   /// Of the message behind chunk `chunk` of pipeline rank `rank` in the pipeline of `strategy`: the residual stream,

@@ -302,11 +302,21 @@ const StageLives& StageLivesMaker::stage(const StageLayout& layout, const StageN
                                          BackwardKinds kinds) {
   // All that a stage depends on: layers and whether they recompute, ends, neighbours.
   std::string key;
+  char last = 0;
+  std::uint16_t in_a_row = 0;
+  const auto end_row = [&] {
+    key += {last, static_cast<char>(in_a_row & 0xff), static_cast<char>(in_a_row >> 8)};
+    in_a_row = 0;
+  };
   for (std::int64_t i = 0; i < layout.num_layers; ++i) {
     const bool recomputes = i < layout.num_recompute_layers.value_or(layout.num_layers);
-    const char letter = sizes_.model.kind(layout.first_layer + i) == LayerKind::moe ? 'm' : 'd';
-    key += static_cast<char>(recomputes ? letter - 'a' + 'A' : letter);
+    const bool is_moe = sizes_.model.kind(layout.first_layer + i) == LayerKind::moe;
+    const char letter = is_moe ? (recomputes ? 'M' : 'm') : (recomputes ? 'D' : 'd');
+    if (letter != last && in_a_row > 0) end_row();
+    last = letter;
+    ++in_a_row;
   }
+  end_row();
   const auto add = [&key](auto value) { key += static_cast<char>('0' + static_cast<int>(value)); };
   for (const bool flag :
        {layout.embedding, layout.head, layout.num_recompute_layers.has_value(), kinds.whole, kinds.split}) {

@@ -62,13 +62,6 @@ Domains lean(const Domains& all) {
   return d;
 }
 
-/// A cost model of one thread, as it is and without what ops do to each other.
-struct WorkerCosts {
-  explicit WorkerCosts(const costmodel::CostModel& cost) : cached(cost), undisturbed(cached) {}
-  costmodel::CachedCostModel cached;
-  costmodel::Undisturbed undisturbed;
-};
-
 class Finder {
  public:
   Finder(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure, double slack,
@@ -78,9 +71,8 @@ class Finder {
         slack_(slack),
         room_(room),
         most_families_(most_families),
-        on_progress_(on_progress) {
-    for (int worker = 0; worker < num_workers(); ++worker) costs_.push_back(std::make_unique<WorkerCosts>(cost));
-  }
+        on_progress_(on_progress),
+        costs_(static_cast<std::size_t>(num_workers()), costmodel::CachedCostModel(cost)) {}
 
   Candidates run(const std::function<bool()>& out_of_time) {
     OperatorChoices choices = operator_choices(c_.model, c_.domains, c_.batch, c_.num_devices);
@@ -89,7 +81,7 @@ class Finder {
     std::vector<Seconds> bounds(choices.legal.size());
     parallel_for(out_.num_operators, [&](std::int64_t i, int worker) {
       const auto index = static_cast<std::size_t>(i);
-      bounds[index] = operator_bound(c_, choices.legal[index], costs_[static_cast<std::size_t>(worker)]->undisturbed);
+      bounds[index] = operator_bound(c_, choices.legal[index], costs_[static_cast<std::size_t>(worker)]);
     });
     std::vector<std::size_t> order(choices.legal.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -116,7 +108,7 @@ class Finder {
       parallel_for(count, [&](std::int64_t i, int worker) {
         const Strategy& operators = choices.legal[order[static_cast<std::size_t>(done + i)]];
         results[static_cast<std::size_t>(i)] =
-            scan_pipelines(c_, operators, costs_[static_cast<std::size_t>(worker)]->undisturbed, cutoff(), room_);
+            scan_pipelines(c_, operators, costs_[static_cast<std::size_t>(worker)], cutoff(), room_);
       });
       const std::size_t before = out_.members.size();
       for (ScanResult& result : results) add(std::move(result));
@@ -149,7 +141,7 @@ class Finder {
       parallel_for(count, [&](std::int64_t i, int worker) {
         results[static_cast<std::size_t>(i)] =
             scan_pipelines(context, operators[small[done + static_cast<std::size_t>(i)]],
-                           costs_[static_cast<std::size_t>(worker)]->undisturbed, cutoff(), 1);
+                           costs_[static_cast<std::size_t>(worker)], cutoff(), 1);
       });
       for (const ScanResult& result : results) {
         if (!result.members.empty()) return true;
@@ -184,7 +176,7 @@ class Finder {
       parallel_for(count, [&](std::int64_t i, int worker) {
         results[static_cast<std::size_t>(i)] =
             scan_pipelines(context, operators[order[done + static_cast<std::size_t>(i)]],
-                           costs_[static_cast<std::size_t>(worker)]->undisturbed, limit, kPlain);
+                           costs_[static_cast<std::size_t>(worker)], limit, kPlain);
       });
       for (ScanResult& result : results) {
         std::move(result.members.begin(), result.members.end(), std::back_inserter(best));
@@ -209,7 +201,7 @@ class Finder {
 
   Seconds closed_time(const Strategy& s, int worker) {
     const Mesh mesh(s, c_.num_devices);
-    const costmodel::CostModel& cost = costs_[static_cast<std::size_t>(worker)]->cached;
+    const costmodel::CostModel& cost = costs_[static_cast<std::size_t>(worker)];
     return costmodel::estimate_closed(c_.model, s, c_.batch, mesh, cost).step_time;
   }
 
@@ -258,9 +250,9 @@ class Finder {
   const double slack_;
   const std::size_t room_;
   const std::int64_t most_families_;
-  std::vector<std::unique_ptr<WorkerCosts>> costs_;
   const std::function<void(const Progress&)>& on_progress_;
-  Seconds found_ = kNothing;  // least time that was measured
+  std::vector<costmodel::CachedCostModel> costs_;  // by worker
+  Seconds found_ = kNothing;                       // least time that was measured
   Candidates out_;
 };
 

@@ -10,6 +10,7 @@
 #include "program/schedule.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -36,6 +37,9 @@ struct Rank {
   std::vector<std::optional<Option>> options;  // by choice, made when asked for
   std::vector<std::size_t> by_time;            // choices, the fastest first; empty: not sorted yet
   std::size_t chosen = 0;
+  /// Of a micro-batch on each chunk, the queues of ZeRO 2 and 3, of dense parameters and of experts.
+  using Queues = std::vector<std::optional<Seconds>>;
+  std::array<std::array<Queues, 2>, 2> sharded;
   // Of the sharding at hand:
   RankStates states;
   std::vector<std::optional<ActivationPeak>> peaks;  // by choice
@@ -87,16 +91,19 @@ class Family {
       if (offload != 0 && fits_as_it_is) continue;
       for (const int dense : c_.domains.zero_dense) {
         for (const int expert : c_.domains.zero_expert) {
-          s_.zero_dense = dense;
-          s_.zero_expert = expert;
-          if (repeats() || !dimension_violations(c_.model, s_, c_.batch, c_.num_devices).empty()) continue;
-          enter_sharding();
-          bool fits = false;
-          for (const int states : c_.domains.offload_optimizer) {
-            s_.offload_optimizer = states != 0;
-            if (states == 0 || !fits) fits = evaluate(cutoff, keep, counts) || fits;
+          for (const int buckets : c_.domains.dp_buckets) {
+            s_.zero_dense = dense;
+            s_.zero_expert = expert;
+            s_.overlap.dp_buckets = buckets != 0;
+            if (repeats() || !dimension_violations(c_.model, s_, c_.batch, c_.num_devices).empty()) continue;
+            enter_sharding();
+            bool fits = false;
+            for (const int states : c_.domains.offload_optimizer) {
+              s_.offload_optimizer = states != 0;
+              if (states == 0 || !fits) fits = evaluate(cutoff, keep, counts) || fits;
+            }
+            fits_as_it_is = fits_as_it_is || (fits && offload == 0 && dense < 2 && expert < 2);
           }
-          fits_as_it_is = fits_as_it_is || (fits && offload == 0 && dense < 2 && expert < 2);
         }
       }
     }
@@ -104,10 +111,11 @@ class Family {
   }
 
  private:
-  /// Sharding over one rank is no sharding.
+  /// Sharding over one rank is no sharding, and gradients of one rank go nowhere, in buckets or not.
   bool repeats() const {
     return (s_.zero_dense > 0 && mesh_.size(Group::dp_shard) == 1) ||
-           (s_.zero_expert > 0 && mesh_.size(Group::edp_shard) == 1);
+           (s_.zero_expert > 0 && mesh_.size(Group::edp_shard) == 1) ||
+           (s_.overlap.dp_buckets && mesh_.size(Group::dp) == 1 && mesh_.size(Group::edp) == 1);
   }
 
   /// Activations do not depend on where the optimizer's states are, nor on whether they are sharded.
@@ -124,7 +132,7 @@ class Family {
     made.emplace(Option{.stages = rank.stages, .again = {}});
     for (StageLayout& stage : made->stages) {
       stage.recompute.insert(c_.domains.recompute[choice].begin(), c_.domains.recompute[choice].end());
-      made->again += table_.slots(stage).backward();
+      made->again += table_.slots(stage).times.backward();
     }
     return *made;
   }
@@ -167,8 +175,8 @@ class Family {
 
   /// Times of the end of the step on a rank, looked up by what it holds.
   const StepEndTimes& end_of(const RankElements& e) {
-    const auto [found, is_new] =
-        ends_.try_emplace({e.dense, e.expert, s_.zero_dense, s_.zero_expert, s_.offload_optimizer});
+    const auto [found, is_new] = ends_.try_emplace(
+        {e.dense, e.expert, s_.zero_dense, s_.zero_expert, s_.offload_optimizer, s_.overlap.dp_buckets});
     if (!is_new) return found->second;
     const auto buffer = [&](std::int64_t elements, std::int64_t muon, Group shard) {
       const std::int64_t ranks = mesh_.size(shard);
@@ -179,20 +187,49 @@ class Family {
                                                  buffer(e.expert, e.muon_expert, Group::edp_shard));
   }
 
-  /// The fastest choice of a rank that fits, and what it needs; or one that does not, and what it needs at least.
-  std::pair<std::size_t, Bytes> fastest_that_fits(std::size_t index) {
-    // What does not fit without any activations needs no tables of them.
-    const Bytes of_states = memory_with(ranks_[index], {});
-    if (of_states > c_.limit) return {0, of_states};
-    // Most ranks need to recompute nothing.
-    std::pair<std::size_t, Bytes> best = {0, memory(index, 0)};
-    if (best.second <= c_.limit) return best;
-    for (const std::size_t choice : by_time(ranks_[index])) {
-      const Bytes needed = memory(index, choice);
-      if (needed <= c_.limit) return {choice, needed};
-      if (needed < best.second) best = {choice, needed};
+  /// What the busier queue of sharded parameters has to do on a chunk.
+  Seconds sharded(Rank& rank, std::size_t chunk) {
+    Seconds busier;
+    for (const bool dense : {true, false}) {
+      const int zero = dense ? s_.zero_dense : s_.zero_expert;
+      if (zero < 2) continue;
+      Rank::Queues& queues = rank.sharded[dense ? 0 : 1][static_cast<std::size_t>(zero - 2)];
+      queues.resize(rank.stages.size());
+      if (!queues[chunk]) queues[chunk] = step_end_.sharded_queue(rank.stages[chunk], dense);
+      busier = std::max(busier, *queues[chunk]);
     }
-    return best;
+    return busier;
+  }
+
+  enum class Fit : std::uint8_t { yes, too_large, too_slow };
+
+  /// Gives a rank the fastest choice that fits, of those with which the step has a bound below `cutoff`. `needed` is
+  /// what that one needs, or the least of those that do not fit, which the rank then has.
+  Fit recompute(std::size_t index, Seconds cutoff, Bytes& needed) {
+    Rank& rank = ranks_[index];
+    // What does not fit without any activations needs no tables of them.
+    needed = memory_with(rank, {});
+    if (needed > c_.limit) return Fit::too_large;
+    // Most ranks need to recompute nothing.
+    needed = memory(index, 0);
+    if (needed <= c_.limit) return Fit::yes;
+    bool has_slow = false;
+    std::size_t smallest = 0;
+    for (const std::size_t choice : by_time(rank)) {
+      choose(index, choice);
+      if (bound_.of_step(norm_) >= cutoff) {
+        has_slow = true;
+        continue;
+      }
+      const Bytes needs = memory(index, choice);
+      if (needs < needed) {
+        needed = needs;
+        smallest = choice;
+      }
+      if (needs <= c_.limit) return Fit::yes;
+    }
+    choose(index, smallest);
+    return has_slow ? Fit::too_slow : Fit::too_large;
   }
 
   /// The member at hand, with what its ranks recompute.
@@ -208,18 +245,32 @@ class Family {
     return strategy;
   }
 
-  /// Whether the member fits without recomputation.
+  /// Whether the member is known to fit without recomputation.
   bool evaluate(Seconds cutoff, const std::function<void(Member)>& keep, FamilyCounts& counts) {
     ++counts.evaluated;
-    Bytes fullest;
     for (std::size_t i = 0; i < ranks_.size(); ++i) {
       Rank& rank = ranks_[i];
       rank.states = costmodel::rank_states(c_.model, s_, mesh_, memory_model_.framework, rank.elements);
-      const auto [choice, needed] = fastest_that_fits(i);
-      fullest = std::max(fullest, needed);
-      choose(i, choice);
+      choose(i, 0);
+      for (std::size_t chunk = 0; chunk < rank.stages.size(); ++chunk)
+        bound_.set_sharded(i, chunk, sharded(rank, chunk));
+      const StepEndTimes& end = end_of(rank.elements);
+      bound_.set_end(i, end.gradient_sync, end.states_load, end.update);
+      bound_.set_queue(i, {});
     }
-    if (fullest > c_.limit) {
+    if (bound_.of_step(norm_) >= cutoff) return false;
+
+    Fit all = Fit::yes;
+    Bytes fullest;
+    for (std::size_t i = 0; i < ranks_.size(); ++i) {
+      Bytes needed;
+      const Fit fit = recompute(i, cutoff, needed);
+      fullest = std::max(fullest, needed);
+      all = std::max(all, fit);
+      if (fit == Fit::too_slow) break;
+    }
+    if (all == Fit::too_slow) return false;
+    if (all == Fit::too_large) {
       ++counts.too_large;
       if (counts.smallest == Bytes() || fullest < counts.smallest) {
         counts.smallest = fullest;
@@ -227,17 +278,15 @@ class Family {
       }
       return false;
     }
-    const bool as_it_is = std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.chosen == 0; });
-    for (std::size_t i = 0; i < ranks_.size(); ++i) {
-      const StepEndTimes& end = end_of(ranks_[i].elements);
-      bound_.set_end(i, end.gradient_sync, end.states_load, end.update);
-      const Option& chosen = option(ranks_[i], ranks_[i].chosen);
-      bound_.set_queue(
-          i, s_.offload_activations ? costmodel::offload_time(chosen.stages, *activations_, timer_) : Seconds());
+    if (s_.offload_activations) {
+      for (std::size_t i = 0; i < ranks_.size(); ++i) {
+        const Option& chosen = option(ranks_[i], ranks_[i].chosen);
+        bound_.set_queue(i, costmodel::offload_time(chosen.stages, *activations_, timer_));
+      }
     }
+    const bool as_it_is = std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.chosen == 0; });
     const Seconds bound = bound_.of_step(norm_);
-    if (bound >= cutoff) return as_it_is;
-    keep({.strategy = as_chosen(), .bound = bound, .memory = fullest});
+    if (bound < cutoff) keep({.strategy = as_chosen(), .bound = bound, .memory = fullest});
     return as_it_is;
   }
 
@@ -253,7 +302,7 @@ class Family {
   std::vector<Rank> ranks_;
   costmodel::ActivationPeaks* activations_ = nullptr;  // of the sharding at hand
   Seconds norm_;
-  std::map<std::tuple<std::int64_t, std::int64_t, int, int, bool>, StepEndTimes> ends_;
+  std::map<std::tuple<std::int64_t, std::int64_t, int, int, bool, bool>, StepEndTimes> ends_;
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A family: strategies that differ in nothing but how states are sharded and offloaded and what is recomputed. Its
+// A family: strategies that differ in nothing but how states are sharded, exchanged and offloaded and what is
+// recomputed. Its
 // stages, its schedule and its operators are given, so that times of slots and activations of ranks are looked up once
 // and each member costs a few sums: memory of every rank and a lower bound of the step.
 #pragma once
@@ -36,7 +37,7 @@ struct Member {
 
 struct FamilyCounts {
   std::int64_t pruned = 0;     // families with a bound above the cutoff, whose members are not looked at
-  std::int64_t evaluated = 0;  // members whose memory and bound are known
+  std::int64_t evaluated = 0;  // members that were looked at
   std::int64_t too_large = 0;  // of them, those that do not fit whatever they recompute
   Bytes smallest;              // what the smallest of those that do not fit needs at least; zero: all fit
   Strategy smallest_member;    // and itself
@@ -46,8 +47,7 @@ struct FamilyCounts {
 };
 
 /// Calls `keep` with each member of the family of `strategy` that fits and whose bound is below `cutoff`. Of each rank
-/// the choice of recomputation is the fastest that fits.
-/// `cost` must not slow anything (costmodel/undisturbed.h).
+/// the choice of recomputation is the fastest that fits, of those that leave the bound below `cutoff`.
 /// Requires: violations(model, strategy, batch, num_devices) is empty.
 FamilyCounts scan_family(const FamilyContext& context, const Strategy& strategy, OperatorTable& table,
                          const costmodel::CostModel& cost, Seconds cutoff, const std::function<void(Member)>& keep);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/operator_table.h"
 
+#include "costmodel/rank_work.h"
+
 #include <algorithm>
 
 namespace orrery::planner {
 
-using costmodel::SlotTimes;
+using costmodel::Slots;
 using costmodel::StageBlocks;
 
 // Of schedules only three kinds differ within a slot: whole backwards, split ones, and pairs.
@@ -46,29 +48,34 @@ OperatorTable::OperatorTable(const Model& model, const Strategy& strategy, const
 }
 
 OperatorTable::Key OperatorTable::key_of(const StageLayout& layout) const {
-  Key key{.num_mtp = layout.num_mtp, .embedding = layout.embedding, .head = layout.head, .recompute = layout.recompute};
-  if (model_.spans.empty()) {
-    const auto count = [&](std::int64_t first, std::int64_t last) {
-      std::int64_t num_moe = 0;
-      for (std::int64_t i = first; i < last; ++i) num_moe += model_.kind(i) == LayerKind::moe ? 1 : 0;
-      key.layers.push_back(num_moe);
-      key.layers.push_back(last - first - num_moe);
-    };
-    const std::int64_t end = layout.first_layer + layout.num_layers;
-    const std::int64_t split = layout.first_layer + layout.num_recompute_layers.value_or(layout.num_layers);
-    count(layout.first_layer, split);
-    if (split < end) count(split, end);
-    // The last layer is the one that a backward begins with.
-    key.layers.push_back(layout.num_layers > 0 && model_.kind(end - 1) == LayerKind::moe ? 1 : 0);
-  } else {
-    key.layers = {layout.first_layer, layout.num_layers, layout.num_recompute_layers.value_or(layout.num_layers)};
-  }
-  return key;
+  const std::int64_t end = layout.first_layer + layout.num_layers;
+  const std::int64_t split = layout.first_layer + layout.num_recompute_layers.value_or(layout.num_layers);
+  std::int64_t recomputes = 0;
+  for (const RecomputeModule module : layout.recompute) recomputes |= std::int64_t{1} << static_cast<int>(module);
+  const auto key = [&](std::array<std::int64_t, 5> layers) {
+    const auto narrow = [](std::int64_t value) { return static_cast<std::int32_t>(value); };
+    return Key{narrow(layers[0]),
+               narrow(layers[1]),
+               narrow(layers[2]),
+               narrow(layers[3]),
+               narrow(layers[4]),
+               narrow(layout.num_mtp),
+               narrow(layout.embedding) + 2 * narrow(layout.head),
+               narrow(recomputes)};
+  };
+  if (!model_.spans.empty()) return key({layout.first_layer, end, split, 0, 0});
+  const auto num_moe = [&](std::int64_t first, std::int64_t last) {
+    return std::count(model_.layers.begin() + first, model_.layers.begin() + last, LayerKind::moe);
+  };
+  // Of each class, those that recompute apart; and the last layer, which a backward begins with.
+  const std::int64_t moe = num_moe(layout.first_layer, split), moe_apart = num_moe(split, end);
+  const bool ends_in_moe = layout.num_layers > 0 && model_.kind(end - 1) == LayerKind::moe;
+  return key({moe, split - layout.first_layer - moe, moe_apart, end - split - moe_apart, ends_in_moe ? 1 : 0});
 }
 
-const SlotTimes& OperatorTable::slots(const StageLayout& layout) {
+const Slots& OperatorTable::slots(const StageLayout& layout) {
   const auto [found, is_new] = slots_.try_emplace(key_of(layout));
-  if (is_new) found->second = blocks_.slots(layout).times;
+  if (is_new) found->second = blocks_.slots(layout);
   return found->second;
 }
 
@@ -86,11 +93,9 @@ costmodel::ActivationPeaks& OperatorTable::activations(const Strategy& strategy,
 Seconds OperatorTable::all_stages(bool pairs) {
   StageLayout all{.num_layers = model_.num_layers(), .embedding = true, .head = true};
   if (strategy_.mtp == Mtp::on) all.num_mtp = model_.num_mtp_modules;
-  const SlotTimes slots = blocks_.slots(all).times;
-  const Seconds both = slots.forward + slots.backward();
-  if (!pairs) return both;
-  const Seconds exchanges = slots.forward_exchanges + slots.backward_exchanges;
-  return std::max(both - exchanges, exchanges);
+  costmodel::RankWork work(pairs, 1.0);
+  work.add(blocks_.slots(all), {});
+  return work.slots();
 }
 
 }  // namespace orrery::planner

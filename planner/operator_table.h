@@ -8,7 +8,6 @@
 #include "costmodel/activation_memory.h"
 #include "costmodel/closed_timer.h"
 #include "costmodel/stage_blocks.h"
-#include "costmodel/undisturbed.h"
 #include "program/mesh.h"
 #include "program/model.h"
 #include "program/step_program.h"
@@ -16,7 +15,6 @@
 #include <array>
 #include <cstdint>
 #include <map>
-#include <set>
 #include <vector>
 
 namespace orrery::planner {
@@ -31,7 +29,7 @@ class OperatorTable {
   OperatorTable& operator=(const OperatorTable&) = delete;
 
   /// Least times of the slots of a stage, without its message.
-  const costmodel::SlotTimes& slots(const StageLayout& layout);
+  const costmodel::Slots& slots(const StageLayout& layout);
 
   /// Activations of ranks, with the sharding and the offload of `strategy`.
   costmodel::ActivationPeaks& activations(const Strategy& strategy, const Mesh& mesh,
@@ -41,14 +39,8 @@ class OperatorTable {
   Seconds all_stages(bool pairs);
 
  private:
-  /// What a stage consists of: stages with the same key take the same.
-  struct Key {
-    std::vector<std::int64_t> layers;  // of each class, those that recompute apart
-    std::int64_t num_mtp = 0;
-    bool embedding = false, head = false;
-    std::set<RecomputeModule> recompute;
-    auto operator<=>(const Key&) const = default;
-  };
+  /// What a stage consists of, as numbers: stages with the same ones take the same.
+  using Key = std::array<std::int32_t, 8>;
   Key key_of(const StageLayout& layout) const;
 
   const Model& model_;
@@ -57,7 +49,7 @@ class OperatorTable {
   const Mesh mesh_;
   costmodel::ClosedTimer timer_;
   costmodel::StageBlocks blocks_;
-  std::map<Key, costmodel::SlotTimes> slots_;
+  std::map<Key, costmodel::Slots> slots_;
   std::map<std::array<int, 5>, costmodel::ActivationPeaks> activations_;
 };
 

@@ -99,12 +99,7 @@ class Scan {
       for (const std::int64_t vpp : chunks_of(s.schedule, c_.domains.vpp)) {
         s.pp = pp;
         s.vpp = vpp;
-        for (const int buckets : c_.domains.dp_buckets) {
-          // Gradients travel among the ranks of dense parameters, context parallel ones among them, and of experts.
-          if (buckets != 0 && c_.num_devices == s.tp * pp && c_.num_devices == s.etp * s.ep * pp) continue;
-          s.overlap.dp_buckets = buckets != 0;
-          layouts(s, table);
-        }
+        layouts(s, table);
       }
     }
   }

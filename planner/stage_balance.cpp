@@ -55,11 +55,11 @@ std::vector<StageLayout> stages_in_equal_time(const Model& model, const Strategy
   if (num_layers < num_stages) return {};
   std::vector<Seconds> times;
   for (std::int64_t layer = 0; layer < num_layers; ++layer) {
-    times.push_back(time_of(table.slots({.first_layer = layer, .num_layers = 1})));
+    times.push_back(time_of(table.slots({.first_layer = layer, .num_layers = 1}).times));
   }
   const std::int64_t num_mtp = strategy.mtp == Mtp::on ? model.num_mtp_modules : 0;
-  const Seconds first = time_of(table.slots({.embedding = true}));
-  const Seconds last = time_of(table.slots({.first_layer = num_layers, .head = true, .num_mtp = num_mtp}));
+  const Seconds first = time_of(table.slots({.embedding = true}).times);
+  const Seconds last = time_of(table.slots({.first_layer = num_layers, .head = true, .num_mtp = num_mtp}).times);
   std::vector<StageLayout> stages;
   for (std::int64_t next = 0; const std::int64_t count : balanced_counts(times, first, last, num_stages)) {
     stages.push_back({.first_layer = next, .num_layers = count});

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/step_bound.h"
 
+#include "costmodel/rank_work.h"
 #include "program/schedule.h"
 
 #include <algorithm>
 
 namespace orrery::planner {
 
+using costmodel::Slots;
 using costmodel::SlotTimes;
 
 namespace {
@@ -27,12 +29,13 @@ StepBound::StepBound(const Strategy& strategy, std::int64_t num_micro_batches)
       ends_(static_cast<std::size_t>(strategy.pp)),
       queues_(ends_.size()) {
   for (std::int64_t rank = 0; rank < strategy.pp; ++rank) {
-    Rank& held = ranks_.emplace_back(Rank{.stages = stages_of(strategy, rank), .slots = {}});
+    Rank& held = ranks_.emplace_back(Rank{.stages = stages_of(strategy, rank), .slots = {}, .sharded = {}});
     held.slots.resize(held.stages.size());
+    held.sharded.resize(held.stages.size());
   }
 }
 
-void StepBound::set_stage(std::size_t rank, std::size_t chunk, const SlotTimes& slots) {
+void StepBound::set_stage(std::size_t rank, std::size_t chunk, const Slots& slots) {
   ranks_[rank].slots[chunk] = slots;
   slots_end_.clear();
 }
@@ -49,9 +52,8 @@ const std::vector<Seconds>& StepBound::slots_end() const {
     for (std::size_t chunk = 0; chunk < rank.slots.size(); ++chunk) {
       const auto stage = static_cast<std::size_t>(rank.stages[chunk]);
       // Of two ranks that hold a stage, the one that recomputes less.
-      if (of_stage[stage] == nullptr || rank.slots[chunk].backward() < of_stage[stage]->backward()) {
-        of_stage[stage] = &rank.slots[chunk];
-      }
+      const SlotTimes& times = rank.slots[chunk].times;
+      if (of_stage[stage] == nullptr || times.backward() < of_stage[stage]->backward()) of_stage[stage] = &times;
     }
   }
   for (std::size_t s = 0; s < n; ++s) {
@@ -62,25 +64,27 @@ const std::vector<Seconds>& StepBound::slots_end() const {
   }
 
   std::vector<Seconds>& out = slots_end_;
+  reduced_.clear();
   Seconds first_stage;  // when the last gradient has reached it
   for (const Rank& rank : ranks_) {
     Seconds begin = down[static_cast<std::size_t>(rank.stages.front())], to_first;
-    Seconds arithmetic, exchanges, urgent;
+    costmodel::RankWork work(pairs_, slots_per_stage_);
+    Seconds urgent;
     bool is_first = true;
     for (std::size_t chunk = 0; chunk < rank.slots.size(); ++chunk) {
       const auto stage = static_cast<std::size_t>(rank.stages[chunk]);
-      const SlotTimes& slots = rank.slots[chunk];
+      const SlotTimes& slots = rank.slots[chunk].times;
       begin = std::min(begin, down[stage]);
       to_first = is_first ? up[stage] : std::min(to_first, up[stage]);
       is_first = false;
-      const Seconds moved = slots.forward_exchanges + slots.backward_exchanges;
-      exchanges += moved;
-      arithmetic += slots.forward + slots.backward() - (pairs_ ? moved : Seconds());
-      urgent += slots.forward + (splits_ ? slots.input_grad : slots.backward()) - (pairs_ ? moved : Seconds());
+      work.add(rank.slots[chunk], rank.sharded[chunk]);
+      urgent += slots.forward + slots.input_grad;
+      if (pairs_) urgent -= slots.forward_exchanges + slots.backward_exchanges;
     }
-    const Seconds busy = slots_per_stage_ * (pairs_ ? std::max(arithmetic, exchanges) : arithmetic);
-    out.push_back(begin + busy);
-    first_stage = std::max(first_stage, begin + slots_per_stage_ * std::max(Seconds(), urgent) + to_first);
+    out.push_back(begin + work.slots());
+    reduced_.push_back(begin + work.slots_and_reductions());
+    const Seconds last = splits_ ? begin + slots_per_stage_ * std::max(Seconds(), urgent) : out.back();
+    first_stage = std::max(first_stage, last + to_first);
   }
   // Whoever holds the first stage; in DualPipe two do, and the gradient of one half reaches each.
   Seconds* least = nullptr;
@@ -102,7 +106,7 @@ Seconds StepBound::of_step(Seconds norm) const {
   const std::vector<Seconds>& ends = slots_end();
   Seconds complete, update, all;
   for (std::size_t r = 0; r < ends.size(); ++r) {
-    complete = std::max(complete, std::max(ends[r] + ends_[r].sync, queues_[r]));
+    complete = std::max({complete, ends[r] + ends_[r].sync, reduced_[r], queues_[r]});
     update = std::max(update, ends_[r].update);
     all = std::max(all, ends[r] + ends_[r].load + ends_[r].update);
   }

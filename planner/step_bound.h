@@ -5,10 +5,11 @@
 #pragma once
 
 #include "base/units.h"
-#include "costmodel/pipeline_walk.h"
+#include "costmodel/block_times.h"
 #include "program/strategy.h"
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace orrery::planner {
@@ -18,12 +19,16 @@ class StepBound {
   StepBound(const Strategy& strategy, std::int64_t num_micro_batches);
 
   /// Least times of the slots of chunk `chunk` of pipeline rank `rank`.
-  void set_stage(std::size_t rank, std::size_t chunk, const costmodel::SlotTimes& slots);
+  void set_stage(std::size_t rank, std::size_t chunk, const costmodel::Slots& slots);
   /// Between `stage` and the one behind it.
   void set_message(std::int64_t stage, Seconds time) { messages_[static_cast<std::size_t>(stage)] = time; }
   /// What comes behind the last slot of a rank (costmodel/closed_step_end.h).
   void set_end(std::size_t rank, Seconds sync, Seconds load, Seconds update) { ends_[rank] = {sync, load, update}; }
 
+  /// What the queue of sharded parameters has to do for a micro-batch on that chunk.
+  void set_sharded(std::size_t rank, std::size_t chunk, Seconds of_micro_batch) {
+    if (std::exchange(ranks_[rank].sharded[chunk], of_micro_batch) != of_micro_batch) slots_end_.clear();
+  }
   /// What a queue of the rank is busy with in all its slots together, beside them.
   void set_queue(std::size_t rank, Seconds of_micro_batch) { queues_[rank] = slots_per_stage_ * of_micro_batch; }
 
@@ -35,7 +40,8 @@ class StepBound {
  private:
   struct Rank {
     std::vector<std::int64_t> stages;
-    std::vector<costmodel::SlotTimes> slots;
+    std::vector<costmodel::Slots> slots;
+    std::vector<Seconds> sharded;
   };
   struct End {
     Seconds sync, load, update;
@@ -51,6 +57,7 @@ class StepBound {
   std::vector<End> ends_;
   std::vector<Seconds> queues_;
   mutable std::vector<Seconds> down_, up_, slots_end_;  // the last empty: to be computed again
+  mutable std::vector<Seconds> reduced_;                // by rank: when slots and what is reduced beside them are done
 };
 
 }  // namespace orrery::planner

@@ -49,7 +49,7 @@ expect_error 2 'layout.json:3: /stages: expected "even", a list of stages or a l
   fit moe-tiny-cpu cluster.json layout.json "${workload[@]}"
 
 # A cluster that is too small.
-expect_error 3 'infeasible: nothing fits: the smallest that was tried (pp 1 ep 32 zero 3/3 micro-batch 1 1f1b overlap offload states+offload activations recompute none stages 61) needs 185 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
+expect_error 3 'infeasible: nothing fits: the smallest that was tried (pp 1 ep 32 zero 3/3 micro-batch 1 1f1b overlap offload states+offload activations recompute none stages 61) needs at least 185 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
   hint: use more devices, devices with more memory, or a shorter sequence' \
   plan deepseek-v3 h100-64 --sequence 4096 --global-batch 512 --calibration h800 --out plan.json
 run fit deepseek-v3 h100-64 ep2.json --sequence 4096 --global-batch 512

@@ -18,11 +18,11 @@ SlotTimes layer(Strategy strategy, std::int64_t world, const CostModel& cost) {
   const Mesh mesh(strategy, world);
   ClosedTimer timer(model, strategy, mesh, cost, {});
   timer.enter(0);
-  SlotTimes slots;
+  Slots slots;
   HostWindows windows;
   add_block(block_times(layer_ops(model, strategy, kBatch, 0, {}), strategy, timer), 1.0, timer, slots, windows);
-  wait_for_host(windows, strategy, slots);
-  return slots;
+  wait_for_host(windows, strategy, slots.times);
+  return slots.times;
 }
 
 SlotTimes layer(const Strategy& strategy, std::int64_t world, OverlapRule overlap = {}) {

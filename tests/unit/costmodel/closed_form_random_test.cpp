@@ -52,9 +52,10 @@ TEST(ClosedFormOfRandomStrategies, IsNearTheAnalyticInterpreter) {
   EXPECT_NEAR(in_memory.at(0.5), 1.0, 0.005);
   EXPECT_LT(in_memory.at(0.95), 1.1);
   EXPECT_LT(in_memory.at(1.0), 1.5);
-  // It does not know what offloaded activations weigh.
-  EXPECT_GT(offloaded.at(0.0), 0.4);
-  EXPECT_LT(offloaded.at(1.0), 1.5);
+  // Their copies are a queue of which it does not know who waits.
+  EXPECT_GT(offloaded.at(0.0), 0.6);
+  EXPECT_NEAR(offloaded.at(0.5), 1.0, 0.06);
+  EXPECT_LT(offloaded.at(1.0), 1.3);
 }
 
 }  // namespace

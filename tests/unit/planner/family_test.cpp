@@ -23,7 +23,7 @@ Domains around(const Model& model, const Strategy& strategy) {
   Domains d;
   d.zero_dense = strategy.optimizer == OptimizerKind::muon ? std::vector<int>{0, 1} : std::vector<int>{0, 1, 2, 3};
   d.zero_expert = model.moe ? d.zero_dense : std::vector<int>{0};
-  d.offload_optimizer = d.offload_activations = {0, 1};
+  d.offload_optimizer = d.offload_activations = d.dp_buckets = {0, 1};
   d.recompute = {{}, {RecomputeModule::layernorm}, {RecomputeModule::full}};
   return d;
 }
@@ -36,13 +36,12 @@ Strategy bare(Strategy s) {
   }
   s.zero_dense = s.zero_expert = 0;
   s.num_optimizer_instances = 1;
-  s.offload_activations = s.offload_optimizer = false;
+  s.offload_activations = s.offload_optimizer = s.overlap.dp_buckets = false;
   return s;
 }
 
 TEST(Family, MembersHaveTheMemoryOfTheFormulaAndABoundUnderTheAnalyticTime) {
   const costmodel::CachedCostModel cached(testing::h800().cost);
-  const costmodel::Undisturbed undisturbed(cached);
   std::int64_t num_members = 0, num_tight = 0;
   testing::for_varied_cases(400, [&](const testing::RandomCase& drawn, std::uint64_t index) {
     testing::RandomCase c = testing::enlarged(drawn);
@@ -58,24 +57,22 @@ TEST(Family, MembersHaveTheMemoryOfTheFormulaAndABoundUnderTheAnalyticTime) {
                                 .memory_model = {},
                                 .fullest_share = share,
                                 .limit = gib(1e9)};
-    OperatorTable table(c.model, c.strategy, c.batch, c.num_devices, undisturbed);
+    OperatorTable table(c.model, c.strategy, c.batch, c.num_devices, cached);
     std::uint64_t nth = 0;
-    const FamilyCounts counts =
-        scan_family(context, c.strategy, table, undisturbed, kNoCutoff, [&](const Member& member) {
-          ++num_members;
-          const Strategy& s = member.strategy;
-          ASSERT_TRUE(violations(c.model, s, c.batch, c.num_devices).empty()) << index;
-          const Mesh mesh(s, c.num_devices);
-          EXPECT_EQ(member.memory, costmodel::fullest(costmodel::memory_per_stage(c.model, s, c.batch, mesh, {})))
-              << index;
-          if (nth++ % 7 != 0) return;
-          const StepProgram program = lower(c.model, s, c.batch, c.num_devices);
-          const Seconds time =
-              costmodel::run_events(costmodel::time_program(program, cached, testing::h800().cluster, {}, {}), false)
-                  .makespan;
-          EXPECT_LE(member.bound, time * (1.0 + 1e-12)) << index;
-          num_tight += member.bound > 0.9 * time ? 1 : 0;
-        });
+    const FamilyCounts counts = scan_family(context, c.strategy, table, cached, kNoCutoff, [&](const Member& member) {
+      ++num_members;
+      const Strategy& s = member.strategy;
+      ASSERT_TRUE(violations(c.model, s, c.batch, c.num_devices).empty()) << index;
+      const Mesh mesh(s, c.num_devices);
+      EXPECT_EQ(member.memory, costmodel::fullest(costmodel::memory_per_stage(c.model, s, c.batch, mesh, {}))) << index;
+      if (nth++ % 7 != 0) return;
+      const StepProgram program = lower(c.model, s, c.batch, c.num_devices);
+      const Seconds time =
+          costmodel::run_events(costmodel::time_program(program, cached, testing::h800().cluster, {}, {}), false)
+              .makespan;
+      EXPECT_LE(member.bound, time * (1.0 + 1e-12)) << index;
+      num_tight += member.bound > 0.9 * time ? 1 : 0;
+    });
     EXPECT_EQ(counts.too_large, 0);
     EXPECT_GT(counts.evaluated, 0);
   });
@@ -92,14 +89,13 @@ Strategy with_recompute(Strategy strategy, std::size_t stage, const std::set<Rec
 
 TEST(Family, RecomputesOnRanksThatWouldNotFitAndNowhereElse) {
   const costmodel::CachedCostModel cached(testing::h800().cost);
-  const costmodel::Undisturbed undisturbed(cached);
   Model model = testing::small_moe(4);
   model.hidden *= 64;
   Strategy s = testing::small_strategy(model, 4);
   const BatchShape batch{.seq = 4096, .global_batch = 8};
   Domains d = around(model, s);
   d.zero_dense = d.zero_expert = {0};
-  d.offload_optimizer = d.offload_activations = {0};
+  d.offload_optimizer = d.offload_activations = d.dp_buckets = {0};
   const LoadModel load = BalancedLoad{};
   const FullestShare share(model, load);
   const std::vector<costmodel::MemoryByCause> ranks = costmodel::memory_per_stage(model, s, batch, Mesh(s, 4), {});
@@ -117,9 +113,9 @@ TEST(Family, RecomputesOnRanksThatWouldNotFitAndNowhereElse) {
                               .memory_model = {},
                               .fullest_share = share,
                               .limit = limit};
-  OperatorTable table(model, s, batch, 4, undisturbed);
+  OperatorTable table(model, s, batch, 4, cached);
   std::vector<Member> members;
-  scan_family(context, s, table, undisturbed, kNoCutoff, [&](const Member& member) { members.push_back(member); });
+  scan_family(context, s, table, cached, kNoCutoff, [&](const Member& member) { members.push_back(member); });
   ASSERT_EQ(members.size(), 1);
   for (std::size_t stage = 0; stage < 4; ++stage) {
     if (stage == tight || ranks[stage].total() > limit) continue;
