@@ -161,6 +161,7 @@ void add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, S
     const bool to_experts = c.op.op == OpCode::moe_dispatch || c.op.op == OpCode::moe_combine;
     if (to_experts) {
       (c.op.pass == Pass::fwd ? slots.forward_exchanges : slots.backward_exchanges) += num_blocks * time;
+      out.exchanges += num_blocks * (1.0 - c.hidden) * time;
     } else {
       out.loss.add_idle(num_blocks * time);
     }

@@ -69,6 +69,7 @@ struct HostWindows {
 struct Slots {
   SlotTimes times;        // without the message
   Seconds communication;  // of forward and backward, what is not arithmetic
+  Seconds exchanges;      // of experts, in `times` as if nothing hid them
   LeastLoss loss;         // of arithmetic; idle while the host or a communication, but no exchange, is waited for
 };
 

@@ -16,14 +16,13 @@ class RankWork {
 
   /// `slots`: of a bound, of a stage of the rank. `sharded`: what one queue has to gather and to reduce beside them.
   void add(const Slots& slots, Seconds sharded) {
-    const Seconds exchanges = slots.times.forward_exchanges + slots.times.backward_exchanges;
     busy_ += slots.times.forward + slots.times.backward();
     loss_.add(slots.loss, 1.0);
     if (pairs_) {
-      busy_ -= exchanges;
-      exchanges_ += exchanges;
+      busy_ -= slots.exchanges;
+      exchanges_ += slots.times.forward_exchanges + slots.times.backward_exchanges;
     } else {
-      loss_.add_idle(exchanges);
+      loss_.add_idle(slots.exchanges);
     }
     sharded_ += sharded;
   }

@@ -79,7 +79,7 @@ const std::vector<Seconds>& StepBound::slots_end() const {
       is_first = false;
       work.add(rank.slots[chunk], rank.sharded[chunk]);
       urgent += slots.forward + slots.input_grad;
-      if (pairs_) urgent -= slots.forward_exchanges + slots.backward_exchanges;
+      if (pairs_) urgent -= rank.slots[chunk].exchanges;
     }
     out.push_back(begin + work.slots());
     reduced_.push_back(begin + work.slots_and_reductions());

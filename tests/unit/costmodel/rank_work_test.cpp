@@ -60,7 +60,7 @@ TEST(LeastLoss, IsNothingBesideIdleTimeAndAllOfWhatDoesNotFit) {
 Slots slots(double arithmetic, double slowdown, double exchanges) {
   Slots out;
   out.times.forward = seconds(arithmetic + exchanges);
-  out.times.forward_exchanges = seconds(exchanges);
+  out.times.forward_exchanges = out.exchanges = seconds(exchanges);
   out.loss.add(seconds(arithmetic), slowdown);
   return out;
 }
