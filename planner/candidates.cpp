@@ -96,7 +96,7 @@ class Finder {
     while (done < out_.num_operators) {
       const Seconds least = bounds[order[static_cast<std::size_t>(done)]];
       if (least >= cutoff()) break;
-      if (done > 0 && (out_of_time() || out_.num_families >= most_families_)) {
+      if (done > 0 && (out_of_time() || num_looked_into() >= most_families_)) {
         unseen(least);
         const auto pruned =
             std::find_if(order.begin() + done, order.end(), [&](std::size_t i) { return bounds[i] >= cutoff(); });
@@ -123,6 +123,8 @@ class Finder {
   }
 
  private:
+  /// Families of which members were looked at, which is what takes time.
+  std::int64_t num_looked_into() const { return out_.num_families - out_.num_illegal_families - out_.counts.pruned; }
   Seconds cutoff() const { return found_ * (1.0 + slack_); }
   bool found_nothing() const { return found_ == kNothing; }
 

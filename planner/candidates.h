@@ -25,7 +25,7 @@ using Measure = std::function<Seconds(const Member&)>;
 
 /// Scans the choices of operators from the smallest bound on, and stops when no bound is below the least time that
 /// `measure` has found. `slack`: members with bounds up to so much above that time are kept as well, relative; for
-/// searches whose bounds prove nothing. No further choices are scanned once there were `most_families`.
+/// searches whose bounds prove nothing. No further choices are scanned once members of `most_families` were looked at.
 Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
                            double slack, std::size_t room, std::int64_t most_families,
                            const std::function<bool()>& out_of_time,

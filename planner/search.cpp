@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <mutex>
 #include <numeric>
 #include <utility>
@@ -82,7 +83,7 @@ class Search {
   std::variant<SearchResult, Infeasible> run(const Interpreter* simulator) {
     found_ = find_candidates(
         context_, cost_model_, [&](const Member& member) { return measure(member); },
-        proves() ? 0.0 : kSlackWithoutProof, kRoom, limits_.num_families, [&] { return out_of_time(); },
+        proves() ? 0.0 : kSlackWithoutProof, kRoom, most_families(), [&] { return out_of_time(); },
         [&](const Progress& progress) {
           if (on_progress_) on_progress_(progress);
         });
@@ -114,6 +115,11 @@ class Search {
   bool out_of_time() const {
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin_;
     return limits_.time_budget && seconds(spent.count()) > *limits_.time_budget;
+  }
+
+  /// Who gives a search its time wants it spent.
+  std::int64_t most_families() const {
+    return limits_.time_budget ? std::numeric_limits<std::int64_t>::max() : limits_.num_families;
   }
 
   /// Runs a member that others have to beat, once: it is among the ranked from then on.

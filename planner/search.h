@@ -34,11 +34,12 @@ struct SearchProblem {
 };
 
 struct SearchLimits {
-  std::int64_t num_families = 8'000;  // families after which no further operators are scanned
-  std::int64_t num_refined = 1024;    // plans that get the lower bound and the closed form
-  std::int64_t num_analytic = 32;     // plans that the analytic interpreter runs: the fastest by closed form,
-  std::int64_t num_closing = 8;       // and those with the smallest bounds
-  std::int64_t num_simulated = 4;     // plans that the simulator runs
+  /// Families that are looked into before no further operators are scanned; with a time budget any number.
+  std::int64_t num_families = 300;
+  std::int64_t num_refined = 1024;  // plans that get the lower bound and the closed form
+  std::int64_t num_analytic = 32;   // plans that the analytic interpreter runs: the fastest by closed form,
+  std::int64_t num_closing = 8;     // and those with the smallest bounds
+  std::int64_t num_simulated = 4;   // plans that the simulator runs
   /// Wall time after which no new plans are looked at; the answer then depends on the machine.
   std::optional<Seconds> time_budget;
 };

@@ -151,7 +151,8 @@ class BruteForce {
 };
 
 TEST(Search, FindsWhatBruteForceFinds) {
-  constexpr SearchLimits kSeeAll{.num_refined = 1'000'000, .num_analytic = 1'000'000, .num_closing = 1'000'000};
+  constexpr SearchLimits kSeeAll{
+      .num_families = 1'000'000, .num_refined = 1'000'000, .num_analytic = 1'000'000, .num_closing = 1'000'000};
   std::int64_t num_spaces = 0, num_run = 0;
   const char* wanted = std::getenv("ORRERY_BRUTE_FORCE_SPACES");
   const std::uint64_t num_tried = wanted == nullptr ? 12 : std::stoull(wanted);

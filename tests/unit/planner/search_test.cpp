@@ -36,8 +36,11 @@ class LikesPipelines : public Interpreter {
 };
 
 /// No tier cuts anything off.
-constexpr SearchLimits kSeeAll{
-    .num_refined = 1'000'000, .num_analytic = 1'000'000, .num_closing = 1'000'000, .num_simulated = 1'000'000};
+constexpr SearchLimits kSeeAll{.num_families = 1'000'000,
+                               .num_refined = 1'000'000,
+                               .num_analytic = 1'000'000,
+                               .num_closing = 1'000'000,
+                               .num_simulated = 1'000'000};
 
 using Outcome = std::variant<SearchResult, Infeasible>;
 
