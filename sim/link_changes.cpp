@@ -51,7 +51,7 @@ std::vector<LinkChange> link_changes(const Disturbances& disturbances, const Net
         for (const ForeignTraffic& traffic : disturbances.traffic) {
           if (!takes(network, traffic, port, inwards)) continue;
           if (note) add_dates(traffic.when, dates);
-          if (holds(traffic.when, date)) bandwidth -= traffic.rate;
+          if (holds(traffic.when, date)) bandwidth -= traffic.rate * port.part;
         }
         return std::max(bandwidth, BytesPerSecond::zero());
       };

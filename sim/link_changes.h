@@ -18,7 +18,8 @@ struct LinkChange {
 };
 
 /// By date. A link that several faults hit has the product of what they leave, less the traffic of others over it, and
-/// nothing below zero. Links that carry nothing in this simulation are left out.
+/// nothing below zero. A port that is a part of a link has that part of the traffic. Links that carry nothing in this
+/// simulation are left out.
 std::vector<LinkChange> link_changes(const Disturbances& disturbances, const Network& network);
 
 }  // namespace orrery::sim

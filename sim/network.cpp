@@ -47,10 +47,13 @@ class PortMaker {
   std::optional<PortIndex> scale_up(const Site& site, bool own) {
     const NodeGroup& group = group_of(site.node);
     const double devices = own ? 1.0 : static_cast<double>(group.devices_per_node);
-    return port(LinkClass::scale_up, site.node, own ? *site.device : kWhole,
-                own ? fmt::format("node{}.device{}.scale_up", site.node, *site.device)
-                    : fmt::format("node{}.scale_up", site.node),
-                devices * required(group.scale_up.per_device, group, "scale_up.per_device"), own || binds(site));
+    return port({.link_class = LinkClass::scale_up,
+                 .name = own ? fmt::format("node{}.device{}.scale_up", site.node, *site.device)
+                             : fmt::format("node{}.scale_up", site.node),
+                 .node = site.node,
+                 .bandwidth = devices * required(group.scale_up.per_device, group, "scale_up.per_device"),
+                 .binds = own || binds(site)},
+                site.node, own ? *site.device : kWhole);
   }
 
   /// All of a node.
@@ -58,8 +61,12 @@ class PortMaker {
     const NodeGroup& group = group_of(site.node);
     const Nics nics = required(group.nics, group, "nics");
     const bool divides = nics.per_node % group.devices_per_node == 0 || group.devices_per_node % nics.per_node == 0;
-    return port(LinkClass::nic, site.node, kWhole, fmt::format("node{}.nic", site.node), nics_of(site.node),
-                !divides || binds(site));
+    return port({.link_class = LinkClass::nic,
+                 .name = fmt::format("node{}.nic", site.node),
+                 .node = site.node,
+                 .bandwidth = nics_of(site.node),
+                 .binds = !divides || binds(site)},
+                site.node);
   }
 
   /// The NICs of a device, or the one that it shares with its neighbours.
@@ -68,14 +75,19 @@ class PortMaker {
     const Nics nics = required(group.nics, group, "nics");
     const std::int64_t devices = group.devices_per_node;
     const BytesPerSecond each = required(nics.each, group, "nics.each");
+    const auto own = [&](std::int64_t number, BytesPerSecond bandwidth) {
+      return port({.link_class = LinkClass::nic,
+                   .name = fmt::format("node{}.nic{}", site.node, number),
+                   .node = site.node,
+                   .bandwidth = bandwidth},
+                  site.node, number);
+    };
     if (nics.per_node % devices == 0) {
-      const std::int64_t own = nics.per_node / devices;
-      return port(LinkClass::nic, site.node, *site.device, fmt::format("node{}.nic{}", site.node, *site.device),
-                  each * static_cast<double>(own));
+      const std::int64_t of_device = nics.per_node / devices;
+      return own(*site.device, each * static_cast<double>(of_device));
     }
     if (devices % nics.per_node != 0) return std::nullopt;
-    const std::int64_t number = *site.device / (devices / nics.per_node);
-    return port(LinkClass::nic, site.node, number, fmt::format("node{}.nic{}", site.node, number), each);
+    return own(*site.device / (devices / nics.per_node), each);
   }
 
   std::optional<PortIndex> uplink(const Site& site) {
@@ -83,12 +95,18 @@ class PortMaker {
     const BytesPerSecond share = nics_of(site.node) / cluster_.fabric.oversubscription;
     const bool binds = cluster_.fabric.oversubscription > 1.0;
     const std::int64_t like_it = like_it_.at(leaf);
+    const auto nodes = static_cast<double>(std::min(cluster_.fabric.nodes_per_leaf, group_of(site.node).num_nodes));
+    Port made{.link_class = LinkClass::uplink, .node = site.node, .binds = binds};
     if (like_it == kDifferent || cluster_.fabric.kind == FabricKind::none) {
-      return port(LinkClass::uplink, site.node, kWhole, fmt::format("node{}.uplink", site.node), share, binds);
+      made.name = fmt::format("node{}.uplink", site.node);
+      made.bandwidth = share;
+      made.part = 1.0 / nodes;
+      return port(std::move(made), site.node);
     }
-    const std::int64_t nodes = std::min(cluster_.fabric.nodes_per_leaf, group_of(site.node).num_nodes);
-    return port(LinkClass::uplink, -1 - leaf, kWhole, fmt::format("leaf{}.uplink", leaf),
-                share * (static_cast<double>(nodes) / static_cast<double>(like_it)), binds, site.node);
+    made.name = fmt::format("leaf{}.uplink", leaf);
+    made.bandwidth = share * (nodes / static_cast<double>(like_it));
+    made.part = 1.0 / static_cast<double>(like_it);
+    return port(std::move(made), -1 - leaf);
   }
 
   std::vector<Port> take() { return std::move(ports_); }
@@ -120,18 +138,13 @@ class PortMaker {
     return static_cast<double>(nics.per_node) * required(nics.each, group, "nics.each");
   }
 
-  std::optional<PortIndex> port(LinkClass link_class, std::int64_t place, std::int64_t number, std::string name,
-                                BytesPerSecond bandwidth, bool binds = true, std::optional<std::int64_t> node = {}) {
-    if (std::isinf(bandwidth.in(unit::byte_per_second))) return std::nullopt;
-    const auto [known, is_new] = known_.try_emplace({link_class, place, number}, static_cast<PortIndex>(ports_.size()));
-    if (is_new) {
-      ports_.push_back({.link_class = link_class,
-                        .name = std::move(name),
-                        .node = node.value_or(place),
-                        .bandwidth = bandwidth,
-                        .binds = binds,
-                        .of_device = number != kWhole});
-    }
+  /// At a node, or a leaf (negative); of all of it, or with a number.
+  std::optional<PortIndex> port(Port made, std::int64_t place, std::int64_t number = kWhole) {
+    if (std::isinf(made.bandwidth.in(unit::byte_per_second))) return std::nullopt;
+    made.of_device = number != kWhole;
+    const auto [known, is_new] =
+        known_.try_emplace({made.link_class, place, number}, static_cast<PortIndex>(ports_.size()));
+    if (is_new) ports_.push_back(std::move(made));
     return known->second;
   }
 

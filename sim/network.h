@@ -43,6 +43,7 @@ struct Port {
   std::string name;          // "node3.nic", "leaf0.uplink"
   std::int64_t node = 0;     // of an uplink: any node below its leaf
   BytesPerSecond bandwidth;  // each way
+  double part = 1.0;         // of the real link; less where the nodes below a leaf have an uplink each
   bool binds = true;         // else what it serves can never fill it
   bool of_device = false;    // in front of the node's
 };

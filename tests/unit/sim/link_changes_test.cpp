@@ -17,8 +17,10 @@ using ::testing::ElementsAre;
 using ::testing::UnorderedElementsAre;
 
 /// "date us: link direction GB/s" of four nodes of one device, two below each leaf.
-std::vector<std::string> changes(const Disturbances& disturbances) {
-  const Network network(small_cluster(4, 1), {{.node = 0}, {.node = 1}, {.node = 2}, {.node = 3}}, {true, true, true});
+std::vector<std::string> changes(const Disturbances& disturbances,
+                                 std::vector<Site> sites = {{.node = 0}, {.node = 1}, {.node = 2}, {.node = 3}},
+                                 const Cluster& cluster = small_cluster(4, 1)) {
+  const Network network(cluster, std::move(sites), {true, true, true});
   std::vector<std::string> text;
   for (const LinkChange& change : link_changes(disturbances, network)) {
     text.push_back(std::to_string(std::lround(change.date.in(unit::microsecond))) + ": " +
@@ -54,6 +56,27 @@ TEST(LinkChanges, OfTrafficAcrossTheSpineTakeUplinksToo) {
   EXPECT_THAT(changes({.traffic = {{.from_node = 1, .to_node = 2, .rate = bytes_per_second(30e9)}}}),
               UnorderedElementsAre("0: node1.nic out 0", "0: leaf0.uplink out 20", "0: node2.nic in 0",
                                    "0: leaf1.uplink in 20"));
+}
+
+/// Two leaves of four nodes with 100 GB/s of uplinks each, over which others send 20.
+std::vector<std::string> changes_by_traffic(std::vector<Site> sites) {
+  Cluster cluster = small_cluster(8, 1);
+  cluster.fabric.nodes_per_leaf = 4;
+  return changes({.traffic = {{.from_node = 0, .to_node = 4, .rate = bytes_per_second(20e9)}}}, std::move(sites),
+                 cluster);
+}
+
+TEST(LinkChanges, OfTrafficAreHalvedWhereNodesThatStandForTwoHaveHalfAnUplink) {
+  EXPECT_THAT(changes_by_traffic({{.node = 0, .like_it = 2}, {.node = 2, .like_it = 2}, {.node = 4}}),
+              UnorderedElementsAre("0: node0.nic out 5", "0: leaf0.uplink out 40", "0: node4.nic in 5",
+                                   "0: leaf1.uplink in 80"));
+}
+
+// The first node stands for itself and the second for three: each has a quarter of the uplinks and of the traffic.
+TEST(LinkChanges, OfTrafficAreSharedByNodesThatStandForDifferentNumbers) {
+  EXPECT_THAT(changes_by_traffic({{.node = 0}, {.node = 1, .like_it = 3}, {.node = 4}}),
+              UnorderedElementsAre("0: node0.nic out 5", "0: node0.uplink out 20", "0: node1.uplink out 20",
+                                   "0: node4.nic in 5", "0: leaf1.uplink in 80"));
 }
 
 }  // namespace
