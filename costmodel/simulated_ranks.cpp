@@ -12,13 +12,31 @@ namespace {
 
 RankId rank_id(std::int64_t rank) { return RankId(static_cast<std::int32_t>(rank)); }
 
+/// Where a group begins, as far as routes depend on it: a torus and a dragonfly look different from every router, a pod
+/// from every leaf of it, and a tree the same from all of its leaves.
+std::int64_t beginning_of(const Fabric& fabric, std::int64_t leaf) {
+  switch (fabric.kind) {
+    case FabricKind::torus:
+    case FabricKind::dragonfly:
+      return leaf;
+    case FabricKind::rail_leaf_spine:
+    case FabricKind::fat_tree:
+      return fabric.pods ? leaf % fabric.pods->leaves : 0;
+    case FabricKind::none:
+      break;
+  }
+  return 0;
+}
+
 /// How a group lies on the cluster, seen from its first member: equal for groups whose communication takes the same.
 std::vector<std::int64_t> layout_of(const Cluster& cluster, std::span<const DeviceIndex> devices) {
-  std::vector<std::int64_t> layout;
   const Cluster::Location first = cluster.locate(devices.front());
+  std::vector<std::int64_t> layout = {beginning_of(cluster.fabric, first.leaf)};
   for (DeviceIndex device : devices) {
     const Cluster::Location place = cluster.locate(device);
-    layout.insert(layout.end(), {place.domain - first.domain, place.node - first.node, place.leaf - first.leaf});
+    // The place in the node tells the rail.
+    layout.insert(layout.end(), {place.domain - first.domain, place.node - first.node, place.leaf - first.leaf,
+                                 place.index - first.index});
   }
   return layout;
 }

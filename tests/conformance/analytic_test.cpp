@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The analytic interpreter on programs whose answer is known: from golden makespans, and by hand.
+#include "costmodel/collective_model.h"
 #include "costmodel/op_times.h"
 #include "tests/conformance/golden_pipelines.h"
 #include "tests/conformance/programs.h"
@@ -94,7 +95,8 @@ TEST(AnalyticConformance, OneFOneBPaysForEveryMessage) {
                                                              .message_bytes = message_bytes});
       return in_us(times_of(program, cluster).makespan);
     };
-    const double expected = 2.0 * static_cast<double>(p - 1) * (static_cast<double>(m / p) + 1.0) - 2.0;
+    const std::int64_t rounds = m / p;
+    const double expected = 2.0 * static_cast<double>(p - 1) * (static_cast<double>(rounds) + 1.0) - 2.0;
     EXPECT_NEAR(makespan(100000) - makespan(0), expected, 1e-9) << "p " << p << " m " << m;
   }
 }
@@ -131,6 +133,76 @@ TEST(AnalyticConformance, FoldedAndFullSimulationAgree) {
   EXPECT_EQ(folded.makespan, full.makespan);
   EXPECT_EQ(folded.ranks[1].end, full.ranks[4].end);
   EXPECT_EQ(folded.ranks[1].end, full.ranks[7].end);
+}
+
+/// Communication as on the routes of the cluster, at the rates of its links.
+class OverRoutes : public NanosecondPerByte {
+ public:
+  explicit OverRoutes(const Cluster& cluster) : NanosecondPerByte(cluster), model_(cluster, {}) {}
+
+  CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override {
+    return model_.collective(shape, members);
+  }
+  CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
+                    std::span<const DeviceIndex> members) const override {
+    return model_.exchange(shape, routing, members);
+  }
+
+ private:
+  CollectiveModel model_;
+};
+
+/// Groups of one class that lie on different routers or pods: the slowest of them decides, folded and not.
+void expect_folded_as_full(const Fabric& fabric, std::int64_t ep, std::int64_t devices_per_node = 1,
+                           const std::vector<DeviceIndex>& device_of_rank = {}) {
+  Cluster cluster = small_cluster(12, devices_per_node);
+  cluster.fabric = fabric;
+  ProgramBuilder builder(1, 12, ep, 12);
+  const OpIndex sent = builder.dispatch(0, 1200, 100'000);
+  builder.all_reduce(0, Queue::world, Group::world, 8, {builder.experts(0, 1200, {sent})});
+  const OverRoutes model(cluster);
+  const auto makespan = [&](bool all_ranks) {
+    const TimedProgram timed =
+        time_program(builder.program(), model, cluster, device_of_rank, {.all_ranks = all_ranks});
+    EXPECT_EQ(timed.ranks.size(), all_ranks ? 12 : 1);
+    return in_us(run_events(timed, false).makespan);
+  };
+  const double full = makespan(true);
+  EXPECT_NEAR(makespan(false), full, 1e-9 * full);
+}
+
+// Groups of 3 begin at routers 0.0, 0.3, 1.2 and 2.1: the first is at most two routers wide, the next one three.
+TEST(AnalyticConformance, FoldedAndFullSimulationAgreeOnATorus) {
+  expect_folded_as_full({.kind = FabricKind::torus,
+                         .dimensions = {3, 4},
+                         .link = bytes_per_second(5e9),
+                         .hop_latency = microseconds(200)},
+                        3);
+}
+
+// Of the groups of 3 the first and the last are within a group of routers.
+TEST(AnalyticConformance, FoldedAndFullSimulationAgreeOnADragonfly) {
+  expect_folded_as_full({.kind = FabricKind::dragonfly,
+                         .dimensions = {3, 4},
+                         .link = bytes_per_second(10e9),
+                         .global_link = bytes_per_second(5e9),
+                         .hop_latency = microseconds(1)},
+                        3);
+}
+
+// Of the pairs in each two pods one is in both of them.
+TEST(AnalyticConformance, FoldedAndFullSimulationAgreeOnPods) {
+  expect_folded_as_full(
+      {.kind = FabricKind::fat_tree, .nodes_per_leaf = 1, .pods = Pods{.leaves = 3, .oversubscription = 4.0}}, 2);
+}
+
+// Groups of 4 nodes below two leaves: the second sends on one rail, the others on both, whose uplinks are twice as
+// many.
+TEST(AnalyticConformance, FoldedAndFullSimulationAgreeOnRails) {
+  std::vector<DeviceIndex> placed;
+  for (const std::int32_t device : {0, 3, 4, 7, 8, 10, 12, 14, 16, 19, 20, 23}) placed.emplace_back(device);
+  expect_folded_as_full({.kind = FabricKind::rail_leaf_spine, .nodes_per_leaf = 2, .oversubscription = 8.0}, 4, 2,
+                        placed);
 }
 
 }  // namespace
