@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One rank for all that do the same, against every rank simulated: random strategies on random clusters, whose leaves
-// are oversubscribed and whose gradient rings cross, with and without a straggler.
+// are oversubscribed and whose gradient rings cross, undisturbed and with a straggler, a fault of a link or traffic.
 #include "base/rng.h"
 #include "costmodel/op_times.h"
 #include "sim/engine.h"
@@ -77,41 +77,82 @@ Seconds makespan(const ProgramBuilder& builder, const Cluster& cluster, const Ru
   return run_on_simgrid(timed, cluster, fidelity, false).makespan;
 }
 
-void expect_same(Fidelity fidelity, bool straggler, double tolerance, const Limits& limits = {}) {
-  int num_folded = 0;
+enum class Disturbed : std::uint8_t { nothing, rank, link, traffic };
+
+Disturbances drawn_disturbances(Draws& draws, Disturbed what, const Setting& s) {
+  const auto below = [&](std::int64_t n) {
+    return static_cast<std::int64_t>(draws.below(static_cast<std::uint64_t>(n)));
+  };
+  const std::int64_t num_nodes = s.cluster.groups.front().num_nodes;
+  switch (what) {
+    case Disturbed::nothing:
+      break;
+    case Disturbed::rank:
+      return {.stragglers = {{.rank = below(s.stages * s.ranks), .factor = 1.7}}};
+    case Disturbed::link: {
+      const auto link = static_cast<DisturbedLink>(below(3));
+      return {.links = {{.link = link, .node = below(num_nodes), .left = 0.4, .when = {.from = microseconds(20)}}}};
+    }
+    case Disturbed::traffic:
+      return {.traffic = {{.from_node = below(num_nodes), .to_node = below(num_nodes), .rate = bytes_per_second(8e9)}}};
+  }
+  return {};
+}
+
+/// Folded and full steps of 40 settings are equal within `tolerance`, and to 1e-6 but for `most_that_differ` of them.
+void expect_same(Fidelity fidelity, Disturbed what, double tolerance, const Limits& limits = {},
+                 int most_that_differ = 0) {
+  int num_folded = 0, num_that_differ = 0;
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     Draws draws{.rng = CounterRng(seed, 17)};
     const Setting s = drawn_setting(draws, limits);
     SCOPED_TRACE("seed " + std::to_string(seed) + ": " + s.text);
     const ProgramBuilder builder = crossing_step(draws, s.stages, s.ranks, s.ep);
     RunInput input;
-    if (straggler) {
-      input.disturbances.stragglers = {
-          {.rank = static_cast<std::int64_t>(draws.below(static_cast<std::uint64_t>(s.stages * s.ranks))),
-           .factor = 1.7}};
-    }
+    input.disturbances = drawn_disturbances(draws, what, s);
     const NanosecondPerByte model(s.cluster);
     const TimedProgram timed = time_program(builder.program(), model, s.cluster, {}, input);
     if (static_cast<std::int64_t>(timed.ranks.size()) < s.stages * s.ranks) ++num_folded;
     const Seconds folded = makespan(builder, s.cluster, input, fidelity);
     input.all_ranks = true;
     const Seconds full = makespan(builder, s.cluster, input, fidelity);
-    EXPECT_LE(abs(folded - full), tolerance * full)
-        << folded.in(unit::microsecond) << " us instead of " << full.in(unit::microsecond) << " us, "
-        << timed.ranks.size() << " ranks simulated";
+    const double difference = abs(folded - full) / full;
+    if (difference > 1e-6) ++num_that_differ;
+    EXPECT_LE(difference, tolerance) << folded.in(unit::microsecond) << " us instead of " << full.in(unit::microsecond)
+                                     << " us, " << timed.ranks.size() << " ranks simulated";
   }
   EXPECT_GE(num_folded, 20);
+  EXPECT_LE(num_that_differ, most_that_differ);
 }
 
-TEST(Folding, ChangesNoStepInClosedForm) { expect_same(Fidelity::l0, false, 1e-9); }
-TEST(Folding, ChangesNoStepInClosedFormWithAStraggler) { expect_same(Fidelity::l0, true, 1e-9); }
-TEST(Folding, ChangesNoStep) { expect_same(Fidelity::l1, false, 1e-6, {.devices_per_node = 1}); }
-TEST(Folding, ChangesNoStepInPairs) { expect_same(Fidelity::l3, false, 1e-6, {.nodes_per_leaf = 1}); }
-// A node that stands for its colour sends to the next colour, others of it to each other: where their flows begin at
-// different dates they meet other partners. Two of the 40 differ, by 0.04 % and 2.8 %.
-TEST(Folding, ChangesAStepWithAStragglerLittle) {
-  expect_same(Fidelity::l1, true, 0.03, {.devices_per_node = 1, .oversubscription = 1.0});
+TEST(Folding, ChangesNoStepInClosedForm) { expect_same(Fidelity::l0, Disturbed::nothing, 1e-9); }
+TEST(Folding, ChangesNoStepInClosedFormWithAStraggler) { expect_same(Fidelity::l0, Disturbed::rank, 1e-9); }
+TEST(Folding, ChangesNoStep) { expect_same(Fidelity::l1, Disturbed::nothing, 1e-6, {.devices_per_node = 1}); }
+TEST(Folding, ChangesNoStepInPairs) { expect_same(Fidelity::l3, Disturbed::nothing, 1e-6, {.nodes_per_leaf = 1}); }
+TEST(Folding, ChangesNoStepWithAFaultOfALink) {
+  expect_same(Fidelity::l1, Disturbed::link, 1e-6, {.devices_per_node = 1, .oversubscription = 1.0});
 }
+
+// Where it is not exact, by how much and how often (docs/design/simgrid.md, "Folding", says why). A node that stands
+// for its colour sends to the next colour, others of it to each other: where their flows begin at different dates they
+// meet other partners.
+TEST(Folding, ChangesAStepWithAStragglerLittle) {
+  expect_same(Fidelity::l1, Disturbed::rank, 0.03, {.devices_per_node = 1, .oversubscription = 1.0}, 2);
+}
+TEST(Folding, ChangesAStepWithTrafficLittle) {
+  expect_same(Fidelity::l1, Disturbed::traffic, 0.01, {.devices_per_node = 1, .oversubscription = 1.0}, 2);
+}
+TEST(Folding, ChangesAStepWithAStragglerBelowOversubscribedLeaves) {
+  expect_same(Fidelity::l1, Disturbed::rank, 0.058, {.devices_per_node = 1}, 5);
+}
+TEST(Folding, ChangesAStepWithAFaultOfALinkBelowOversubscribedLeaves) {
+  expect_same(Fidelity::l1, Disturbed::link, 0.002, {.devices_per_node = 1}, 1);
+}
+TEST(Folding, ChangesAStepWithTrafficBelowOversubscribedLeaves) {
+  expect_same(Fidelity::l1, Disturbed::traffic, 0.003, {.devices_per_node = 1}, 2);
+}
+TEST(Folding, ChangesAStepOfSeveralDevicesANode) { expect_same(Fidelity::l1, Disturbed::nothing, 0.105, {}, 9); }
+TEST(Folding, ChangesAStepInPairsOfSeveralNodesALeaf) { expect_same(Fidelity::l3, Disturbed::nothing, 0.112, {}, 3); }
 
 /// With noise every rank is simulated, and both interpreters draw the same: equal to 1e-9 without contention.
 TEST(Folding, LeavesDisturbedComputeTheSameForBothInterpreters) {
