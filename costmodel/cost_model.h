@@ -27,6 +27,9 @@ struct OpTime {
 /// Where a message travels: within a scale-up domain, between nodes under one leaf, or across the spine.
 enum class PathClass : std::uint8_t { node, rail, spine };
 
+/// Whether it leaves its domain, and so uses NICs.
+constexpr bool is_network(PathClass path) { return path != PathClass::node; }
+
 /// The part of a communication that uses one path class: each member's port carries `bytes` at `bandwidth`.
 /// Bytes are whole, and are what occupies the link: payload over protocol efficiency, rounded up.
 struct Leg {

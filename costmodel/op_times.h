@@ -36,12 +36,6 @@ OpTimes run_step(const TimedProgram& timed, bool keep_times);
 /// Complexity: O(n log r) for n ops on r ranks.
 OpTimes run_events(const TimedProgram& timed, bool keep_times);
 
-/// One op of a simulated rank.
-struct RankOp {
-  std::uint32_t rank = 0;  // index into TimedProgram::ranks
-  OpIndex op = 0;
-};
-
 /// Notes that a meeting starts now, for its `members`, each ready by now. The last peer of those that waited is the
 /// lowest of the ranks that were not ready before.
 void note_start(std::span<const RankOp> members, Seconds now, const TimedProgram& timed, OpTimes& times);

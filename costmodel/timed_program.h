@@ -54,6 +54,12 @@ struct Meeting {
   bool message = false;                                       // one directed message instead of a collective
 };
 
+/// One op of a simulated rank.
+struct RankOp {
+  std::uint32_t rank = 0;  // index into TimedProgram::ranks
+  OpIndex op = 0;
+};
+
 struct TimedProgram {
   const StepProgram* program = nullptr;
   std::vector<TimedRank> ranks;
@@ -73,6 +79,7 @@ struct TimedProgram {
   const RankClass& class_of(const TimedRank& rank) const {
     return program->classes[static_cast<std::size_t>(rank.view.program_class.value())];
   }
+  const Op& op(RankOp at) const { return class_of(ranks[at.rank]).ops[at.op]; }
 };
 
 /// Resolves `program` on `device_of_rank` (empty: rank r on device r) under `input.load` and `input.sequences`.

@@ -6,7 +6,6 @@
 #include "base/units_format.h"
 #include "costmodel/rate_rule.h"
 #include "program/dependents.h"
-#include "sim/flow_plan.h"
 #include "sim/link_changes.h"
 #include "sim/sends.h"
 #include "sim/simgrid_kernel.h"
@@ -49,10 +48,10 @@ Seconds serial_time(const TimedProgram& timed) {
 
 class Engine : private EventHandler {
  public:
-  Engine(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities, bool keep_times)
+  Engine(const TimedProgram& timed, const FlowPlan& plan, bool keep_times)
       : timed_(timed),
         keep_times_(keep_times),
-        plan_(plan_flows(timed, cluster, fidelities)),
+        plan_(plan),
         sends_(timed, plan_),
         kernel_(plan_.network, serial_time(timed)),
         meetings_(timed.meetings.size()),
@@ -184,10 +183,10 @@ class Engine : private EventHandler {
         ranks.push_back(timed_.ranks[rank].view.rank.value());
       }
       const costmodel::RankOp& at = plan_.op_of[meeting];
-      text += fmt::format(
-          "\n  {} waits since {} on rank{} {}{}", to_string(timed_.class_of(timed_.ranks[at.rank]).ops[at.op].key),
-          meetings_[meeting].since, ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "),
-          participants.size() > kRanks ? fmt::format(" and {} more", participants.size() - kRanks) : "");
+      text +=
+          fmt::format("\n  {} waits since {} on rank{} {}{}", to_string(timed_.op(at).key), meetings_[meeting].since,
+                      ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "),
+                      participants.size() > kRanks ? fmt::format(" and {} more", participants.size() - kRanks) : "");
     }
     if (number > kShown) text += fmt::format("\n  and {} communications more", number - kShown);
     return text + fmt::format("\n  {} ops have not ended", num_left_);
@@ -214,11 +213,11 @@ class Engine : private EventHandler {
   }
 
   void arrive(std::uint32_t rank, OpIndex op) {
-    const TimedRank& timed_rank = timed_.ranks[rank];
-    const Queue queue = timed_.class_of(timed_rank).ops[op].queue;
+    const Queue queue = timed_.op({rank, op}).queue;
     ranks_[rank].communicating[static_cast<std::size_t>(queue)] = op;
-    ++meetings_[timed_rank.meeting[op]].num_arrived;
-    if (is_complete(timed_rank.meeting[op])) start_meeting(timed_rank.meeting[op]);
+    const MeetingIndex meeting = timed_.ranks[rank].meeting[op];
+    ++meetings_[meeting].num_arrived;
+    if (is_complete(meeting)) start_meeting(meeting);
   }
 
   bool is_complete(MeetingIndex meeting) const {
@@ -334,7 +333,7 @@ class Engine : private EventHandler {
 
   const TimedProgram& timed_;
   const bool keep_times_;
-  const FlowPlan plan_;
+  const FlowPlan& plan_;
   SendMaker sends_;
   SimGridKernel kernel_;
   std::vector<Dependents> dependents_;  // by class
@@ -351,9 +350,13 @@ class Engine : private EventHandler {
 
 }  // namespace
 
+OpTimes run_on_simgrid(const TimedProgram& timed, const FlowPlan& plan, bool keep_times) {
+  return Engine(timed, plan, keep_times).run();
+}
+
 OpTimes run_on_simgrid(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
                        bool keep_times) {
-  return Engine(timed, cluster, fidelities, keep_times).run();
+  return run_on_simgrid(timed, plan_flows(timed, cluster, fidelities), keep_times);
 }
 
 }  // namespace orrery::sim

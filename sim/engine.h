@@ -9,13 +9,15 @@
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
 #include "sim/fidelity.h"
+#include "sim/flow_plan.h"
 
 namespace orrery::sim {
 
-/// Runs one step. `keep_times`: else only the makespan is told.
-/// Throws: ConfigError when the cluster does not give a bandwidth that is needed; BackendError when links are down for
-/// good that the step needs, with the communications that wait.
-/// Requires: verify(*timed.program) is empty; no other simulation of this process is under way.
+/// Runs one step with the flows of `plan`. `keep_times`: else only the makespan is told.
+/// Throws: BackendError when links are down for good that the step needs, with the communications that wait.
+/// Requires: verify(*timed.program) is empty; `plan` is of `timed`; no other simulation of this process is under way.
+costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const FlowPlan& plan, bool keep_times);
+/// The same with the flows that plan_flows makes of it.
 costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Cluster& cluster,
                                   const Fidelities& fidelities, bool keep_times);
 

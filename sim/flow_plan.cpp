@@ -21,7 +21,7 @@ constexpr std::size_t kFlowsAtOnce = 2000;
 
 bool uses_network(const TimedProgram& timed, MeetingIndex meeting, bool network) {
   const auto legs = timed.meetings[meeting].time.used_legs();
-  return std::ranges::any_of(legs, [&](const Leg& leg) { return (leg.path != PathClass::node) == network; });
+  return std::ranges::any_of(legs, [&](const Leg& leg) { return is_network(leg.path) == network; });
 }
 
 bool needs_closed_form(const TimedProgram& timed, const Cluster& cluster, MeetingIndex meeting) {
@@ -86,12 +86,8 @@ class Planner {
     }
   }
 
-  const Op& op_of(MeetingIndex meeting) const {
-    return timed_.class_of(timed_.ranks[op_of_[meeting].rank]).ops[op_of_[meeting].op];
-  }
-
   Fidelity fidelity_of(MeetingIndex meeting) {
-    const Fidelity asked = fidelities_.of(op_of(meeting).key.op);
+    const Fidelity asked = fidelities_.of(timed_.op(op_of_[meeting]).key.op);
     const costmodel::CommTime& time = timed_.meetings[meeting].time;
     if (asked == Fidelity::l0 || needs_closed_form(timed_, cluster_, meeting)) return Fidelity::l0;
     if (asked == Fidelity::l1 || time.num_legs == 0) return Fidelity::l1;

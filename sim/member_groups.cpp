@@ -57,11 +57,9 @@ const std::vector<MemberGroup>& MemberGroups::of(MeetingIndex index, RankOp op) 
   std::vector<DeviceIndex> devices;
   for (const std::uint32_t rank : participants) devices.push_back(timed_.ranks[rank].device);
   if (!meeting.message && !timed_.device_of_rank.empty()) {  // in group order
-    const TimedRank& rank = timed_.ranks[op.rank];
-    const Op& of_rank = timed_.class_of(rank).ops[op.op];
-    const Group group = costmodel::group_of(timed_.program->shapes[of_rank.shape]);
+    const Group group = costmodel::group_of(timed_.program->shapes[timed_.op(op).shape]);
     devices.clear();
-    for (const RankId member : timed_.program->mesh.members(group, rank.view.rank)) {
+    for (const RankId member : timed_.program->mesh.members(group, timed_.ranks[op.rank].view.rank)) {
       devices.push_back(timed_.device_of_rank[member.index()]);
     }
   }
@@ -82,8 +80,7 @@ MemberGroup MemberGroups::group_of(std::span<const DeviceIndex> devices) const {
 std::vector<MemberGroup> MemberGroups::folded(const Meeting& meeting, RankOp op) const {
   if (!meeting.message && meeting.num_participants > 1) return {};
   const Mesh& mesh = timed_.program->mesh;
-  const Op& of_rank = timed_.class_of(timed_.ranks[op.rank]).ops[op.op];
-  const Group kind = costmodel::group_of(timed_.program->shapes[of_rank.shape]);
+  const Group kind = costmodel::group_of(timed_.program->shapes[timed_.op(op).shape]);
   std::vector<MemberGroup> groups;
   std::set<std::int64_t> seen;
   for (const RankId rank : on_node_[op.rank]) {

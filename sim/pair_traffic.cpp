@@ -20,21 +20,19 @@ using costmodel::PathClass;
 /// Members of one scale-up domain, by device.
 using Domain = std::vector<std::uint32_t>;
 
-bool is_inside(PathClass path) { return path == PathClass::node; }
-
-Bytes bytes_of_legs(const costmodel::CommTime& time, bool inside) {
+Bytes bytes_of_legs(const costmodel::CommTime& time, bool network) {
   Bytes sum;
   for (const Leg& leg : time.used_legs()) {
-    if (is_inside(leg.path) == inside) sum += leg.bytes;
+    if (is_network(leg.path) == network) sum += leg.bytes;
   }
   return sum;
 }
 
 /// What each member has, out and in, over one kind of link.
-std::vector<std::array<double, 2>> loads_of(std::span<const PairBytes> pairs, bool inside) {
+std::vector<std::array<double, 2>> loads_of(std::span<const PairBytes> pairs, bool network) {
   std::vector<std::array<double, 2>> loads;
   for (const PairBytes& pair : pairs) {
-    if (is_inside(pair.path) != inside) continue;
+    if (is_network(pair.path) != network) continue;
     loads.resize(std::max<std::size_t>({loads.size(), pair.from + std::size_t{1}, pair.to + std::size_t{1}}));
     loads[pair.from][0] += pair.size.in(unit::byte);
     loads[pair.to][1] += pair.size.in(unit::byte);
@@ -82,7 +80,7 @@ class Traffic {
         two_levels();
         break;
     }
-    for (const bool inside : {true, false}) scale(inside);
+    for (const bool network : {false, true}) scale(network);
     std::erase_if(pairs_, [](const PairBytes& pair) { return pair.size <= Bytes::zero(); });
     std::ranges::stable_sort(pairs_, {}, &PairBytes::from);
     return std::move(pairs_);
@@ -162,11 +160,11 @@ class Traffic {
   }
 
   /// From weights to bytes.
-  void scale(bool inside) {
-    const double most = busiest(loads_of(pairs_, inside));
-    const Bytes leg = bytes_of_legs(time_, inside);
+  void scale(bool network) {
+    const double most = busiest(loads_of(pairs_, network));
+    const Bytes leg = bytes_of_legs(time_, network);
     for (PairBytes& pair : pairs_) {
-      if (is_inside(pair.path) == inside) pair.size = pair.size.in(unit::byte) / most * leg;
+      if (is_network(pair.path) == network) pair.size = pair.size.in(unit::byte) / most * leg;
     }
   }
 
@@ -179,16 +177,16 @@ class Traffic {
   std::vector<PairBytes> pairs_;  // with weights in place of bytes until scale()
 };
 
-void quantise(std::vector<PairBytes>& pairs, bool inside) {
-  const auto loads = loads_of(pairs, inside);
+void quantise(std::vector<PairBytes>& pairs, bool network) {
+  const auto loads = loads_of(pairs, network);
   const double most = busiest(loads);
   double largest = 0.0;
   for (const PairBytes& pair : pairs) {
-    if (is_inside(pair.path) == inside) largest = std::max(largest, pair.size.in(unit::byte));
+    if (is_network(pair.path) == network) largest = std::max(largest, pair.size.in(unit::byte));
   }
   std::vector<std::array<double, 2>> error(loads.size());  // what sender and receiver have too much by now
   for (PairBytes& pair : pairs) {
-    if (is_inside(pair.path) != inside) continue;
+    if (is_network(pair.path) != network) continue;
     const double size = pair.size.in(unit::byte);
     const double steps = std::floor(4.0 * std::log2(largest / size) + 1e-9);
     const double up = largest * std::exp2(-steps / 4.0), down = largest * std::exp2(-(steps + 1.0) / 4.0);
@@ -202,9 +200,9 @@ void quantise(std::vector<PairBytes>& pairs, bool inside) {
     receiver += rounded - size;
     pair.size = bytes(rounded);
   }
-  const double factor = most > 0.0 ? most / busiest(loads_of(pairs, inside)) : 1.0;
+  const double factor = most > 0.0 ? most / busiest(loads_of(pairs, network)) : 1.0;
   for (PairBytes& pair : pairs) {
-    if (is_inside(pair.path) == inside) pair.size *= factor;
+    if (is_network(pair.path) == network) pair.size *= factor;
   }
 }
 
@@ -230,7 +228,7 @@ std::vector<PairBytes> between_nodes(std::span<const PairBytes> pairs, std::span
 }
 
 void quantise(std::vector<PairBytes>& pairs) {
-  for (const bool inside : {true, false}) quantise(pairs, inside);
+  for (const bool network : {false, true}) quantise(pairs, network);
 }
 
 }  // namespace orrery::sim

@@ -15,7 +15,6 @@ using costmodel::Leg;
 using costmodel::Meeting;
 using costmodel::MeetingIndex;
 using costmodel::PathClass;
-using costmodel::RankOp;
 using costmodel::TimedRank;
 
 /// A node and how many members of a communication are on it.
@@ -32,8 +31,6 @@ void add(Sends& sends, const Send& send, std::span<const Part> parts) {
   sends.parts.insert(sends.parts.end(), parts.begin(), parts.end());
 }
 
-bool is_network(PathClass path) { return path != PathClass::node; }
-
 /// Bytes and bandwidth of the leg within domains or on the network; zero without.
 Leg leg_of(const costmodel::CommTime& time, bool network) {
   const auto legs = time.used_legs();
@@ -42,11 +39,6 @@ Leg leg_of(const costmodel::CommTime& time, bool network) {
 }
 
 }  // namespace
-
-const Op& SendMaker::op_of(MeetingIndex meeting) const {
-  const RankOp& at = plan_.op_of[meeting];
-  return timed_.class_of(timed_.ranks[at.rank]).ops[at.op];
-}
 
 const Sends& SendMaker::of(MeetingIndex meeting) {
   CHECK(plan_.is_flow(meeting), meeting);
@@ -99,18 +91,18 @@ void SendMaker::fold_into_nodes(MeetingIndex meeting) {
 
 Pattern SendMaker::pattern_of(MeetingIndex meeting) const {
   if (timed_.meetings[meeting].message) return Pattern::message;
-  const OpShape& shape = timed_.program->shapes[op_of(meeting).shape];
+  const OpShape& shape = timed_.program->shapes[timed_.op(plan_.op_of[meeting]).shape];
   if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
     return exchange->two_level ? Pattern::two_level : Pattern::all_to_all;
   }
   const auto* collective = std::get_if<CollectiveShape>(&shape);
-  CHECK(collective != nullptr, to_string(op_of(meeting).key));
+  CHECK(collective != nullptr, to_string(timed_.op(plan_.op_of[meeting]).key));
   if (collective->kind == CollectiveKind::all_to_all) return Pattern::all_to_all;
   return collective->kind == CollectiveKind::ring_shift ? Pattern::shift : Pattern::ring;
 }
 
 Payload SendMaker::payload_of(MeetingIndex meeting) const {
-  const Op& op = op_of(meeting);
+  const Op& op = timed_.op(plan_.op_of[meeting]);
   const auto* exchange = std::get_if<ExchangeShape>(&timed_.program->shapes[op.shape]);
   if (exchange == nullptr || is_balanced(timed_.load)) return {};
   const StepProgram& program = *timed_.program;

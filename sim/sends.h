@@ -48,7 +48,6 @@ class SendMaker {
   void add_pairs(costmodel::MeetingIndex meeting, Pattern pattern, Sends& sends) const;
   void add_group(const MemberGroup& group, std::vector<PairBytes> pairs, costmodel::MeetingIndex meeting,
                  Sends& sends) const;
-  const Op& op_of(costmodel::MeetingIndex meeting) const;
   Pattern pattern_of(costmodel::MeetingIndex meeting) const;
   /// Rows of an exchange between its members; empty if the router is balanced.
   Payload payload_of(costmodel::MeetingIndex meeting) const;

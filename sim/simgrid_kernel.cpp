@@ -249,7 +249,7 @@ void SimGridKernel::start(const Send& send, std::span<const Part> parts, KernelE
   Impl::Sending& sending = *Impl::taken(impl_->free_sendings, impl_->sendings);
   sending.event = event;
   sending.from = send.from;
-  sending.lane_home = &impl_->platform.free_lanes(send.from, parts.front().path != PathClass::node);
+  sending.lane_home = &impl_->platform.free_lanes(send.from, is_network(parts.front().path));
   CHECK(!sending.lane_home->empty(), parts.front().path, send.from);
   sending.lane = sending.lane_home->back();
   sending.lane_home->pop_back();

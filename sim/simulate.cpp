@@ -19,8 +19,7 @@ std::size_t num(const std::vector<Fidelity>& run, Fidelity fidelity) {
 }
 
 /// How much of the communication could compete for links at all.
-std::string fidelity_note(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities) {
-  const std::vector<Fidelity> run = plan_flows(timed, cluster, fidelities).fidelity;
+std::string fidelity_note(const std::vector<Fidelity>& run, const Fidelities& fidelities) {
   std::string note = fmt::format("SimGrid at {}: {} of {} communications as flows", fidelities.text(),
                                  run.size() - num(run, Fidelity::l0), run.size());
   for (const Fidelity fidelity : {Fidelity::l2, Fidelity::l3}) {
@@ -34,10 +33,11 @@ std::string fidelity_note(const costmodel::TimedProgram& timed, const Cluster& c
 
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
                const Fidelities& fidelities) {
-  const costmodel::OpTimes times = run_on_simgrid(timed, cluster, fidelities, !input.steps_only);
+  const FlowPlan plan = plan_flows(timed, cluster, fidelities);
+  const costmodel::OpTimes times = run_on_simgrid(timed, plan, !input.steps_only);
   Trace trace = trace_of(timed, times, input, "simgrid");
   trace.header.program_hash = hash_of(*timed.program);
-  trace.header.notes.push_back(fidelity_note(timed, cluster, fidelities));
+  trace.header.notes.push_back(fidelity_note(plan.fidelity, fidelities));
   return trace;
 }
 
