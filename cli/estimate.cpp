@@ -38,9 +38,7 @@ using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, 
 Disturbances disturbances_of(const PredictOptions& options, const Plan& plan, bool simulated) {
   if (options.disturbances.empty()) return {};
   Disturbances disturbances = read_disturbances(options.disturbances);
-  std::int64_t num_nodes = 0;
-  for (const NodeGroup& group : plan.cluster.groups) num_nodes += group.num_nodes;
-  require_existing(disturbances, plan.num_ranks(), num_nodes, options.disturbances);
+  require_existing(disturbances, plan.num_ranks(), plan.cluster.num_nodes(), options.disturbances);
   if (disturbances.on_links() && !simulated) {
     throw ConfigError(
         fmt::format("{}: expected no links and no traffic, since estimate lets every communication have its "

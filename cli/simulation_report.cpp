@@ -37,19 +37,19 @@ void add_links(Report& report, const sim::UseOfLinks& use) {
               .rows = {}};
   for (std::size_t i = 0; i < std::min(kShown, use.links.size()); ++i) {
     const sim::LinkUse& link = use.links[i];
-    table.rows.push_back(
-        {link.name, name_of(link.link_class), link.size, Value::percent(link.mean), Value::percent(link.peak)});
+    table.rows.push_back({link.name, name_of(kLinkClassLabels, link.link_class), link.size, Value::percent(link.mean),
+                          Value::percent(link.peak)});
   }
   report.table("links", "The fullest links", std::move(table));
 }
 
 std::vector<CounterTrack> tracks_of(const sim::UseOfLinks& use) {
   std::vector<CounterTrack> tracks;
-  for (int i = 0; i < sim::kNumLinkClasses; ++i) {
-    const std::vector<double>& used = use.tracks[static_cast<std::size_t>(i)];
+  for (const auto& [label, link_class] : kLinkClassLabels) {
+    const std::vector<double>& used = use.tracks[static_cast<std::size_t>(link_class)];
     if (used.empty()) continue;
     CounterTrack& track = tracks.emplace_back();
-    track.name = std::string(name_of(static_cast<sim::LinkClass>(i))) + " links, per cent in use";
+    track.name = std::string(label) + " links, per cent in use";
     for (const double share : used) track.values.push_back(100.0 * share);
     track.interval = use.slice;
   }

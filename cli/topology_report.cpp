@@ -223,10 +223,8 @@ Table ecmp_table(const Topology& topology, const std::vector<Pattern>& patterns,
 
 void add_counts(Report& report, const Topology& topology) {
   const Cluster& cluster = topology.cluster();
-  std::int64_t num_nodes = 0;
-  for (const NodeGroup& group : cluster.groups) num_nodes += group.num_nodes;
   report.fact("devices", "devices", topology.num_devices())
-      .fact("nodes", "nodes", num_nodes)
+      .fact("nodes", "nodes", cluster.num_nodes())
       .fact("domains", "scale-up domains", topology.count(PlaceKind::scale_up))
       .fact("nics", "NICs", topology.num_nics());
   const auto add = [&](const char* key, const char* label, PlaceKind kind) {

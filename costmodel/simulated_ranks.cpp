@@ -31,12 +31,13 @@ std::int64_t beginning_of(const Fabric& fabric, std::int64_t leaf) {
 /// How a group lies on the cluster, seen from its first member: equal for groups whose communication takes the same.
 std::vector<std::int64_t> layout_of(const Cluster& cluster, std::span<const DeviceIndex> devices) {
   const Cluster::Location first = cluster.locate(devices.front());
+  const NodeGroup& group = cluster.groups[first.group];
+  const auto rail = [&](const Cluster::Location& at) { return group.own_nics(at.index).first; };
   std::vector<std::int64_t> layout = {beginning_of(cluster.fabric, first.leaf)};
   for (DeviceIndex device : devices) {
     const Cluster::Location place = cluster.locate(device);
-    // The place in the node tells the rail.
     layout.insert(layout.end(), {place.domain - first.domain, place.node - first.node, place.leaf - first.leaf,
-                                 place.index - first.index});
+                                 rail(place) - rail(first)});
   }
   return layout;
 }

@@ -26,9 +26,25 @@ std::int64_t nodes_per_leaf(const Fabric& fabric, const NodeGroup& group) {
 
 }  // namespace
 
+NodeGroup::NicRange NodeGroup::own_nics(std::int64_t index) const {
+  const std::int64_t num_nics = nics ? nics->per_node : 0;
+  if (num_nics % devices_per_node == 0) {
+    const std::int64_t own = num_nics / devices_per_node;
+    return {.first = index * own, .number = own};
+  }
+  if (devices_per_node % num_nics == 0) return {.first = index / (devices_per_node / num_nics), .number = 1};
+  return {.first = 0, .number = num_nics};
+}
+
 std::int64_t Cluster::num_devices() const {
   std::int64_t sum = 0;
   for (const NodeGroup& group : groups) sum += group.num_devices();
+  return sum;
+}
+
+std::int64_t Cluster::num_nodes() const {
+  std::int64_t sum = 0;
+  for (const NodeGroup& group : groups) sum += group.num_nodes;
   return sum;
 }
 
@@ -53,6 +69,18 @@ Cluster::Location Cluster::locate(DeviceIndex device) const {
     at.leaf += divide_up(group.num_nodes, leaf_size);
   }
   CHECK(false, device, num_devices());
+}
+
+Cluster::Location Cluster::locate_node(std::int64_t node) const {
+  std::int64_t first_device = 0, rest = node;
+  for (const NodeGroup& group : groups) {
+    if (rest < group.num_nodes) {
+      return locate(DeviceIndex(static_cast<std::int32_t>(first_device + rest * group.devices_per_node)));
+    }
+    rest -= group.num_nodes;
+    first_device += group.num_devices();
+  }
+  CHECK(false, node, num_nodes());
 }
 
 }  // namespace orrery

@@ -70,6 +70,13 @@ struct NodeGroup {
   Host host;
 
   std::int64_t num_devices() const { return num_nodes * devices_per_node; }
+  /// NICs of a node, by number.
+  struct NicRange {
+    std::int64_t first = 0, number = 0;
+  };
+  /// By which the device at `index` of a node sends: as many for each; where there are fewer NICs than devices,
+  /// the one that it shares with its neighbours; where the numbers do not divide, all NICs of the node.
+  NicRange own_nics(std::int64_t index) const;
 };
 
 enum class FabricKind : std::uint8_t { none, rail_leaf_spine, fat_tree, torus, dragonfly };
@@ -119,6 +126,7 @@ struct Cluster {
   std::string platform_hosts = "node{node}";  // how that file names nodes, or devices
 
   std::int64_t num_devices() const;
+  std::int64_t num_nodes() const;
   /// Where a device is. Requires: device < num_devices().
   struct Location {
     std::size_t group = 0;    // into groups
@@ -128,6 +136,8 @@ struct Cluster {
     std::int64_t leaf = 0;    // leaf switch group of the node
   };
   Location locate(DeviceIndex device) const;
+  /// Where the first device of a node is. Requires: node < num_nodes().
+  Location locate_node(std::int64_t node) const;
 };
 
 /// Reads cluster/1; devices given by name come from `catalog`/devices/NAME.json.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "base/enum_names.h"
 #include "base/units.h"
+#include "program/link_class.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -36,14 +36,10 @@ struct Interval {
   std::optional<Seconds> until;
 };
 
-enum class DisturbedLink : std::uint8_t { scale_up, nic, uplink };
-inline constexpr Named<DisturbedLink> kDisturbedLinkNames[] = {
-    {"scale_up", DisturbedLink::scale_up}, {"nic", DisturbedLink::nic}, {"uplink", DisturbedLink::uplink}};
-
 /// The links of one kind of a node, or the uplinks of the leaf above it, in both directions: what is left of their
 /// bandwidth. 0: they are down.
 struct LinkFault {
-  DisturbedLink link = DisturbedLink::nic;
+  LinkClass link = LinkClass::nic;
   std::int64_t node = 0;  // over the whole cluster
   double left = 0.0;
   Interval when;

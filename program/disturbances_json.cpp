@@ -37,7 +37,7 @@ Disturbances read(const JsonDocument& document) {
   }
   for (const JsonValue& value : in.optional("links").array().value_or(std::vector<JsonValue>())) {
     const JsonObject link = value.object();
-    out.links.push_back({.link = link.required("link").one_of<DisturbedLink>(kDisturbedLinkNames),
+    out.links.push_back({.link = link.required("link").one_of<LinkClass>(kLinkClassNames),
                          .node = link.required("node").integer(kIndex),
                          .left = link.required("left").number(kShare),
                          .when = read_interval(link)});
@@ -82,7 +82,7 @@ std::string to_json(const Disturbances& disturbances) {
   }
   out.key("links").begin_array();
   for (const LinkFault& fault : disturbances.links) {
-    out.begin_object().field("link", name_of(kDisturbedLinkNames, fault.link)).field("node", fault.node);
+    out.begin_object().field("link", name_of(kLinkClassNames, fault.link)).field("node", fault.node);
     out.field("left", fault.left);
     write(out, fault.when);
     out.end_object();

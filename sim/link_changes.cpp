@@ -2,16 +2,10 @@
 #include "sim/link_changes.h"
 
 #include <algorithm>
-#include <array>
 #include <set>
 
 namespace orrery::sim {
 namespace {
-
-LinkClass class_of(DisturbedLink link) {
-  constexpr std::array kClasses = {LinkClass::scale_up, LinkClass::nic, LinkClass::uplink};
-  return kClasses.at(static_cast<std::size_t>(link));
-}
 
 bool holds(const Interval& when, Seconds date) { return when.from <= date && (!when.until || date < *when.until); }
 
@@ -44,7 +38,7 @@ std::vector<LinkChange> link_changes(const Disturbances& disturbances, const Net
       const auto bandwidth_at = [&](Seconds date, bool note) {
         BytesPerSecond bandwidth = port.bandwidth;
         for (const LinkFault& fault : disturbances.links) {
-          if (class_of(fault.link) != port.link_class || !is_below(network, port, fault.node)) continue;
+          if (fault.link != port.link_class || !is_below(network, port, fault.node)) continue;
           if (note) add_dates(fault.when, dates);
           if (holds(fault.when, date)) bandwidth *= fault.left;
         }

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <map>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -18,26 +19,12 @@ using costmodel::PathClass;
 
 std::size_t index_of(PathClass path) { return static_cast<std::size_t>(path); }
 
-/// Where the first device of a node is.
-Cluster::Location location_of(const Cluster& cluster, std::int64_t node) {
-  std::int64_t device = 0;
-  std::int64_t left = node;
-  for (const NodeGroup& group : cluster.groups) {
-    if (left < group.num_nodes) {
-      return cluster.locate(DeviceIndex(static_cast<std::int32_t>(device + left * group.devices_per_node)));
-    }
-    left -= group.num_nodes;
-    device += group.num_devices();
-  }
-  CHECK(false, node, cluster.name);
-}
-
 /// Makes each port when it is first asked for.
 class PortMaker {
  public:
   PortMaker(const Cluster& cluster, const std::vector<Site>& sites) : cluster_(cluster) {
     for (const Site& site : sites) {
-      const auto [known, is_new] = like_it_.try_emplace(location_of(cluster, site.node).leaf, site.like_it);
+      const auto [known, is_new] = like_it_.try_emplace(cluster.locate_node(site.node).leaf, site.like_it);
       if (known->second != site.like_it) known->second = kDifferent;
       if (!site.device) whole_node_sends_[site.node] = site.num_lanes > 0;
     }
@@ -58,40 +45,28 @@ class PortMaker {
 
   /// All of a node.
   std::optional<PortIndex> nic(const Site& site) {
-    const NodeGroup& group = group_of(site.node);
-    const Nics nics = required(group.nics, group, "nics");
-    const bool divides = nics.per_node % group.devices_per_node == 0 || group.devices_per_node % nics.per_node == 0;
     return port({.link_class = LinkClass::nic,
                  .name = fmt::format("node{}.nic", site.node),
                  .node = site.node,
                  .bandwidth = nics_of(site.node),
-                 .binds = !divides || binds(site)},
+                 .binds = binds(site)},
                 site.node);
   }
 
-  /// The NICs of a device, or the one that it shares with its neighbours.
+  /// The NICs of a device, or those that it shares with others.
   std::optional<PortIndex> own_nic(const Site& site) {
     const NodeGroup& group = group_of(site.node);
-    const Nics nics = required(group.nics, group, "nics");
-    const std::int64_t devices = group.devices_per_node;
-    const BytesPerSecond each = required(nics.each, group, "nics.each");
-    const auto own = [&](std::int64_t number, BytesPerSecond bandwidth) {
-      return port({.link_class = LinkClass::nic,
-                   .name = fmt::format("node{}.nic{}", site.node, number),
-                   .node = site.node,
-                   .bandwidth = bandwidth},
-                  site.node, number);
-    };
-    if (nics.per_node % devices == 0) {
-      const std::int64_t of_device = nics.per_node / devices;
-      return own(*site.device, each * static_cast<double>(of_device));
-    }
-    if (devices % nics.per_node != 0) return std::nullopt;
-    return own(*site.device / (devices / nics.per_node), each);
+    const BytesPerSecond each = required(required(group.nics, group, "nics").each, group, "nics.each");
+    const auto [first, number] = group.own_nics(*site.device);
+    return port({.link_class = LinkClass::nic,
+                 .name = fmt::format("node{}.nic{}", site.node, first),
+                 .node = site.node,
+                 .bandwidth = each * static_cast<double>(number)},
+                site.node, first);
   }
 
   std::optional<PortIndex> uplink(const Site& site) {
-    const std::int64_t leaf = location_of(cluster_, site.node).leaf;
+    const std::int64_t leaf = cluster_.locate_node(site.node).leaf;
     const BytesPerSecond share = nics_of(site.node) / cluster_.fabric.oversubscription;
     const bool binds = cluster_.fabric.oversubscription > 1.0;
     const std::int64_t like_it = like_it_.at(leaf);
@@ -121,7 +96,7 @@ class PortMaker {
     return whole != whole_node_sends_.end() && whole->second;
   }
 
-  const NodeGroup& group_of(std::int64_t node) const { return cluster_.groups[location_of(cluster_, node).group]; }
+  const NodeGroup& group_of(std::int64_t node) const { return cluster_.groups[cluster_.locate_node(node).group]; }
 
   template <class T>
   T required(const std::optional<T>& value, const NodeGroup& group, std::string_view key) const {
@@ -157,18 +132,10 @@ class PortMaker {
 
 }  // namespace
 
-std::string_view name_of(LinkClass link_class) {
-  constexpr std::array<std::string_view, kNumLinkClasses> kNames = {"scale-up", "NIC", "uplink"};
-  return kNames.at(static_cast<std::size_t>(link_class));
-}
-
 Network::Network(const Cluster& cluster, std::vector<Site> sites, const PathClasses& used)
     : sites_(std::move(sites)), used_(used), ways_(sites_.size()) {
-  std::int64_t device = 0;
-  for (const NodeGroup& group : cluster.groups) {
-    for (std::int64_t node = 0; node < group.num_nodes; ++node, device += group.devices_per_node) {
-      leaf_of_node_.push_back(cluster.locate(DeviceIndex(static_cast<std::int32_t>(device))).leaf);
-    }
+  for (std::int64_t node = 0; node < cluster.num_nodes(); ++node) {
+    leaf_of_node_.push_back(cluster.locate_node(node).leaf);
   }
   PortMaker maker(cluster, sites_);
   const auto add = [](Way& way, std::optional<PortIndex> port) {

@@ -6,6 +6,7 @@
 
 #include "costmodel/cost_model.h"
 #include "program/cluster.h"
+#include "program/link_class.h"
 
 #include <array>
 #include <cstddef>
@@ -13,7 +14,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace orrery::sim {
@@ -22,11 +22,6 @@ inline constexpr std::size_t kNumPathClasses = 3;
 
 /// Which path classes carry flows.
 using PathClasses = std::array<bool, kNumPathClasses>;
-
-enum class LinkClass : std::uint8_t { scale_up, nic, uplink };
-inline constexpr int kNumLinkClasses = 3;
-
-std::string_view name_of(LinkClass link_class);
 
 /// Where flows begin and end: a node, or one device of it.
 struct Site {
@@ -54,8 +49,8 @@ class Network {
   /// Ports of a node: scale-up, per_device * devices; NIC, each * number; uplink of its leaf, the NICs of the leaf's
   /// nodes / oversubscription. Where every node below a leaf stands for k nodes, the uplink has 1/k of that: the others
   /// send as much. Where they stand for different numbers, each has an uplink of its own, NIC / oversubscription.
-  /// A device has ports of its own in front of those of its node: scale-up, and the NIC that it shares with its
-  /// neighbours; none where the numbers of NICs and devices do not divide.
+  /// A device has ports of its own in front of those of its node: scale-up, and its NICs (NodeGroup::own_nics), named
+  /// by the first.
   /// What is unlimited has no port. Uplinks that are not oversubscribed never bind, nor do the ports of a node from
   /// which only devices send, each behind its own.
   /// Throws: ConfigError when the cluster does not give a bandwidth that is needed for the classes in `used`.

@@ -101,19 +101,8 @@ void Topology::add_gateways() {
   }
 }
 
-std::pair<std::int64_t, std::int64_t> Topology::own_nics(std::size_t group, std::int64_t device) const {
-  const std::int64_t num_nics = num_nics_of(cluster_.groups[group]);
-  const std::int64_t num_devices = cluster_.groups[group].devices_per_node;
-  if (num_nics % num_devices == 0) {
-    const std::int64_t own = num_nics / num_devices;
-    return {device * own, own};
-  }
-  if (num_devices % num_nics == 0) return {device / (num_devices / num_nics), 1};
-  return {0, num_nics};
-}
-
 std::vector<std::int64_t> Topology::senders_for(std::size_t group, std::int64_t device, std::int64_t rail) const {
-  const auto [first, number] = own_nics(group, device);
+  const auto [first, number] = cluster_.groups[group].own_nics(device);
   std::vector<std::int64_t> own, of_node, joined;
   for (std::int64_t i = 0; i < num_nics_of(cluster_.groups[group]); ++i) {
     const bool is_own = i >= first && i < first + number;
@@ -132,7 +121,7 @@ std::vector<std::int64_t> Topology::senders_for(std::size_t group, std::int64_t 
 
 void Topology::leave_by(const DeviceEnd& from, std::int64_t nic, double share, const LinkVisitor& visit) const {
   const Node& node = nodes_[static_cast<std::size_t>(from.at.node)];
-  const auto [first, number] = own_nics(from.at.group, from.at.index);
+  const auto [first, number] = cluster_.groups[from.at.group].own_nics(from.at.index);
   const DeviceEnd* sender = &from;
   if ((nic < first || nic >= first + number) && !from.scale_up.is_none()) {
     // By the neighbour in the domain whose NIC it is.
@@ -174,7 +163,7 @@ bool Topology::route_to_nics(DeviceIndex from_device, DeviceIndex to_device, con
              &receiver = nodes_[static_cast<std::size_t>(to.at.node)];
   const std::vector<std::vector<std::int64_t>>& by_rail =
       senders_[from.at.group][static_cast<std::size_t>(from.at.index)];
-  const auto [first, number] = own_nics(to.at.group, to.at.index);
+  const auto [first, number] = cluster_.groups[to.at.group].own_nics(to.at.index);
   const double each = 1.0 / static_cast<double>(number);
   for (std::int64_t i = first; i < first + number; ++i) {
     const std::size_t nic = receiver.first_nic + static_cast<std::size_t>(i);

@@ -68,8 +68,6 @@ class Topology {
 
   void add_node(std::size_t group, std::int64_t node_in_group, std::map<std::int64_t, PlaceIndex>& domains);
   void add_gateways();
-  /// Positions of a device's own NICs in its node, first and number; those of fewer NICs are shared by neighbours.
-  std::pair<std::int64_t, std::int64_t> own_nics(std::size_t group, std::int64_t device) const;
   /// The NICs of its node by which a device sends to one on `rail`: its own, or else a neighbour's that is on the rail.
   /// Without a domain to reach it by, its own if switches join the two rails.
   std::vector<std::int64_t> senders_for(std::size_t group, std::int64_t device, std::int64_t rail) const;

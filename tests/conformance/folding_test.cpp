@@ -90,7 +90,7 @@ Disturbances drawn_disturbances(Draws& draws, Disturbed what, const Setting& s) 
     case Disturbed::rank:
       return {.stragglers = {{.rank = below(s.stages * s.ranks), .factor = 1.7}}};
     case Disturbed::link: {
-      const auto link = static_cast<DisturbedLink>(below(3));
+      const auto link = static_cast<LinkClass>(below(3));
       return {.links = {{.link = link, .node = below(num_nodes), .left = 0.4, .when = {.from = microseconds(20)}}}};
     }
     case Disturbed::traffic:

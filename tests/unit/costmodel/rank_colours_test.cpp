@@ -47,13 +47,13 @@ TEST(RankColours, OfTwoDifferentStragglersInOneGroupDiffer) {
 }
 
 TEST(RankColours, OfAFaultOnANodeTellItsLeafFromTheOther) {
-  EXPECT_THAT(colours({.links = {{.link = DisturbedLink::nic, .node = 2, .left = 0.5}}}),
+  EXPECT_THAT(colours({.links = {{.link = LinkClass::nic, .node = 2, .left = 0.5}}}),
               ElementsAre(0, 0, 0, 0, 1, 1, 2, 2));
 }
 
 // The node that the file names has a colour of its own, though the fault is the whole leaf's.
 TEST(RankColours, OfAFaultOnAnUplinkTellTheNamedNodeFromItsLeaf) {
-  EXPECT_THAT(colours({.links = {{.link = DisturbedLink::uplink, .node = 3, .left = 0.5}}}),
+  EXPECT_THAT(colours({.links = {{.link = LinkClass::uplink, .node = 3, .left = 0.5}}}),
               ElementsAre(0, 0, 0, 0, 1, 1, 2, 2));
 }
 

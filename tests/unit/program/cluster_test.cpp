@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/cluster.h"
 
+#include <optional>
+#include <utility>
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace orrery {
 namespace {
+
+using ::testing::Pair;
 
 NodeGroup group(std::int64_t num_nodes, std::int64_t devices_per_node, std::int64_t span_nodes = 1) {
   NodeGroup out;
@@ -32,6 +38,36 @@ TEST(Cluster, NumbersDevicesByGroupNodeAndIndex) {
   EXPECT_EQ(second.group, 1);
   EXPECT_EQ(second.node, 4 + 5);
   EXPECT_EQ(second.index, 3);
+}
+
+TEST(Cluster, LocatesANodeByItsFirstDevice) {
+  const Cluster cluster = two_groups();
+  EXPECT_EQ(cluster.num_nodes(), 10);
+  for (const std::int32_t device : {0, 24, 32, 52}) {
+    const Cluster::Location expected = cluster.locate(DeviceIndex(device));
+    const Cluster::Location at = cluster.locate_node(expected.node);
+    EXPECT_EQ(at.index, 0);
+    EXPECT_EQ(at.group, expected.group);
+    EXPECT_EQ(at.node, expected.node);
+    EXPECT_EQ(at.domain, expected.domain);
+    EXPECT_EQ(at.leaf, expected.leaf);
+  }
+}
+
+/// First and number of the NICs of device 5 of 8.
+std::pair<std::int64_t, std::int64_t> nics_of_the_sixth(std::optional<Nics> nics) {
+  NodeGroup node = group(1, 8);
+  node.nics = nics;
+  const auto [first, number] = node.own_nics(5);
+  return {first, number};
+}
+
+TEST(NodeGroup, DividesItsNicsAmongItsDevices) {
+  EXPECT_THAT(nics_of_the_sixth(Nics{.per_node = 8}), Pair(5, 1));
+  EXPECT_THAT(nics_of_the_sixth(Nics{.per_node = 16}), Pair(10, 2));
+  EXPECT_THAT(nics_of_the_sixth(Nics{.per_node = 4}), Pair(2, 1));  // with device 4
+  EXPECT_THAT(nics_of_the_sixth(Nics{.per_node = 3}), Pair(0, 3));  // with all others
+  EXPECT_THAT(nics_of_the_sixth(std::nullopt), Pair(0, 0));
 }
 
 TEST(Cluster, GroupsHaveDomainsAndLeavesOfTheirOwn) {

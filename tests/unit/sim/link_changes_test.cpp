@@ -31,7 +31,7 @@ std::vector<std::string> changes(const Disturbances& disturbances,
 }
 
 TEST(LinkChanges, OfAFaultBeginAndEnd) {
-  EXPECT_THAT(changes({.links = {{.link = DisturbedLink::nic,
+  EXPECT_THAT(changes({.links = {{.link = LinkClass::nic,
                                   .node = 1,
                                   .left = 0.2,
                                   .when = {.from = microseconds(5), .until = microseconds(9)}}}}),
@@ -39,17 +39,16 @@ TEST(LinkChanges, OfAFaultBeginAndEnd) {
 }
 
 TEST(LinkChanges, OfAnUplinkAreThoseOfTheWholeLeaf) {
-  EXPECT_THAT(changes({.links = {{.link = DisturbedLink::uplink, .node = 3}}}),
+  EXPECT_THAT(changes({.links = {{.link = LinkClass::uplink, .node = 3}}}),
               ElementsAre("0: leaf1.uplink out 0", "0: leaf1.uplink in 0"));
 }
 
 TEST(LinkChanges, OfSeveralFaultsAndTrafficAddUp) {
-  EXPECT_THAT(
-      changes({.links = {{.link = DisturbedLink::nic, .node = 0, .left = 0.8},
-                         {.link = DisturbedLink::nic, .node = 0, .left = 0.5, .when = {.from = microseconds(4)}}},
-               .traffic = {{.from_node = 0, .to_node = 1, .rate = bytes_per_second(3e9)}}}),
-      UnorderedElementsAre("0: node0.nic out 17", "0: node0.nic in 20", "4: node0.nic out 7", "4: node0.nic in 10",
-                           "0: node1.nic in 22"));
+  EXPECT_THAT(changes({.links = {{.link = LinkClass::nic, .node = 0, .left = 0.8},
+                                 {.link = LinkClass::nic, .node = 0, .left = 0.5, .when = {.from = microseconds(4)}}},
+                       .traffic = {{.from_node = 0, .to_node = 1, .rate = bytes_per_second(3e9)}}}),
+              UnorderedElementsAre("0: node0.nic out 17", "0: node0.nic in 20", "4: node0.nic out 7",
+                                   "4: node0.nic in 10", "0: node1.nic in 22"));
 }
 
 TEST(LinkChanges, OfTrafficAcrossTheSpineTakeUplinksToo) {

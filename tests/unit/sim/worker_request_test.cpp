@@ -85,7 +85,7 @@ TEST(WorkerRequest, KeepsDisturbances) {
   Disturbances disturbances;
   disturbances.stragglers = {{.rank = 3, .factor = 1.5}};
   disturbances.noise = {.per_rank = 0.125, .per_op = 0.25, .seed = 7};
-  disturbances.links = {{.link = DisturbedLink::uplink, .node = 2, .left = 0.5, .when = {.from = milliseconds(3)}}};
+  disturbances.links = {{.link = LinkClass::uplink, .node = 2, .left = 0.5, .when = {.from = milliseconds(3)}}};
   std::stringstream text;
   write_request(text, request_with({.disturbances = disturbances}));
   EXPECT_EQ(to_json(read_request(text).input.disturbances), to_json(disturbances));
