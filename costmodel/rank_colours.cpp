@@ -4,6 +4,7 @@
 #include "costmodel/op_timer.h"
 
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <set>
 #include <utility>
@@ -67,9 +68,9 @@ Colours colours_of(const StepProgram& program, const Cluster& cluster,
 
   std::vector<Signature> signatures(num_ranks);
   for (std::size_t rank = 0; rank < num_ranks; ++rank) {
-    const double factor = compute_factor(disturbances, static_cast<std::int64_t>(rank), 0);
+    const double factor = rank_factor(disturbances, static_cast<std::int64_t>(rank));
     signatures[rank] = {static_cast<std::uint64_t>(program.view(rank_id(rank)).program_class.value()),
-                        static_cast<std::uint64_t>(factor * 1e9),
+                        std::bit_cast<std::uint64_t>(factor),
                         nodes.contains(at[rank].node) ? static_cast<std::uint64_t>(at[rank].node) + 1 : 0};
   }
   Colours colours = numbered(signatures);

@@ -70,6 +70,8 @@ class Resolver {
     rank.meeting.assign(ops.size(), kNoMeeting);
     rank.sent.resize(ops.size());
     timer_.enter(out_.ranks.size() - 1);
+    const std::int64_t number = rank.view.rank.value();
+    const double of_rank = rank_factor(disturbances_, number);
     std::array<std::size_t, kNumQueues> ordinal{};
     num_issued_.fill(0);
     for (OpIndex i = 0; i < ops.size(); ++i) {
@@ -77,7 +79,7 @@ class Resolver {
       if (op.queue == Queue::compute) {
         const OpTime time = timer_.compute(op);
         rank.compute_time[i] = time.time;
-        if (disturbed_) rank.compute_time[i] *= compute_factor(disturbances_, rank.view.rank.value(), i);
+        if (disturbed_) rank.compute_time[i] *= of_rank * op_factor(disturbances_, number, i);
         if (time.slowdown && rank.slowdown.empty()) {
           rank.slowdown.assign(ops.size(), static_cast<float>(rank.overlap.compute_slowdown));
         }

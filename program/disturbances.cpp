@@ -24,16 +24,20 @@ void require_below(std::int64_t value, std::int64_t end, const std::string& file
 
 }  // namespace
 
-double compute_factor(const Disturbances& disturbances, std::int64_t rank, std::uint32_t op) {
+double rank_factor(const Disturbances& disturbances, std::int64_t rank) {
   double factor = 1.0;
   for (const Straggler& straggler : disturbances.stragglers) {
     if (straggler.rank == rank) factor *= straggler.factor;
   }
   const ComputeNoise& noise = disturbances.noise;
-  const auto number = static_cast<std::uint64_t>(rank);
-  if (noise.per_rank > 0.0) factor *= drawn(noise.per_rank, CounterRng(noise.seed, kOfRanks).normal(number));
-  if (noise.per_op > 0.0) factor *= drawn(noise.per_op, CounterRng(noise.seed, number).normal(op));
-  return factor;
+  if (noise.per_rank == 0.0) return factor;
+  return factor * drawn(noise.per_rank, CounterRng(noise.seed, kOfRanks).normal(static_cast<std::uint64_t>(rank)));
+}
+
+double op_factor(const Disturbances& disturbances, std::int64_t rank, std::uint32_t op) {
+  const ComputeNoise& noise = disturbances.noise;
+  if (noise.per_op == 0.0) return 1.0;
+  return drawn(noise.per_op, CounterRng(noise.seed, static_cast<std::uint64_t>(rank)).normal(op));
 }
 
 void require_existing(const Disturbances& disturbances, std::int64_t num_ranks, std::int64_t num_nodes,

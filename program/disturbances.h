@@ -62,8 +62,10 @@ struct Disturbances {
   bool on_links() const { return !links.empty() || !traffic.empty(); }
 };
 
-/// What the compute of `rank` takes, of op `op` of its class, over what it takes undisturbed.
-double compute_factor(const Disturbances& disturbances, std::int64_t rank, std::uint32_t op);
+/// What the compute of `rank` takes over what it takes undisturbed: as a straggler, and by the noise of ranks.
+double rank_factor(const Disturbances& disturbances, std::int64_t rank);
+/// On top of that, of op `op` of its class: by the noise of ops.
+double op_factor(const Disturbances& disturbances, std::int64_t rank, std::uint32_t op);
 
 /// Throws: ConfigError with all problems of the file.
 Disturbances read_disturbances(const std::filesystem::path& path);

@@ -22,7 +22,7 @@ TEST(Disturbances, AreReadBackAsTheyWereWritten) {
   EXPECT_EQ(to_json(read_disturbances_text(text, "d.json")), text);
   const Disturbances read = read_disturbances_text(text, "d.json");
   EXPECT_EQ(read.stragglers.at(0).rank, 5);
-  EXPECT_EQ(read.links.at(1).link, DisturbedLink::uplink);
+  EXPECT_EQ(read.links.at(1).link, LinkClass::uplink);
   EXPECT_EQ(read.links.at(1).when.from, milliseconds(200));
   EXPECT_FALSE(read.links.at(0).when.until.has_value());
   EXPECT_TRUE(read.on_compute() && read.on_links());
@@ -49,8 +49,9 @@ TEST(Disturbances, NameRanksAndNodesThatExist) {
 
 TEST(Disturbances, SlowDownTheRanksThatTheyName) {
   const Disturbances two{.stragglers = {{.rank = 1, .factor = 1.5}, {.rank = 1, .factor = 2.0}}};
-  EXPECT_EQ(compute_factor(two, 0, 7), 1.0);
-  EXPECT_EQ(compute_factor(two, 1, 7), 3.0);
+  EXPECT_EQ(rank_factor(two, 0), 1.0);
+  EXPECT_EQ(rank_factor(two, 1), 3.0);
+  EXPECT_EQ(op_factor(two, 1, 7), 1.0);
 }
 
 TEST(Disturbances, DrawNoiseOfMeanOneAndTheStatedSpread) {
@@ -59,7 +60,7 @@ TEST(Disturbances, DrawNoiseOfMeanOneAndTheStatedSpread) {
     double sum = 0.0, squares = 0.0;
     constexpr std::uint32_t kDraws = 20000;
     for (std::uint32_t i = 0; i < kDraws; ++i) {
-      const double factor = compute_factor(disturbances, over_ranks ? i : 3, over_ranks ? 3 : i);
+      const double factor = over_ranks ? rank_factor(disturbances, i) : op_factor(disturbances, 3, i);
       sum += factor;
       squares += std::log(factor) * std::log(factor);
     }
@@ -72,9 +73,9 @@ TEST(Disturbances, DrawNoiseOfMeanOneAndTheStatedSpread) {
     EXPECT_NEAR(spread, 0.1, 0.003);
   }
   const Disturbances first{.noise = {.per_op = 0.1, .seed = 1}}, second{.noise = {.per_op = 0.1, .seed = 2}};
-  EXPECT_EQ(compute_factor(first, 2, 9), compute_factor(first, 2, 9));
-  EXPECT_NE(compute_factor(first, 2, 9), compute_factor(second, 2, 9));
-  EXPECT_NE(compute_factor(first, 2, 9), compute_factor(first, 3, 9));
+  EXPECT_EQ(op_factor(first, 2, 9), op_factor(first, 2, 9));
+  EXPECT_NE(op_factor(first, 2, 9), op_factor(second, 2, 9));
+  EXPECT_NE(op_factor(first, 2, 9), op_factor(first, 3, 9));
 }
 
 }  // namespace
