@@ -16,7 +16,8 @@
 namespace orrery::sim {
 
 /// About what a simulation takes beside its program, in this process and in the one that reads its trace: by op of the
-/// simulated ranks, and by pair of the largest groups at L3. Source of the rates: docs/design/simgrid.md, "Memory".
+/// simulated ranks, and by pair of each communication of different size at L3. Source of the rates:
+/// docs/design/simgrid.md, "Memory".
 Bytes memory_needed(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
                     const RunInput& input, const Fidelities& fidelities);
 

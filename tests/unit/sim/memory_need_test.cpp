@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -23,10 +24,27 @@ TEST(MemoryNeed, GrowsWithTheRanksThatAreSimulatedAndWithSpans) {
     return memory_needed(builder.program(), cluster, {}, input, fidelities).in(unit::byte);
   };
   const double folded = needed({});
-  EXPECT_EQ(folded, 2 * 400.0);  // an op on each of two ranks
+  EXPECT_EQ(folded, 2 * 260.0);  // an op on each of two ranks
   EXPECT_EQ(needed({.all_ranks = true}), 4 * folded);
-  EXPECT_EQ(needed({.steps_only = true}), 2 * 60.0);
-  EXPECT_EQ(needed({.all_ranks = true}, Fidelity::l3), 4 * folded + 8 * 4 * 60.0);  // eight ranks, four peers each
+  EXPECT_EQ(needed({.steps_only = true}), 2 * 40.0);
+  EXPECT_EQ(needed({.all_ranks = true}, Fidelity::l3), 4 * folded + 8 * 4 * 70.0);  // eight ranks, four peers each
+}
+
+TEST(MemoryNeed, CountsThePairsOfEachSizeAndOfRingsTwoForEachMember) {
+  const auto pairs = [](const std::vector<std::int64_t>& row_bytes, bool ring) {
+    ProgramBuilder builder(1, 8, 8);
+    for (const std::int64_t size : row_bytes) builder.dispatch(0, 8, size);
+    if (ring) builder.all_reduce(0, Queue::world, Group::world, 1000);
+    const RunInput input{.all_ranks = true, .steps_only = true};
+    const auto needed = [&](const Fidelities& fidelities) {
+      return memory_needed(builder.program(), small_cluster(8, 1), {}, input, fidelities).in(unit::byte);
+    };
+    return (needed(Fidelity::l3) - needed(Fidelity::l1)) / 70.0;
+  };
+  EXPECT_EQ(pairs({1000}, false), 64.0);
+  EXPECT_EQ(pairs({1000, 1000}, false), 64.0);  // the second are the first
+  EXPECT_EQ(pairs({1000, 2000}, false), 128.0);
+  EXPECT_EQ(pairs({1000}, true), 64.0 + 16.0);
 }
 
 TEST(MemoryNeed, IsHeldAgainstWhatTheMachineSays) {
