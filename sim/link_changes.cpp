@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 namespace orrery::sim {
 namespace {
@@ -55,7 +56,8 @@ std::vector<LinkChange> link_changes(const Disturbances& disturbances, const Net
       }
     }
   }
-  std::ranges::stable_sort(changes, {}, &LinkChange::date);
+  std::ranges::sort(changes, {},
+                    [](const LinkChange& change) { return std::tuple(change.date, change.port, change.inwards); });
   return changes;
 }
 
