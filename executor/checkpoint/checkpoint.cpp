@@ -17,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "step_";
+constexpr std::size_t kStepDigits = 8;  // at least
 constexpr const char* kDone = "DONE";
 constexpr const char* kManifest = "manifest.json";
 constexpr const char* kPieces = "pieces";
@@ -27,6 +28,13 @@ std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+/// Whether checkpoint_of_step() gives such a name. Others, `step_notes` or `step_500`, are not ours to read or remove.
+bool is_name_of_checkpoint(std::string_view name) {
+  if (!name.starts_with(kPrefix)) return false;
+  const std::string_view step = name.substr(kPrefix.size());
+  return step.size() >= kStepDigits && step.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 /// The folders of checkpoints in `folder`, in the order of their steps.
 std::vector<fs::path> checkpoints_in(const fs::path& folder) {
   std::error_code error;
@@ -35,7 +43,7 @@ std::vector<fs::path> checkpoints_in(const fs::path& folder) {
   }
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.is_directory() && entry.path().filename().string().starts_with(kPrefix)) found.push_back(entry.path());
+    if (entry.is_directory() && is_name_of_checkpoint(entry.path().filename().string())) found.push_back(entry.path());
   }
   const auto by_length_and_text = [](const fs::path& a, const fs::path& b) {
     const std::string x = a.filename().string(), y = b.filename().string();
@@ -48,7 +56,7 @@ std::vector<fs::path> checkpoints_in(const fs::path& folder) {
 }  // namespace
 
 fs::path checkpoint_of_step(const fs::path& folder, std::int64_t step) {
-  return folder / fmt::format("{}{:08}", kPrefix, step);
+  return folder / fmt::format("{}{:0{}}", kPrefix, step, kStepDigits);
 }
 
 std::optional<fs::path> last_checkpoint(const fs::path& folder) {

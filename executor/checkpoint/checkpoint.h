@@ -28,7 +28,8 @@ std::int64_t steps_in(const std::filesystem::path& folder);
 
 /// Makes room for a checkpoint: an empty folder, and its parents. Throws: BackendError.
 void start_checkpoint(const std::filesystem::path& checkpoint);
-/// Removes what runs that died have left in `folder`.
+/// Removes what runs that died have left in `folder`: folders that are named as checkpoint_of_step() does and are not
+/// DONE, no others.
 void remove_incomplete(const std::filesystem::path& folder);
 
 /// A piece with its elements.

@@ -44,7 +44,7 @@ std::optional<std::filesystem::path> checkpoint_to_start_from(const Plan& plan, 
                                                               const TrainingSettings& settings) {
   const std::filesystem::path folder = settings.checkpoint;
   if (folder.empty() || (!settings.resume && !std::filesystem::exists(folder))) return std::nullopt;
-  const std::optional<std::filesystem::path> last = last_checkpoint(folder);
+  std::optional<std::filesystem::path> last = last_checkpoint(folder);
   if (!settings.resume) {
     if (!last) return std::nullopt;
     throw ConfigError({Problem{
@@ -52,11 +52,12 @@ std::optional<std::filesystem::path> checkpoint_to_start_from(const Plan& plan, 
         .message = fmt::format("expected a folder without checkpoints, got one with {}", last->filename().string()),
         .hint = "--resume goes on from it"}});
   }
-  remove_incomplete(folder);
-  if (!last) return std::nullopt;
-  const CheckpointReader reader(*last);
-  check_same_training(last->string(), reader.manifest().training, identity_of(plan, settings));
-  check_tensors(last->string(), reader.manifest().tensors, tensors_of(program));
+  if (last) {
+    const CheckpointReader reader(*last);
+    check_same_training(last->string(), reader.manifest().training, identity_of(plan, settings));
+    check_tensors(last->string(), reader.manifest().tensors, tensors_of(program));
+  }
+  remove_incomplete(folder);  // not before: a folder of another run is left as it is
   return last;
 }
 

@@ -22,7 +22,10 @@ expect_error 2 "good: expected a folder without checkpoints, got one with $step
   hint: --resume goes on from it" "${train[@]}"
 expect_error 2 "bad: expected a folder with checkpoints, got none" \
   execute ep2-plan.json --steps 2 --checkpoint bad --resume
+# What is refused is left as it is, the folder of a save that was not finished included.
+mkdir good/step_00000009
 expect_error 2 "good/$step: expected seed 2 of this run, got 1" execute ep2-plan.json --steps 2 --checkpoint good --resume --seed 2
+[[ -d good/step_00000009 ]] || fail "an unfinished save of another run" "to be left alone" "removed"
 
 # resume_after CODE MESSAGE CHANGE...: of a copy of the checkpoint that CHANGE has been at.
 resume_after() {
@@ -45,9 +48,12 @@ run execute ep2-plan.json --steps 2 --checkpoint bad --resume
 [[ $code == 4 && $(wc -l <<<"$err") == 1 && $err =~ $shard:\ tensor\ \'.*\'\ is\ corrupted ]] ||
   fail "a flipped bit" "exit code 4, one line that names the shard" "$code, $err"
 
-# Another plan goes on; what is through already is said and is no error.
+# Another plan goes on; what is through already is said and is no error. Of other folders than ours, none is removed.
 rm -rf bad
+mkdir good/step_notes good/step_500
 expect_line 'memory of the fullest rank' execute pp2-plan.json --steps 2 --checkpoint good --resume
+[[ $(ls good | xargs) == "$step step_00000002 step_500 step_notes" ]] ||
+  fail "folders after a resume" "two checkpoints and those of others" "$(ls good | xargs)"
 run execute ep2-plan.json --steps 2 --checkpoint good --resume
 [[ $code == 0 && $err == *"has 2 steps already"* ]] || fail "a run that is through" "exit code 0 and a note" "$code, $err"
 finish

@@ -71,6 +71,21 @@ TEST(Checkpoint, OnlyOneThatIsDoneCounts) {
             "none: expected a folder with checkpoints, got none");
 }
 
+TEST(Checkpoint, FoldersThatOthersNamedAreNeitherReadNorRemoved) {
+  const TestFolder folder;
+  save(folder.path());
+  const std::string foreign[] = {"step_notes",    "step_500",          "step_",
+                                 "step_0000000x", "step_00000009.old", "steps_00000009"};
+  for (const std::string& name : foreign) std::filesystem::create_directory(folder / name);
+  std::filesystem::create_directory(folder / "step_99999999x");
+  write_file_atomically(folder / "step_99999999x/DONE", "");
+  std::filesystem::create_directory(folder / "step_123456789");  // ours: more steps than eight digits hold
+  remove_incomplete(folder.path());
+  for (const std::string& name : foreign) EXPECT_TRUE(std::filesystem::exists(folder / name)) << name;
+  EXPECT_FALSE(std::filesystem::exists(folder / "step_123456789"));
+  EXPECT_THAT(last_checkpoint(folder.path())->string(), EndsWith("step_00000003"));
+}
+
 TEST(Checkpoint, AShardThatIsMissingMakesNoCheckpoint) {
   const TestFolder folder;
   const auto path = checkpoint_of_step(folder.path(), 3);
