@@ -123,7 +123,7 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   std::optional<Checkpointing> checkpointing;
   if (!request.settings.checkpoint.empty()) {
     const TrainingSettings& settings = request.settings;
-    checkpointing.emplace(state, settings.checkpoint, settings.checkpoint_every, identity_of(plan, settings));
+    checkpointing.emplace(runtime, settings.checkpoint, settings.checkpoint_every, identity_of(plan, settings));
     checkpointing->on_saved([](const SavedCheckpoint& saved) {
       fmt::print(stderr, "saved {}: copied in {:.1f} ms, written in {:.1f} ms\n", saved.path.string(),
                  milliseconds(saved.copy_time), milliseconds(saved.write_time));

@@ -30,6 +30,7 @@ class RankRuntime {
   Step run_step();
 
   RankState& state() { return state_; }
+  ShmEndpoint& endpoint() { return endpoint_; }
   /// Calls `observer` after each op, before its tensors are released.
   void observe(std::function<void(const OpCall&)> observer) { observer_ = std::move(observer); }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/checkpoint/checkpoint.h"
 
-#include "executor/checkpoint/shard_writer.h"
+#include "executor/checkpoint/background_writer.h"
 #include "tests/unit/executor/checkpoint/test_folder.h"
 
 #include <numeric>
@@ -109,11 +109,14 @@ TEST(Checkpoint, NamesAShardThatIsMissingShortOrCorrupted) {
   EXPECT_EQ(error(), kShard + ": expected a shard, got: No such file or directory");
 }
 
-TEST(ShardWriter, AFullDiskEndsTheSaveWithItsReason) {
+TEST(BackgroundWriter, AFullDiskEndsTheSaveWithItsReason) {
   const TestFolder folder;
   std::filesystem::create_symlink("/dev/full", folder / "rank_00000.safetensors");
-  ShardWriter writer;
-  writer.start(folder.path(), 0, {{{"w", StatePart::value, {0, 1, 0, 100'000}}, std::vector<float>(100'000)}});
+  BackgroundWriter writer;
+  writer.start([&] {
+    std::vector<PieceToWrite> pieces = {{{"w", StatePart::value, {0, 1, 0, 100'000}}, std::vector<float>(100'000)}};
+    write_shard(folder.path(), 0, pieces);
+  });
   EXPECT_EQ(error_of(folder, [&] { writer.wait(); }), "cannot write rank_00000.safetensors: No space left on device");
   EXPECT_TRUE(writer.finished());
 }

@@ -40,7 +40,7 @@ Curve train(const Model& model, const Layout& layout, std::int64_t last, const s
       load_state(program, RankId(rank), reader, state.weights);
       state.step = reader.manifest().step;
     }
-    Checkpointing saving(state, to, every, {.model = "m", .seq = 1, .global_batch = 1});
+    Checkpointing saving(runtime, to, every, {.model = "m", .seq = 1, .global_batch = 1});
     if (state.step == last) saving.save();
     while (state.step < last) {
       const RankRuntime::Step done = runtime.run_step();

@@ -99,11 +99,11 @@ inline TrainingSettings settings_of(std::int64_t num_steps) {
   return settings;
 }
 
-/// Runs `body(runtime, rank)` on every rank of the program, each in its thread.
+/// Runs `body(runtime, rank)` on every rank of the program, each in its thread, over `segment`.
 inline void on_all_ranks(const StepProgram& program, const TrainingSettings& settings,
+                         const std::shared_ptr<Segment>& segment,
                          const std::function<void(RankRuntime&, int rank)>& body) {
-  const int num_ranks = static_cast<int>(program.mesh.world());
-  const auto segment = Segment::create({.num_ranks = num_ranks});
+  const int num_ranks = segment->num_ranks();
   std::vector<std::thread> threads;
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(num_ranks));
   for (int rank = 0; rank < num_ranks; ++rank) {
@@ -123,6 +123,11 @@ inline void on_all_ranks(const StepProgram& program, const TrainingSettings& set
   for (const std::exception_ptr& error : errors) {
     if (error) std::rethrow_exception(error);
   }
+}
+
+inline void on_all_ranks(const StepProgram& program, const TrainingSettings& settings,
+                         const std::function<void(RankRuntime&, int rank)>& body) {
+  on_all_ranks(program, settings, Segment::create({.num_ranks = static_cast<int>(program.mesh.world())}), body);
 }
 
 /// Loss of each step, as rank 0 saw it.

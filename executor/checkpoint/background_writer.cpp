@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "executor/checkpoint/shard_writer.h"
+#include "executor/checkpoint/background_writer.h"
 
 #include "base/check.h"
 
@@ -7,26 +7,26 @@
 
 namespace orrery::executor {
 
-ShardWriter::~ShardWriter() {
+BackgroundWriter::~BackgroundWriter() {
   if (thread_.joinable()) thread_.join();
 }
 
-void ShardWriter::start(const std::filesystem::path& checkpoint, std::int64_t rank, std::vector<PieceToWrite> pieces) {
-  CHECK(!thread_.joinable(), checkpoint.string());
+void BackgroundWriter::start(std::function<void()> work) {
+  CHECK(!thread_.joinable());
   finished_.store(false, std::memory_order_release);
-  thread_ = std::thread([this, checkpoint, rank, owned = std::move(pieces)]() mutable {
+  thread_ = std::thread([this, owned = std::move(work)] {
     const auto begin = std::chrono::steady_clock::now();
     try {
-      write_shard(checkpoint, rank, owned);
+      owned();
     } catch (...) {
       error_ = std::current_exception();
     }
-    write_time_ = std::chrono::steady_clock::now() - begin;
+    time_ = std::chrono::steady_clock::now() - begin;
     finished_.store(true, std::memory_order_release);
   });
 }
 
-void ShardWriter::wait() {
+void BackgroundWriter::wait() {
   if (thread_.joinable()) thread_.join();
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
