@@ -4,10 +4,11 @@
 #include "base/files.h"
 #include "cli/execution.h"
 #include "cli/exit_code.h"
+#include "cli/prediction.h"
 #include "cli/step_report.h"
 #include "cli/trace_files.h"
 #include "cli/verbs.h"
-#include "executor/checkpoint/checkpoint.h"
+#include "executor/runtime/execution.h"
 #include "traces/summary.h"
 
 #include <chrono>
@@ -26,6 +27,7 @@ struct ExecuteOptions {
   std::string plan;
   TraceOptions trace;
   executor::TrainingSettings settings{.num_steps = 10};
+  bool resume = false;
   double time_out_seconds = 120.0;
 };
 
@@ -33,10 +35,13 @@ int execute(const ExecuteOptions& options) {
   const Plan plan = read_plan(options.plan);
   executor::TrainingSettings settings = options.settings;
   settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
-  if (settings.resume && executor::steps_in(settings.checkpoint) >= settings.num_steps) {
-    fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", settings.checkpoint,
-               executor::steps_in(settings.checkpoint));
-    return kSuccess;
+  if (const auto start = executor::checkpoint_to_start_from(plan, lower(plan), settings, options.resume)) {
+    if (start->step >= settings.num_steps) {
+      fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", settings.checkpoint,
+                 start->step);
+      return kSuccess;
+    }
+    settings.resume_from = start->path.string();
   }
   const Trace trace = execute_plan(plan, settings, options.plan);
   write_trace_files(options.trace, trace);
@@ -63,7 +68,7 @@ Verb add_execute(CLI::App& app) {
       ->check(CLI::Range(0, 1'000'000))
       ->needs(checkpoint);
   command
-      ->add_flag("--resume", options->settings.resume,
+      ->add_flag("--resume", options->resume,
                  "go on from the last complete checkpoint in that folder; --steps counts its steps, too")
       ->needs(checkpoint);
   command

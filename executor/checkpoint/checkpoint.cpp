@@ -66,11 +66,6 @@ std::optional<fs::path> last_checkpoint(const fs::path& folder) {
   return last == all.rend() ? std::nullopt : std::optional(*last);
 }
 
-std::int64_t steps_in(const fs::path& folder) {
-  const std::optional<fs::path> last = last_checkpoint(folder);
-  return last ? read_manifest((*last / kManifest).string()).step : 0;
-}
-
 void start_checkpoint(const fs::path& checkpoint) {
   std::error_code error;
   fs::remove_all(checkpoint, error);

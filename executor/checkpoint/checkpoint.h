@@ -23,9 +23,6 @@ std::filesystem::path checkpoint_of_step(const std::filesystem::path& folder, st
 /// The complete checkpoint with most steps; none if there is none. Throws: ConfigError, when `folder` is no folder.
 std::optional<std::filesystem::path> last_checkpoint(const std::filesystem::path& folder);
 
-/// Steps that the last complete checkpoint in `folder` has, 0 if there is none. Throws: ConfigError.
-std::int64_t steps_in(const std::filesystem::path& folder);
-
 /// Makes room for a checkpoint: an empty folder, and its parents. Throws: BackendError.
 void start_checkpoint(const std::filesystem::path& checkpoint);
 /// Removes what runs that died have left in `folder`: folders that are named as checkpoint_of_step() does and are not

@@ -41,11 +41,10 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
                            .settings = settings_,
                            .steps_only = input.steps_only};
   request.settings.num_steps = std::max(settings_.num_steps, input.num_steps);
-  if (!settings_.corpus.empty()) request.settings.corpus = std::filesystem::absolute(settings_.corpus).string();
-  if (const auto start = checkpoint_to_start_from(plan_, program, request.settings))
-    request.resume_from = std::filesystem::absolute(*start).string();
-  if (!settings_.checkpoint.empty())
-    request.settings.checkpoint = std::filesystem::absolute(settings_.checkpoint).string();
+  TrainingSettings& s = request.settings;
+  for (std::string* path : {&s.corpus, &s.checkpoint, &s.resume_from}) {
+    if (!path->empty()) *path = std::filesystem::absolute(*path).string();
+  }
   const MemoryFile request_file(to_json(request));
 
   const LaunchResult launched =

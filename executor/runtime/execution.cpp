@@ -40,25 +40,27 @@ double milliseconds(std::chrono::duration<double> time) { return time.count() * 
 
 }  // namespace
 
-std::optional<std::filesystem::path> checkpoint_to_start_from(const Plan& plan, const StepProgram& program,
-                                                              const TrainingSettings& settings) {
+std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepProgram& program,
+                                                   const TrainingSettings& settings, bool resume) {
   const std::filesystem::path folder = settings.checkpoint;
-  if (folder.empty() || (!settings.resume && !std::filesystem::exists(folder))) return std::nullopt;
-  std::optional<std::filesystem::path> last = last_checkpoint(folder);
-  if (!settings.resume) {
+  if (folder.empty() || (!resume && !std::filesystem::exists(folder))) return std::nullopt;
+  const std::optional<std::filesystem::path> last = last_checkpoint(folder);
+  if (!resume) {
     if (!last) return std::nullopt;
     throw ConfigError({Problem{
         .file = folder.string(),
         .message = fmt::format("expected a folder without checkpoints, got one with {}", last->filename().string()),
         .hint = "--resume goes on from it"}});
   }
+  std::optional<StartPoint> start;
   if (last) {
     const CheckpointReader reader(*last);
     check_same_training(last->string(), reader.manifest().training, identity_of(plan, settings));
     check_tensors(last->string(), reader.manifest().tensors, tensors_of(program));
+    start = {*last, reader.manifest().step};
   }
   remove_incomplete(folder);  // not before: a folder of another run is left as it is
-  return last;
+  return start;
 }
 
 std::string to_json(const ExecutionRequest& request) {
@@ -73,7 +75,7 @@ std::string to_json(const ExecutionRequest& request) {
   out.field("clip_norm", s.clip_norm).field("router_temperature", static_cast<double>(s.router_temperature));
   out.field("balanced_routing", s.balanced_routing).field("bias_update_rate", static_cast<double>(s.bias_update_rate));
   out.field("checkpoint", s.checkpoint).field("checkpoint_every", s.checkpoint_every);
-  out.field("resume_from", request.resume_from);
+  out.field("resume_from", s.resume_from);
   out.field("init_deviation", static_cast<double>(s.init_deviation));
   out.end_object();
   return out.text();
@@ -100,7 +102,7 @@ ExecutionRequest read_execution_request(const std::string& path) {
   s.bias_update_rate = static_cast<float>(in.required("bias_update_rate").number());
   s.checkpoint = in.required("checkpoint").string();
   s.checkpoint_every = in.required("checkpoint_every").integer({.min = 0});
-  request.resume_from = in.required("resume_from").string();
+  s.resume_from = in.required("resume_from").string();
   s.init_deviation = static_cast<float>(in.required("init_deviation").number());
   in.finish();
   document.throw_if_problems();
@@ -115,8 +117,8 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
 
   RankRuntime runtime(program, RankId(process.rank()), process.endpoint(), request.settings);
   RankState& state = runtime.state();
-  if (!request.resume_from.empty()) {
-    const CheckpointReader reader(request.resume_from);
+  if (!request.settings.resume_from.empty()) {
+    const CheckpointReader reader(request.settings.resume_from);
     load_state(program, RankId(process.rank()), reader, state.weights);
     state.step = reader.manifest().step;
   }

@@ -7,6 +7,7 @@
 #include "executor/runtime/settings.h"
 #include "program/plan.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -18,16 +19,21 @@ struct ExecutionRequest {
   std::string plan_path;
   std::string program_hash;  // hash_of(StepProgram) that the ranks must lower to
   TrainingSettings settings;
-  std::string resume_from;  // a complete checkpoint; empty: from the first step
   bool steps_only = false;  // leave spans and loads out of the traces
 };
 
-/// The checkpoint with which a run on `program` starts: the last complete one in the folder that `settings` name, when
-/// they say so. Removes what runs that died have left there.
+/// A complete checkpoint, and the steps that were trained before it.
+struct StartPoint {
+  std::filesystem::path path;
+  std::int64_t step = 0;
+};
+
+/// The checkpoint with which a run on `program` starts: with `resume`, the last complete one in the folder that
+/// `settings` name, if there is one. Removes what runs that died have left there.
 /// Throws: ConfigError, when it is of another training run or not complete, or when the folder has checkpoints and the
 /// run shall not go on from them.
-std::optional<std::filesystem::path> checkpoint_to_start_from(const Plan& plan, const StepProgram& program,
-                                                              const TrainingSettings& settings);
+std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepProgram& program,
+                                                   const TrainingSettings& settings, bool resume);
 
 std::string to_json(const ExecutionRequest& request);
 /// Throws: ConfigError with all problems.

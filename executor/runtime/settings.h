@@ -24,7 +24,7 @@ struct TrainingSettings {
   float init_deviation = 0.02F;
   std::string checkpoint;             // folder of checkpoints; empty: none are written
   std::int64_t checkpoint_every = 0;  // steps; 0: after the last one only
-  bool resume = false;                // go on from the last complete checkpoint in that folder, if there is one
+  std::string resume_from;            // path of a complete checkpoint of this run; empty: from the first step
   std::string gemm;                   // back end by name; empty: the best one
   std::chrono::milliseconds time_out = std::chrono::minutes(2);  // for a peer that does not come
 };

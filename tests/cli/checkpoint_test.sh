@@ -22,6 +22,8 @@ expect_error 2 "good: expected a folder without checkpoints, got one with $step
   hint: --resume goes on from it" "${train[@]}"
 expect_error 2 "bad: expected a folder with checkpoints, got none" \
   execute ep2-plan.json --steps 2 --checkpoint bad --resume
+# Also when there is nothing left to train.
+expect_error 2 "good/$step: expected seed 2 of this run, got 1" execute ep2-plan.json --steps 1 --checkpoint good --resume --seed 2
 # What is refused is left as it is, the folder of a save that was not finished included.
 mkdir good/step_00000009
 expect_error 2 "good/$step: expected seed 2 of this run, got 1" execute ep2-plan.json --steps 2 --checkpoint good --resume --seed 2
