@@ -6,14 +6,11 @@
 #include <algorithm>
 
 namespace orrery::executor {
-namespace {
 
 bool is_of_unit(TensorRole role) {
   return role == TensorRole::layer_weights || role == TensorRole::expert_layer_weights ||
          role == TensorRole::grad_bucket || role == TensorRole::expert_grad_bucket;
 }
-
-}  // namespace
 
 const TensorUse& OpCall::use(int place) const {
   const auto counts = [&](const TensorUse& use) { return !is_of_unit(rank.rank_class.tensors[use.tensor()].role); };

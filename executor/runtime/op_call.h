@@ -79,6 +79,9 @@ struct OpCall {
 
 using OpFunction = void (*)(OpCall&);
 
+/// Whether a tensor holds whole weights or gradients of a unit.
+bool is_of_unit(TensorRole role);
+
 /// The function of an op that is no message between stages.
 OpFunction function_of(OpCode op);
 

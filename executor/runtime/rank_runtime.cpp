@@ -132,7 +132,11 @@ void RankRuntime::collect_sends(bool wait) {
 
 void RankRuntime::release(std::span<const TensorUse> uses) {
   for (const TensorUse& use : uses) {
-    if (use.releases()) state_.tensors.release(use.tensor());
+    if (!use.releases()) continue;
+    if (is_of_unit(state_.rank_class.tensors[use.tensor()].role)) {
+      state_.weights.end_unit(state_.tensors.matrix(use.tensor()));
+    }
+    state_.tensors.release(use.tensor());
   }
 }
 

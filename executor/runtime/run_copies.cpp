@@ -47,9 +47,12 @@ void run_store_activations(OpCall& call) {
 void run_load_activations(OpCall& call) {
   for (const TensorUse& use : call.uses) {
     const Tensor& tensor = call.rank.rank_class.tensors[use.tensor()];
-    const auto found = call.rank.host.extract({tensor.role, tensor.layer, tensor.micro_batch});
+    const auto stored = call.rank.host.extract({tensor.role, tensor.layer, tensor.micro_batch});
+    CHECK(!stored.empty(), call.key, name_of(tensor.role));
     const std::span<std::byte> content = call.rank.tensors.elements<std::byte>(use.tensor());
-    std::copy(found.mapped().begin(), found.mapped().end(), content.begin());
+    CHECK(stored.mapped().size() == content.size(), call.key, name_of(tensor.role), stored.mapped().size(),
+          content.size());
+    std::copy(stored.mapped().begin(), stored.mapped().end(), content.begin());
   }
 }
 

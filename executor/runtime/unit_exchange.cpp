@@ -110,7 +110,6 @@ void scatter_unit_gradients(OpCall& call) {
   const Matrix own = scratch_of(bucket.dtype, 1, layout.per_rank[static_cast<std::size_t>(me)], own_storage);
   call.report = reduce_scatter_v(call.group(), sum_type_of(bucket), bytes_of(packed), blocks_of(layout, bucket.dtype),
                                  bytes_of(own), call.key);
-  call.rank.weights.end_bucket(state.kind().kind, unit);
   // Hybrid sharding sums over the instances before it adds.
   std::vector<std::byte>& waiting = call.rank.unit_sums[static_cast<std::size_t>(state.kind().kind)];
   waiting.assign(bytes_of(own).begin(), bytes_of(own).end());

@@ -206,6 +206,12 @@ void Weights::start_bucket(FlatBufferKind kind, const UnitId& unit, Matrix buffe
   bucket_of_unit_[{kind, unit}] = buffer;
 }
 
+void Weights::end_unit(const Matrix& buffer) {
+  const auto is_there = [&](const auto& entry) { return entry.second.first == buffer.first; };
+  std::erase_if(weights_of_unit_, is_there);
+  std::erase_if(bucket_of_unit_, is_there);
+}
+
 std::span<float> Weights::router_bias(std::int64_t layer) {
   const auto found = router_biases_.find(layer);
   return found == router_biases_.end() ? std::span<float>() : std::span(found->second);

@@ -47,8 +47,8 @@ class Weights {
   void gathered(FlatBufferKind kind, const UnitId& unit, Matrix buffer) { weights_of_unit_[{kind, unit}] = buffer; }
   /// Gradients of a unit are summed in `buffer` (1, elements) from now on; sets it to what came before it, or zero.
   void start_bucket(FlatBufferKind kind, const UnitId& unit, Matrix buffer);
-  /// Its sums are through: `buffer` is no longer used.
-  void end_bucket(FlatBufferKind kind, const UnitId& unit) { bucket_of_unit_.erase({kind, unit}); }
+  /// The memory of `buffer` ends: what of a unit was there is not found any more.
+  void end_unit(const Matrix& buffer);
 
   FlatState& state(FlatBufferKind kind) { return states_[static_cast<std::size_t>(kind)]; }
   FlatState& dense() { return state(FlatBufferKind::dense); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is sharded, and where it is summed: ZeRO 1 to 3, hybrid sharding, types of gradients, offload. See
 // docs/design/equality.md.
+#include "base/errors.h"
 #include "tests/unit/executor/runtime/whole_run.h"
 
 #include <gtest/gtest.h>
@@ -133,6 +134,26 @@ TEST(ShardingEquality, OffloadedStatesAndActivationsChangeNoBit) {
     expect_same_bits(plain, run_whole(program, settings_of(3)));
     expect_accounts(program, settings_of(1));
   }
+}
+
+// What a copy does not find on the host is our own mistake, and must not be read from wherever.
+TEST(Offload, WhatIsNotOnTheHostAsItWasStoredIsNotLoaded) {
+  const Model model = small_model();
+  Strategy s = testing::strategy_of(model);
+  s.offload_activations = true;
+  const StepProgram program = lower(model, s, kBatch, 1);
+  const auto train_after = [&](auto&& spoil) {
+    on_all_ranks(program, settings_of(1), [&](RankRuntime& runtime, int) {
+      runtime.observe([&](const OpCall& call) { spoil(call.rank.host); });
+      runtime.run_step();
+    });
+  };
+  train_after([](auto&) {});
+  EXPECT_THROW(train_after([](auto& host) { host.clear(); }), InternalError);
+  EXPECT_THROW(train_after([](auto& host) {
+                 for (auto& [place, content] : host) content.resize(1);
+               }),
+               InternalError);
 }
 
 TEST(ShardingEquality, OverlappedBucketsChangeNoBit) {
