@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # kills_test.sh REPOSITORY ORRERY [COUNT [SEED]]: trains with checkpoints and kills, COUNT times (10), a rank or the
-# launcher at a random moment, SIGKILL, SIGINT or SIGTERM; then resumes. Each resume must start from a checkpoint that
-# is not older than the last DONE seen before the kill, no process and no file may be left over, and when the run is
-# through, its losses must be those of a run that nobody disturbed, to the last bit.
+# launcher at a random moment, SIGKILL, SIGINT or SIGTERM; then resumes for one step. That step must be the one behind
+# the last DONE, and no older than the DONE seen at the kill; no process and no file may be left over; and when the run
+# is through, its losses must be those of a run that nobody disturbed, to the last bit.
 repository=$1
 orrery=$2
 count=${3:-10}
@@ -42,6 +42,8 @@ gone() {
   done
   fail "process $1" "to be gone" "still there"
 }
+# first_step FILE: the number of the first step in a report.
+first_step() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["steps"][0]["step"])' "$1"; }
 shared_memory() { find /dev/shm -maxdepth 1 -name '*orrery*' | sort; }
 
 segments=$(shared_memory)
@@ -71,6 +73,11 @@ while ((kills < count)); do
   ((after >= seen && after >= before)) || { lost=$((lost + 1)) && fail "last DONE" "at least $seen" "$after"; }
   [[ $(shared_memory) == "$segments" ]] || fail "shared memory" "$segments" "$(shared_memory)"
   [[ -z $(ls -A "$TMPDIR") ]] || fail "temporary files" "none" "$(ls -A "$TMPDIR")"
+  # Steps count from 0: behind as many as DONE says comes the one of that number.
+  "$orrery" execute plan.json --steps $((after + 1)) --checkpoint checkpoints --resume --json >resumed.json 2>err ||
+    fail "the resume after kill $kills" "exit code 0" "$(<err)"
+  first=$(first_step resumed.json)
+  ((first == after && first >= seen)) || { lost=$((lost + 1)) && fail "first step after kill $kills" "$after, at least $seen" "$first"; }
   ls -d checkpoints/step_*/DONE 2>/dev/null | head -n -2 | sed 's|/DONE$||' | xargs -r rm -r  # old ones: room for new ones
   kills=$((kills + 1))
 done
