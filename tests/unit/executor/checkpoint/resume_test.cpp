@@ -163,6 +163,7 @@ TEST(ResumeOf, MuonDualPipeOffloadAndBf16GoesOnToTheBit) {
     const Curve whole = train(model, layout, 4, "", folder / "whole");
     train(model, layout, 2, "", folder / "half");
     EXPECT_EQ(train(model, layout, 4, folder / "half", folder / "rest"), Curve(whole.begin() + 2, whole.end()));
+    EXPECT_EQ(content(folder / "rest"), content(folder / "whole"));
   }
 }
 
