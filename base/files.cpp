@@ -64,6 +64,14 @@ void write_file_atomically(const std::string& path, std::string_view text) {
   file.commit();
 }
 
+void sync_folder(const std::string& path) {
+  const int descriptor = open(path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool written = descriptor >= 0 && fsync(descriptor) == 0;
+  const int first_errno = errno;
+  if (descriptor >= 0) close(descriptor);
+  if (!written) throw BackendError(fmt::format("cannot write folder {}: {}", path, std::strerror(first_errno)));
+}
+
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   const std::string target = resolved(path_);
   if (is_special(target)) {
@@ -104,13 +112,7 @@ void AtomicFile::commit(Durability durability) {
     errno = first_errno;
     fail();
   }
-  if (on_disk) {  // the name, too
-    const std::filesystem::path folder = std::filesystem::path(resolved(path_)).parent_path();
-    const int descriptor = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const bool written = descriptor >= 0 && fsync(descriptor) == 0;
-    if (descriptor >= 0) close(descriptor);
-    if (!written) fail();
-  }
+  if (on_disk) sync_folder(std::filesystem::path(resolved(path_)).parent_path());  // the name, too
 }
 
 void AtomicFile::flush() {

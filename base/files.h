@@ -14,6 +14,9 @@ std::string read_file(const std::string& path);
 /// Replaces or creates `path` with `text`. Throws: BackendError, saying what the system said.
 void write_file_atomically(const std::string& path, std::string_view text);
 
+/// Brings the names in a folder to the disk, so that they survive a crash of the machine. Throws: BackendError.
+void sync_folder(const std::string& path);
+
 /// A file written piece by piece that exists only after `commit`.
 class AtomicFile {
  public:

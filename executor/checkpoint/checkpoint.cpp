@@ -116,6 +116,10 @@ void finish_checkpoint(const fs::path& checkpoint, std::int64_t step, std::int64
   } catch (const ConfigError& error) {
     throw BackendError(fmt::format("the checkpoint that was just written is not complete: {}", error.what()));
   }
+  // The names of this folder and of the one it is in are as new as the files may be.
+  const fs::path folder = fs::absolute(checkpoint).parent_path();
+  sync_folder(folder.string());
+  sync_folder(folder.parent_path().string());
   AtomicFile((checkpoint / kDone).string()).commit(AtomicFile::Durability::on_disk);
 }
 

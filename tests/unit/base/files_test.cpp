@@ -113,6 +113,13 @@ TEST_F(Files, FailedWriteLeavesNothingBehind) {
   EXPECT_TRUE(names().empty());
 }
 
+TEST_F(Files, NamesOfAFolderAreBroughtToTheDiskOrItIsSaidWhyNot) {
+  EXPECT_NO_THROW(sync_folder(folder_.string()));
+  EXPECT_NO_THROW(sync_folder(""));  // this one
+  EXPECT_EQ(error_of<BackendError>([&] { sync_folder(path("none")); }),
+            "cannot write folder " + path("none") + ": No such file or directory");
+}
+
 TEST_F(Files, FollowSymbolicLinks) {
   write_file_atomically(path("target"), "old");
   fs::create_symlink(path("target"), path("link"));
