@@ -26,10 +26,20 @@ std::int64_t size_of(SumType type) {
   return 0;
 }
 
-Blocks Blocks::contiguous(std::vector<std::int64_t> counts) {
+Blocks Blocks::contiguous(std::vector<std::int64_t> counts, std::int64_t bytes_each) {
+  for (std::int64_t& count : counts) count *= bytes_each;
   std::vector<std::int64_t> offsets(counts.size());
   std::exclusive_scan(counts.begin(), counts.end(), offsets.begin(), std::int64_t{0});
   return {std::move(counts), std::move(offsets)};
+}
+
+Blocks Blocks::even(std::int64_t num_ranks, std::int64_t bytes) {
+  return contiguous(std::vector<std::int64_t>(static_cast<std::size_t>(num_ranks), bytes));
+}
+
+bool Blocks::are_even() const {
+  const Blocks even = Blocks::even(std::ssize(counts), counts.empty() ? 0 : counts.front());
+  return counts == even.counts && offsets == even.offsets;
 }
 
 CommReport Communicator::send(std::span<const std::byte> message, int peer, std::string_view key) {
@@ -45,7 +55,7 @@ std::vector<std::int64_t> exchange_counts(Communicator& group, std::span<const s
   const auto num_ranks = static_cast<std::size_t>(group.size());
   CHECK(send_counts.size() == num_ranks, send_counts.size(), num_ranks);
   std::vector<std::int64_t> receive_counts(num_ranks);
-  const Blocks one_each = Blocks::contiguous(std::vector<std::int64_t>(num_ranks, sizeof(std::int64_t)));
+  const Blocks one_each = Blocks::even(group.size(), sizeof(std::int64_t));
   const CommReport exchange =
       group.all_to_all_v(std::as_bytes(send_counts), one_each,
                          std::as_writable_bytes(std::span<std::int64_t>(receive_counts)), one_each, key);

@@ -56,8 +56,12 @@ struct Blocks {
   std::vector<std::int64_t> counts;
   std::vector<std::int64_t> offsets;
 
-  /// Blocks that follow each other without gaps.
-  static Blocks contiguous(std::vector<std::int64_t> counts);
+  /// Blocks that follow each other without gaps; counts are of things of `bytes_each`.
+  static Blocks contiguous(std::vector<std::int64_t> counts, std::int64_t bytes_each = 1);
+  /// As many of `bytes` each.
+  static Blocks even(std::int64_t num_ranks, std::int64_t bytes);
+  /// Whether they are as even() makes them.
+  bool are_even() const;
 };
 
 /// A send or a receive under way. Requires: its buffer and its communicator outlive it, and it is done before it is
@@ -97,6 +101,11 @@ class Communicator {
   template <Summable T>
   CommReport reduce_scatter(std::span<const T> input, std::span<T> output, std::string_view key) {
     return do_reduce_scatter(sum_type_of<T>(), std::as_bytes(input), std::as_writable_bytes(output), key);
+  }
+  /// The same for a type that is known at run time.
+  CommReport reduce_scatter(SumType type, std::span<const std::byte> input, std::span<std::byte> output,
+                            std::string_view key) {
+    return do_reduce_scatter(type, input, output, key);
   }
 
   /// `output` = the inputs of all ranks, one after the other. `input` may be this rank's block of `output`.

@@ -12,6 +12,7 @@ CommReport all_gather_v(Communicator& group, std::span<const std::byte> input, s
   const auto num_ranks = static_cast<std::size_t>(group.size());
   CHECK(blocks.counts.size() == num_ranks && blocks.counts[static_cast<std::size_t>(group.rank())] == ssize_of(input),
         key, input.size());
+  if (blocks.are_even()) return group.all_gather(input, output, key);
   // The same bytes go to everyone.
   const Blocks all{.counts = std::vector<std::int64_t>(num_ranks, ssize_of(input)),
                    .offsets = std::vector<std::int64_t>(num_ranks, 0)};
@@ -23,7 +24,8 @@ CommReport reduce_scatter_v(Communicator& group, SumType type, std::span<const s
   const auto num_ranks = static_cast<std::size_t>(group.size());
   const std::int64_t own = ssize_of(output);
   CHECK(blocks.counts.size() == num_ranks && blocks.counts[static_cast<std::size_t>(group.rank())] == own, key, own);
-  const Blocks terms = Blocks::contiguous(std::vector<std::int64_t>(num_ranks, own));
+  if (blocks.are_even()) return group.reduce_scatter(type, input, output, key);
+  const Blocks terms = Blocks::even(group.size(), own);
   std::vector<std::byte> received(num_ranks * output.size());
   const CommReport report = group.all_to_all_v(input, blocks, received, terms, key);
   std::vector<const std::byte*> sources;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gathers and sums in which every rank has a part of its own size, maybe none. They are composed of the variable
 // all-to-all, so that every back end has them; all ranks together send what an even collective on the same bytes would.
+// Where the parts are even, that one is called.
 #pragma once
 
 #include "executor/comm/communicator.h"

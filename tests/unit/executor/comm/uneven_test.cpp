@@ -14,10 +14,7 @@ namespace {
 using testing::run_ranks;
 using testing::small_segment;
 
-Blocks blocks_of(std::vector<std::int64_t> values) {
-  for (std::int64_t& count : values) count *= static_cast<std::int64_t>(sizeof(float));
-  return Blocks::contiguous(std::move(values));
-}
+Blocks blocks_of(std::vector<std::int64_t> values) { return Blocks::contiguous(std::move(values), sizeof(float)); }
 
 TEST(Uneven, AGatherBringsPartsOfAnySizeToEveryRank) {
   std::atomic<std::int64_t> sent = 0;
@@ -51,6 +48,52 @@ TEST(Uneven, AScatterLeavesEachRankTheSumOfItsPart) {
     EXPECT_EQ(own, want[static_cast<std::size_t>(group->rank())]);
   });
   EXPECT_EQ(sent, 2 * 3 * 4);
+}
+
+TEST(Uneven, BlocksAreEvenWhereTheyAreOfOneSizeAndInOrder) {
+  EXPECT_TRUE(Blocks::even(3, 8).are_even());
+  EXPECT_TRUE(blocks_of({5, 5}).are_even());
+  EXPECT_FALSE(blocks_of({5, 4}).are_even());
+  EXPECT_FALSE((Blocks{{8, 8}, {8, 0}}).are_even());
+  EXPECT_FALSE((Blocks{{8, 8}, {0, 16}}).are_even());
+}
+
+// Blocks the other way round are no even ones: the two ways must not be told apart, to the bit.
+TEST(Uneven, EvenPartsGiveTheBitsAndBytesOfUnevenOnes) {
+  constexpr std::int64_t kPart = 1000, kBytes = kPart * static_cast<std::int64_t>(sizeof(float));
+  run_ranks(small_segment(3), [&](ShmEndpoint& endpoint) {
+    const auto group = endpoint.world();
+    const Blocks even = Blocks::even(3, kBytes), turned = {even.counts, {2 * kBytes, kBytes, 0}};
+    const auto me = static_cast<std::size_t>(group->rank());
+    std::vector<float> terms(3 * kPart), turned_terms;
+    for (std::size_t i = 0; i < terms.size(); ++i) {
+      terms[i] = 1.0F / static_cast<float>(1 + i + 7777 * me);  // sums depend on the order
+    }
+    for (std::int64_t block = 2; block >= 0; --block) {
+      turned_terms.insert(turned_terms.end(), terms.begin() + block * kPart, terms.begin() + (block + 1) * kPart);
+    }
+    const auto scatter = [&](const std::vector<float>& input, const Blocks& blocks) {
+      std::vector<float> own(kPart);
+      const CommReport report = reduce_scatter_v(*group, SumType::f32, std::as_bytes(std::span(input)), blocks,
+                                                 std::as_writable_bytes(std::span(own)), "scatter");
+      EXPECT_EQ(report.bytes_sent, 2 * kBytes);
+      return own;
+    };
+    const std::vector<float> own = scatter(terms, even);
+    EXPECT_EQ(own, scatter(turned_terms, turned));
+    const auto gather = [&](const Blocks& blocks) {
+      std::vector<float> all(3 * kPart);
+      const CommReport report =
+          all_gather_v(*group, std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)), blocks, "gather");
+      EXPECT_EQ(report.bytes_sent, 2 * kBytes);
+      return all;
+    };
+    const std::vector<float> all = gather(even), turned_all = gather(turned);
+    for (std::int64_t block = 0; block < 3; ++block) {
+      EXPECT_TRUE(std::equal(all.begin() + block * kPart, all.begin() + (block + 1) * kPart,
+                             turned_all.begin() + (2 - block) * kPart));
+    }
+  });
 }
 
 }  // namespace
