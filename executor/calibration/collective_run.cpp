@@ -94,8 +94,7 @@ class GroupTimer {
   /// As the runtime does it: rows arrive by source and are sorted by expert.
   CommReport exchange(std::int64_t rows_for_each) {
     const std::int64_t rows = rows_for_each * size_;
-    const Blocks blocks =
-        Blocks::contiguous(std::vector(static_cast<std::size_t>(size_), rows_for_each * kExchangeRow));
+    const Blocks blocks = Blocks::even(size_, rows_for_each * kExchangeRow);
     const CommReport report = group_->all_to_all_v(bytes_of(buffers_.sent, rows * kExchangeRow), blocks,
                                                    bytes_of(buffers_.received, rows * kExchangeRow), blocks, kKey);
     const std::vector<std::int64_t> counts(static_cast<std::size_t>(size_ * kLocalExperts),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/kernels/attention.h"
 
+#include "executor/kernels/dot.h"
 #include "executor/kernels/element.h"
 #include "executor/kernels/elementwise.h"
 #include "executor/kernels/simd_math.h"
@@ -109,14 +110,6 @@ void softmax_backward_row(const float* score, const float* dprobability, float s
     probability[i] = p;
     dscore[i] = scale * p * (dprobability[i] - mean);
   }
-}
-
-template <class T>
-float dot(const T* a, const T* b, std::int64_t size) {
-  float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < size; ++i) sum += static_cast<float>(a[i]) * static_cast<float>(b[i]);
-  return sum;
 }
 
 /// The work of one query head on one sequence.

@@ -88,6 +88,9 @@ ConstMatrix matrix_of(const T* first, std::int64_t rows, std::int64_t cols) {
   return {first, kDTypeOf<T>, rows, cols, cols};
 }
 
+/// A dense column as one row.
+inline Matrix as_row(const Matrix& column) { return {column.first, column.dtype, 1, column.rows, column.rows}; }
+
 /// Row `row` of a dense or strided view. Requires: T is the element type.
 template <Element T>
 std::span<const T> row_span(const ConstMatrix& matrix, std::int64_t row) {

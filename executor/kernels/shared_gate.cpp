@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/kernels/shared_gate.h"
 
+#include "executor/kernels/dot.h"
 #include "executor/kernels/element.h"
 
 #include <cmath>
 
 namespace orrery::executor {
 namespace {
-
-template <class T>
-float dot(const T* a, const T* b, std::int64_t size) {
-  float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < size; ++i) sum += static_cast<float>(a[i]) * static_cast<float>(b[i]);
-  return sum;
-}
 
 void check_shapes(ConstMatrix x, ConstMatrix w, ConstMatrix out, std::span<const float> gate) {
   CHECK(x.rows == out.rows && x.cols == w.cols && out.cols == x.cols, x.rows, x.cols, w.cols, out.rows);

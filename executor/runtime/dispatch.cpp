@@ -5,6 +5,7 @@
 #include "executor/kernels/permute.h"
 #include "executor/runtime/run_moe.h"
 
+#include <algorithm>
 #include <numeric>
 
 namespace orrery::executor {
@@ -37,6 +38,34 @@ void set_receive_counts(OpCall& call, std::vector<std::int64_t> counts) {
   routed.offsets.resize(static_cast<std::size_t>(local + 1));
   expert_offsets(routed.receive_counts, local, routed.offsets);
   routed.arrived.received = routed.arrived.gathered = routed.offsets.back();
+}
+
+void permute_tokens(OpCall& call, const LocalRows& rows, TensorRole probs,
+                    const std::function<std::int64_t(const LocalPair&)>& place) {
+  if (call.is_forward()) {
+    rows.copy_to_experts(call.tensor(TensorRole::recv_rows), call.tensor(TensorRole::expert_in));
+    const std::span<const float> given = call.elements<float>(probs);
+    const std::span<float> taken = call.elements<float>(TensorRole::expert_probs);
+    rows.for_each([&](const LocalPair& pair, std::int64_t row) {
+      taken[static_cast<std::size_t>(row)] = given[static_cast<std::size_t>(place(pair))];
+    });
+    return;
+  }
+  rows.sum_to_tokens(call.tensor(TensorRole::d_expert_in), call.tensor(TensorRole::d_recv_rows));
+  const std::span<const float> given = call.elements<float>(TensorRole::d_expert_probs);
+  const std::span<float> taken = call.elements<float>(TensorRole::d_recv_probs);
+  std::fill(taken.begin(), taken.end(), 0.0F);
+  rows.for_each([&](const LocalPair& pair, std::int64_t row) {
+    taken[static_cast<std::size_t>(place(pair))] = given[static_cast<std::size_t>(row)];
+  });
+}
+
+void unpermute_tokens(OpCall& call, const LocalRows& rows) {
+  if (call.is_forward()) {
+    rows.sum_to_tokens(call.tensor(TensorRole::expert_out), call.tensor(TensorRole::back_rows));
+  } else {
+    rows.copy_to_experts(call.tensor(TensorRole::d_back_rows), call.tensor(TensorRole::d_expert_out));
+  }
 }
 
 namespace {

@@ -2,9 +2,7 @@
 // Every rank of the EP group gets the tokens of all and picks those of its experts; what its experts make of a token is
 // summed where they are, and those sums are scattered back. Probabilities travel as a row over all experts.
 #include "base/check.h"
-#include "executor/comm/uneven.h"
 #include "executor/runtime/dispatch.h"
-#include "executor/runtime/local_rows.h"
 #include "executor/runtime/run_tensor_parallel.h"
 
 namespace orrery::executor {
@@ -13,12 +11,12 @@ namespace {
 using R = TensorRole;
 
 /// The choices of the arrived tokens that are of this rank's experts.
-LocalRows rows_of_call(const OpCall& call, std::int64_t num_experts) {
+LocalRows rows_of_call(const OpCall& call) {
   const std::span<const std::uint8_t> choices = call.elements<std::uint8_t>(R::recv_choices);
   const std::int64_t local = num_local_experts(call), first = call.rank.view.coords.ep * local;
-  const auto experts = static_cast<std::size_t>(num_experts);
+  const auto experts = static_cast<std::size_t>(moe_of(call).num_experts);
   const std::size_t tokens = choices.size() / experts;
-  const std::size_t per_source = tokens / static_cast<std::size_t>(call.rank.strategy().ep);
+  const std::size_t per_source = tokens / static_cast<std::size_t>(ep_of(call));
   std::vector<LocalPair> pairs;
   for (std::size_t t = 0; t < tokens; ++t) {
     for (std::int64_t e = first; e < first + local; ++e) {
@@ -30,15 +28,13 @@ LocalRows rows_of_call(const OpCall& call, std::int64_t num_experts) {
                        .source = static_cast<std::int64_t>(t / per_source)});
     }
   }
-  return LocalRows(std::move(pairs), call.rank.strategy().ep, local);
+  return LocalRows(std::move(pairs), ep_of(call), local);
 }
 
-LocalRows rows_of_call(const OpCall& call) { return rows_of_call(call, moe_of(call).num_experts); }
-
 /// Place of a pair's probability in rows over all experts.
-std::size_t place_of(const OpCall& call, const LocalPair& pair) {
+std::int64_t place_of(const OpCall& call, const LocalPair& pair) {
   const std::int64_t expert = call.rank.view.coords.ep * num_local_experts(call) + pair.expert;
-  return static_cast<std::size_t>(pair.token * moe_of(call).num_experts + expert);
+  return pair.token * moe_of(call).num_experts + expert;
 }
 
 void learn(OpCall& call) {
@@ -49,9 +45,7 @@ void dispatch(OpCall& call) {
   Communicator& group = call.group();
   if (!call.is_forward()) {
     const auto scatter = [&](const Matrix& all, const Matrix& own) {
-      const Blocks even = Blocks::contiguous(std::vector<std::int64_t>(
-          static_cast<std::size_t>(group.size()), static_cast<std::int64_t>(bytes_of(own).size())));
-      call.add_report(reduce_scatter_v(group, sum_type_of(all), bytes_of(all), even, bytes_of(own), call.key));
+      call.add_report(group.reduce_scatter(sum_type_of(all), bytes_of(all), bytes_of(own), call.key));
     };
     scatter(call.tensor(R::d_recv_rows), call.tensor(R::d_norm2));
     scatter(call.tensor(R::d_recv_probs), call.tensor(R::d_probs));
@@ -74,33 +68,10 @@ void dispatch(OpCall& call) {
 }
 
 void permute(OpCall& call) {
-  const LocalRows rows = rows_of_call(call);
-  if (call.is_forward()) {
-    const std::span<const float> given = call.elements<float>(R::recv_scores);
-    const std::span<float> taken = call.elements<float>(R::expert_probs);
-    rows.copy_to_experts(call.tensor(R::recv_rows), call.tensor(R::expert_in));
-    rows.for_each([&](const LocalPair& pair, std::int64_t row) {
-      taken[static_cast<std::size_t>(row)] = given[place_of(call, pair)];
-    });
-    return;
-  }
-  rows.sum_to_tokens(call.tensor(R::d_expert_in), call.tensor(R::d_recv_rows));
-  const std::span<const float> given = call.elements<float>(R::d_expert_probs);
-  const std::span<float> taken = call.elements<float>(R::d_recv_probs);
-  std::fill(taken.begin(), taken.end(), 0.0F);
-  rows.for_each([&](const LocalPair& pair, std::int64_t row) {
-    taken[place_of(call, pair)] = given[static_cast<std::size_t>(row)];
-  });
+  permute_tokens(call, rows_of_call(call), R::recv_scores, [&](const LocalPair& pair) { return place_of(call, pair); });
 }
 
-void unpermute(OpCall& call) {
-  const LocalRows rows = rows_of_call(call);
-  if (call.is_forward()) {
-    rows.sum_to_tokens(call.tensor(R::expert_out), call.tensor(R::back_rows));
-  } else {
-    rows.copy_to_experts(call.tensor(R::d_back_rows), call.tensor(R::d_expert_out));
-  }
-}
+void unpermute(OpCall& call) { unpermute_tokens(call, rows_of_call(call)); }
 
 void combine(OpCall& call) {
   Communicator& group = call.group();
@@ -109,9 +80,7 @@ void combine(OpCall& call) {
     call.report = group.all_gather(bytes_of(from), bytes_of(to), call.key);
     return;
   }
-  const Blocks even = Blocks::contiguous(std::vector<std::int64_t>(static_cast<std::size_t>(group.size()),
-                                                                   static_cast<std::int64_t>(bytes_of(to).size())));
-  call.report = reduce_scatter_v(group, sum_type_of(from), bytes_of(from), even, bytes_of(to), call.key);
+  call.report = group.reduce_scatter(sum_type_of(from), bytes_of(from), bytes_of(to), call.key);
 }
 
 }  // namespace

@@ -11,7 +11,6 @@ namespace {
 
 using R = TensorRole;
 
-std::int64_t ep_of(const OpCall& call) { return call.rank.strategy().ep; }
 bool exchanges(const OpCall& call) { return ep_of(call) > 1; }
 
 /// Places of each expert for the tokens of one rank; nothing: every token has one.
@@ -63,12 +62,12 @@ void unpermute(OpCall& call) {
 /// Counts of rows summed over the experts of each rank, times `row_bytes`.
 Blocks blocks_by_rank(std::span<const std::int64_t> counts, std::int64_t ranks, std::int64_t row_bytes) {
   const std::size_t per_rank = counts.size() / static_cast<std::size_t>(ranks);
-  std::vector<std::int64_t> bytes;
+  std::vector<std::int64_t> rows;
   for (std::size_t rank = 0; rank < static_cast<std::size_t>(ranks); ++rank) {
     const auto mine = counts.subspan(rank * per_rank, per_rank);
-    bytes.push_back(std::accumulate(mine.begin(), mine.end(), std::int64_t{0}) * row_bytes);
+    rows.push_back(std::accumulate(mine.begin(), mine.end(), std::int64_t{0}));
   }
-  return Blocks::contiguous(std::move(bytes));
+  return Blocks::contiguous(std::move(rows), row_bytes);
 }
 
 /// Moves one row per (token, choice): towards the experts, or back.
@@ -88,18 +87,13 @@ void exchange(OpCall& call, Matrix at_tokens, Matrix at_experts, bool to_experts
   }
 }
 
-Matrix column(OpCall& call, TensorRole role) {
-  const std::span<float> values = call.elements<float>(role);
-  return matrix_of(values.data(), static_cast<std::int64_t>(values.size()), 1);
-}
-
 void dispatch(OpCall& call) {
   if (call.is_forward()) {
     exchange(call, call.tensor(R::send_rows), call.tensor(R::expert_in), true);
-    exchange(call, column(call, R::send_probs), column(call, R::expert_probs), true);
+    exchange(call, call.column(R::send_probs), call.column(R::expert_probs), true);
   } else {
     exchange(call, call.tensor(R::d_send_rows), call.tensor(R::d_expert_in), false);
-    exchange(call, column(call, R::d_send_probs), column(call, R::d_expert_probs), false);
+    exchange(call, call.column(R::d_send_probs), call.column(R::d_expert_probs), false);
   }
 }
 
@@ -118,10 +112,7 @@ void learn(OpCall& call) {
   const OpCode op = call.op.key.op;
   if (op == OpCode::moe_permute) {
     if (const auto capacity = capacity_of(call, routed.probability.size())) {
-      const std::vector<std::int32_t> chosen =
-          chosen_of(call.rank.tensors.elements<std::uint8_t>(call.index(R::choices)), moe_of(call).num_experts,
-                    moe_of(call).top_k);
-      routed.kept = kept_pairs(chosen, routed.probability, moe_of(call).num_experts, *capacity);
+      routed.kept = kept_pairs(chosen_of_call(call), routed.probability, moe_of(call).num_experts, *capacity);
       routed.send_counts.assign(static_cast<std::size_t>(moe_of(call).num_experts), *capacity);
     }
     if (!exchanges(call)) set_receive_counts(call, routed.send_counts);
@@ -135,8 +126,7 @@ void learn(OpCall& call) {
   }
   // 32-bit counts of the rows for each expert go to the rank that has it.
   std::vector<std::int32_t> sent(routed.send_counts.begin(), routed.send_counts.end()), received(sent.size());
-  const Blocks blocks = Blocks::contiguous(std::vector<std::int64_t>(
-      static_cast<std::size_t>(ep_of(call)), static_cast<std::int64_t>(local * sizeof(std::int32_t))));
+  const Blocks blocks = Blocks::even(ep_of(call), static_cast<std::int64_t>(local * sizeof(std::int32_t)));
   call.add_report(call.group().all_to_all_v(std::as_bytes(std::span(sent)), blocks,
                                             std::as_writable_bytes(std::span(received)), blocks, call.key));
   set_receive_counts(call, {received.begin(), received.end()});

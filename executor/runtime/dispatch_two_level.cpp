@@ -5,7 +5,6 @@
 // rank tells every other how many come (4 bytes).
 #include "base/check.h"
 #include "executor/runtime/dispatch.h"
-#include "executor/runtime/local_rows.h"
 
 #include <numeric>
 
@@ -13,8 +12,6 @@ namespace orrery::executor {
 namespace {
 
 using R = TensorRole;
-
-std::int64_t ep_of(const OpCall& call) { return call.rank.strategy().ep; }
 
 SentTokens sent_tokens(const OpCall& call, std::span<const std::int32_t> chosen) {
   const auto top_k = static_cast<std::size_t>(moe_of(call).top_k);
@@ -31,17 +28,12 @@ SentTokens sent_tokens(const OpCall& call, std::span<const std::int32_t> chosen)
   return sent;
 }
 
-Blocks blocks_of(std::span<const std::int64_t> counts, std::int64_t bytes) {
-  std::vector<std::int64_t> sizes;
-  for (const std::int64_t count : counts) sizes.push_back(count * bytes);
-  return Blocks::contiguous(std::move(sizes));
-}
-
 /// Sends rows of `width` elements: `out` holds them rank by rank.
 template <class T>
 void send(OpCall& call, const SentTokens& sent, std::span<T> there, std::span<T> here, std::int64_t width, bool back) {
   const auto row = width * static_cast<std::int64_t>(sizeof(T));
-  const Blocks outside = blocks_of(sent.counts, row), inside = blocks_of(call.routed().tokens_from, row);
+  const Blocks outside = Blocks::contiguous(sent.counts, row),
+               inside = Blocks::contiguous(call.routed().tokens_from, row);
   if (back) {
     call.add_report(
         call.group().all_to_all_v(std::as_bytes(here), inside, std::as_writable_bytes(there), outside, call.key));
@@ -92,7 +84,7 @@ void learn(OpCall& call) {
   routed.sent = sent_tokens(call, chosen_of_call(call));
   const SentTokens& sent = routed.sent;
   std::vector<std::int32_t> out(sent.counts.begin(), sent.counts.end()), in(out.size());
-  const Blocks one_each = Blocks::contiguous(std::vector<std::int64_t>(out.size(), sizeof(std::int32_t)));
+  const Blocks one_each = Blocks::even(std::ssize(out), sizeof(std::int32_t));
   call.add_report(call.group().all_to_all_v(std::as_bytes(std::span(out)), one_each,
                                             std::as_writable_bytes(std::span(in)), one_each, call.key));
   routed.tokens_from.assign(in.begin(), in.end());
@@ -151,33 +143,11 @@ LocalRows rows_of_call(const OpCall& call) {
 }
 
 void permute(OpCall& call) {
-  const LocalRows rows = rows_of_call(call);
-  const std::int64_t top_k = moe_of(call).top_k;
-  const auto place = [&](const LocalPair& pair) { return static_cast<std::size_t>(pair.token * top_k + pair.choice); };
-  if (call.is_forward()) {
-    const std::span<const float> given = call.elements<float>(R::recv_probs);
-    const std::span<float> taken = call.elements<float>(R::expert_probs);
-    rows.copy_to_experts(call.tensor(R::recv_rows), call.tensor(R::expert_in));
-    rows.for_each(
-        [&](const LocalPair& pair, std::int64_t row) { taken[static_cast<std::size_t>(row)] = given[place(pair)]; });
-    return;
-  }
-  rows.sum_to_tokens(call.tensor(R::d_expert_in), call.tensor(R::d_recv_rows));
-  const std::span<const float> given = call.elements<float>(R::d_expert_probs);
-  const std::span<float> taken = call.elements<float>(R::d_recv_probs);
-  std::fill(taken.begin(), taken.end(), 0.0F);
-  rows.for_each(
-      [&](const LocalPair& pair, std::int64_t row) { taken[place(pair)] = given[static_cast<std::size_t>(row)]; });
+  permute_tokens(call, rows_of_call(call), R::recv_probs,
+                 [&](const LocalPair& pair) { return pair.token * moe_of(call).top_k + pair.choice; });
 }
 
-void unpermute(OpCall& call) {
-  const LocalRows rows = rows_of_call(call);
-  if (call.is_forward()) {
-    rows.sum_to_tokens(call.tensor(R::expert_out), call.tensor(R::back_rows));
-  } else {
-    rows.copy_to_experts(call.tensor(R::d_back_rows), call.tensor(R::d_expert_out));
-  }
-}
+void unpermute(OpCall& call) { unpermute_tokens(call, rows_of_call(call)); }
 
 void combine(OpCall& call) {
   const SentTokens& sent = call.routed().sent;

@@ -61,6 +61,12 @@ void mark_copies(LocalParameter& p, const Model& model, std::int64_t degree, std
 
 }  // namespace
 
+std::string stored_name(const Parameter& parameter, bool tied_embeddings) {
+  Parameter named = parameter;
+  if (tied_embeddings && named.role == WeightRole::head) named.role = WeightRole::embedding;
+  return name_of(named);
+}
+
 std::vector<Box> boxes_on_rank(const Parameter& whole, const Model& model, std::int64_t degree, std::int64_t index) {
   if (whole.split == Split::none || degree == 1) return {{0, whole.rows, 0, whole.cols}};
   if (whole.split == Split::cols) return {{0, whole.rows, index * whole.cols / degree, whole.cols / degree}};

@@ -10,6 +10,7 @@
 #include "program/step_program.h"
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace orrery::executor {
@@ -29,6 +30,9 @@ struct LocalParameter {
 
   std::int64_t size() const { return rows * cols; }
 };
+
+/// The name under which a weight starts and is stored; a tied head has that of the embedding.
+std::string stored_name(const Parameter& parameter, bool tied_embeddings);
 
 /// What of `whole` is on rank `index` of a group of `degree` ranks. Adds up to elements_on_rank().
 std::vector<Box> boxes_on_rank(const Parameter& whole, const Model& model, std::int64_t degree, std::int64_t index);

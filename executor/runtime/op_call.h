@@ -45,6 +45,12 @@ struct OpCall {
     return rank.tensors.elements<T>(index(role));
   }
 
+  /// A tensor of one f32 value for each row.
+  Matrix column(TensorRole role) const {
+    const std::span<float> values = elements<float>(role);
+    return matrix_of(values.data(), static_cast<std::int64_t>(values.size()), 1);
+  }
+
   /// The weight of `role` in the op's layer, or at its end of the model.
   ConstMatrix weight(WeightRole role) const;
   bool has_weight(WeightRole role) const;

@@ -62,10 +62,6 @@ ColumnsOf columns_by_member(const OpCall& call, const std::vector<Matrix>& parts
   return columns;
 }
 
-Blocks even_blocks(std::int64_t num_ranks, std::int64_t bytes) {
-  return Blocks::contiguous(std::vector<std::int64_t>(static_cast<std::size_t>(num_ranks), bytes));
-}
-
 /// Heads of all become the whole sequences of a few: `columns` of this rank's tokens -> `whole`.
 void exchange_to_heads(OpCall& call, const ColumnsOf& columns, const Matrix& whole) {
   thread_local std::vector<std::byte> out_storage, in_storage;
@@ -79,7 +75,7 @@ void exchange_to_heads(OpCall& call, const ColumnsOf& columns, const Matrix& who
       first += part.cols;
     }
   }
-  const Blocks blocks = even_blocks(cp, rows * whole.cols * size_of(whole.dtype));
+  const Blocks blocks = Blocks::even(cp, rows * whole.cols * size_of(whole.dtype));
   call.report = call.group().all_to_all_v(bytes_of(out), blocks, bytes_of(in), blocks, call.key);
   for_each_row(call, [&](std::int64_t at, std::int64_t there) { convert(row(in, there), row(whole, at)); });
 }
@@ -91,7 +87,7 @@ void exchange_to_tokens(OpCall& call, const Matrix& whole, const ColumnsOf& colu
   const auto cp = static_cast<std::int64_t>(columns.size());
   const std::int64_t rows = whole.rows / cp;
   for_each_row(call, [&](std::int64_t at, std::int64_t there) { convert(row(whole, at), row(out, there)); });
-  const Blocks blocks = even_blocks(cp, rows * whole.cols * size_of(whole.dtype));
+  const Blocks blocks = Blocks::even(cp, rows * whole.cols * size_of(whole.dtype));
   call.report = call.group().all_to_all_v(bytes_of(out), blocks, bytes_of(in), blocks, call.key);
   for (std::int64_t member = 0; member < cp; ++member) {
     std::int64_t first = 0;
@@ -130,7 +126,7 @@ void run_cp_dkv(OpCall& call) {
     const Matrix full = call.tensor(R::d_kv_full), by_rank = scratch_like(full, storage);
     for_each_row(call, [&](std::int64_t whole, std::int64_t there) { convert(row(full, whole), row(by_rank, there)); });
     const Matrix sum = scratch_of(full.dtype, full.rows / call.rank.strategy().cp, full.cols, sums);
-    const Blocks even = even_blocks(call.group().size(), static_cast<std::int64_t>(bytes_of(sum).size()));
+    const Blocks even = Blocks::even(call.group().size(), static_cast<std::int64_t>(bytes_of(sum).size()));
     call.report = reduce_scatter_v(call.group(), full.dtype == DType::f32 ? SumType::f32 : SumType::bf16,
                                    bytes_of(by_rank), even, bytes_of(sum), call.key);
     add_to_own(sum);

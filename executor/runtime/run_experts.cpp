@@ -85,9 +85,7 @@ void for_each_segment(const OpCall& call, Move&& move) {
 }
 
 Blocks row_blocks(const OpCall& call, const Matrix& like) {
-  std::vector<std::int64_t> bytes = etp_rows(call);
-  for (std::int64_t& size : bytes) size *= like.cols * size_of(like.dtype);
-  return Blocks::contiguous(std::move(bytes));
+  return Blocks::contiguous(etp_rows(call), like.cols * size_of(like.dtype));
 }
 
 void gather(OpCall& call, const Matrix& own, const Matrix& whole) {
@@ -107,11 +105,6 @@ void scatter(OpCall& call, const Matrix& whole, const Matrix& own) {
   });
   call.add_report(reduce_scatter_v(call.group(), sum_type_of(whole), bytes_of(by_rank), row_blocks(call, own),
                                    bytes_of(own), call.key));
-}
-
-Matrix column(const OpCall& call, TensorRole role) {
-  const std::span<float> values = call.elements<float>(role);
-  return matrix_of(values.data(), static_cast<std::int64_t>(values.size()), 1);
 }
 
 }  // namespace
@@ -160,10 +153,10 @@ void run_expert_act(OpCall& call) {
 void run_etp_gather(OpCall& call) {
   if (call.is_forward()) {
     gather(call, call.tensor(R::expert_in), call.tensor(R::gathered_in));
-    gather(call, column(call, R::expert_probs), column(call, R::gathered_probs));
+    gather(call, call.column(R::expert_probs), call.column(R::gathered_probs));
   } else {
     scatter(call, call.tensor(R::d_gathered_in), call.tensor(R::d_expert_in));
-    scatter(call, column(call, R::d_gathered_probs), column(call, R::d_expert_probs));
+    scatter(call, call.column(R::d_gathered_probs), call.column(R::d_expert_probs));
   }
 }
 

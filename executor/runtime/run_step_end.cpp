@@ -38,9 +38,8 @@ void pack_shards(FlatState& state, const Matrix& packed) {
 
 /// One block of bytes for each shard.
 Blocks shard_blocks(const FlatState& state, DType dtype) {
-  std::vector<std::int64_t> bytes(state.shards().sizes().begin(), state.shards().sizes().end());
-  for (std::int64_t& size : bytes) size *= size_of(dtype);
-  return Blocks::contiguous(std::move(bytes));
+  const std::span<const std::int64_t> sizes = state.shards().sizes();
+  return Blocks::contiguous({sizes.begin(), sizes.end()}, size_of(dtype));
 }
 
 std::int64_t elements_of(const FlatState& state) {
@@ -65,9 +64,7 @@ bool is_of_unit(const OpCall& call) { return call.op.key.micro_batch >= 0; }
 /// The copy of all gradients in the type in which they travel, if the op has one.
 std::optional<Matrix> wire_copy(const OpCall& call) {
   for (const R role : {R::wire_grads, R::expert_wire_grads}) {
-    if (!call.uses_role(role)) continue;
-    const Matrix column = call.tensor(role);
-    return Matrix{column.first, column.dtype, 1, column.rows, column.rows};
+    if (call.uses_role(role)) return as_row(call.tensor(role));
   }
   return std::nullopt;
 }
@@ -75,7 +72,7 @@ std::optional<Matrix> wire_copy(const OpCall& call) {
 /// Whether a kind's gradients are cut into shards when they travel.
 bool is_packed(const FlatState& state) { return state.kind().zero >= 1 && state.shards().num_ranks() > 1; }
 
-/// Sums the chosen parts of dense weights over a group that holds them all. `count`: of the message, which may have
+/// Sums the chosen parts of dense weights over a group that holds them all. `bytes`: of the message, which may have
 /// room for more than this rank owns.
 template <class Chosen>
 void sum_chosen(OpCall& call, std::int64_t bytes, Chosen&& chosen) {

@@ -70,7 +70,6 @@ void scatter(OpCall& call) {
   const Matrix part = call.operand(0), target = travelling(call, call.operand(-1));
   const bool here = !is_slice(call) || call.group().rank() == call.op.key.bucket;
   const Matrix sum = scratch_of(target.dtype, here ? target.rows : 0, target.cols, sums);
-  const auto sum_bytes = static_cast<std::int64_t>(bytes_of(sum).size());
   if (is_slice(call)) {
     call.report =
         reduce_scatter_v(call.group(), sum_type_of(part), bytes_of(part),
@@ -80,9 +79,7 @@ void scatter(OpCall& call) {
     for_each_part(call, part.rows, [&](std::int64_t whole, std::int64_t there, std::int64_t count) {
       convert(part.row_block(whole, count), by_rank.row_block(there, count));
     });
-    const Blocks even =
-        Blocks::contiguous(std::vector<std::int64_t>(static_cast<std::size_t>(call.group().size()), sum_bytes));
-    call.report = reduce_scatter_v(call.group(), sum_type_of(part), bytes_of(by_rank), even, bytes_of(sum), call.key);
+    call.report = call.group().reduce_scatter(sum_type_of(part), bytes_of(by_rank), bytes_of(sum), call.key);
   }
   if (!here) return;
   if (call.op.key.op == OpCode::tp_k_rope) fill_zero(call.operand(-1));  // the latent's part comes behind its norm

@@ -55,12 +55,6 @@ std::vector<LocalBox> local_boxes(const LocalParameter& parameter, std::int64_t 
   return out;
 }
 
-std::string stored_name(const Parameter& parameter, bool tied_embeddings) {
-  Parameter named = parameter;
-  if (tied_embeddings && named.role == WeightRole::head) named.role = WeightRole::embedding;
-  return name_of(named);
-}
-
 std::map<std::string, TensorSize> tensors_of(const StepProgram& program) {
   std::map<std::string, TensorSize> tensors;
   for (const Parameter& p : rank_parameters(program.model, program.strategy.stages, 1, 0)) {

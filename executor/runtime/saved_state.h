@@ -22,9 +22,6 @@ struct LocalBox {
 /// Elements [begin, begin + count) of what a rank holds of a weight, in order; at most three boxes for each of its own.
 std::vector<LocalBox> local_boxes(const LocalParameter& parameter, std::int64_t begin, std::int64_t count);
 
-/// The name of a weight in a checkpoint; a tied head has that of the embedding.
-std::string stored_name(const Parameter& parameter, bool tied_embeddings);
-
 /// All tensors of a model, selection biases included.
 std::map<std::string, TensorSize> tensors_of(const StepProgram& program);
 

@@ -21,67 +21,85 @@ struct Piece {
   std::int64_t in_packed;  // element when pieces stand rank by rank
 };
 
-struct UnitLayout {
-  std::vector<Piece> pieces;           // rank by rank
-  std::vector<std::int64_t> per_rank;  // elements
+/// What an op exchanges.
+struct Unit {
+  FlatState& state;
+  UnitId id;
+  std::vector<Piece> pieces = {};           // rank by rank
+  std::vector<std::int64_t> per_rank = {};  // elements
   std::int64_t elements = 0;
+
+  FlatBufferKind kind() const { return state.kind().kind; }
+  /// Calls work(piece, element among those of its rank) for those of `rank`.
+  template <class Work>
+  void for_each_of(std::int64_t rank, Work&& work) const {
+    std::int64_t next = 0;
+    for (const Piece& piece : pieces) {
+      if (piece.rank != rank) continue;
+      work(piece, next);
+      next += piece.count;
+    }
+  }
 };
 
-UnitId unit_of_exchange(const OpCall& call) {
-  return {.layer = call.op.key.layer, .mtp_head = call.op.key.bucket == 1, .micro_batch = call.op.key.micro_batch};
-}
-
-UnitLayout layout_of(OpCall& call, const UnitId& unit) {
+Unit unit_of_exchange(OpCall& call) {
   FlatState& state = state_of(call);
-  UnitLayout out{.per_rank = std::vector<std::int64_t>(static_cast<std::size_t>(state.shards().num_ranks()))};
-  const std::vector<std::int64_t> parameters = call.rank.weights.parameters_of(state.kind().kind, unit);
+  const std::int64_t num_ranks = state.shards().num_ranks();
+  const OpKey& key = call.op.key;
+  Unit unit{.state = state, .id = {.layer = key.layer, .mtp_head = key.bucket == 1, .micro_batch = key.micro_batch}};
+  unit.per_rank.resize(static_cast<std::size_t>(num_ranks));
+  const std::vector<std::int64_t> parameters = call.rank.weights.parameters_of(unit.kind(), unit.id);
   std::int64_t packed = 0;
-  for (std::int64_t rank = 0; rank < state.shards().num_ranks(); ++rank) {
+  for (std::int64_t rank = 0; rank < num_ranks; ++rank) {
     std::int64_t first = 0;
     for (const std::int64_t parameter : parameters) {
       const OwnedRange& range = state.range_of(parameter, rank);
-      out.pieces.push_back({rank, parameter, range.begin, range.count, first + range.begin, packed});
+      unit.pieces.push_back({rank, parameter, range.begin, range.count, first + range.begin, packed});
       packed += range.count;
-      out.per_rank[static_cast<std::size_t>(rank)] += range.count;
+      unit.per_rank[static_cast<std::size_t>(rank)] += range.count;
       first += state.parameters()[static_cast<std::size_t>(parameter)].size();
     }
-    out.elements = first;
+    unit.elements = first;
   }
-  return out;
+  return unit;
 }
 
-Blocks blocks_of(const UnitLayout& layout, DType dtype) {
-  std::vector<std::int64_t> bytes = layout.per_rank;
-  for (std::int64_t& size : bytes) size *= size_of(dtype);
-  return Blocks::contiguous(std::move(bytes));
+/// The tensor of the program that holds all of a unit.
+Matrix whole_of(const OpCall& call, const Unit& unit, R dense, R expert) {
+  const Matrix whole = as_row(call.tensor(unit.kind() == FlatBufferKind::dense ? dense : expert));
+  CHECK(unit.elements == whole.cols, call.key, unit.elements, whole.cols);
+  return whole;
 }
 
-Matrix as_row(const Matrix& column) { return {column.first, column.dtype, 1, column.rows, column.rows}; }
+/// This rank's sums of a unit on their way over the instances of hybrid sharding.
+std::vector<std::byte>& storage_of_sums(OpCall& call) {
+  return call.rank.unit_sums[static_cast<std::size_t>(state_of(call).kind().kind)];
+}
+Matrix sums_of(OpCall& call) {
+  std::vector<std::byte>& sums = storage_of_sums(call);
+  const DType type = state_of(call).kind().wire;
+  const auto count = static_cast<std::int64_t>(sums.size()) / size_of(type);
+  return {sums.data(), type, 1, count, count};
+}
 
 }  // namespace
 
 void gather_unit_weights(OpCall& call) {
-  FlatState& state = state_of(call);
-  const bool is_dense = state.kind().kind == FlatBufferKind::dense;
-  const Matrix unit_weights = as_row(call.tensor(is_dense ? R::layer_weights : R::expert_layer_weights));
-  const UnitId unit = unit_of_exchange(call);
-  const UnitLayout layout = layout_of(call, unit);
-  CHECK(layout.elements == unit_weights.cols, call.key, layout.elements, unit_weights.cols);
+  const Unit unit = unit_of_exchange(call);
+  const Matrix whole = whole_of(call, unit, R::layer_weights, R::expert_layer_weights);
   const std::int64_t me = call.group().rank();
   std::vector<std::byte> own_storage, storage;
-  const Matrix own = scratch_of(unit_weights.dtype, 1, layout.per_rank[static_cast<std::size_t>(me)], own_storage);
-  std::int64_t next = 0;
-  for (const Piece& piece : layout.pieces) {
-    if (piece.rank != me) continue;
-    convert(state.weights(piece.parameter, piece.begin, piece.count), own.col_block(next, piece.count));
-    next += piece.count;
+  const Matrix own = scratch_of(whole.dtype, 1, unit.per_rank[static_cast<std::size_t>(me)], own_storage);
+  unit.for_each_of(me, [&](const Piece& piece, std::int64_t at) {
+    convert(unit.state.weights(piece.parameter, piece.begin, piece.count), own.col_block(at, piece.count));
+  });
+  const Matrix packed = scratch_of(whole.dtype, 1, unit.elements, storage);
+  call.report = all_gather_v(call.group(), bytes_of(own), bytes_of(packed),
+                             Blocks::contiguous(unit.per_rank, size_of(own.dtype)), call.key);
+  for (const Piece& piece : unit.pieces) {
+    convert(packed.col_block(piece.in_packed, piece.count), whole.col_block(piece.in_unit, piece.count));
   }
-  const Matrix packed = scratch_of(unit_weights.dtype, 1, layout.elements, storage);
-  call.report = all_gather_v(call.group(), bytes_of(own), bytes_of(packed), blocks_of(layout, own.dtype), call.key);
-  for (const Piece& piece : layout.pieces) {
-    convert(packed.col_block(piece.in_packed, piece.count), unit_weights.col_block(piece.in_unit, piece.count));
-  }
-  call.rank.weights.gathered(state.kind().kind, unit, unit_weights);
+  call.rank.weights.gathered(unit.kind(), unit.id, whole);
 }
 
 void start_bucket_of(OpCall& call) {
@@ -95,47 +113,33 @@ void start_bucket_of(OpCall& call) {
 }
 
 void scatter_unit_gradients(OpCall& call) {
-  FlatState& state = state_of(call);
-  const bool is_dense = state.kind().kind == FlatBufferKind::dense;
-  const Matrix bucket = as_row(call.tensor(is_dense ? R::grad_bucket : R::expert_grad_bucket));
-  const UnitId unit = unit_of_exchange(call);
-  const UnitLayout layout = layout_of(call, unit);
-  CHECK(layout.elements == bucket.cols, call.key, layout.elements, bucket.cols);
-  const std::int64_t me = call.group().rank();
-  std::vector<std::byte> storage, own_storage;
-  const Matrix packed = scratch_of(bucket.dtype, 1, layout.elements, storage);
-  for (const Piece& piece : layout.pieces) {
+  const Unit unit = unit_of_exchange(call);
+  const Matrix bucket = whole_of(call, unit, R::grad_bucket, R::expert_grad_bucket);
+  std::vector<std::byte> storage;
+  const Matrix packed = scratch_of(bucket.dtype, 1, unit.elements, storage);
+  for (const Piece& piece : unit.pieces) {
     convert(bucket.col_block(piece.in_unit, piece.count), packed.col_block(piece.in_packed, piece.count));
   }
-  const Matrix own = scratch_of(bucket.dtype, 1, layout.per_rank[static_cast<std::size_t>(me)], own_storage);
-  call.report = reduce_scatter_v(call.group(), sum_type_of(bucket), bytes_of(packed), blocks_of(layout, bucket.dtype),
-                                 bytes_of(own), call.key);
+  const auto me = static_cast<std::size_t>(call.group().rank());
+  const Matrix own = scratch_of(bucket.dtype, 1, unit.per_rank[me], storage_of_sums(call));
+  call.report = reduce_scatter_v(call.group(), sum_type_of(bucket), bytes_of(packed),
+                                 Blocks::contiguous(unit.per_rank, size_of(bucket.dtype)), bytes_of(own), call.key);
   // Hybrid sharding sums over the instances before it adds.
-  std::vector<std::byte>& waiting = call.rank.unit_sums[static_cast<std::size_t>(state.kind().kind)];
-  waiting.assign(bytes_of(own).begin(), bytes_of(own).end());
   if (call.rank.strategy().num_optimizer_instances == 1) add_unit_gradients(call);
 }
 
 void add_unit_gradients(OpCall& call) {
-  FlatState& state = state_of(call);
-  std::vector<std::byte>& sums = call.rank.unit_sums[static_cast<std::size_t>(state.kind().kind)];
-  const auto count = static_cast<std::int64_t>(sums.size()) / size_of(state.kind().wire);
-  const Matrix own{sums.data(), state.kind().wire, 1, count, count};
-  std::int64_t next = 0;
-  const std::int64_t me = call.rank.program.mesh.index_in_group(state.kind().shard, call.rank.view.rank);
-  for (const Piece& piece : layout_of(call, unit_of_exchange(call)).pieces) {
-    if (piece.rank != me) continue;
-    const Matrix target = state.gradients(piece.parameter, piece.begin, piece.count);
-    add(target, own.col_block(next, piece.count), target);
-    next += piece.count;
-  }
+  const Matrix own = sums_of(call);
+  const Unit unit = unit_of_exchange(call);
+  const std::int64_t me = call.rank.program.mesh.index_in_group(unit.state.kind().shard, call.rank.view.rank);
+  unit.for_each_of(me, [&](const Piece& piece, std::int64_t at) {
+    const Matrix target = unit.state.gradients(piece.parameter, piece.begin, piece.count);
+    add(target, own.col_block(at, piece.count), target);
+  });
 }
 
 void reduce_unit_replicas(OpCall& call) {
-  FlatState& state = state_of(call);
-  std::vector<std::byte>& sums = call.rank.unit_sums[static_cast<std::size_t>(state.kind().kind)];
-  const auto count = static_cast<std::int64_t>(sums.size()) / size_of(state.kind().wire);
-  call.report = all_reduce(call.group(), {sums.data(), state.kind().wire, 1, count, count}, call.key);
+  call.report = all_reduce(call.group(), sums_of(call), call.key);
   add_unit_gradients(call);
 }
 

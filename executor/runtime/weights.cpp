@@ -56,21 +56,19 @@ bool is_norm(WeightRole role) {
   CHECK(false, static_cast<int>(role));
 }
 
-/// First values of what of a weight is on this rank: those that the whole weight has there on every layout. A head that
-/// is tied to the embedding has its values.
+/// First values of what of a weight is on this rank: those that the whole weight has there on every layout.
 std::vector<float> first_values(const LocalParameter& p, bool tied, const TrainingSettings& settings) {
   std::vector<float> values(static_cast<std::size_t>(p.size()));
   if (is_norm(p.whole.role)) {
     std::fill(values.begin(), values.end(), 1.0F);
     return values;
   }
-  Parameter named = p.whole;
-  if (tied && named.role == WeightRole::head) named.role = WeightRole::embedding;
+  const std::string name = stored_name(p.whole, tied);
   float* next = values.data();
   for (const Box& box : p.boxes) {
     const std::int64_t rows = box.cols == p.whole.cols ? box.rows : 1;  // that lie side by side in the whole weight
     for (std::int64_t row = box.row; row < box.row + box.rows; row += rows, next += rows * box.cols) {
-      initialize_normal(settings.seed, name_of(named), row * p.whole.cols + box.col, settings.init_deviation,
+      initialize_normal(settings.seed, name, row * p.whole.cols + box.col, settings.init_deviation,
                         matrix_of(next, rows, box.cols));
     }
   }
