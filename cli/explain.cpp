@@ -13,7 +13,9 @@
 #include "planner/even_layout.h"
 #include "planner/importers/megatron_arguments.h"
 #include "planner/strategy_text.h"
+#include "program/json_parts.h"
 #include "program/legality.h"
+#include "program/sequence_json.h"
 
 #include <memory>
 #include <optional>
@@ -59,10 +61,26 @@ Report about(const Plan& plan) {
   return report;
 }
 
-bool same_job(const Plan& a, const Plan& b) {
-  return a.model_source.sha256 == b.model_source.sha256 && to_json(a.cluster) == to_json(b.cluster) &&
-         a.batch == b.batch && a.device_of_rank == b.device_of_rank &&
-         a.calibration_source.sha256 == b.calibration_source.sha256;
+std::string text_of(const LoadModel& load) {
+  JsonWriter out;
+  write_load(out, load);
+  return out.text();
+}
+
+/// What tells the jobs of two plans apart; only plans of one job differ by their strategies alone.
+std::vector<std::string> differences_of_jobs(const Plan& a, const Plan& b) {
+  std::vector<std::string> found;
+  const auto compare = [&](bool same, const char* what) {
+    if (!same) found.emplace_back(what);
+  };
+  compare(a.model_source.sha256 == b.model_source.sha256, "model");
+  compare(to_json(a.cluster) == to_json(b.cluster), "cluster");
+  compare(a.batch == b.batch, "batch");
+  compare(text_of(a.load) == text_of(b.load), "load");
+  compare(to_json(a.sequences) == to_json(b.sequences), "sequences");
+  compare(a.device_of_rank == b.device_of_rank, "placement");
+  compare(a.calibration_source.sha256 == b.calibration_source.sha256, "calibration");
+  return found;
 }
 
 /// The best plan of the search that is not this one, and what tells them apart.
@@ -89,11 +107,13 @@ int explain_plan(const ExplainOptions& options) {
   }
   const Plan plan = read_plan(options.files.front());
   std::optional<Plan> other;
-  if (!options.against.empty()) other = read_plan(options.against);
-  if (other && !same_job(plan, *other)) {
-    throw ConfigError(fmt::format(
-        "{}: expected a plan of the same model, cluster, workload, placement and calibration as {}, got another",
-        options.against, options.files.front()));
+  if (!options.against.empty()) {
+    other = read_plan(options.against);
+    const std::vector<std::string> differences = differences_of_jobs(plan, *other);
+    if (!differences.empty()) {
+      throw ConfigError(fmt::format("{}: expected a plan of the same job as {}, got another {}", options.against,
+                                    options.files.front(), fmt::join(differences, ", ")));
+    }
   }
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
   const planner::StepTimer timer(plan, calibration.value);

@@ -36,9 +36,24 @@ awk "BEGIN { d = $worth - ($difference); exit !(d < 2e-9 && d > -2e-9) }" || fai
 expect_line '^  pp 1 -> 2, stages 48 -> 2x24 +[-0-9.]+ [mu]?s +[-+][0-9.]+ %$' explain a.json --against b.json
 expect_line '^  recompute full -> moe_act +-' explain a.json --against b.json
 make_plan c '{"schema": "strategy/1", "ep": 8}'
-sed 's/"global_batch": 64/"global_batch": 128/' c.json >other.json
-expect_error 2 'other.json: expected a plan of the same model, cluster, workload, placement and calibration as a.json, got another' \
-  explain a.json --against other.json
+# A plan of another job, one altered field at a time.
+zeros=$(printf '%064d' 0)
+swapped="[1, 0, $(seq -s ', ' 2 63)]"
+another_job() { # SED WHAT
+  sed "$1" c.json >other.json
+  cmp -s c.json other.json && fail "altered $2" "another file" "the same"
+  expect_error 2 "other.json: expected a plan of the same job as c.json, got another $2" explain c.json --against other.json
+}
+another_job "/^  \"model\"/,/sha256/ s/\"sha256\": \".*\"/\"sha256\": \"$zeros\"/" model
+another_job "/^  \"cluster\"/,/^  }/ s/\"1.979 Pflop/\"1.9 Pflop/" cluster
+another_job 's/"global_batch": 64/"global_batch": 128/' batch
+another_job 's/"sequence": 4096/"sequence": 2048/' batch
+another_job 's/"load": "balanced"/"load": {"kind": "dirichlet", "alpha": 1, "seed": 1}/' load
+packed='s|"sequences": "fixed"|"sequences": {"schema": "sequence/1", "kind": "packed", "documents": [1024, 512]}|'
+another_job "$packed" sequences
+another_job "s/\"device_of_rank\": null/\"device_of_rank\": $swapped/" placement
+another_job "/^  \"calibration\"/,/^  }/ s/\"sha256\": \".*\"/\"sha256\": \"$zeros\"/" calibration
+another_job "s/\"global_batch\": 64/\"global_batch\": 128/; $packed" 'batch, sequences'
 
 # The search's best other plan.
 expect_line '^  it is +pp [0-9]+ ep [0-9]+ zero ' explain a.json --next
