@@ -174,6 +174,8 @@ std::optional<Strategy> StrategyMix::strategy(std::uint64_t from_second) const {
     }
   }
   mixed.stages = stages_of->stages;
+  // Where it is no dimension of its own, what is recomputed goes with the stages that recompute it.
+  if (std::ranges::find(dimensions_, &recompute()) == dimensions_.end()) return mixed;
   if (stages_of != recompute_of_whom && !recompute_like(mixed.stages, *recompute_of_whom)) return std::nullopt;
   return mixed;
 }

@@ -43,8 +43,9 @@ class StrategyMix {
   /// "ep 8 -> 64".
   std::string change_of(std::size_t dimension) const;
 
-  /// The first strategy with those dimensions of the second whose bits are set in `from_second`. Nothing where stages
-  /// of one layout would have to recompute what was said of another, and it was not the same for all.
+  /// The first strategy with those dimensions of the second whose bits are set in `from_second`. Stages bring along
+  /// what they recompute unless that is a dimension of its own; then nothing where stages of one layout would have to
+  /// recompute what was said of another, and it was not the same for all.
   std::optional<Strategy> strategy(std::uint64_t from_second) const;
 
  private:

@@ -106,6 +106,21 @@ TEST(Difference, HasAtMostEightPlayersOfWhichThoseOfAKindGoTogether) {
                           "recompute full -> core_attn"));
 }
 
+TEST(Difference, LetsRecomputationFollowStagesOfAnotherNumberThatSayTheSame) {
+  Plan plan = calibrated_plan();
+  const auto lay = [](Strategy& s, std::int64_t pp) {
+    s.pp = pp;
+    s.stages = even_stages(8, pp);
+    for (std::int64_t i = 0; i < pp / 2; ++i) s.stages[static_cast<std::size_t>(i)].recompute = {RecomputeModule::moe};
+  };
+  Strategy other = plan.strategy;
+  lay(plan.strategy, 2);
+  lay(other, 4);
+  other.micro_batch = 2;
+  plan.strategy.ep = other.ep = 4;
+  EXPECT_THAT(of(plan, other).players, ElementsAre("pp 2 -> 4, stages 2x4 -> 4x2", "micro_batch 1 -> 2"));
+}
+
 TEST(StrategyMix, KnowsEveryKeyOfAStrategy) {
   for (const auto& [key, change] : testing::strategy_changes()) {
     Strategy first = testing::plan_to_export().strategy;
@@ -133,6 +148,19 @@ TEST(StrategyMix, TakesLayoutAndRecomputationApart) {
   EXPECT_THAT(mix.strategy(1)->stages[1].recompute, IsEmpty());
   EXPECT_EQ(mix.strategy(2)->stages[0].num_layers, 4);
   EXPECT_THAT(mix.strategy(2)->stages[1].recompute, ElementsAre(RecomputeModule::moe));
+}
+
+TEST(StrategyMix, TakesStagesWithWhatTheyRecomputeWhereThatIsNoDimension) {
+  Strategy first, second;
+  first.stages = even_stages(8, 2);
+  first.stages[0].recompute = {RecomputeModule::full};
+  second.stages = even_stages(8, 4);
+  second.stages[0].recompute = second.stages[1].recompute = {RecomputeModule::full};
+  second.micro_batch = 2;
+  const StrategyMix mix(first, second);
+  ASSERT_THAT(mix.dimensions(), SizeIs(2));
+  EXPECT_EQ(mix.strategy(0b01)->stages, first.stages);
+  EXPECT_EQ(mix.strategy(0b10)->stages, second.stages);
 }
 
 TEST(StrategyMix, CannotRecomputeStagesThatTheOtherLayoutDoesNotHave) {
