@@ -5,9 +5,11 @@
 #include "planner/dials.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -41,11 +43,19 @@ std::vector<std::string> related(const std::string& key) {
 }
 
 /// What may be left of the rules once one of them is obeyed, from the best case to the last that is worth saying.
-enum class Left : std::uint8_t {
-  nothing_of_the_key_and_nothing_new,
-  nothing_of_the_key,  // a rule that was hidden behind the broken one may blame another
-  not_the_rule
+enum Left : std::uint8_t {
+  kNothingOfTheKeyAndNothingNew,
+  kNothingOfTheKey,  // a rule that was hidden behind the broken one may blame another
+  kNothingButOldRulesOfTheKey,
+  kNumLeft
 };
+
+/// The values of a key that leave so much: each value stands at every case that it is good for.
+using Cures = std::array<std::vector<std::string>, kNumLeft>;
+
+/// Of a batch size only so many values on either side are tried: the multiples that are legal lie closer on all but the
+/// largest clusters, and each value is a call of the checker.
+constexpr std::int64_t kFarthest = std::int64_t{1} << 14;
 
 /// A rule without the numbers of one case: "expected a divisor of  (number of experts)".
 std::string rule_of(const Violation& violation) {
@@ -60,19 +70,26 @@ class Search {
     for (const Violation& violation : check({plan.strategy, plan.batch})) broken_.insert(rule_of(violation));
   }
 
-  std::optional<std::string> values_of(const std::string& key, Left allowed) const {
-    std::vector<std::string> found;
+  /// Of a degree the nearest value on either side, of a choice all.
+  Cures cures_of(const std::string& key) const {
+    Cures found;
     if (const auto integer = integer_dials().find(key); integer != integer_dials().end()) {
-      found = nearest(integer->second, allowed);
+      Attempt attempt{plan_.strategy, plan_.batch};
+      const std::int64_t now = integer->second(attempt), most = most_of(key);
+      const std::int64_t below = std::min(now - 1, most), above = std::max<std::int64_t>(now, 0) + 1;
+      nearest(*integer, below, std::max<std::int64_t>(1, below - kFarthest), -1, found);
+      nearest(*integer, above, std::min(most, above + kFarthest), 1, found);
     } else if (const auto choice = choice_dials().find(key); choice != choice_dials().end()) {
       for (const Choice& one : choice->second) {
         Attempt attempt{plan_.strategy, plan_.batch};
         one.choose(attempt.strategy);
-        if (cures(attempt, allowed)) found.push_back(one.name);
+        const auto good = good_for(key, std::move(attempt));
+        for (std::size_t left = 0; left < kNumLeft; ++left) {
+          if (good[left]) found[left].push_back(one.name);
+        }
       }
     }
-    if (found.empty()) return std::nullopt;
-    return fmt::format("{} {}", key, fmt::join(found, " or "));
+    return found;
   }
 
  private:
@@ -80,32 +97,47 @@ class Search {
     return violations(plan_.model, attempt.strategy, attempt.batch, plan_.num_ranks());
   }
 
-  bool cures(Attempt attempt, Left allowed) const {
-    if (!lay_stages(plan_, attempt.strategy)) return false;
-    const std::vector<Violation> left = check(attempt);
-    return std::none_of(left.begin(), left.end(), [&](const Violation& violation) {
-      const std::string rule = rule_of(violation);
-      if (rule == rule_) return true;
-      if (violation.key == key_ && allowed != Left::not_the_rule) return true;
-      return !broken_.contains(rule) && allowed != Left::nothing_of_the_key;
-    });
+  /// No legal value is above it. Degrees divide the ranks, stages have a layer each, a micro-batch is part of a batch.
+  std::int64_t most_of(const std::string& key) const {
+    if (key == "vpp") return plan_.model.num_layers();
+    const Strategy& s = plan_.strategy;
+    if (key == "micro_batch") {
+      return plan_.batch.global_batch / std::max<std::int64_t>(1, plan_.num_ranks() / (s.tp * s.cp * s.pp));
+    }
+    if (key == "global_batch") return std::int64_t{1} << 30;  // of plan/1
+    return plan_.num_ranks();
   }
 
-  std::vector<std::string> nearest(const IntegerDial& dial, Left allowed) const {
+  /// `turned`: the key whose value is tried. One that breaks another rule of its own is good for nothing.
+  std::array<bool, kNumLeft> good_for(const std::string& turned, Attempt attempt) const {
+    std::array<bool, kNumLeft> good{};
+    if (!lay_stages(plan_, attempt.strategy)) return good;
+    good.fill(true);
+    for (const Violation& violation : check(attempt)) {
+      const std::string rule = rule_of(violation);
+      const bool of_the_key = violation.key == key_, is_new = !broken_.contains(rule);
+      if (of_the_key || is_new) good[kNothingOfTheKeyAndNothingNew] = false;
+      if (of_the_key) good[kNothingOfTheKey] = false;
+      if (is_new) good[kNothingButOldRulesOfTheKey] = false;
+      if (rule == rule_ || (is_new && violation.key == turned)) good.fill(false);
+    }
+    return good;
+  }
+
+  /// From `first` to `last`, up (`step` 1) or down (-1): for each case the first value that is good for it.
+  void nearest(const std::pair<const std::string, IntegerDial>& of, std::int64_t first, std::int64_t last,
+               std::int64_t step, Cures& found) const {
+    const auto& [key, dial] = of;
+    std::array<bool, kNumLeft> done{};
     Attempt attempt{plan_.strategy, plan_.batch};
-    std::int64_t& value = dial(attempt);
-    const std::int64_t now = value;
-    const std::int64_t most = std::max(2 * now, plan_.num_ranks());
-    std::vector<std::string> found;
-    for (value = now - 1; value >= 1 && found.empty(); --value) {
-      if (cures(attempt, allowed)) found.push_back(std::to_string(value));
+    for (std::int64_t value = first; (last - value) * step >= 0; value += step) {
+      dial(attempt) = value;
+      const auto good = good_for(key, attempt);
+      for (std::size_t left = 0; left < kNumLeft; ++left) {
+        if (good[left] && !std::exchange(done[left], true)) found[left].push_back(std::to_string(value));
+      }
+      if (done[kNothingOfTheKeyAndNothingNew]) return;
     }
-    for (value = std::max<std::int64_t>(now, 0) + 1; value <= most; ++value) {
-      if (!cures(attempt, allowed)) continue;
-      found.push_back(std::to_string(value));
-      break;
-    }
-    return found;
   }
 
   const Plan& plan_;
@@ -117,12 +149,15 @@ class Search {
 
 std::vector<std::string> nearest_legal(const Plan& plan, const Violation& broken) {
   const Search search(plan, broken);
-  for (const Left allowed : {Left::nothing_of_the_key_and_nothing_new, Left::nothing_of_the_key, Left::not_the_rule}) {
-    std::vector<std::string> out;
-    for (const std::string& key : related(broken.key)) {
-      if (std::optional<std::string> values = search.values_of(key, allowed)) out.push_back(*std::move(values));
+  std::array<std::vector<std::string>, kNumLeft> out;
+  for (const std::string& key : related(broken.key)) {
+    const Cures found = search.cures_of(key);
+    for (std::size_t left = 0; left < kNumLeft; ++left) {
+      if (!found[left].empty()) out[left].push_back(fmt::format("{} {}", key, fmt::join(found[left], " or ")));
     }
-    if (!out.empty()) return out;
+  }
+  for (std::vector<std::string>& cures : out) {
+    if (!cures.empty()) return std::move(cures);
   }
   return {};
 }

@@ -17,7 +17,8 @@ namespace orrery::planner {
 /// that are only one on a rank: of a degree the nearest value below and above, of a choice all. Empty: no single change
 /// does. Stages are laid evenly where their number changes.
 /// `broken`: one of the violations of the plan's strategy on its ranks.
-/// Complexity: a call of violations() for every value that is tried, up to the number of ranks.
+/// Complexity: a call of violations() for every value that is tried: of degrees up to the number of ranks, of batch
+/// sizes up to 2^14 on either side.
 std::vector<std::string> nearest_legal(const Plan& plan, const Violation& broken);
 
 }  // namespace orrery::planner

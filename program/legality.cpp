@@ -20,12 +20,17 @@ std::string hint_of(std::string_view what, std::int64_t below, std::int64_t abov
   return fmt::format("nearest {} is {}", what, std::max(below, above));
 }
 
-/// "nearest divisors are 32 and 64".
+/// "nearest divisors are 32 and 64". Of a pair of divisors one is at most the root of `n`, which may be a large batch.
 std::string nearest_divisors(std::int64_t n, std::int64_t x) {
-  std::int64_t below = std::min(x, n), above = x;
-  while (n % below != 0) --below;
-  while (above <= n && n % above != 0) ++above;
-  return hint_of("divisor", below, above <= n ? above : 0);
+  std::int64_t below = 1, above = n >= x ? n : 0;
+  for (std::int64_t small = 1; small * small <= n; ++small) {
+    if (n % small != 0) continue;
+    for (const std::int64_t divisor : {small, n / small}) {
+      if (divisor <= x) below = std::max(below, divisor);
+      if (divisor >= x) above = std::min(above, divisor);
+    }
+  }
+  return hint_of("divisor", below, above);
 }
 
 /// "nearest multiples are 96 and 128".

@@ -6,6 +6,7 @@
 #include "program/step_program.h"
 #include "program/strategy.h"
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,11 @@ struct Violation {
   std::string hint;      // "nearest divisors are 32 and 64"; may be empty
 };
 
+/// The largest degree that a file may state: a product of three cannot overflow.
+inline constexpr std::int64_t kMostDegree = std::int64_t{1} << 20;
+
 /// All rules that the strategy breaks on `num_devices` devices; empty: it can be lowered.
+/// Requires: degrees of at most kMostDegree.
 std::vector<Violation> violations(const Model& model, const Strategy& strategy, const BatchShape& batch,
                                   std::int64_t num_devices);
 

@@ -15,7 +15,7 @@
 namespace orrery {
 namespace {
 
-constexpr IntegerRange kDegree{.min = 1, .max = 1 << 20};
+constexpr IntegerRange kDegree{.min = 1, .max = kMostDegree};
 constexpr IntegerRange kZeroStage{.min = 0, .max = 3};
 
 std::set<RecomputeModule> read_recompute(const JsonValue& in) {

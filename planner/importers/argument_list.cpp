@@ -118,13 +118,12 @@ std::optional<std::string> ArgumentList::word(std::string_view name) {
   return std::nullopt;
 }
 
-std::optional<std::int64_t> ArgumentList::integer(std::string_view name, std::int64_t min) {
+std::optional<std::int64_t> ArgumentList::integer(std::string_view name, std::int64_t min, std::int64_t max) {
   const std::optional<std::string> text = word(name);
   if (!text) return std::nullopt;
   const auto x = parsed<std::int64_t>(*text);
-  // Far above any size, far below what would overflow a product.
-  if (x && *x >= min && *x <= std::int64_t{1} << 30) return x;
-  problem(name, fmt::format("expected an integer from {} to 2^30, got \"{}\"", min, *text));
+  if (x && *x >= min && *x <= max) return x;
+  problem(name, fmt::format("expected an integer from {} to {}, got \"{}\"", min, max, *text));
   return std::nullopt;
 }
 

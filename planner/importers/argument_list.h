@@ -18,6 +18,9 @@
 
 namespace orrery::planner {
 
+/// Far above any size, far below what would overflow a product of two.
+inline constexpr std::int64_t kMostSize = std::int64_t{1} << 30;
+
 class ArgumentList {
  public:
   /// `file`: for messages.
@@ -26,7 +29,7 @@ class ArgumentList {
   bool has(std::string_view name) const { return arguments_.contains(name); }
 
   /// Each marks `name` as read. Nothing: it is not there, or its value is a problem.
-  std::optional<std::int64_t> integer(std::string_view name, std::int64_t min = 1);
+  std::optional<std::int64_t> integer(std::string_view name, std::int64_t min = 1, std::int64_t max = kMostSize);
   std::optional<double> number(std::string_view name);
   std::optional<std::string> word(std::string_view name);
   std::optional<std::vector<std::string>> words(std::string_view name);

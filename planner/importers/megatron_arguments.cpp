@@ -5,6 +5,7 @@
 #include "planner/importers/argument_list.h"
 #include "planner/importers/megatron_model.h"
 #include "planner/importers/megatron_stages.h"
+#include "program/legality.h"
 #include "program/names.h"
 
 #include <algorithm>
@@ -134,15 +135,15 @@ class Reader {
   bool is_moe() const { return job_.model.moe.has_value(); }
   void note(std::string sentence) { job_.notes.push_back(std::move(sentence)); }
 
-  std::int64_t required(std::string_view name) {
+  std::int64_t required(std::string_view name, std::int64_t max = kMostSize) {
     if (!in_.has(name)) in_.problem(name, "expected it among the arguments");
-    return in_.integer(name).value_or(1);
+    return in_.integer(name, 1, max).value_or(1);
   }
-  void degree(std::string_view name, std::int64_t& value) { value = in_.integer(name).value_or(value); }
+  void degree(std::string_view name, std::int64_t& value) { value = in_.integer(name, 1, kMostDegree).value_or(value); }
 
   void batch() {
     job_.batch = {.seq = required("--seq-length"), .global_batch = required("--global-batch-size")};
-    s_.micro_batch = required("--micro-batch-size");
+    s_.micro_batch = required("--micro-batch-size", kMostDegree);
   }
 
   void degrees() {

@@ -69,6 +69,27 @@ TEST(NearestLegal, SaysNothingWhereNoSingleChangeDoes) {
   EXPECT_THAT(nearest(plan, "tp"), IsEmpty());
 }
 
+TEST(NearestLegal, LooksNoFurtherThanTheRanksForADegreeHoweverLargeItIs) {
+  constexpr std::int64_t kHuge = kMostDegree;
+  Plan plan = plan_to_export();
+  plan.strategy.ep = kHuge;
+  EXPECT_THAT(nearest(plan, "ep"), ElementsAre("ep 8"));
+  plan.strategy = plan_to_export().strategy;
+  plan.strategy.num_optimizer_instances = kHuge;
+  plan.strategy.zero_dense = plan.strategy.zero_expert = 1;
+  EXPECT_THAT(nearest(plan, "num_optimizer_instances"), ElementsAre("num_optimizer_instances 64"));
+  plan.strategy = plan_to_export().strategy;
+  plan.strategy.micro_batch = kHuge;
+  EXPECT_THAT(nearest(plan, "micro_batch"), ElementsAre("micro_batch 4"));
+  plan.strategy = plan_to_export().strategy;
+  plan.batch.global_batch = (std::int64_t{1} << 30) - 1;
+  EXPECT_THAT(nearest(plan, "global_batch"), ElementsAre("global_batch 1073741760 or 1073741824", "cp 64"));
+  // Far from what is legal: a batch of which nothing but another rule is left is no cure.
+  plan.strategy.micro_batch = kHuge - 1;
+  plan.batch.global_batch = std::int64_t{1} << 24;
+  EXPECT_THAT(nearest(plan, "micro_batch"), ElementsAre("micro_batch 262144"));
+}
+
 TEST(NearestLegal, MakesTheRuleHoldForRandomStrategies) {
   int num_checked = 0;
   testing::for_random_cases(300, [&](const testing::RandomCase& drawn, std::uint64_t index) {

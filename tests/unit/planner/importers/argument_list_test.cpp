@@ -49,7 +49,7 @@ TEST(ArgumentList, NamesTheLineOfWhatIsWrong) {
   EXPECT_EQ(in.one_of("--e", kColours), std::nullopt);
   EXPECT_EQ(in.number("--f"), std::nullopt);
   EXPECT_EQ(problems_of(in),
-            "a.txt:1: --a: expected an integer from 1 to 2^30, got \"one\"\n"
+            "a.txt:1: --a: expected an integer from 1 to 1073741824, got \"one\"\n"
             "a.txt:2: --b: expected a value, got none\n"
             "a.txt:3: --c: expected one value, got 2\n"
             "a.txt:4: --d: expected a value, got the shell's \"$X\"\n"

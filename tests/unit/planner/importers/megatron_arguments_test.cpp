@@ -14,6 +14,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using testing::plan_to_export;
 
 const std::string kBatch = "--seq-length 256 --micro-batch-size 1 --global-batch-size 64 --bf16 ";
@@ -95,7 +96,7 @@ TEST(MegatronArguments, ReportLayersThatDoNotSplitAtTheirLine) {
 TEST(MegatronArguments, NameAllProblemsAtOnce) {
   EXPECT_EQ(problems_of("--context-parallel-size two --bf16 yes\n--optimizer sgd --use-torch-fsdp2\n"
                         "--expert-model-parallel-size $EP --recompute-modules head"),
-            "args.txt:1: --context-parallel-size: expected an integer from 1 to 2^30, got \"two\"\n"
+            "args.txt:1: --context-parallel-size: expected an integer from 1 to 1048576, got \"two\"\n"
             "args.txt:1: --bf16: expected no value, since it is a switch, got \"yes\"\n"
             "args.txt:2: --optimizer: expected \"adam\", \"muon\" or \"dist_muon\", got \"sgd\"\n"
             "args.txt:2: --use-torch-fsdp2: expected a job without it: no strategy says what it does\n"
@@ -103,6 +104,14 @@ TEST(MegatronArguments, NameAllProblemsAtOnce) {
             "  hint: let the shell fill it in: echo ARGUMENTS > FILE\n"
             "args.txt:3: --recompute-modules: expected modules that can be recomputed, got \"head\"");
   EXPECT_THROW(read_megatron_arguments("--bf16", "args.txt", plan_to_export().model), ConfigError);
+}
+
+TEST(MegatronArguments, StateDegreesWhoseProductsAreNumbers) {
+  EXPECT_EQ(problems_of("--tensor-model-parallel-size 1048577\n--micro-batch-size 1073741824"),
+            "args.txt:1: --tensor-model-parallel-size: expected an integer from 1 to 1048576, got \"1048577\"\n"
+            "args.txt:2: --micro-batch-size: expected an integer from 1 to 1048576, got \"1073741824\"");
+  const Strategy s = read("--tensor-model-parallel-size 1048576 --context-parallel-size 1048576").strategy;
+  EXPECT_THAT(violations(plan_to_export().model, s, {.seq = 256, .global_batch = 64}, 64), Not(IsEmpty()));
 }
 
 TEST(MegatronArguments, NameWhatNobodyKnowsAndPassOverWhatChangesNothing) {
