@@ -8,6 +8,7 @@
 #include "base/check.h"
 
 #include <cstddef>
+#include <optional>
 #include <string_view>
 
 namespace orrery {
@@ -26,6 +27,15 @@ std::string_view name_of(const Named<E> (&names)[N], E value) {
     if (named.value == value) return named.name;
   }
   CHECK(false, value);
+}
+
+/// The value of that name in the table; nothing if there is none.
+template <class E, std::size_t N>
+std::optional<E> find_named(const Named<E> (&names)[N], std::string_view name) {
+  for (const Named<E>& named : names) {
+    if (named.name == name) return named.value;
+  }
+  return std::nullopt;
 }
 
 }  // namespace orrery

@@ -60,12 +60,7 @@ std::vector<StageLayout> stages_in_equal_time(const Model& model, const Strategy
   const std::int64_t num_mtp = strategy.mtp == Mtp::on ? model.num_mtp_modules : 0;
   const Seconds first = time_of(table.slots({.embedding = true}).times);
   const Seconds last = time_of(table.slots({.first_layer = num_layers, .head = true, .num_mtp = num_mtp}).times);
-  std::vector<StageLayout> stages;
-  for (std::int64_t next = 0; const std::int64_t count : balanced_counts(times, first, last, num_stages)) {
-    stages.push_back({.first_layer = next, .num_layers = count});
-    next += count;
-  }
-  stages.front().embedding = stages.back().head = true;
+  std::vector<StageLayout> stages = stages_of_counts(balanced_counts(times, first, last, num_stages));
   stages.back().num_mtp = num_mtp;
   return stages;
 }

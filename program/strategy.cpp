@@ -29,6 +29,18 @@ void move_to_middle(std::vector<std::int64_t>& counts, std::size_t from) {
 
 }  // namespace
 
+std::vector<StageLayout> stages_of_counts(std::span<const std::int64_t> counts) {
+  CHECK(!counts.empty(), counts.size());
+  std::vector<StageLayout> stages;
+  std::int64_t first_layer = 0;
+  for (const std::int64_t count : counts) {
+    stages.push_back({.first_layer = first_layer, .num_layers = count});
+    first_layer += count;
+  }
+  stages.front().embedding = stages.back().head = true;
+  return stages;
+}
+
 std::vector<StageLayout> even_stages(std::int64_t num_layers, std::int64_t num_stages, bool fewer_first,
                                      bool fewer_last) {
   CHECK(num_stages >= 1 && num_layers >= num_stages, num_layers, num_stages);
@@ -41,16 +53,7 @@ std::vector<StageLayout> even_stages(std::int64_t num_layers, std::int64_t num_s
   }
   if (fewer_first) move_to_middle(counts, 0);
   if (fewer_last) move_to_middle(counts, size - 1);
-
-  std::vector<StageLayout> stages(size);
-  std::int64_t first_layer = 0;
-  for (std::size_t i = 0; i < size; ++i) {
-    stages[i] = {.first_layer = first_layer, .num_layers = counts[i]};
-    first_layer += counts[i];
-  }
-  stages.front().embedding = true;
-  stages.back().head = true;
-  return stages;
+  return stages_of_counts(counts);
 }
 
 std::vector<StageLayout> with_mtp(std::vector<StageLayout> stages, std::int64_t num_modules) {

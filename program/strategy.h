@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -99,6 +100,9 @@ struct Strategy {
   std::int64_t num_stages() const { return pp * vpp; }
   bool operator==(const Strategy&) const = default;
 };
+
+/// Stages of so many layers each, in order, with embedding first and head last. Requires: at least one.
+std::vector<StageLayout> stages_of_counts(std::span<const std::int64_t> counts);
 
 /// Layouts of `num_layers` layers over `num_stages` stages with embedding first and head last. Layers that do not
 /// divide go one each to the middle stages first, so that the ends, which carry embedding and head, are not longer.

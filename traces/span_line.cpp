@@ -67,12 +67,9 @@ class Elements {
   }
 
   Queue queue() {
-    const std::string_view name = text();
-    for (const Named<Queue>& named : kQueueNames) {
-      if (named.name == name) return named.value;
-    }
-    good_ = false;
-    return Queue::compute;
+    const std::optional<Queue> queue = find_named(kQueueNames, text());
+    good_ = good_ && queue;
+    return queue.value_or(Queue::compute);
   }
 
  private:

@@ -136,10 +136,9 @@ void read_schedule(Reading& in) {
   Strategy& strategy = in.plan.strategy;
   strategy.schedule = strategy.vpp > 1 ? Schedule::interleaved : Schedule::one_f_one_b;
   if (run.schedule) {
-    const auto named = std::find_if(std::begin(kScheduleNames), std::end(kScheduleNames),
-                                    [&](const auto& entry) { return entry.name == *run.schedule; });
-    if (named == std::end(kScheduleNames)) return in.refuse("schedule " + *run.schedule);
-    strategy.schedule = named->value;
+    const std::optional<Schedule> schedule = find_named(kScheduleNames, *run.schedule);
+    if (!schedule) return in.refuse("schedule " + *run.schedule);
+    strategy.schedule = *schedule;
   }
   if (run.pipeline_layout) in.refuse("pipeline_layout");
 }
@@ -166,10 +165,8 @@ void read_timing_choices(Reading& in) {
 std::optional<std::set<RecomputeModule>> recomputed_modules(Reading& in) {
   std::set<RecomputeModule> modules;
   for (const std::string& name : in.run.recompute) {
-    const auto named = std::find_if(std::begin(kRecomputeModuleNames), std::end(kRecomputeModuleNames),
-                                    [&](const auto& entry) { return entry.name == name; });
-    if (named != std::end(kRecomputeModuleNames)) {
-      modules.insert(named->value);
+    if (const std::optional<RecomputeModule> module = find_named(kRecomputeModuleNames, name)) {
+      modules.insert(*module);
     } else if (name == "selective" && in.plan.framework.name == torchtitan().name) {
       in.plan.framework.saves_every_second_product = true;  // its option "op", the default of its configurations
     } else if (name == "selective") {
@@ -192,14 +189,9 @@ void read_stages(Reading& in) {
     strategy.stages = even_stages(model.num_layers(), num_stages);
   } else if (model.num_layers() + 2 == num_stages) {
     // Embedding and loss count as a layer each (Megatron: --account-for-{embedding,loss}-in-pipeline-split).
-    std::vector<StageLayout> stages(static_cast<std::size_t>(num_stages));
-    for (std::size_t i = 0; i < stages.size(); ++i) {
-      const bool is_end = i == 0 || i + 1 == stages.size();
-      stages[i].first_layer = std::max<std::int64_t>(0, static_cast<std::int64_t>(i) - 1);
-      stages[i].num_layers = is_end ? 0 : 1;
-    }
-    stages.front().embedding = stages.back().head = true;
-    strategy.stages = std::move(stages);
+    std::vector<std::int64_t> counts(static_cast<std::size_t>(num_stages), 1);
+    counts.front() = counts.back() = 0;
+    strategy.stages = stages_of_counts(counts);
     in.assume("embedding and loss count as a layer each");
   } else {
     return in.refuse(fmt::format("{} layers on {} stages", model.num_layers(), num_stages));
@@ -258,26 +250,19 @@ std::vector<StageLayout> stages_by_cost(const Model& model, std::int64_t num_sta
   const double layer = h * (4.0 * h + 3.0 * static_cast<double>(model.dense_width));
   const double head = h * static_cast<double>(model.vocab);
   const double total = layer * static_cast<double>(model.num_layers()) + head;
-  std::vector<StageLayout> stages(static_cast<std::size_t>(num_stages));
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(num_stages));
   std::size_t stage = 0;
   double cost = 0.0;
   const auto add = [&](double block) {
     cost += block;
     const double share = total * (static_cast<double>(stage + 1) / static_cast<double>(num_stages));
-    if (cost >= share && stage + 1 < stages.size()) ++stage;
+    if (cost >= share && stage + 1 < counts.size()) ++stage;
   };
-  stages.front().embedding = true;
   for (std::int64_t i = 0; i < model.num_layers(); ++i) {
-    ++stages[stage].num_layers;
+    ++counts[stage];
     add(layer);
   }
-  stages.back().head = true;
-  std::int64_t next = 0;
-  for (StageLayout& layout : stages) {
-    layout.first_layer = next;
-    next += layout.num_layers;
-  }
-  return stages;
+  return stages_of_counts(counts);
 }
 
 Strategy without_timing_choices(Strategy strategy) {

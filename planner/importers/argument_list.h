@@ -39,11 +39,9 @@ class ArgumentList {
   std::optional<E> one_of(std::string_view name, const Named<E> (&names)[N]) {
     const std::optional<std::string> found = word(name);
     if (!found) return std::nullopt;
+    if (const std::optional<E> value = find_named(names, *found)) return value;
     std::vector<std::string_view> choices;
-    for (const Named<E>& named : names) {
-      if (named.name == *found) return named.value;
-      choices.push_back(named.name);
-    }
+    for (const Named<E>& named : names) choices.push_back(named.name);
     expected_one_of(name, choices, *found);
     return std::nullopt;
   }

@@ -92,7 +92,7 @@ class Stages {
 
   std::vector<StageLayout> lay() {
     const std::vector<std::int64_t> ranks = of_ranks();
-    std::vector<StageLayout> stages;
+    std::vector<std::int64_t> counts;
     for (std::int64_t chunk = 0; chunk < s_.vpp; ++chunk) {
       for (const std::int64_t layers : ranks) {
         if (layers % s_.vpp != 0) {
@@ -100,19 +100,13 @@ class Stages {
                       fmt::format("expected a divisor of {} (layers of a pipeline rank), got {}", layers, s_.vpp));
           return {};
         }
-        stages.push_back({.num_layers = layers / s_.vpp});
+        counts.push_back(layers / s_.vpp);
       }
     }
-    if (stages.empty()) return {};
-    if (embedding_counts_) --stages.front().num_layers;
-    if (head_counts_) --stages.back().num_layers;
-    std::int64_t first_layer = 0;
-    for (StageLayout& stage : stages) {
-      stage.first_layer = first_layer;
-      first_layer += stage.num_layers;
-    }
-    stages.front().embedding = true;
-    stages.back().head = true;
+    if (counts.empty()) return {};
+    if (embedding_counts_) --counts.front();
+    if (head_counts_) --counts.back();
+    std::vector<StageLayout> stages = stages_of_counts(counts);
     return s_.mtp == Mtp::on ? with_mtp(std::move(stages), model_.num_mtp_modules) : stages;
   }
 

@@ -16,6 +16,15 @@ std::vector<std::int64_t> counts_of(const std::vector<StageLayout>& stages) {
 
 using Counts = std::vector<std::int64_t>;
 
+TEST(StagesOfCounts, LieInOrderBetweenEmbeddingAndHead) {
+  const std::vector<StageLayout> stages = stages_of_counts(Counts{0, 3, 2});
+  ASSERT_EQ(stages.size(), 3U);
+  EXPECT_EQ(stages[0], (StageLayout{.first_layer = 0, .num_layers = 0, .embedding = true}));
+  EXPECT_EQ(stages[1], (StageLayout{.first_layer = 0, .num_layers = 3}));
+  EXPECT_EQ(stages[2], (StageLayout{.first_layer = 3, .num_layers = 2, .head = true}));
+  EXPECT_EQ(stages_of_counts(Counts{4}), even_stages(4, 1));
+}
+
 TEST(EvenStages, DivideLayersThatDivide) {
   EXPECT_EQ(counts_of(even_stages(8, 4)), (Counts{2, 2, 2, 2}));
   EXPECT_EQ(counts_of(even_stages(5, 1)), (Counts{5}));
