@@ -47,12 +47,10 @@ constexpr std::string_view kHarmless[] = {"--adam-",
                                           "--group-query-attention",
                                           "--hidden-dropout",
                                           "--init-method-",
-                                          "--kv-lora-rank",
                                           "--load",
                                           "--log-",
                                           "--loss-scale",
                                           "--lr",
-                                          "--make-vocab-size-divisible-by",
                                           "--manual-gc",
                                           "--max-position-embeddings",
                                           "--merge-file",
@@ -61,20 +59,19 @@ constexpr std::string_view kHarmless[] = {"--adam-",
                                           "--mock-data",
                                           "--moe-aux-loss-coeff",
                                           "--moe-grouped-gemm",
-                                          "--moe-layer-freq",
                                           "--moe-permute-fusion",
                                           "--moe-router-",
                                           "--moe-z-loss-coeff",
                                           "--mscale",
                                           "--mtp-loss-scaling-factor",
-                                          "--multi-latent-attention",
                                           "--no-",
                                           "--norm",
                                           "--num-workers",
                                           "--position-embedding-type",
                                           "--profile",
-                                          "--q-lora-rank",
-                                          "--qk-",
+                                          "--qk-clip",
+                                          "--qk-l2-norm",
+                                          "--qk-layernorm",
                                           "--rope-",
                                           "--rotary-",
                                           "--save",
@@ -91,10 +88,8 @@ constexpr std::string_view kHarmless[] = {"--adam-",
                                           "--use-flash-attn",
                                           "--use-mcore-models",
                                           "--use-rotary-position-embeddings",
-                                          "--v-head-dim",
                                           "--valid-data-path",
                                           "--vocab-file",
-                                          "--vocab-size",
                                           "--wandb-",
                                           "--weight-decay"};
 /// What changes the step, and has no word in a strategy.
@@ -115,9 +110,9 @@ class Reader {
   Reader(std::string_view text, const std::string& file, const Model& model) : in_(text, file) { job_.model = model; }
 
   MegatronJob run() {
-    read_megatron_model(in_, job_.model, job_.notes);
     batch();
     degrees();
+    read_megatron_model(in_, s_.tp, job_.model, job_.notes);
     pipeline();
     sharding();
     recompute();
@@ -198,12 +193,11 @@ class Reader {
     const std::optional<std::int64_t> layers = in_.integer("--recompute-num-layers");
     std::set<RecomputeModule> modules;
     for (const std::string& name : in_.words("--recompute-modules").value_or(std::vector<std::string>{})) {
-      const auto* found = std::find_if(std::begin(kRecomputeModuleNames), std::end(kRecomputeModuleNames),
-                                       [&](const auto& named) { return named.name == name; });
-      if (found == std::end(kRecomputeModuleNames) || found->value == RecomputeModule::full) {
+      const std::optional<RecomputeModule> module = find_named(kRecomputeModuleNames, name);
+      if (!module || module == RecomputeModule::full) {
         in_.problem("--recompute-modules", fmt::format("expected modules that can be recomputed, got \"{}\"", name));
       } else {
-        modules.insert(found->value);
+        modules.insert(*module);
       }
     }
     if (in_.on("--recompute-activations") || full == false) {
@@ -281,9 +275,7 @@ class Reader {
   }
 
   Fp8Recipe fp8_recipe(const std::string& name) {
-    for (const auto& [known, recipe] : kFp8RecipeNames) {
-      if (known == name) return recipe;
-    }
+    if (const std::optional<Fp8Recipe> recipe = find_named(kFp8RecipeNames, name)) return *recipe;
     note(fmt::format("--fp8-recipe {} is read as tensorwise", name));
     return Fp8Recipe::tensorwise;
   }

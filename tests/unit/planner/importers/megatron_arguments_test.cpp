@@ -133,18 +133,6 @@ TEST(MegatronArguments, SayWhatTheyReadAsSomethingNear) {
                                      "--main-params-dtype fp16 is read as bf16, which has its size"));
 }
 
-TEST(MegatronArguments, ChangeSizesOfTheModel) {
-  const MegatronJob job = read("--num-layers 4 --num-experts 4 --hidden-size 64 --moe-ffn-hidden-size 48");
-  EXPECT_EQ(job.model.num_layers(), 4);
-  EXPECT_EQ(job.model.moe->num_experts, 4);
-  EXPECT_EQ(job.model.moe->expert_width, 48);
-  EXPECT_THAT(job.notes,
-              ElementsAre("--num-layers: 4 instead of 8 of small-moe", "--num-experts: 4 instead of 8 of small-moe",
-                          "--moe-ffn-hidden-size: 48 instead of 32 of small-moe"));
-  EXPECT_EQ(problems_of("--num-layers 1"),
-            "args.txt:1: --num-layers: expected a layer with experts among the first 1 of small-moe");
-}
-
 TEST(MegatronArguments, RecomputeTheFirstLayersOfEveryStage) {
   const Strategy s = read(
                          "--pipeline-model-parallel-size 2 --decoder-first-pipeline-num-layers 3 "
