@@ -183,7 +183,7 @@ int explain_job(const ExplainOptions& options) {
   std::vector<std::string> said;
   const Plan plan = plan_of_job(options, model, std::move(cluster), calibration.source, said);
   const std::vector<Violation> broken = violations(plan.model, plan.strategy, plan.batch, plan.num_ranks());
-  if (!broken.empty()) return report_broken_rules(plan, broken, options.common.json);
+  if (!broken.empty()) return report_broken_rules(plan, broken, options.common.json, said);
 
   const planner::StepTimer timer(plan, calibration.value);
   const Trace trace = timer.trace(plan.strategy);
@@ -231,6 +231,8 @@ Verb add_explain(CLI::App& app) {
       ->needs(job)
       ->capture_default_str();
   add_model_options(*command, options->common.inputs);
+  add_cluster_options(*command, options->common.inputs);
+  for (const char* of_job : {"--ignore-key", "--platform", "--hosts"}) command->get_option(of_job)->needs(job);
   add_common_options(*command, options->common);
   return {command,
           [options] { return options->from_megatron.empty() ? explain_plan(*options) : explain_job(*options); }};

@@ -66,12 +66,12 @@ Verb add_plan(CLI::App& app) {
   command->add_option("model", options->model, "config.json, or its name in the catalog")->required();
   command->add_option("cluster", options->cluster, "cluster/1, or its name in the catalog")->required();
   add_workload_options(*command, options->workload);
+  CLI::Option* check = command->add_option("--check", options->check,
+                                           "strategy/1: search nothing, say which rules it breaks and if it fits");
   command->add_option("--calibration", options->calibration,
                       "calibration/1, or its name; else the catalog's for these devices");
   command->add_option("--strategy", options->strategy,
                       "strategy/1 with what is not searched; the stages that it lists are tried as well");
-  command->add_option("--check", options->check,
-                      "strategy/1: search nothing, say which rules it breaks and if it fits");
   add_precision_option(*command, options->precision, "the strategy's; without one bf16, on CPUs f32");
   command->add_option("--out", options->out, "write the best plan to this file (plan/1)");
   command->add_option("--top", options->top, "plans in the table")->capture_default_str()->check(CLI::Range(1, 32));
@@ -80,6 +80,10 @@ Verb add_plan(CLI::App& app) {
                    "seconds after which no new plans are looked at; the gap says what that costs")
       ->check(CLI::PositiveNumber);
   command->add_flag("--no-simulation", options->no_simulation, "rank by the analytic interpreter alone");
+  for (const char* of_search :
+       {"--calibration", "--strategy", "--precision", "--out", "--top", "--time-budget", "--no-simulation"}) {
+    check->excludes(command->get_option(of_search));
+  }
   add_model_options(*command, options->common.inputs);
   add_cluster_options(*command, options->common.inputs);
   add_common_options(*command, options->common);

@@ -65,10 +65,12 @@ Report head_of(const Plan& plan, bool legal) {
 
 }  // namespace
 
-int report_broken_rules(const Plan& plan, const std::vector<Violation>& broken, bool json) {
+int report_broken_rules(const Plan& plan, const std::vector<Violation>& broken, bool json,
+                        const std::vector<std::string>& notes) {
   Report report = head_of(plan, false);
   report.fact("fits", "fits", Value::unknown("unknown: only a legal strategy can be counted"));
   add_broken_rules(report, plan, broken);
+  for (const std::string& note : notes) report.note(note);
   print(report, json);
   return kInfeasible;
 }

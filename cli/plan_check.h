@@ -14,7 +14,8 @@ namespace orrery::cli {
 /// Throws: ConfigError if the file cannot be read as strategy/1; a broken rule is no such error here.
 int check_strategy(Plan base, const std::string& path, bool json);
 
-/// The same for a plan that breaks rules, whoever wrote it.
-int report_broken_rules(const Plan& plan, const std::vector<Violation>& broken, bool json);
+/// The same for a plan that breaks rules, whoever wrote it. `notes`: on how it was read.
+int report_broken_rules(const Plan& plan, const std::vector<Violation>& broken, bool json,
+                        const std::vector<std::string>& notes = {});
 
 }  // namespace orrery::cli

@@ -55,9 +55,20 @@ another_job "s/\"device_of_rank\": null/\"device_of_rank\": $swapped/" placement
 another_job "/^  \"calibration\"/,/^  }/ s/\"sha256\": \".*\"/\"sha256\": \"$zeros\"/" calibration
 another_job "s/\"global_batch\": 64/\"global_batch\": 128/; $packed" 'batch, sequences'
 
-# The search's best other plan.
+# The search's best other plan, from the table of `orrery plan`: of a plan that is not the best, the best; of the best,
+# the second.
+search=(plan qwen3-30b-a3b h100-64 "${workload[@]}" --calibration h100 --no-simulation)
+run "${search[@]}" --out best.json
+table=$(grep -E '^ +[12] ( +[^ ]+){12}' <<<"$out")
+time_of() { awk -v row="$1" '$1 == row { print $(NF - 2), $(NF - 1) }' <<<"$table"; }
+run explain a.json --against best.json --json
+against=$(sed 's/^  "against": {/  "next": {/' <<<"$out")
+run explain a.json --next --json
+[[ $(grep -v '^    "next": ' <<<"$out") == "$against" ]] || fail "next of another plan" "$against" "$out"
 expect_line '^  it is +pp [0-9]+ ep [0-9]+ zero ' explain a.json --next
 grep -q '^What each choice of the other plan is worth (Shapley):$' <<<"$out" || fail "next" "choices" "$out"
+expect_line "^  of the other plan +$(time_of 2)\$" explain best.json --next
+grep -qE "^  step time +$(time_of 1)\$" <<<"$out" || fail "best plan" "$(time_of 1)" "$out"
 
 # A job: its own time, the best plan, the change that gains most; what is not read is named.
 run export a.json --to megatron --out job.txt
@@ -70,17 +81,44 @@ for line in "the job's step over it +\\+[0-9.]+ %" 'the change that gains most +
 done
 step=$("$orrery" explain a.json | grep '^  step time')
 grep -qF -- "${step#  step time  }" <<<"$out" || fail "step of the job" "$step" "$out"
+run "${job[@]}" --measured 3.2s --json
+figure() { # KEY [NUMBER]: of the first so named, or another; times in seconds
+  grep "\"$1\":" <<<"$out" | sed -n "${2:-1}p" |
+    awk '{ gsub(/[",]/, ""); print $2 * ($3 == "ms" ? 1e-3 : $3 == "us" ? 1e-6 : 1) }' OFMT=%.17g
+}
+same() { # WHAT EXPECTED GOT: to what the text keeps of them
+  awk "BEGIN { d = ($2) - ($3); exit !(d < 1e-6 && d > -1e-6) }" || fail "$1" "$2" "$3"
+}
+predicted=$(figure predicted) best=$(figure best_time)
+same "error of the prediction" "$predicted / 3.2 - 1" "$(figure error)"
+same "gap" "$predicted / $best - 1" "$(figure gap)"
+same "what the best plan may take" "3.2 * $best / $predicted" "$(figure best_expected)"
+same "gain of the best change" "$(figure step_time 2) / $predicted - 1" "$(figure best_change_gain)"
+grep -q '"best_change": "overlap/dp_buckets true"' <<<"$out" || fail "best change" "overlap/dp_buckets" "$out"
+changed=$(figure step_time 2)
+make_plan e '{"schema": "strategy/1", "ep": 8, "zero_dense": 1, "zero_expert": 1, "recompute": "full",
+  "overlap": {"dp_buckets": true}}'
+run explain e.json --json
+same "step of the best change" "$changed" "$(figure step_time)"
+run explain best.json --json
+same "step of the best plan" "$best" "$(figure step_time)"
 
-# A job that cannot be: the rules, and exit code 3; a job that cannot be read: exit code 2.
+# A job that cannot be: the rules with what was not read, and exit code 3; a job that cannot be read: exit code 2.
 sed 's/--expert-model-parallel-size 8/--expert-model-parallel-size 48/' job.txt >bad.txt
 run explain --from-megatron bad.txt qwen3-30b-a3b h100-64
 [[ $code == 3 ]] || fail "exit code of a job that cannot be" 3 "$code"
 grep -qE '^  ep +expected a divisor of 128 .* got 48 +ep 32 or 64$' <<<"$out" || fail "rules" "ep 32 or 64" "$out"
+grep -q '^  note: not read, since nobody here knows them: --frobnicate$' <<<"$out" || fail "rules" "a note" "$out"
 echo '--optimizer sgd' >>bad.txt
 expect_error 2 'bad.txt:18: --optimizer: expected "adam", "muon" or "dist_muon", got "sgd"' \
   explain --from-megatron bad.txt qwen3-30b-a3b h100-64
 expect_error 2 '--measured: expected a time above 0 such as "22.4s", got "soon"' "${job[@]}" --measured soon
 expect_error 2 'explain: expected MODEL CLUSTER beside --from-megatron, got 1 files' explain --from-megatron job.txt a.json
+platform=$repository/tests/data/platforms/two-leaves.xml
+expect_error 2 "$platform: expected 8 hosts, got a platform without 4 of them: node4, node5, node6, node7
+  hint: the platform has 4 hosts, such as node0; the key hosts says how nodes are named" "${job[@]}" --platform "$platform"
+expect_error 2 'orrery: --platform requires --from-megatron
+  hint: orrery --help, orrery VERB --help' explain a.json --platform "$platform"
 expect_error 2 'explain: expected PLAN, got 2 files
   hint: MODEL CLUSTER stand beside --from-megatron ARGUMENTS' explain a.json b.json
 

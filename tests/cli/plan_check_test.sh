@@ -30,6 +30,14 @@ run "${check[@]}" large.json
 grep -qE '^  note: pipeline rank [0-9]+ needs [0-9.]+ GiB, device has 79.2 GiB$' <<<"$out" || fail "verdict" "a note" "$out"
 grep -q '^Single changes that make it fit, cheapest first:$' <<<"$out" || fail "remedies" "single changes" "$out"
 
+# What only a search reads has no place beside it.
+for of_search in '--calibration h100' '--strategy good.json' '--precision bf16' '--out best.json' '--top 3' \
+  '--time-budget 1' '--no-simulation'; do
+  read -ra words <<<"$of_search"
+  expect_error 2 "orrery: --check excludes ${words[0]}
+  hint: orrery --help, orrery VERB --help" "${check[@]}" good.json "${words[@]}"
+done
+
 # What is no strategy is still bad input.
 printf '{"schema": "strategy/1", "epp": 2}\n' >key.json
 expect_error 2 'key.json:1: /epp: unknown key; did you mean "pp"?' "${check[@]}" key.json
