@@ -15,7 +15,7 @@ std::string value_of(const MegatronSetting& setting) {
   if (values.empty()) return "true";
   const bool is_list = setting.flag.ends_with("-modules");
   if (is_list) return fmt::format("[{}]", fmt::join(values, ","));
-  return values[0].find_first_of("|*(), ") == std::string::npos ? values[0] : "\"" + values[0] + "\"";
+  return needs_quotes(values[0]) ? "\"" + values[0] + "\"" : values[0];
 }
 
 }  // namespace

@@ -8,8 +8,6 @@
 #include "program/layout_text.h"
 #include "program/names.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 namespace orrery::planner {
@@ -33,7 +31,7 @@ class DeepSpeed {
 
  private:
   bool is_moe() const { return plan_.model.moe.has_value(); }
-  int zero() const { return is_moe() ? std::max(s_.zero_dense, s_.zero_expert) : s_.zero_dense; }
+  int zero() const { return zero_of(plan_); }
 
   void check_degrees() {
     if (s_.sp) out_.refuse("sp", "its tensor parallelism keeps whole sequences on every rank");
@@ -61,20 +59,12 @@ class DeepSpeed {
   }
 
   void check_states() {
-    if (!same_sharding(plan_)) {
-      out_.refuse("zero_expert", fmt::format("it shards states of dense parameters and of experts alike, not {} and {}",
-                                             s_.zero_dense, s_.zero_expert));
-    } else if (is_moe() && s_.zero_dense != s_.zero_expert) {
-      const char* key = s_.zero_dense < s_.zero_expert ? "zero_dense" : "zero_expert";
-      out_.list(key, fmt::format("written as {}, like the other: no two ranks share these parameters", zero()));
-    }
+    check_same_sharding(plan_, out_);
     if (s_.num_optimizer_instances > 1) {
       out_.refuse("num_optimizer_instances", "its optimizer states are shared by all data-parallel ranks");
     }
     if (s_.precision == DType::fp8) out_.refuse("precision", "its configuration knows bf16 and f32, no fp8");
-    if (s_.precision != DType::fp8 && s_.fp8_recipe != Strategy().fp8_recipe) {
-      out_.list("fp8_recipe", "left out: nothing is in fp8");
-    }
+    list_unused_fp8_recipe(plan_, out_);
     if (s_.master_dtype != DType::f32) out_.refuse("master_dtype", "its master weights are f32");
     if (s_.moment_dtype != DType::f32) out_.refuse("moment_dtype", "its moments are f32");
     if (s_.offload_optimizer && zero() == 0) {
@@ -91,12 +81,10 @@ class DeepSpeed {
       for (const RecomputeModule module : *modules) names += fmt::format(" {}", name_of(module));
       out_.list("stages/recompute", fmt::format("in code: every layer checkpoints{}", names));
     }
-    if (s_.offload_activations && !full()) {
+    if (s_.offload_activations && !recomputes_fully(s_)) {
       out_.refuse("offload_activations", "it moves the inputs of recomputed layers to the host, and nothing else");
     }
   }
-
-  bool full() const { return uniform_recompute(s_) == std::set{RecomputeModule::full}; }
 
   /// What automatic expert parallelism excludes.
   void check_experts() {
@@ -147,7 +135,7 @@ class DeepSpeed {
       out.key("expert_parallel").begin_object().field("enabled", true).field("autoep_size", s_.ep);
       out.field("expert_tensor_parallel_size", s_.etp).field("use_grouped_mm", true).end_object();
     }
-    if (full()) {
+    if (recomputes_fully(s_)) {
       out.key("activation_checkpointing").begin_object();
       out.field("partition_activations", false).field("cpu_checkpointing", s_.offload_activations).end_object();
     }

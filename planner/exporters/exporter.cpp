@@ -63,11 +63,37 @@ std::optional<std::int64_t> uniform_full_layers(const Strategy& strategy) {
   return most;
 }
 
+bool recomputes_fully(const Strategy& strategy) {
+  return uniform_recompute(strategy) == std::set{RecomputeModule::full};
+}
+
 bool same_sharding(const Plan& plan) {
   const Strategy& s = plan.strategy;
   if (!plan.model.moe || s.zero_dense == s.zero_expert) return true;
   const Mesh mesh(s, plan.num_ranks());
   return mesh.size(Group::edp) == 1 || mesh.size(Group::dp) == 1;
+}
+
+int zero_of(const Plan& plan) {
+  const Strategy& s = plan.strategy;
+  return plan.model.moe ? std::max(s.zero_dense, s.zero_expert) : s.zero_dense;
+}
+
+void check_same_sharding(const Plan& plan, Export& out) {
+  const Strategy& s = plan.strategy;
+  if (!same_sharding(plan)) {
+    out.refuse("zero_expert", fmt::format("it shards states of dense parameters and of experts alike, not {} and {}",
+                                          s.zero_dense, s.zero_expert));
+  } else if (plan.model.moe && s.zero_dense != s.zero_expert) {
+    const char* key = s.zero_dense < s.zero_expert ? "zero_dense" : "zero_expert";
+    out.list(key, fmt::format("written as {}, like the other: no two ranks share these parameters", zero_of(plan)));
+  }
+}
+
+void list_unused_fp8_recipe(const Plan& plan, Export& out) {
+  const Strategy& s = plan.strategy;
+  if (s.precision == DType::fp8 || s.fp8_recipe == Strategy().fp8_recipe) return;
+  out.list("fp8_recipe", "left out: nothing is in fp8");
 }
 
 void list_placement(const Plan& plan, Export& out) {
@@ -78,6 +104,8 @@ void list_placement(const Plan& plan, Export& out) {
     return;
   }
 }
+
+bool needs_quotes(std::string_view value) { return value.find_first_of("|*(), ") != std::string_view::npos; }
 
 std::string comments(const Export& out, std::string_view prefix) {
   std::string text;

@@ -62,12 +62,27 @@ std::optional<std::set<RecomputeModule>> uniform_recompute(const Strategy& strat
 /// them. Nothing if not.
 std::optional<std::int64_t> uniform_full_layers(const Strategy& strategy);
 
+/// Whether every layer is recomputed as a whole.
+bool recomputes_fully(const Strategy& strategy);
+
 /// Whether states are shared the same way by dense parameters and by experts. True without experts, and where one of
 /// the two has nobody to share with.
 bool same_sharding(const Plan& plan);
 
+/// The ZeRO stage that is written where a trainer has one for both kinds of parameters: the larger.
+int zero_of(const Plan& plan);
+
+/// For such a trainer: refuses states that are not shared alike, and lists the stage that is written as the other.
+void check_same_sharding(const Plan& plan, Export& out);
+
+/// Lists a recipe of fp8 in a plan that has nothing in it.
+void list_unused_fp8_recipe(const Plan& plan, Export& out);
+
 /// Lists what no trainer reads: which device each rank is on, unless rank r is on device r.
 void list_placement(const Plan& plan, Export& out);
+
+/// Whether a value has signs that say something to a shell, or in an override.
+bool needs_quotes(std::string_view value);
 
 /// `listed` as a block of comments, each line behind `prefix`; empty if nothing is.
 std::string comments(const Export& out, std::string_view prefix);

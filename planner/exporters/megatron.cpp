@@ -10,9 +10,7 @@ namespace orrery::planner {
 namespace {
 
 /// A value as a shell reads it.
-std::string quoted(const std::string& value) {
-  return value.find_first_of("|*(), ") == std::string::npos ? value : "'" + value + "'";
-}
+std::string quoted(const std::string& value) { return needs_quotes(value) ? "'" + value + "'" : value; }
 
 }  // namespace
 

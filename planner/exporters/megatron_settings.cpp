@@ -5,7 +5,6 @@
 #include "program/layout_text.h"
 #include "program/names.h"
 
-#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -86,16 +85,10 @@ class Settings {
     if (s_.mtp == Mtp::on) set("--mtp-num-layers", plan_.model.num_mtp_modules, {"model.mtp_num_layers"});
   }
 
-  int zero() const { return is_moe() ? std::max(s_.zero_dense, s_.zero_expert) : s_.zero_dense; }
+  int zero() const { return zero_of(plan_); }
 
   void sharding() {
-    if (!same_sharding(plan_)) {
-      out_.refuse("zero_expert", fmt::format("it shards states of dense parameters and of experts alike, not {} and {}",
-                                             s_.zero_dense, s_.zero_expert));
-    } else if (is_moe() && s_.zero_dense != s_.zero_expert) {
-      const char* key = s_.zero_dense < s_.zero_expert ? "zero_dense" : "zero_expert";
-      out_.list(key, fmt::format("written as {}, like the other: no two ranks share these parameters", zero()));
-    }
+    check_same_sharding(plan_, out_);
     if (s_.num_optimizer_instances > 1) {
       set("--num-distributed-optimizer-instances", s_.num_optimizer_instances,
           {"ddp.num_distributed_optimizer_instances"});
@@ -199,9 +192,8 @@ class Settings {
       set("--fp8-format", Strings{tensorwise ? "hybrid" : "e4m3"}, {"mixed_precision.fp8"});
       set("--fp8-recipe", Strings{std::string(name_of(kFp8RecipeNames, s_.fp8_recipe))},
           {"mixed_precision.fp8_recipe"});
-    } else if (s_.fp8_recipe != Strategy().fp8_recipe) {
-      out_.list("fp8_recipe", "left out: nothing is in fp8");
     }
+    list_unused_fp8_recipe(plan_, out_);
     if (s_.grad_dtype != s_.grad_wire_dtype) {
       out_.refuse("grad_wire_dtype", fmt::format("gradients travel in the type in which it adds them up: {} and {}",
                                                  name_of(s_.grad_wire_dtype), name_of(s_.grad_dtype)));

@@ -185,16 +185,15 @@ class Settings {
 
   void recompute() {
     section("activation_checkpoint");
-    const auto modules = uniform_recompute(s_);
-    if (modules == std::set<RecomputeModule>{}) return text("mode", "none");
-    if (modules == std::set{RecomputeModule::full}) return text("mode", "full");
+    if (uniform_recompute(s_) == std::set<RecomputeModule>{}) return text("mode", "none");
+    if (recomputes_fully(s_)) return text("mode", "full");
     out_.refuse("stages/recompute", "it recomputes whole layers everywhere or nowhere, or single operators by a list");
   }
 
   void precision() {
-    if (s_.precision != DType::fp8) {
-      if (s_.fp8_recipe != Strategy().fp8_recipe) out_.list("fp8_recipe", "left out: nothing is in fp8");
-    } else if (s_.fp8_recipe == Fp8Recipe::tensorwise && head_) {
+    list_unused_fp8_recipe(plan_, out_);
+    if (s_.precision != DType::fp8) return;
+    if (s_.fp8_recipe == Fp8Recipe::tensorwise && head_) {
       out_.list("precision", "in code: a float8 converter of the linear layers, scaled as \"tensorwise\"");
       if (moe_) out_.list("fp8_recipe", "rows of the experts' products are scaled one by one");
     } else if (s_.fp8_recipe == Fp8Recipe::tensorwise) {
