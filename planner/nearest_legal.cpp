@@ -43,12 +43,10 @@ std::vector<std::string> related(const std::string& key) {
 }
 
 /// What may be left of the rules once one of them is obeyed, from the best case to the last that is worth saying.
-enum Left : std::uint8_t {
-  kNothingOfTheKeyAndNothingNew,
-  kNothingOfTheKey,  // a rule that was hidden behind the broken one may blame another
-  kNothingButOldRulesOfTheKey,
-  kNumLeft
-};
+constexpr std::size_t kNothingOfTheKeyAndNothingNew = 0;
+constexpr std::size_t kNothingOfTheKey = 1;  // a rule that was hidden behind the broken one may blame another
+constexpr std::size_t kNothingButOldRulesOfTheKey = 2;
+constexpr std::size_t kNumLeft = 3;
 
 /// The values of a key that leave so much: each value stands at every case that it is good for.
 using Cures = std::array<std::vector<std::string>, kNumLeft>;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/nearest_legal.h"
 
+#include "planner/dials.h"
 #include "tests/unit/planner/exporters/export_plan.h"
 #include "tests/unit/program/random_strategies.h"
 
-#include <algorithm>
 #include <charconv>
 
 #include <gmock/gmock.h>
@@ -90,30 +90,68 @@ TEST(NearestLegal, LooksNoFurtherThanTheRanksForADegreeHoweverLargeItIs) {
   EXPECT_THAT(nearest(plan, "micro_batch"), ElementsAre("micro_batch 262144"));
 }
 
-TEST(NearestLegal, MakesTheRuleHoldForRandomStrategies) {
-  int num_checked = 0;
-  testing::for_random_cases(300, [&](const testing::RandomCase& drawn, std::uint64_t index) {
+/// Values of an answer: 2 and 4 of "ep 2 or 4".
+std::vector<std::int64_t> values_of(const std::string& cure) {
+  std::vector<std::int64_t> values;
+  for (std::size_t at = cure.find(' '); at != std::string::npos; at = cure.find(' ', at + 1)) {
+    std::int64_t value = 0;
+    if (std::from_chars(cure.data() + at + 1, cure.data() + cure.size(), value).ec == std::errc()) {
+      values.push_back(value);
+    }
+  }
+  return values;
+}
+
+/// The nearest values of a key below and above the plan's that break no rule, by trying all up to `most`.
+std::vector<std::int64_t> nearest_by_trying(const Plan& plan, const std::string& key, std::int64_t most) {
+  const auto is_legal = [&](std::int64_t value) {
+    Attempt attempt{plan.strategy, plan.batch};
+    integer_dials().at(key)(attempt) = value;
+    return violations(plan.model, attempt.strategy, attempt.batch, plan.num_ranks()).empty();
+  };
+  Attempt attempt{plan.strategy, plan.batch};
+  const std::int64_t now = integer_dials().at(key)(attempt);
+  std::vector<std::int64_t> found;
+  for (std::int64_t value = now - 1; value >= 1 && found.empty(); --value) {
+    if (is_legal(value)) found.push_back(value);
+  }
+  for (std::int64_t value = now + 1; value <= most; ++value) {
+    if (!is_legal(value)) continue;
+    found.push_back(value);
+    break;
+  }
+  return found;
+}
+
+// A key of random strategies is set to what seldom divides anything. Where one rule is broken by it, and one value of
+// the key alone would obey all, the answer is found again.
+TEST(NearestLegal, NamesTheNearestValuesOfRandomStrategies) {
+  int num_below = 0, num_both = 0;
+  testing::for_random_cases(600, [&](const testing::RandomCase& drawn, std::uint64_t index) {
     Plan plan;
     plan.model = drawn.model;
     plan.batch = drawn.batch;
     plan.cluster = testing::small_cluster(1, drawn.num_devices);
-    plan.strategy = drawn.strategy;
-    plan.strategy.ep = 3 + static_cast<std::int64_t>(index % 5);
-    for (const Violation& violation : violations(plan.model, plan.strategy, plan.batch, plan.num_ranks())) {
-      if (violation.key != "ep") continue;
-      for (const std::string& cure : nearest_legal(plan, violation)) {
-        if (!cure.starts_with("ep ")) continue;
-        std::int64_t value = 0;
-        std::from_chars(cure.data() + 3, cure.data() + cure.size(), value);
-        Strategy changed = plan.strategy;
-        changed.ep = value;
-        const auto left = violations(plan.model, changed, plan.batch, plan.num_ranks());
-        EXPECT_TRUE(std::none_of(left.begin(), left.end(), [](const Violation& v) { return v.key == "ep"; })) << index;
-        ++num_checked;
-      }
+    for (const std::string key : {"ep", "micro_batch", "global_batch"}) {
+      Attempt attempt{drawn.strategy, drawn.batch};
+      std::int64_t& value = integer_dials().at(key)(attempt);
+      value = key == "global_batch" ? value + 1 : 3 + static_cast<std::int64_t>(index % 5);
+      plan.strategy = attempt.strategy;
+      plan.batch = attempt.batch;
+      const auto rules = violations(plan.model, plan.strategy, plan.batch, plan.num_ranks());
+      if (rules.size() != 1 || rules.front().key != key) continue;
+      const std::vector<std::int64_t> expected = nearest_by_trying(plan, key, 4 * plan.batch.global_batch);
+      if (expected.empty()) continue;
+      const std::vector<std::string> cures = nearest_legal(plan, rules.front());
+      ASSERT_FALSE(cures.empty()) << index;
+      EXPECT_TRUE(cures.front().starts_with(key + " ")) << index;
+      EXPECT_EQ(values_of(cures.front()), expected) << index << ": " << cures.front();
+      num_both += expected.size() == 2 ? 1 : 0;
+      num_below += expected.size() == 1 && expected.front() < value ? 1 : 0;
     }
   });
-  EXPECT_GT(num_checked, 100);
+  EXPECT_GT(num_both, 50);
+  EXPECT_GT(num_below, 50);
 }
 
 }  // namespace
