@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A strategy in one line for people, "pp 16 ep 64 zero 1/1 micro-batch 1 1f1b recompute moe_act stages
-// 3+4x4". For files there
-// is strategy/1.
+// A strategy in one line for people, "pp 16 ep 64 zero 1/1 micro-batch 1 1f1b recompute moe_act stages 2x3+13x4+3". For
+// files there is strategy/1.
 #pragma once
 
 #include "program/strategy.h"
@@ -10,13 +9,13 @@
 
 namespace orrery::planner {
 
-/// The degrees and choices that differ between candidates; layouts as runs, "3+14x4+2".
+/// The degrees and choices that mostly differ between candidates, those that are 1 or off left out; layouts as runs.
 std::string short_text(const Strategy& strategy);
 
-/// Layers of the stages, "3+14x4+2".
+/// Layers of the stages, equal ones as a run: "2x3+13x4+3".
 std::string layout_text(const Strategy& strategy);
 
-/// The schedule, with its chunks and its kind of context parallelism where there are any: "interleaved x4".
+/// The schedule, with the stages of a rank where it interleaves them: "interleaved x4".
 std::string schedule_text(const Strategy& strategy);
 
 /// What runs beside arithmetic, and what is offloaded: "ep+dp", "none".
