@@ -84,7 +84,7 @@ Strategy other_strategy(const Plan& best, const planner::SearchResult& result) {
 
 /// Plans, or the exception that says why nothing could be planned: the demo's own inputs are known to be possible.
 planner::SearchResult search(const Plan& base, const Loaded<costmodel::Calibration>& calibration) {
-  auto found = search_plans(base, calibration, true);
+  auto found = search_plans(base, calibration, {.simulate = true});
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) throw ConfigError(infeasible->reason);
   return std::get<planner::SearchResult>(std::move(found));
 }

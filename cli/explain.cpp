@@ -86,7 +86,7 @@ std::vector<std::string> differences_of_jobs(const Plan& a, const Plan& b) {
 /// The best plan of the search that is not this one, and what tells them apart.
 void add_next(Report& report, const Plan& plan, const Loaded<costmodel::Calibration>& calibration,
               const planner::StepTimer& timer) {
-  const auto found = search_plans(plan, calibration, false);
+  const auto found = search_plans(plan, calibration);
   if (const auto* result = std::get_if<planner::SearchResult>(&found)) {
     for (const planner::RankedPlan& ranked : result->ranked) {
       if (ranked.strategy == plan.strategy) continue;
@@ -149,7 +149,7 @@ Plan plan_of_job(const ExplainOptions& options, const Loaded<Model>& model, Load
 /// The best plan that the search knows, and how far the job is from it.
 void add_gap(Report& report, const Plan& plan, const Loaded<costmodel::Calibration>& calibration, Seconds step,
              std::optional<Seconds> measured) {
-  const auto found = search_plans(plan, calibration, false);
+  const auto found = search_plans(plan, calibration);
   if (const auto* none = std::get_if<planner::Infeasible>(&found)) {
     report.fact("best", "best plan", Value::unknown("none: " + none->reason));
     return;

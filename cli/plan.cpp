@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // orrery plan: the search, from files to a ranked table and a plan/1.
+#include "base/errors.h"
 #include "base/files.h"
+#include "base/units_parse.h"
 #include "cli/exit_code.h"
 #include "cli/plan_check.h"
 #include "cli/plan_search.h"
@@ -11,8 +13,10 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 namespace orrery::cli {
 namespace {
@@ -25,6 +29,8 @@ struct PlanOptions {
   std::int64_t top = 5;
   bool no_simulation = false;
   std::optional<double> time_budget;
+  std::vector<std::string> where;
+  std::string memory_limit;
 };
 
 int make_plan(const PlanOptions& options) {
@@ -46,8 +52,17 @@ int make_plan(const PlanOptions& options) {
   if (!options.check.empty()) return check_strategy(std::move(base), options.check, options.common.json);
   if (options.precision) base.strategy.precision = *options.precision;
 
-  const auto found = search_plans(base, calibration, !options.no_simulation,
-                                  options.time_budget ? std::optional(seconds(*options.time_budget)) : std::nullopt);
+  SearchWishes wishes{.simulate = !options.no_simulation, .conditions = options.where};
+  if (options.time_budget) wishes.time_budget = seconds(*options.time_budget);
+  if (!options.memory_limit.empty()) {
+    const std::optional<double> limit = parse_units(options.memory_limit, unit_table<Bytes>());
+    if (!limit) {
+      throw ConfigError(fmt::format("--memory-limit: expected a size with its unit, such as \"70 GiB\", got {}",
+                                    options.memory_limit));
+    }
+    wishes.memory_limit = Bytes::from_si(*limit);
+  }
+  const auto found = search_plans(base, calibration, wishes);
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
     return report_infeasible(*infeasible, options.common.json);
   }
@@ -79,9 +94,14 @@ Verb add_plan(CLI::App& app) {
       ->add_option("--time-budget", options->time_budget,
                    "seconds after which no new plans are looked at; the gap says what that costs")
       ->check(CLI::PositiveNumber);
+  command->add_option("--where", options->where,
+                      "condition on the plan, such as \"pp=8\", \"tp<=4\", \"schedule=zb_h1,zbv\" or "
+                      "\"recompute!=full\"; may be given several times");
+  command->add_option("--memory-limit", options->memory_limit,
+                      "what a device may hold, such as \"70 GiB\"; else all that it has");
   command->add_flag("--no-simulation", options->no_simulation, "rank by the analytic interpreter alone");
-  for (const char* of_search :
-       {"--calibration", "--strategy", "--precision", "--out", "--top", "--time-budget", "--no-simulation"}) {
+  for (const char* of_search : {"--calibration", "--strategy", "--precision", "--out", "--top", "--time-budget",
+                                "--where", "--memory-limit", "--no-simulation"}) {
     check->excludes(command->get_option(of_search));
   }
   add_model_options(*command, options->common.inputs);

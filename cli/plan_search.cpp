@@ -5,6 +5,7 @@
 #include "cli/progress.h"
 #include "cli/step_report.h"
 #include "costmodel/analytic_interpreter.h"
+#include "planner/conditions.h"
 #include "planner/strategy_text.h"
 #include "program/mesh.h"
 #include "sim/worker_interpreter.h"
@@ -52,21 +53,22 @@ Table table_of(const planner::SearchResult& result, std::int64_t num_devices, st
 
 std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan& base,
                                                                       const Loaded<costmodel::Calibration>& calibration,
-                                                                      bool simulate,
-                                                                      std::optional<Seconds> time_budget) {
-  const planner::Domains domains = planner::domains_of(base.model, base.cluster, base.batch, base.strategy);
+                                                                      const SearchWishes& wishes) {
+  planner::Domains domains = planner::domains_of(base.model, base.cluster, base.batch, base.strategy);
+  for (const std::string& condition : wishes.conditions) planner::keep_where(domains, condition);
   const planner::SearchProblem problem{.model = base.model,
                                        .cluster = base.cluster,
                                        .batch = base.batch,
                                        .load = base.load,
-                                       .sequences = base.sequences};
+                                       .sequences = base.sequences,
+                                       .memory_limit = wishes.memory_limit};
   const auto cost_model = cost_model_of(base, calibration.value);
   const costmodel::AnalyticInterpreter analytic(cost_model, base.cluster);
   std::optional<sim::WorkerInterpreter> simulator;
-  if (simulate) simulator.emplace(base, calibration.path);
+  if (wishes.simulate) simulator.emplace(base, calibration.path);
   ProgressLine progress;
   return planner::search(domains, problem, *cost_model, analytic, simulator ? &*simulator : nullptr,
-                         {.time_budget = time_budget},
+                         {.time_budget = wishes.time_budget},
                          [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total); });
 }
 

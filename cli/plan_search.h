@@ -7,16 +7,26 @@
 #include "planner/search.h"
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <variant>
+#include <vector>
 
 namespace orrery::cli {
 
-/// Searches the space of `base`, whose strategy gives what is not searched. With `simulate` the best plans are run on
-/// SimGrid, in worker processes. `time_budget`: after which no new plans are looked at.
+/// What a search is asked for beside the best plan.
+struct SearchWishes {
+  bool simulate = false;                     // the best plans run on SimGrid, in worker processes
+  std::optional<Seconds> time_budget = {};   // after which no new plans are looked at
+  std::vector<std::string> conditions = {};  // planner/conditions.h
+  std::optional<Bytes> memory_limit = {};    // of a device, less than it has
+};
+
+/// Searches the space of `base`, whose strategy gives what is not searched.
+/// Throws: ConfigError: a condition that means nothing here.
 std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan& base,
                                                                       const Loaded<costmodel::Calibration>& calibration,
-                                                                      bool simulate,
-                                                                      std::optional<Seconds> time_budget = {});
+                                                                      const SearchWishes& wishes = {});
 
 /// The best plan, the `num_rows` best in a table, what was searched, and what that proves.
 Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows);

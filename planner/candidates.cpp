@@ -28,7 +28,9 @@ constexpr Seconds kNothing = Seconds::from_si(std::numeric_limits<double>::infin
 Domains plain(const Domains& all) {
   Domains d = all;
   const auto keep = [](auto& values, auto wanted) {
-    std::erase_if(values, [&](const auto& value) { return !wanted(value); });
+    if (std::any_of(values.begin(), values.end(), wanted)) {
+      std::erase_if(values, [&](const auto& value) { return !wanted(value); });
+    }
   };
   const auto keep_if_there = [&](auto& values, auto value) {
     if (std::find(values.begin(), values.end(), value) != values.end())

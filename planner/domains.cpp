@@ -2,9 +2,9 @@
 #include "planner/domains.h"
 
 #include "base/check.h"
+#include "planner/dimension_visit.h"
 #include "planner/divisors.h"
 #include "program/legality.h"
-#include "program/names.h"
 
 #include <algorithm>
 #include <utility>
@@ -32,12 +32,6 @@ bool is_legal_on_one_stage(const std::set<RecomputeModule>& modules, const Model
   return violations(model, strategy, {.seq = 1, .global_batch = 1}, 1).empty();
 }
 
-std::string text_of(const std::set<RecomputeModule>& modules) {
-  std::vector<std::string_view> names;
-  for (const RecomputeModule module : modules) names.push_back(name_of(module));
-  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, "+"));
-}
-
 std::string text_of(Layout::Kind kind) {
   switch (kind) {
     case Layout::Kind::even:
@@ -54,13 +48,6 @@ std::string text_of(Layout::Kind kind) {
       return "as listed by the user";
   }
   return "?";
-}
-
-template <class Values, class Text>
-std::string joined(const Values& values, Text text) {
-  std::string out;
-  for (const auto& value : values) out += fmt::format("{}{}", out.empty() ? "" : " ", text(value));
-  return out;
 }
 
 /// What a calibration of CPU ranks has measured: neither tensor nor context parallelism, nor copies.
@@ -160,37 +147,20 @@ std::vector<StageLayout> stages_of_layout(const Model& model, const Layout& layo
 }
 
 std::vector<Certificate::Dimension> Domains::manifest(std::string_view claim) const {
-  const auto numbers = [](const auto& values) { return fmt::format("{}", fmt::join(values, " ")); };
-  const auto names = [](const auto& table) {
-    return [&table](auto value) { return std::string(name_of(table, value)); };
-  };
+  const std::string how(claim);
+  std::vector<Certificate::Dimension> out;
+  visit_dimensions(*this, [&](std::string_view name, const auto& values, auto text) {
+    std::vector<std::string> texts;
+    for (const auto& value : values) texts.push_back(text(value));
+    out.push_back({std::string(name), fmt::format("{}", fmt::join(texts, " ")), how});
+    if (name == "tp") out.push_back({"sp", "with tp", how});
+    if (name == "etp") out.push_back({"dp", "devices / (tp cp pp)", how});
+    if (name == "recompute") out.back().claim += ", per rank the fastest that fits";
+  });
   std::vector<std::string> layout_texts;
   for (const Layout& layout : layouts) layout_texts.push_back(text_of(layout.kind));
-  const std::string how(claim);
-  return {{"tp", numbers(tp), how},
-          {"sp", "with tp", how},
-          {"cp", numbers(cp), how},
-          {"cp_kind", joined(cp_kind, names(kContextParallelNames)), how},
-          {"pp", numbers(pp), how},
-          {"vpp", numbers(vpp), how},
-          {"ep", numbers(ep), how},
-          {"etp", numbers(etp), how},
-          {"dp", "devices / (tp cp pp)", how},
-          {"micro_batch", numbers(micro_batch), how},
-          {"dispatcher", joined(dispatcher, names(kDispatcherNames)), how},
-          {"schedule", joined(schedule, [](Schedule s) { return std::string(name_of(s)); }), how},
-          {"zero_dense", numbers(zero_dense), how},
-          {"zero_expert", numbers(zero_expert), how},
-          {"overlap.dp_buckets", numbers(dp_buckets), how},
-          {"overlap.tp", numbers(overlap_tp), how},
-          {"overlap.ep_batch_level", numbers(ep_batch_level), how},
-          {"overlap.delayed_wgrad", numbers(delayed_wgrad), how},
-          {"overlap.shared_expert", numbers(shared_expert), how},
-          {"offload_optimizer", numbers(offload_optimizer), how},
-          {"offload_activations", numbers(offload_activations), how},
-          {"recompute", joined(recompute, [](const auto& set) { return text_of(set); }),
-           how + ", per rank the fastest that fits"},
-          {"stages", fmt::format("{}", fmt::join(layout_texts, ", ")), how}};
+  out.push_back({"stages", fmt::format("{}", fmt::join(layout_texts, ", ")), how});
+  return out;
 }
 
 }  // namespace orrery::planner

@@ -36,7 +36,7 @@ struct Rank {
   RankElements elements;
   std::vector<std::optional<Option>> options;  // by choice, made when asked for
   std::vector<std::size_t> by_time;            // choices, the fastest first; empty: not sorted yet
-  std::size_t chosen = 0;
+  std::optional<std::size_t> chosen;           // none: no recomputation, whether or not that is a choice
   /// Of a micro-batch on each chunk, the queues of ZeRO 2 and 3, of dense parameters and of experts.
   using Queues = std::vector<std::optional<Seconds>>;
   std::array<std::array<Queues, 2>, 2> sharded;
@@ -82,6 +82,7 @@ class Family {
     for (Rank& rank : ranks_) {
       rank.elements = elements.rank(rank.stages);
       rank.options.resize(c_.domains.recompute.size());
+      if (c_.domains.recompute.front().empty()) rank.chosen = 0;
     }
     norm_ = timer_.norm();
     // Whoever fits without recomputation gains nothing from offloading.
@@ -149,6 +150,9 @@ class Family {
     return order;
   }
 
+  /// The choice that takes least: nothing recomputed, where that is one.
+  std::size_t fastest(Rank& rank) { return c_.domains.recompute.front().empty() ? 0 : by_time(rank).front(); }
+
   Bytes memory(std::size_t index, std::size_t choice) {
     Rank& rank = ranks_[index];
     std::optional<ActivationPeak>& peak = rank.peaks[choice];
@@ -210,11 +214,12 @@ class Family {
     // What does not fit without any activations needs no tables of them.
     needed = memory_with(rank, {});
     if (needed > c_.limit) return Fit::too_large;
-    // Most ranks need to recompute nothing.
-    needed = memory(index, 0);
+    // Most ranks need to recompute no more than they must.
+    const std::size_t first = fastest(rank);
+    needed = memory(index, first);
     if (needed <= c_.limit) return Fit::yes;
     bool has_slow = false;
-    std::size_t smallest = 0;
+    std::size_t smallest = first;
     for (const std::size_t choice : by_time(rank)) {
       choose(index, choice);
       if (bound_.of_step(norm_) >= cutoff) {
@@ -236,8 +241,8 @@ class Family {
   Strategy as_chosen() const {
     Strategy strategy = s_;
     for (const Rank& rank : ranks_) {
-      const std::optional<Option>& chosen = rank.options[rank.chosen];
-      const std::vector<StageLayout>& stages = chosen ? chosen->stages : rank.stages;
+      const bool is_made = rank.chosen && rank.options[*rank.chosen];
+      const std::vector<StageLayout>& stages = is_made ? rank.options[*rank.chosen]->stages : rank.stages;
       for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
         strategy.stages[static_cast<std::size_t>(rank.indices[chunk])] = stages[chunk];
       }
@@ -251,7 +256,7 @@ class Family {
     for (std::size_t i = 0; i < ranks_.size(); ++i) {
       Rank& rank = ranks_[i];
       rank.states = costmodel::rank_states(c_.model, s_, mesh_, memory_model_.framework, rank.elements);
-      choose(i, 0);
+      choose(i, fastest(rank));
       for (std::size_t chunk = 0; chunk < rank.stages.size(); ++chunk)
         bound_.set_sharded(i, chunk, sharded(rank, chunk));
       const StepEndTimes& end = end_of(rank.elements);
@@ -280,11 +285,12 @@ class Family {
     }
     if (s_.offload_activations) {
       for (std::size_t i = 0; i < ranks_.size(); ++i) {
-        const Option& chosen = option(ranks_[i], ranks_[i].chosen);
+        const Option& chosen = option(ranks_[i], *ranks_[i].chosen);
         bound_.set_queue(i, costmodel::offload_time(chosen.stages, *activations_, timer_));
       }
     }
-    const bool as_it_is = std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.chosen == 0; });
+    const bool as_it_is =
+        std::all_of(ranks_.begin(), ranks_.end(), [&](Rank& rank) { return rank.chosen == fastest(rank); });
     const Seconds bound = bound_.of_step(norm_);
     if (bound < cutoff) keep({.strategy = as_chosen(), .bound = bound, .memory = fullest});
     return as_it_is;

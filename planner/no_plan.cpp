@@ -62,9 +62,10 @@ Infeasible nothing_is_legal(const Domains& d, const SearchProblem& problem) {
 
 Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem, Bytes limit) {
   const Device& device = problem.cluster.groups.front().device;
+  const bool is_less = device.memory && limit < *device.memory;
   return {.reason = fmt::format(
-              "nothing fits: the smallest that was tried ({}) needs at least {} on its fullest rank, {} has {}",
-              short_text(smallest), memory, device.name, limit),
+              "nothing fits: the smallest that was tried ({}) needs at least {} on its fullest rank, {} {} {}",
+              short_text(smallest), memory, device.name, is_less ? "may hold" : "has", limit),
           .hint = "use more devices, devices with more memory, or a shorter sequence"};
 }
 

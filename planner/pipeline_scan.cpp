@@ -18,10 +18,11 @@ bool has_whole_backwards(Schedule schedule) {
 
 /// Values of `vpp` that a schedule has an order for.
 std::vector<std::int64_t> chunks_of(Schedule schedule, const std::vector<std::int64_t>& domain) {
-  if (schedule == Schedule::zbv || schedule == Schedule::dualpipev) return {2};
-  if (schedule != Schedule::interleaved) return {1};
+  const bool folds = schedule == Schedule::zbv || schedule == Schedule::dualpipev;
   std::vector<std::int64_t> chunks;
-  std::copy_if(domain.begin(), domain.end(), std::back_inserter(chunks), [](std::int64_t v) { return v > 1; });
+  std::copy_if(domain.begin(), domain.end(), std::back_inserter(chunks), [&](std::int64_t v) {
+    return folds ? v == 2 : schedule == Schedule::interleaved ? v > 1 : v == 1;
+  });
   return chunks;
 }
 

@@ -49,11 +49,19 @@ expect_error 2 'layout.json:3: /stages: expected "even", a list of stages or a l
   fit moe-tiny-cpu cluster.json layout.json "${workload[@]}"
 
 # A cluster that is too small.
-expect_error 3 'infeasible: nothing fits: the smallest that was tried (pp 1 ep 32 zero 3/3 micro-batch 1 1f1b overlap offload states+offload activations recompute none stages 61) needs at least 185 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
+expect_error 3 'infeasible: nothing fits: the smallest that was tried (pp 1 ep 8 zero 3/3 micro-batch 1 1f1b overlap offload states+offload activations recompute none stages 61) needs at least 185 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
   hint: use more devices, devices with more memory, or a shorter sequence' \
   plan deepseek-v3 h100-64 --sequence 4096 --global-batch 512 --calibration h800 --out plan.json
 run fit deepseek-v3 h100-64 ep2.json --sequence 4096 --global-batch 512
 [[ $code == 3 ]] || fail "exit code of a plan that does not fit" 3 "$code"
+
+# Demands that mean nothing, or leave nothing.
+expect_error 2 'condition "tp=3": nothing is left of its values, which are 1 2 4 8' \
+  plan mixtral-8x7b h100-64 "${workload[@]}" --where pp=1 --where tp=3 --out plan.json
+expect_error 2 'condition "schedule<=1f1b": schedule has names: expected = or !=' \
+  plan mixtral-8x7b h100-64 "${workload[@]}" --where 'schedule<=1f1b' --out plan.json
+expect_error 2 '--memory-limit: expected a size with its unit, such as "70 GiB", got 70' \
+  plan mixtral-8x7b h100-64 "${workload[@]}" --memory-limit 70 --out plan.json
 
 # A cluster that does not hang together: all that is wrong with it, and no picture.
 sed -e 's/"each": "400 Gbps"/"each": null/' -e 's/"rails": 8/"rails": 3/' -e 's/"per_device": "450 GB\/s"/"per_device": null/' \

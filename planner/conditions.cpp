@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "planner/conditions.h"
+
+#include "base/errors.h"
+#include "planner/dimension_visit.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace orrery::planner {
+namespace {
+
+struct Condition {
+  std::string_view text, dimension, relation;
+  std::vector<std::string_view> values;
+
+  [[noreturn]] void refuse(const std::string& why) const {
+    throw ConfigError(fmt::format("condition \"{}\": {}", text, why));
+  }
+};
+
+/// At `at`, of "<=" and "<" the longer one.
+std::string_view relation_at(std::string_view text, std::size_t at) {
+  for (const std::string_view relation : {"<=", ">=", "!=", "=", "<", ">"}) {
+    if (text.substr(at, relation.size()) == relation) return relation;
+  }
+  return {};
+}
+
+Condition parse(std::string_view text) {
+  Condition out{.text = text, .dimension = {}, .relation = {}, .values = {}};
+  const std::size_t at = text.find_first_of("<>!=");
+  if (at != std::string_view::npos) out.relation = relation_at(text, at);
+  if (at == 0 || out.relation.empty()) {
+    out.refuse("expected a dimension, one of = != <= >= < > and a value, such as \"tp<=8\"");
+  }
+  out.dimension = text.substr(0, at);
+  std::string_view rest = text.substr(at + out.relation.size());
+  for (std::size_t comma = 0; comma != std::string_view::npos; rest.remove_prefix(comma + 1)) {
+    comma = rest.find(',');
+    out.values.push_back(rest.substr(0, comma));
+    if (out.values.back().empty()) out.refuse("a value is empty");
+    if (comma == std::string_view::npos) break;
+  }
+  const bool is_set = out.relation == "=" || out.relation == "!=";
+  if (!is_set && out.values.size() > 1) out.refuse(fmt::format("{} takes one value", out.relation));
+  return out;
+}
+
+std::int64_t number_of(const Condition& condition, std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    condition.refuse(fmt::format("expected a whole number, got \"{}\"", text));
+  }
+  return value;
+}
+
+bool holds(std::int64_t value, std::string_view relation, std::int64_t limit) {
+  if (relation == "<=") return value <= limit;
+  if (relation == ">=") return value >= limit;
+  return relation == "<" ? value < limit : value > limit;
+}
+
+template <class Value, class Text>
+void keep(const Condition& condition, std::vector<Value>& values, Text text) {
+  constexpr bool kIsNumber = std::is_integral_v<Value>;
+  const std::string all = fmt::format("{}", fmt::join(
+                                                [&] {
+                                                  std::vector<std::string> texts;
+                                                  for (const Value& value : values) texts.push_back(text(value));
+                                                  return texts;
+                                                }(),
+                                                " "));
+  const bool is_set = condition.relation == "=" || condition.relation == "!=";
+  if (!is_set && !kIsNumber) condition.refuse(fmt::format("{} has names: expected = or !=", condition.dimension));
+  for (const std::string_view wanted : condition.values) {
+    if constexpr (kIsNumber) {
+      number_of(condition, wanted);
+    } else if (std::none_of(values.begin(), values.end(), [&](const Value& value) { return text(value) == wanted; })) {
+      condition.refuse(fmt::format("\"{}\" is none of its values here, which are {}", wanted, all));
+    }
+  }
+  const auto is_listed = [&](const Value& value) {
+    return std::any_of(condition.values.begin(), condition.values.end(), [&](std::string_view wanted) {
+      if constexpr (kIsNumber) return static_cast<std::int64_t>(value) == number_of(condition, wanted);
+      return text(value) == wanted;
+    });
+  };
+  std::erase_if(values, [&](const Value& value) {
+    if (is_set) return is_listed(value) != (condition.relation == "=");
+    if constexpr (kIsNumber) return !holds(value, condition.relation, number_of(condition, condition.values.front()));
+    return false;
+  });
+  if (values.empty()) condition.refuse(fmt::format("nothing is left of its values, which are {}", all));
+}
+
+}  // namespace
+
+void keep_where(Domains& domains, std::string_view text) {
+  const Condition condition = parse(text);
+  bool is_known = false;
+  std::vector<std::string_view> names;
+  visit_dimensions(domains, [&](std::string_view name, auto& values, auto value_text) {
+    names.push_back(name);
+    if (name != condition.dimension) return;
+    is_known = true;
+    keep(condition, values, value_text);
+  });
+  if (is_known) return;
+  if (condition.dimension == "dp") condition.refuse("dp is what tp, cp and pp leave of the devices: ask for those");
+  if (condition.dimension == "sp") condition.refuse("sp goes with tp: ask for tp=1, or for tp>1");
+  condition.refuse(fmt::format("expected one of {}, got \"{}\"", fmt::join(names, ", "), condition.dimension));
+}
+
+}  // namespace orrery::planner

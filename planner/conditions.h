@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// What users demand of a plan: conditions on dimensions, which take values out of the domains before a search.
+#pragma once
+
+#include "planner/domains.h"
+
+#include <string_view>
+
+namespace orrery::planner {
+
+/// Keeps the values that meet `condition`: a dimension as the manifest names it, a relation (= != <= >= < >) and a
+/// value or, with = and !=, values between commas: "pp=8", "tp<=8", "schedule=zb_h1,zbv", "recompute!=full". Only
+/// numbers are more or less than others. Throws: ConfigError: an unknown dimension, no relation or no value in the
+/// text, a name with a relation of order, a value that the dimension has not and could not have (names), or nothing
+/// left.
+void keep_where(Domains& domains, std::string_view condition);
+
+}  // namespace orrery::planner

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dimensions of a search by name: one list for whoever shows the values of each or takes some of them out.
+#pragma once
+
+#include "planner/domains.h"
+#include "program/names.h"
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace orrery::planner {
+
+/// "none", or names of modules joined by "+".
+inline std::string modules_text(const std::set<RecomputeModule>& modules) {
+  std::vector<std::string_view> names;
+  for (const RecomputeModule module : modules) names.push_back(name_of(module));
+  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, "+"));
+}
+
+/// Calls `visit(name, values, text)` for each dimension but the layouts; `text` gives a value as users write it.
+/// `domains`: Domains, const or not.
+template <class D, class Visit>
+void visit_dimensions(D& domains, Visit&& visit) {
+  const auto number = [](auto value) { return fmt::format("{}", value); };
+  const auto of = [](const auto& table) { return [&table](auto value) { return std::string(name_of(table, value)); }; };
+  visit("tp", domains.tp, number);
+  visit("cp", domains.cp, number);
+  visit("cp_kind", domains.cp_kind, of(kContextParallelNames));
+  visit("pp", domains.pp, number);
+  visit("vpp", domains.vpp, number);
+  visit("ep", domains.ep, number);
+  visit("etp", domains.etp, number);
+  visit("micro_batch", domains.micro_batch, number);
+  visit("dispatcher", domains.dispatcher, of(kDispatcherNames));
+  visit("schedule", domains.schedule, [](Schedule value) { return std::string(name_of(value)); });
+  visit("zero_dense", domains.zero_dense, number);
+  visit("zero_expert", domains.zero_expert, number);
+  visit("overlap.dp_buckets", domains.dp_buckets, number);
+  visit("overlap.tp", domains.overlap_tp, number);
+  visit("overlap.ep_batch_level", domains.ep_batch_level, number);
+  visit("overlap.delayed_wgrad", domains.delayed_wgrad, number);
+  visit("overlap.shared_expert", domains.shared_expert, number);
+  visit("offload_optimizer", domains.offload_optimizer, number);
+  visit("offload_activations", domains.offload_activations, number);
+  visit("recompute", domains.recompute, modules_text);
+}
+
+}  // namespace orrery::planner

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What conditions leave of a space, and that a search keeps to it.
+#include "planner/conditions.h"
+
+#include "base/errors.h"
+#include "costmodel/analytic_interpreter.h"
+#include "tests/unit/planner/problem.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::planner {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+Domains where(std::string_view condition) {
+  Domains d = testing::SmallSearch(8).domains();
+  keep_where(d, condition);
+  return d;
+}
+
+std::string refusal(std::string_view condition) {
+  try {
+    where(condition);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Conditions, KeepNumbersThatAreSoMuchMoreOrLess) {
+  EXPECT_THAT(where("tp=4").tp, ElementsAre(4));
+  EXPECT_THAT(where("tp!=4").tp, ElementsAre(1, 2, 8));
+  EXPECT_THAT(where("tp<=4").tp, ElementsAre(1, 2, 4));
+  EXPECT_THAT(where("tp<4").tp, ElementsAre(1, 2));
+  EXPECT_THAT(where("tp>=4").tp, ElementsAre(4, 8));
+  EXPECT_THAT(where("tp>4").tp, ElementsAre(8));
+  EXPECT_THAT(where("tp=2,8").tp, ElementsAre(2, 8));
+  EXPECT_THAT(where("overlap.dp_buckets=1").dp_buckets, ElementsAre(1));
+}
+
+TEST(Conditions, KeepNames) {
+  EXPECT_THAT(where("schedule=zbv,1f1b").schedule, ElementsAre(Schedule::one_f_one_b, Schedule::zbv));
+  EXPECT_THAT(where("dispatcher!=all_gather").dispatcher, ElementsAre(Dispatcher::all_to_all, Dispatcher::two_level));
+  EXPECT_THAT(where("recompute=none").recompute, ElementsAre(std::set<RecomputeModule>{}));
+  EXPECT_THAT(where("recompute=layernorm+core_attn").recompute,
+              ElementsAre(std::set{RecomputeModule::layernorm, RecomputeModule::core_attn}));
+}
+
+TEST(Conditions, TouchNothingElse) {
+  const Domains all = testing::SmallSearch(8).domains(), some = where("pp<=2");
+  EXPECT_EQ(some.tp, all.tp);
+  EXPECT_EQ(some.schedule, all.schedule);
+  EXPECT_EQ(some.recompute, all.recompute);
+}
+
+TEST(Conditions, SayWhatIsWrong) {
+  EXPECT_THAT(refusal("tp"), HasSubstr("expected a dimension, one of = != <= >= < > and a value"));
+  EXPECT_THAT(refusal("=4"), HasSubstr("expected a dimension"));
+  EXPECT_THAT(refusal("tp="), HasSubstr("a value is empty"));
+  EXPECT_THAT(refusal("tp=1,"), HasSubstr("a value is empty"));
+  EXPECT_THAT(refusal("tp<=1,2"), HasSubstr("<= takes one value"));
+  EXPECT_THAT(refusal("tp=two"), HasSubstr("expected a whole number, got \"two\""));
+  EXPECT_THAT(refusal("tp=3"), HasSubstr("nothing is left of its values, which are 1 2 4 8"));
+  EXPECT_THAT(refusal("schedule=pipedream"), HasSubstr("\"pipedream\" is none of its values here"));
+  EXPECT_THAT(refusal("schedule<=1f1b"), HasSubstr("has names: expected = or !="));
+  EXPECT_THAT(refusal("dp=8"), HasSubstr("dp is what tp, cp and pp leave"));
+  EXPECT_THAT(refusal("sp=1"), HasSubstr("sp goes with tp"));
+  EXPECT_THAT(refusal("warp=9"), HasSubstr("expected one of tp, cp,"));
+}
+
+std::vector<Strategy> found(const std::vector<std::string>& conditions) {
+  testing::SmallSearch small(8);
+  Domains domains = small.domains();
+  for (const std::string& condition : conditions) keep_where(domains, condition);
+  const auto cost_model = std::make_shared<testing::OneGigaflop>(small.cluster);
+  const costmodel::AnalyticInterpreter analytic(cost_model, small.cluster);
+  const auto outcome = search(domains, small.problem(), *cost_model, analytic, nullptr);
+  std::vector<Strategy> out;
+  if (const auto* result = std::get_if<SearchResult>(&outcome)) {
+    for (const RankedPlan& plan : result->ranked) out.push_back(plan.strategy);
+  }
+  return out;
+}
+
+TEST(Conditions, AreMetByEveryPlanOfASearch) {
+  const std::vector<Strategy> plans = found({"pp=2", "tp<=2", "schedule=zb_h1,interleaved", "recompute=full"});
+  ASSERT_FALSE(plans.empty());
+  for (const Strategy& s : plans) {
+    EXPECT_EQ(s.pp, 2);
+    EXPECT_LE(s.tp, 2);
+    EXPECT_TRUE(s.schedule == Schedule::zb_h1 || s.schedule == Schedule::interleaved);
+    for (const StageLayout& stage : s.stages) EXPECT_EQ(stage.recompute, std::set{RecomputeModule::full});
+  }
+}
+
+TEST(Conditions, OnChunksRuleOutSchedulesWithOthers) {
+  const std::vector<Strategy> plans = found({"vpp=1", "pp=2"});
+  ASSERT_FALSE(plans.empty());
+  for (const Strategy& s : plans) EXPECT_EQ(s.vpp, 1);
+  EXPECT_TRUE(found({"vpp=1", "pp=2", "schedule=zbv"}).empty());
+}
+
+}  // namespace
+}  // namespace orrery::planner
