@@ -8,25 +8,17 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <vector>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 namespace orrery::planner {
 
 /// "none", or names of modules joined by "+".
-inline std::string modules_text(const std::set<RecomputeModule>& modules) {
-  std::vector<std::string_view> names;
-  for (const RecomputeModule module : modules) names.push_back(name_of(module));
-  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, "+"));
-}
+std::string modules_text(const std::set<RecomputeModule>& modules);
 
 /// Calls `visit(name, values, text)` for each dimension but the layouts; `text` gives a value as users write it.
 /// `domains`: Domains, const or not.
 template <class D, class Visit>
 void visit_dimensions(D& domains, Visit&& visit) {
-  const auto number = [](auto value) { return fmt::format("{}", value); };
+  const auto number = [](auto value) { return std::to_string(value); };
   const auto of = [](const auto& table) { return [&table](auto value) { return std::string(name_of(table, value)); }; };
   visit("tp", domains.tp, number);
   visit("cp", domains.cp, number);

@@ -63,6 +63,12 @@ void keep_what_cpus_measure(Domains& d) {
 
 }  // namespace
 
+std::string modules_text(const std::set<RecomputeModule>& modules) {
+  std::vector<std::string_view> names;
+  for (const RecomputeModule module : modules) names.push_back(name_of(module));
+  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, "+"));
+}
+
 std::vector<std::set<RecomputeModule>> recompute_choices(const Model& model) {
   std::vector<RecomputeModule> modules;
   for (const auto& [name, module] : kRecomputeModuleNames) {
