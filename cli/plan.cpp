@@ -6,6 +6,7 @@
 #include "cli/exit_code.h"
 #include "cli/plan_check.h"
 #include "cli/plan_search.h"
+#include "cli/plan_sweep.h"
 #include "cli/verbs.h"
 
 #include <map>
@@ -30,24 +31,47 @@ struct PlanOptions {
   bool no_simulation = false;
   std::optional<double> time_budget;
   std::vector<std::string> where;
-  std::string memory_limit;
+  std::string memory_limit, sweep, deadline;
 };
 
-int make_plan(const PlanOptions& options) {
-  Plan base;
-  Loaded<costmodel::Calibration> calibration;
-  {
-    Loaded<Model> model = load_model(options.common.inputs, options.model);
-    Loaded<Cluster> cluster = load_cluster(options.common.inputs, options.cluster);
-    if (options.check.empty()) {
-      calibration = load_calibration(options.common.inputs, options.calibration, cluster.value);
+SweepOptions sweep_of(const PlanOptions& options) {
+  if (options.out.empty()) throw ConfigError("--sweep: expected --out FILE for its results, as JSON Lines");
+  SweepOptions out{.inputs = options.common.inputs,
+                   .sweep = options.sweep,
+                   .out = options.out,
+                   .calibration = options.calibration,
+                   .load = options.workload.load,
+                   .precision = options.precision,
+                   .json = options.common.json};
+  if (!options.deadline.empty()) {
+    const std::optional<double> limit = parse_units(options.deadline, unit_table<Seconds>());
+    if (!limit) {
+      throw ConfigError(
+          fmt::format("--deadline: expected a time with its unit, such as \"20 s\", got {}", options.deadline));
     }
-    base = plan_without_strategy(std::move(model), std::move(cluster), calibration.source,
-                                 {.seq = options.workload.sequence, .global_batch = options.workload.global_batch},
-                                 parse_load(options.workload.load),
-                                 load_sequences(options.workload.sequences, options.workload.sequence));
+    out.deadline = Seconds::from_si(*limit);
   }
-  if (base.cluster.groups.front().device.kind == DeviceKind::cpu) base.strategy.precision = DType::f32;
+  return out;
+}
+
+int make_plan(const PlanOptions& options) {
+  if (!options.sweep.empty()) return sweep_plans(sweep_of(options));
+  if (options.model.empty() || options.cluster.empty()) {
+    throw ConfigError("expected a model and a cluster, or --sweep FILE with many of them");
+  }
+  if (options.workload.sequence == 0 || options.workload.global_batch == 0) {
+    throw ConfigError("expected --sequence and --global-batch, the work of one step");
+  }
+  Loaded<costmodel::Calibration> calibration;
+  Plan base =
+      plan_to_search(options.common.inputs,
+                     {.model = options.model,
+                      .cluster = options.cluster,
+                      .calibration = options.calibration,
+                      .batch = {.seq = options.workload.sequence, .global_batch = options.workload.global_batch},
+                      .load = options.workload.load,
+                      .sequences = options.workload.sequences},
+                     options.check.empty() ? &calibration : nullptr);
   if (!options.strategy.empty()) base.strategy = read_strategy(options.strategy, base.model);
   if (!options.check.empty()) return check_strategy(std::move(base), options.check, options.common.json);
   if (options.precision) base.strategy.precision = *options.precision;
@@ -78,9 +102,9 @@ int make_plan(const PlanOptions& options) {
 Verb add_plan(CLI::App& app) {
   auto options = std::make_shared<PlanOptions>();
   CLI::App* command = app.add_subcommand("plan", "finds the fastest split of a model over a cluster");
-  command->add_option("model", options->model, "config.json, or its name in the catalog")->required();
-  command->add_option("cluster", options->cluster, "cluster/1, or its name in the catalog")->required();
-  add_workload_options(*command, options->workload);
+  command->add_option("model", options->model, "config.json, or its name in the catalog");
+  command->add_option("cluster", options->cluster, "cluster/1, or its name in the catalog");
+  add_workload_options(*command, options->workload, true);
   CLI::Option* check = command->add_option("--check", options->check,
                                            "strategy/1: search nothing, say which rules it breaks and if it fits");
   command->add_option("--calibration", options->calibration,
@@ -103,6 +127,16 @@ Verb add_plan(CLI::App& app) {
   for (const char* of_search : {"--calibration", "--strategy", "--precision", "--out", "--top", "--time-budget",
                                 "--where", "--memory-limit", "--no-simulation"}) {
     check->excludes(command->get_option(of_search));
+  }
+  CLI::Option* sweep =
+      command->add_option("--sweep", options->sweep,
+                          "sweep/1: searches a grid of models, clusters and batches; results go to --out, and a "
+                          "sweep that was cut off goes on");
+  command->add_option("--deadline", options->deadline, "of a step, such as \"20 s\": what of a sweep keeps it")
+      ->needs(sweep);
+  for (const char* of_one : {"model", "cluster", "--check", "--strategy", "--sequence", "--global-batch", "--sequences",
+                             "--time-budget", "--where", "--memory-limit", "--top"}) {
+    sweep->excludes(command->get_option(of_one));
   }
   add_model_options(*command, options->common.inputs);
   add_cluster_options(*command, options->common.inputs);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/plan_search.h"
 
+#include "base/errors.h"
 #include "cli/exit_code.h"
 #include "cli/progress.h"
 #include "cli/step_report.h"
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -49,7 +51,38 @@ Table table_of(const planner::SearchResult& result, std::int64_t num_devices, st
   return table;
 }
 
+/// Leaves the first `num_nodes` of a cluster.
+void cut(Cluster& cluster, std::int64_t num_nodes) {
+  const FabricKind fabric = cluster.fabric.kind;
+  if (num_nodes > cluster.num_nodes()) {
+    throw ConfigError(fmt::format("cluster \"{}\": expected at most its {} nodes, got {}", cluster.name,
+                                  cluster.num_nodes(), num_nodes));
+  }
+  if (num_nodes == cluster.num_nodes()) return;
+  if (fabric == FabricKind::torus || fabric == FabricKind::dragonfly) {
+    throw ConfigError(
+        fmt::format("cluster \"{}\": {} nodes of its fabric are none of its kind", cluster.name, num_nodes));
+  }
+  cluster.groups.front().num_nodes = num_nodes;
+}
+
 }  // namespace
+
+Plan plan_to_search(const InputOptions& options, const SearchInputs& inputs,
+                    Loaded<costmodel::Calibration>* calibration) {
+  Loaded<Model> model = load_model(options, inputs.model);
+  Loaded<Cluster> cluster = load_cluster(options, inputs.cluster);
+  if (inputs.num_nodes > 0) cut(cluster.value, inputs.num_nodes);
+  Source source;
+  if (calibration != nullptr) {
+    *calibration = load_calibration(options, inputs.calibration, cluster.value);
+    source = calibration->source;
+  }
+  Plan plan = plan_without_strategy(std::move(model), std::move(cluster), std::move(source), inputs.batch,
+                                    parse_load(inputs.load), load_sequences(inputs.sequences, inputs.batch.seq));
+  if (plan.cluster.groups.front().device.kind == DeviceKind::cpu) plan.strategy.precision = DType::f32;
+  return plan;
+}
 
 std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan& base,
                                                                       const Loaded<costmodel::Calibration>& calibration,

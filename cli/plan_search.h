@@ -14,6 +14,19 @@
 
 namespace orrery::cli {
 
+/// What a search is about, as users name it.
+struct SearchInputs {
+  std::string model, cluster, calibration;
+  std::int64_t num_nodes = 0;  // of the cluster, the first ones; 0: all
+  BatchShape batch;
+  std::string load = "balanced", sequences;
+};
+
+/// A plan without its strategy: that of the kind of device. `calibration`: null where nothing is to be timed.
+/// Throws: ConfigError, also for more nodes than there are, or a part of a fabric that is whole or nothing.
+Plan plan_to_search(const InputOptions& options, const SearchInputs& inputs,
+                    Loaded<costmodel::Calibration>* calibration);
+
 /// What a search is asked for beside the best plan.
 struct SearchWishes {
   bool simulate = false;                     // the best plans run on SimGrid, in worker processes

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/plan_sweep.h"
+
+#include "base/errors.h"
+#include "base/units_format.h"
+#include "cli/exit_code.h"
+#include "cli/plan_search.h"
+#include "cli/report.h"
+#include "cli/sweep_results.h"
+#include "costmodel/power.h"
+#include "planner/strategy_text.h"
+#include "planner/sweep.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <variant>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace orrery::cli {
+namespace {
+
+using planner::SweepPoint;
+
+void search_point(const SweepOptions& options, const SweepPoint& point, const std::string& path) {
+  Loaded<costmodel::Calibration> calibration;
+  Plan base = plan_to_search(options.inputs,
+                             {.model = point.model,
+                              .cluster = point.cluster,
+                              .calibration = options.calibration,
+                              .num_nodes = point.num_nodes,
+                              .batch = {.seq = point.seq, .global_batch = point.global_batch},
+                              .load = options.load,
+                              .sequences = ""},
+                             &calibration);
+  if (options.precision) base.strategy.precision = *options.precision;
+  SweepResult result{.point = point, .num_devices = base.num_ranks()};
+  const auto found = search_plans(base, calibration, {.conditions = point.where});
+  if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
+    result.infeasible = infeasible->reason;
+    return append_result(path, result, nullptr);
+  }
+  const auto& plans = std::get<planner::SearchResult>(found);
+  const planner::RankedPlan& best = plans.ranked.front();
+  result.step_time = best.predictions.back().step_time;
+  result.peak_memory = best.predictions.back().peak_memory;
+  result.usd = costmodel::cost_of_step(base.cluster, std::nullopt, result.step_time, 0.0, result.num_devices).usd;
+  result.gap = plans.certificate.gap;
+  result.strategy = planner::short_text(best.strategy);
+  append_result(path, result, &best.strategy);
+}
+
+double tokens_of(const SweepResult& result) {
+  return static_cast<double>(result.point.seq * result.point.global_batch);
+}
+
+/// US dollars for a million tokens.
+std::optional<double> price_of(const SweepResult& result) {
+  if (!result.usd) return std::nullopt;
+  return *result.usd / tokens_of(result) * 1e6;
+}
+
+Table table_of(const std::vector<const SweepResult*>& results) {
+  Table table;
+  table.columns = {{"model", "model"},
+                   {"cluster", "cluster"},
+                   {"devices", "devices"},
+                   {"sequence", "sequence"},
+                   {"global_batch", "batch"},
+                   {"where", "where"},
+                   {"step_time", "step time"},
+                   {"tokens_per_second", "tokens/s"},
+                   {"price_per_million_tokens", "USD per M tokens"},
+                   {"gap", "gap"},
+                   {"plan", "plan"}};
+  for (const SweepResult* r : results) {
+    const bool runs = r->infeasible.empty();
+    const Value none = Value::unknown("-");
+    const std::optional<double> price = runs ? price_of(*r) : std::nullopt;
+    table.rows.push_back({r->point.model, r->point.cluster, r->num_devices, r->point.seq, r->point.global_batch,
+                          fmt::format("{}", fmt::join(r->point.where, " ")), runs ? Value(r->step_time) : none,
+                          runs ? Value((tokens_of(*r) / r->step_time).in(unit::hertz)) : none,
+                          price ? Value(*price) : none, r->gap ? Value::percent(*r->gap) : none,
+                          runs ? r->strategy : r->infeasible});
+  }
+  return table;
+}
+
+using Less = std::function<bool(const SweepResult&, const SweepResult&)>;
+
+/// A line with the least of `results`, by `less`, of those that `wanted` holds for.
+void add_best(Report& report, const std::string& key, const std::string& label,
+              const std::vector<const SweepResult*>& results, const std::function<bool(const SweepResult&)>& wanted,
+              const Less& less) {
+  const SweepResult* best = nullptr;
+  for (const SweepResult* r : results) {
+    if (!r->infeasible.empty() || !wanted(*r)) continue;
+    if (best == nullptr || less(*r, *best)) best = r;
+  }
+  if (best == nullptr) {
+    report.fact(key, label, Value::unknown("none"));
+    return;
+  }
+  report.fact(key, label,
+              fmt::format("{} on {} of {}, {} x {} tokens: {} a step", best->point.model, best->num_devices,
+                          best->point.cluster, best->point.global_batch, best->point.seq, best->step_time));
+}
+
+Report report_of(const SweepOptions& options, const std::vector<SweepPoint>& points,
+                 const std::vector<SweepResult>& all) {
+  std::vector<const SweepResult*> results;
+  for (const SweepPoint& point : points) {
+    const auto found =
+        std::find_if(all.begin(), all.end(), [&](const SweepResult& result) { return result.point == point; });
+    if (found != all.end()) results.push_back(&*found);
+  }
+  Report report("Sweep");
+  report.fact("points", "points", points.size()).fact("done", "of them searched", results.size());
+  const auto any = [](const SweepResult&) { return true; };
+  const auto has_price = [](const SweepResult& r) { return r.usd.has_value(); };
+  const auto in_time = [&](const SweepResult& r) { return r.step_time <= *options.deadline; };
+  const Less faster = [](const SweepResult& a, const SweepResult& b) {
+    return tokens_of(a) / a.step_time > tokens_of(b) / b.step_time;
+  };
+  const Less cheaper = [](const SweepResult& a, const SweepResult& b) { return *price_of(a) < *price_of(b); };
+  const Less smaller = [&](const SweepResult& a, const SweepResult& b) {
+    return a.num_devices != b.num_devices ? a.num_devices < b.num_devices : faster(a, b);
+  };
+  add_best(report, "fastest", "most tokens/s", results, any, faster);
+  add_best(report, "cheapest", "least price of a token", results, has_price, cheaper);
+  const bool runs_unpriced = std::any_of(results.begin(), results.end(),
+                                         [&](const SweepResult* r) { return r->infeasible.empty() && !r->usd; });
+  if (runs_unpriced) report.note("clusters that state no price are in no answer about prices");
+  if (options.deadline) {
+    add_best(report, "fewest_devices", fmt::format("fewest devices for {}", *options.deadline), results, in_time,
+             smaller);
+    add_best(
+        report, "cheapest_in_time", fmt::format("cheapest for {}", *options.deadline), results,
+        [&](const SweepResult& r) { return has_price(r) && in_time(r); }, cheaper);
+  }
+  report.table("results", "Results", table_of(results));
+  return report;
+}
+
+}  // namespace
+
+int sweep_plans(const SweepOptions& options) {
+  const std::vector<SweepPoint> points = planner::read_sweep(options.sweep);
+  const SweepShare share = SweepShare::of_environment();
+  const std::string path = results_path(options.out, share);
+  const std::vector<SweepResult> before = read_results(options.out);
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    if (static_cast<std::int64_t>(i) % share.count != share.index) continue;
+    const bool is_done =
+        std::any_of(before.begin(), before.end(), [&](const SweepResult& result) { return result.point == points[i]; });
+    std::fputs(fmt::format("orrery: point {} of {}: {} on {}{}\n", i + 1, points.size(), points[i].model,
+                           points[i].cluster, is_done ? ", known" : "")
+                   .c_str(),
+               stderr);
+    if (!is_done) search_point(options, points[i], path);
+  }
+  print(report_of(options, points, read_results(options.out)), options.json);
+  return kSuccess;
+}
+
+}  // namespace orrery::cli

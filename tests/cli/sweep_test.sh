@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# sweep_test.sh REPOSITORY ORRERY: a sweep by two processes, cut off and gone on with, and what it answers.
+repository=$1
+orrery=$2
+source "$(dirname "$0")/expect.sh"
+
+cat >sweep.json <<'END'
+{
+  "schema": "sweep/1",
+  "models": ["mixtral-8x7b"],
+  "clusters": ["h100-64"],
+  "nodes": [1, 2],
+  "sequence": [4096],
+  "global_batch": [64],
+  "where": [["tp=1", "pp=1", "cp=1", "micro_batch=1"], ["tp=1", "pp=2", "cp=1", "micro_batch=1"]]
+}
+END
+sweep=(plan --sweep sweep.json --out results.jsonl)
+
+# Each of two processes takes half of the points; the second one is killed in the middle of a line.
+PMI_RANK=0 PMI_SIZE=2 run "${sweep[@]}"
+[[ $code == 0 ]] || fail "exit code of the first process" 0 "$code: $err"
+PMI_RANK=1 PMI_SIZE=2 run "${sweep[@]}"
+[[ $(wc -l <results.jsonl.0) == 2 && $(wc -l <results.jsonl.1) == 2 ]] || fail "lines of each" "2 and 2" "$(wc -l results*)"
+cp results.jsonl.1 whole
+head -c -20 whole >results.jsonl.1
+
+# Gone on with by one process: one point is searched, and is what it was.
+run "${sweep[@]}" --deadline "100 s"
+[[ $code == 0 ]] || fail "exit code of the rest" 0 "$code: $err"
+[[ $(grep -c known <<<"$err") == 3 ]] || fail "points that were known" 3 "$err"
+diff <(tail -1 whole) results.jsonl || fail "the point that was cut off" "the same line" "another"
+grep -qE '^  of them searched +4$' <<<"$out" || fail "report" "4 searched" "$out"
+
+# On 8 devices it runs in one stage or two or not at all; on 16 it is faster.
+grep -qE 'most tokens/s +mixtral-8x7b on 16 of h100-64' <<<"$out" || fail "fastest" "16 devices" "$out"
+grep -qE 'fewest devices for 100 s +mixtral-8x7b on (8|16) of' <<<"$out" || fail "fewest" "a number" "$out"
+run "${sweep[@]}" --deadline "1 us"
+grep -qE 'fewest devices for 1.00 us +none' <<<"$out" || fail "nothing is so fast" "none" "$out"
+
+expect_error 2 '--sweep: expected --out FILE for its results, as JSON Lines' plan --sweep sweep.json
+expect_error 2 'expected a model and a cluster, or --sweep FILE with many of them' plan
+sed -i 's/\[1, 2\]/[99]/' sweep.json
+run "${sweep[@]}"
+[[ $code == 2 && $err == *'cluster "h100-64": expected at most its 8 nodes, got 99'* ]] || fail "too many nodes" 2 "$err"
+finish
