@@ -14,6 +14,19 @@
 namespace orrery::executor::testing {
 namespace {
 
+/// Where element `index` of what a rank holds lies in the whole weight.
+std::size_t place(const LocalParameter& p, std::int64_t index) {
+  for (const Box& box : p.boxes) {
+    if (index < box.rows * box.cols) {
+      const std::int64_t row = box.row + index / box.cols, col = box.col + index % box.cols;
+      return static_cast<std::size_t>(row * p.whole.cols + col);
+    }
+    index -= box.rows * box.cols;
+  }
+  ADD_FAILURE() << index;
+  return 0;
+}
+
 /// Puts weights together, element by element.
 class Assembler {
  public:
@@ -40,19 +53,6 @@ class Assembler {
   }
 
  private:
-  /// Where element `index` of what a rank holds lies in the whole weight.
-  static std::size_t place(const LocalParameter& p, std::int64_t index) {
-    for (const Box& box : p.boxes) {
-      if (index < box.rows * box.cols) {
-        const std::int64_t row = box.row + index / box.cols, col = box.col + index % box.cols;
-        return static_cast<std::size_t>(row * p.whole.cols + col);
-      }
-      index -= box.rows * box.cols;
-    }
-    ADD_FAILURE() << index;
-    return 0;
-  }
-
   std::map<std::string, std::vector<float>> weights_;
   std::map<std::string, std::vector<bool>> known_;
   int differing_ = 0;
@@ -204,11 +204,34 @@ Arrivals arrivals_of(const StepProgram& program, RankState& rank) {
 
 }  // namespace
 
-WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings) {
+void set_weights(RankState& rank, const std::map<std::string, std::vector<float>>& whole) {
+  for (const LocalParameter& p : local_parameters(rank.program, rank.view.rank)) {
+    if (!p.whole.buffer) continue;
+    const std::vector<float>& values = whole.at(name_of(p.whole));
+    const std::span<float> bias = rank.weights.router_bias(p.whole.layer);
+    ASSERT_EQ(bias.size(), values.size());
+    std::copy(values.begin(), values.end(), bias.begin());
+  }
+  for (const FlatBufferKind kind : {FlatBufferKind::dense, FlatBufferKind::expert}) {
+    FlatState& state = rank.weights.state(kind);
+    for (std::size_t i = 0; i < state.parameters().size(); ++i) {
+      const LocalParameter& p = state.parameters()[i];
+      const std::vector<float>& all = whole.at(name_of(p.whole));
+      ASSERT_EQ(static_cast<std::int64_t>(all.size()), p.whole.size()) << name_of(p.whole);
+      std::vector<float> values(static_cast<std::size_t>(p.size()));
+      for (std::size_t j = 0; j < values.size(); ++j) values[j] = all[place(p, static_cast<std::int64_t>(j))];
+      state.start(static_cast<std::int64_t>(i), matrix_of(values.data(), 1, p.size()));
+    }
+  }
+}
+
+WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings,
+                   const std::function<void(RankRuntime&)>& prepare) {
   WholeRun out;
   Assembler whole, gradients;
   std::mutex mutex;
   on_all_ranks(program, settings, [&](RankRuntime& runtime, int rank) {
+    if (prepare) prepare(runtime);
     for (std::int64_t step = 0; step < settings.num_steps; ++step) {
       const StepRecord record = runtime.run_step().record;
       if (step == 0) {
@@ -262,6 +285,15 @@ void expect_same_bits(const WholeRun& want, const WholeRun& got) {
   EXPECT_EQ(want.norms, got.norms);
 }
 
+double relative_difference(std::span<const float> want, std::span<const float> got) {
+  double difference = 0.0, size = 0.0;
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    difference += std::pow(static_cast<double>(got[i]) - static_cast<double>(want[i]), 2);
+    size += std::pow(static_cast<double>(want[i]), 2);
+  }
+  return difference == 0.0 ? 0.0 : std::sqrt(difference / size);
+}
+
 void expect_close(const WholeRun& want, const WholeRun& got, double tolerance, double later_norms) {
   ASSERT_EQ(want.losses.size(), got.losses.size());
   for (std::size_t i = 0; i < want.losses.size(); ++i) {
@@ -274,12 +306,7 @@ void expect_close(const WholeRun& want, const WholeRun& got, double tolerance, d
     const auto found = got.gradients.find(name);
     ASSERT_TRUE(found != got.gradients.end()) << name;
     ASSERT_EQ(found->second.size(), values.size()) << name;
-    double difference = 0.0, size = 0.0;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      difference += std::pow(static_cast<double>(found->second[i]) - static_cast<double>(values[i]), 2);
-      size += std::pow(static_cast<double>(values[i]), 2);
-    }
-    EXPECT_LE(std::sqrt(difference), tolerance * std::sqrt(size)) << "gradient of " << name;
+    EXPECT_LE(relative_difference(values, found->second), tolerance) << "gradient of " << name;
   }
 }
 

@@ -6,7 +6,9 @@
 #include "program/arrivals.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,7 +21,12 @@ struct WholeRun {
 };
 
 /// Trains `num_steps` steps and expects on the way that copies of a weight are equal on all ranks that hold them.
-WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings);
+/// `prepare`: called for each rank, in its thread, before its first step.
+WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings,
+                   const std::function<void(RankRuntime&)>& prepare = {});
+
+/// Replaces what a rank holds of each weight and selection bias by its part of the whole ones, which are all there.
+void set_weights(RankState& rank, const std::map<std::string, std::vector<float>>& whole);
 
 /// Of one step: expects that every op has sent what work.h says, over all ranks, and that no rank's arena has held more
 /// or less than the replay of its program with the rows that did arrive.
@@ -27,6 +34,8 @@ void expect_accounts(const StepProgram& program, const TrainingSettings& setting
 
 /// Expects equal bits of all weights, and equal losses and norms.
 void expect_same_bits(const WholeRun& want, const WholeRun& got);
+/// Norm of the difference, relative to that of `want`. Requires: equal sizes.
+double relative_difference(std::span<const float> want, std::span<const float> got);
 /// Expects losses, norms and each weight's gradient within `tolerance` of each other: relative, a gradient to its norm.
 /// Norms behind an update may differ by `later_norms` tolerances; where that is more than one, equality.md says why.
 void expect_close(const WholeRun& want, const WholeRun& got, double tolerance = 1e-5, double later_norms = 1.0);

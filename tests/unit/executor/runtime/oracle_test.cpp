@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// The executor against PyTorch. The dumps of tests/data/oracle hold weights and a text, and the logits, loss and
+// gradients that tests/oracle/make_dumps.py got from them by autograd in f64, with formulas taken from papers. Nothing
+// of ours has a part in them, and no PyTorch in this test (docs/design/oracle.md).
+#include "executor/checkpoint/safetensors.h"
+#include "tests/unit/executor/runtime/whole_run.h"
+#include "tests/unit/program/reading.h"
+
+#include <cstdio>
+#include <fstream>
+#include <mutex>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+namespace orrery::executor {
+namespace {
+
+using namespace testing;
+
+constexpr double kTolerance = 1e-5;
+
+/// Two layers of grouped-query attention and softmax-routed experts, with the auxiliary loss.
+Model mixtral() {
+  Model model = small_model();
+  model.dense_width = 0;
+  model.layers = {LayerKind::moe, LayerKind::moe};
+  model.norm_eps = 1e-5;
+  model.rope_theta = 1e6;
+  return model;
+}
+
+/// A dense layer, two with experts, and a prediction module.
+Model deepseek() {
+  Model model = deepseek_model();
+  model.layers = {LayerKind::dense, LayerKind::moe, LayerKind::moe};
+  return model;
+}
+
+struct Dump {
+  std::map<std::string, std::vector<float>> weights, gradients, logits;
+  std::string text;
+  double loss = 0.0;
+};
+
+Dump read_dump(const std::string& name) {
+  const SafetensorsFile file(orrery::testing::repository_path("tests/data/oracle/" + name + ".safetensors").string());
+  Dump dump;
+  for (const auto& [full, tensor] : file.tensors()) {
+    const std::size_t dot = full.find('.');
+    const std::string kind = full.substr(0, dot);
+    std::vector<float> values = file.read_f32(full);
+    if (kind == "weight") {
+      dump.weights[full.substr(dot + 1)] = std::move(values);
+    } else if (kind == "gradient") {
+      dump.gradients[full.substr(dot + 1)] = std::move(values);
+    } else if (full == "text") {
+      for (const float token : values) dump.text += static_cast<char>(token);
+    } else if (full == "loss") {
+      dump.loss = static_cast<double>(values.at(0));
+    } else {
+      dump.logits[full] = std::move(values);
+    }
+  }
+  return dump;
+}
+
+/// The text of a dump as a corpus, whose bytes are tokens.
+class CorpusFile {
+ public:
+  CorpusFile(const std::string& name, const std::string& text) : path_(::testing::TempDir() + "oracle_" + name) {
+    std::ofstream(path_, std::ios::binary) << text;
+  }
+  ~CorpusFile() { std::remove(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+/// Logits of all tokens of the step, in the order of its sequences.
+class Logits {
+ public:
+  void add(const OpCall& call) {
+    if (call.op.key.op != OpCode::head_loss || !call.is_forward()) return;
+    const RankState& rank = call.rank;
+    const ConstMatrix here = call.tensor(TensorRole::logits);
+    const std::int64_t first =
+        (rank.view.coords.dp * rank.program.num_micro_batches + call.op.key.micro_batch) * here.rows * here.cols;
+    const std::lock_guard lock(mutex_);
+    std::vector<float>& all = by_name_[call.layer() < 0 ? "logits" : "mtp_logits"];
+    all.resize(static_cast<std::size_t>(rank.global_tokens()) * static_cast<std::size_t>(here.cols));
+    for (std::int64_t row = 0; row < here.rows; ++row) {
+      const std::span<const float> values = row_span<float>(here, row);
+      std::copy(values.begin(), values.end(), all.begin() + first + row * here.cols);
+    }
+  }
+  const std::map<std::string, std::vector<float>>& by_name() const { return by_name_; }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::vector<float>> by_name_;
+};
+
+/// Expects the same names, and tensors within the tolerance; returns the largest difference, and where it is.
+std::string expect_tensors(const std::map<std::string, std::vector<float>>& want,
+                           const std::map<std::string, std::vector<float>>& got) {
+  EXPECT_EQ(want.size(), got.size());
+  double largest = 0.0;
+  std::string where;
+  for (const auto& [name, values] : want) {
+    const auto found = got.find(name);
+    if (found == got.end() || found->second.size() != values.size()) {
+      ADD_FAILURE() << name << " is missing or has another size";
+      continue;
+    }
+    const double difference = relative_difference(values, found->second);
+    EXPECT_LE(difference, kTolerance) << name;
+    if (difference < largest) continue;
+    largest = difference;
+    where = name;
+  }
+  return fmt::format("{:.1e} ({})", largest, where);
+}
+
+void expect_as_pytorch(const std::string& name, const Model& model, std::int64_t pp, std::int64_t ep) {
+  SCOPED_TRACE(fmt::format("{} pp{} ep{}", name, pp, ep));
+  const Dump dump = read_dump(name);
+  const CorpusFile corpus(fmt::format("{}_{}", name, pp * ep), dump.text);
+  TrainingSettings settings = settings_of(1);
+  settings.corpus = corpus.path();
+  Logits logits;
+  const StepProgram program = lower(model, strategy_of(model, pp, ep), kBatch, pp * ep);
+  const WholeRun run = run_whole(program, settings, [&](RankRuntime& runtime) {
+    set_weights(runtime.state(), dump.weights);
+    runtime.observe([&](const OpCall& call) { logits.add(call); });
+  });
+  EXPECT_NEAR(run.losses.at(0), dump.loss, kTolerance * dump.loss);
+  const std::string logits_text = expect_tensors(dump.logits, logits.by_name());
+  std::printf("%s pp%d ep%d: loss %.1e, logits %s, gradients %s\n", name.c_str(), static_cast<int>(pp),
+              static_cast<int>(ep), std::abs(run.losses.at(0) / dump.loss - 1.0), logits_text.c_str(),
+              expect_tensors(dump.gradients, run.gradients).c_str());
+}
+
+TEST(Oracle, MixtralStyleModelIsThatOfPyTorch) {
+  expect_as_pytorch("mixtral", mixtral(), 1, 1);
+  expect_as_pytorch("mixtral", mixtral(), 2, 2);
+}
+
+TEST(Oracle, DeepSeekStyleModelIsThatOfPyTorch) {
+  expect_as_pytorch("deepseek", deepseek(), 1, 1);
+  expect_as_pytorch("deepseek", deepseek(), 2, 2);
+}
+
+}  // namespace
+}  // namespace orrery::executor
