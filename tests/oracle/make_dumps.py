@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""make_dumps.py FOLDER: writes mixtral.safetensors and deepseek.safetensors, the oracle of oracle_test.cpp.
+"""make_dumps.py FOLDER: writes the oracle of oracle_test.cpp, a file for each model.
 
 A dump holds a text, weights, and what PyTorch makes of them: logits, loss, the gradient of every weight. Weights are
 f32; everything is computed from them in f64 and rounded once, when it is written. See docs/design/oracle.md.
@@ -22,13 +22,22 @@ DEEPSEEK = COMMON | {
     "family": "deepseek_v3", "num_layers": 3, "num_dense": 1, "num_mtp_modules": 1, "dense_width": 48,
     "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_dim": 8, "qk_rope_dim": 4, "v_head_dim": 8, "shared_width": 16,
     "num_groups": 4, "top_k_groups": 2, "routed_scaling": 1.5, "norm_eps": 1e-6, "rope_theta": 1e4, "seed": 4}
+VARIED = MIXTRAL | {
+    "family": "varied", "num_dense": 1, "dense_width": 48, "shared_width": 16, "windows": {"0": 6},
+    "aux_loss_coefficient": 0.0, "seed": 5}
+
+
+def with_biases(shapes):
+    return shapes | {f"{name}_bias": (1, shape[0]) for name, shape in shapes.items()}
 
 
 def shapes_of_attention(c):
     h, n = c["hidden"], c["num_heads"]
-    if c["family"] == "mixtral":
-        width = n * c["head_dim"]
-        return {"qkv": (width + 2 * c["num_kv_heads"] * c["head_dim"], h), "attn_out": (h, width)}
+    if c["family"] != "deepseek_v3":
+        width, d = n * c["head_dim"], c["head_dim"]
+        shapes = {"qkv": (width + 2 * c["num_kv_heads"] * d, h), "attn_out": (h, width)}
+        return shapes if c["family"] == "mixtral" else with_biases(shapes) | {
+            "q_norm": (1, d), "k_norm": (1, d), "sinks": (1, n)}
     return {"q_down": (c["q_lora_rank"], h), "q_latent_norm": (1, c["q_lora_rank"]),
             "q_up": (n * (c["qk_nope_dim"] + c["qk_rope_dim"]), c["q_lora_rank"]),
             "kv_down": (c["kv_lora_rank"] + c["qk_rope_dim"], h), "kv_latent_norm": (1, c["kv_lora_rank"]),
@@ -39,14 +48,19 @@ def shapes_of_attention(c):
 def shapes_of_layer(c, index):
     h, f = c["hidden"], c["expert_width"]
     shapes = {"attn_norm": (1, h)} | shapes_of_attention(c)
+    biased = with_biases if c["family"] == "varied" else dict
     if index < c["num_dense"]:
-        return shapes | {"mlp_norm": (1, h), "mlp_fc1": (2 * c["dense_width"], h), "mlp_fc2": (h, c["dense_width"])}
+        f = c["dense_width"]
+        return shapes | {"mlp_norm": (1, h)} | biased({"mlp_fc1": (2 * f, h), "mlp_fc2": (h, f)})
     shapes |= {"moe_norm": (1, h), "router": (c["num_experts"], h)}
     for expert in range(c["num_experts"]):
-        shapes |= {f"experts.{expert}.fc1": (2 * f, h), f"experts.{expert}.fc2": (h, f)}
+        shapes |= biased({f"experts.{expert}.fc1": (2 * f, h), f"experts.{expert}.fc2": (h, f)})
     if c["family"] == "deepseek_v3":
-        shapes |= {"router_bias": (1, c["num_experts"]), "shared_fc1": (2 * c["shared_width"], h),
-                   "shared_fc2": (h, c["shared_width"])}
+        shapes["router_bias"] = (1, c["num_experts"])
+    if c["family"] == "varied":
+        shapes |= {"router_linear_bias": (1, c["num_experts"]), "shared_gate": (1, h)}
+    if "shared_width" in c:
+        shapes |= {"shared_fc1": (2 * c["shared_width"], h), "shared_fc2": (h, c["shared_width"])}
     if index >= c["num_layers"]:
         shapes |= {"mtp_embedding_norm": (1, h), "mtp_hidden_norm": (1, h), "mtp_projection": (h, 2 * h),
                    "mtp_final_norm": (1, h)}
@@ -55,6 +69,8 @@ def shapes_of_layer(c, index):
 
 def shapes_of(c):
     shapes = {name: (c["vocab"], c["hidden"]) for name in ("embedding", "head")} | {"final_norm": (1, c["hidden"])}
+    if c["family"] == "varied":
+        del shapes["head"]  # tied
     for index in range(c["num_layers"] + c["num_mtp_modules"]):
         shapes |= {f"layers.{index}.{name}": shape for name, shape in shapes_of_layer(c, index).items()}
     return shapes
@@ -75,7 +91,7 @@ def dump(c):
     stored = first_weights(c, generator)
     seq, count = c["seq"], c["global_batch"]
     text = torch.randint(c["vocab"], (seq * count + 2,), generator=generator)
-    weights = {name: w.double().requires_grad_(not name.endswith("router_bias")) for name, w in stored.items()}
+    weights = {name: w.double().requires_grad_(not name.endswith(".router_bias")) for name, w in stored.items()}
     loss, logits, margin = model.forward(weights, text.unfold(0, seq + 2, seq), c)
     loss.backward()
     print(f"{c['family']}: loss {loss.item():.9f}, smallest margin of a choice {margin:.1e}")
@@ -91,7 +107,7 @@ def dump(c):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
-    for name, c in {"mixtral": MIXTRAL, "deepseek": DEEPSEEK}.items():
+    for name, c in {"mixtral": MIXTRAL, "deepseek": DEEPSEEK, "varied": VARIED}.items():
         tensors, metadata = dump(c)
         save_file(tensors, folder / f"{name}.safetensors", metadata)
 

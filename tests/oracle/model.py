@@ -27,12 +27,20 @@ def rope(x, theta):
     return torch.cat([turned.real, turned.imag], dim=-1)
 
 
-def causal_attention(q, k, v):
-    """Vaswani et al. (2017), eq. 1, each position seeing itself and what is before it. (..., seq, d) each."""
+def causal_attention(q, k, v, window=0, sinks=None):
+    """Vaswani et al. (2017), eq. 1, each position seeing itself and what is before it. (sequences, heads, seq, d) each.
+
+    `window`: how many positions it sees, itself included, as Beltagy et al. (2020); 0: all. `sinks`: (1, heads) logits
+    that join each softmax and have no value, as in the model card of gpt-oss (2025).
+    """
     seq = q.shape[-2]
-    future = torch.ones(seq, seq, dtype=torch.bool).triu(1)
-    logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-    return torch.softmax(logits.masked_fill(future, float("-inf")), dim=-1) @ v
+    visible = torch.ones(seq, seq, dtype=torch.bool).tril()
+    if window > 0:
+        visible = visible.triu(1 - window)
+    logits = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~visible, float("-inf"))
+    if sinks is not None:
+        logits = torch.cat([logits, sinks.reshape(-1, 1, 1).expand(*logits.shape[:-1], 1)], dim=-1)
+    return torch.softmax(logits, dim=-1)[..., :seq] @ v
 
 
 def heads_of(x, num_heads):
@@ -44,19 +52,27 @@ def joined(x):
     return x.transpose(1, 2).flatten(2)
 
 
-def grouped_query_attention(x, w, c):
-    """Ainslie et al. (2023): each key-value head serves num_heads / num_kv_heads neighbouring query heads."""
-    sizes = [c["num_heads"] * c["head_dim"]] + 2 * [c["num_kv_heads"] * c["head_dim"]]
-    w_q, w_k, w_v = w["qkv"].split(sizes)
-    q = rope(heads_of(x @ w_q.T, c["num_heads"]), c["rope_theta"])
-    k = rope(heads_of(x @ w_k.T, c["num_kv_heads"]), c["rope_theta"])
-    v = heads_of(x @ w_v.T, c["num_kv_heads"])
+def linear(x, w, name):
+    y = x @ w[name].T
+    return y + w[f"{name}_bias"] if f"{name}_bias" in w else y
+
+
+def grouped_query_attention(x, w, c, window):
+    """Ainslie et al. (2023): each key-value head serves num_heads / num_kv_heads neighbouring query heads.
+
+    Norms of queries and keys are those of Qwen3 (2025): of each head, in front of RoPE.
+    """
+    widths = [c["head_dim"] * n for n in (c["num_heads"], c["num_kv_heads"], c["num_kv_heads"])]
+    q, k, v = linear(x, w, "qkv").split(widths, dim=-1)
+    q, k, v = heads_of(q, c["num_heads"]), heads_of(k, c["num_kv_heads"]), heads_of(v, c["num_kv_heads"])
+    if "q_norm" in w:
+        q, k = rms_norm(q, w["q_norm"], c["norm_eps"]), rms_norm(k, w["k_norm"], c["norm_eps"])
     group = c["num_heads"] // c["num_kv_heads"]
-    k, v = (part.repeat_interleave(group, dim=1) for part in (k, v))
-    return joined(causal_attention(q, k, v)) @ w["attn_out"].T
+    k, v = (part.repeat_interleave(group, dim=1) for part in (rope(k, c["rope_theta"]), v))
+    return linear(joined(causal_attention(rope(q, c["rope_theta"]), k, v, window, w.get("sinks"))), w, "attn_out")
 
 
-def latent_attention(x, w, c):
+def latent_attention(x, w, c, window):
     """DeepSeek-V2 (2024), eq. 9 to 13 and 14 to 19; the norms of the latents as its section 3.1.2 says."""
     n, nope, rotated = c["num_heads"], c["qk_nope_dim"], c["qk_rope_dim"]
     q_latent = rms_norm(x @ w["q_down"].T, w["q_latent_norm"], c["norm_eps"])
@@ -69,10 +85,10 @@ def latent_attention(x, w, c):
     return joined(causal_attention(q, torch.cat([k_content, k_position], dim=-1), v)) @ w["attn_out"].T
 
 
-def swiglu(x, fc1, fc2):
+def swiglu(x, w, prefix):
     """Shazeer (2020), eq. 6; the gate's rows come first."""
-    gate, up = fc1.chunk(2)
-    return (silu(x @ gate.T) * (x @ up.T)) @ fc2.T
+    gate, up = linear(x, w, prefix + "fc1").chunk(2, dim=-1)
+    return linear(silu(gate) * up, w, prefix + "fc2")
 
 
 def best_of(values, k, margins):
@@ -113,23 +129,26 @@ def balance_loss(probabilities, weights, top_k):
 def feed_forward(x, w, c, state):
     """The dense block of a layer, or its experts: those of the router and, where there is one, the shared one."""
     if "mlp_fc1" in w:
-        return swiglu(x, w["mlp_fc1"], w["mlp_fc2"])
+        return swiglu(x, w, "mlp_")
     logits = x @ w["router"].T
-    if c["family"] == "mixtral":
+    if "router_linear_bias" in w:
+        logits = logits + w["router_linear_bias"]
+    if c["family"] == "deepseek_v3":
+        weights = deepseek_router(logits, c, w["router_bias"], state["margins"])
+    else:
         weights = mixtral_router(logits, c, state["margins"])
         state["loss"] += c["aux_loss_coefficient"] * balance_loss(torch.softmax(logits, -1), weights, c["top_k"])
-    else:
-        weights = deepseek_router(logits, c, w["router_bias"], state["margins"])
-    out = swiglu(x, w["shared_fc1"], w["shared_fc2"]) if "shared_fc1" in w else 0
+    out = swiglu(x, w, "shared_") if "shared_fc1" in w else 0
+    if "shared_gate" in w:
+        out = torch.sigmoid(x @ w["shared_gate"].T) * out  # Qwen2 (2024) has it in its code only
     for expert in range(c["num_experts"]):
-        out = out + weights[..., expert : expert + 1] * swiglu(
-            x, w[f"experts.{expert}.fc1"], w[f"experts.{expert}.fc2"])
+        out = out + weights[..., expert : expert + 1] * swiglu(x, w, f"experts.{expert}.")
     return out
 
 
-def layer(x, w, c, state):
-    attention = grouped_query_attention if c["family"] == "mixtral" else latent_attention
-    x = x + attention(rms_norm(x, w["attn_norm"], c["norm_eps"]), w, c)
+def layer(x, w, c, state, window=0):
+    attention = latent_attention if c["family"] == "deepseek_v3" else grouped_query_attention
+    x = x + attention(rms_norm(x, w["attn_norm"], c["norm_eps"]), w, c, window)
     norm = w["mlp_norm"] if "mlp_norm" in w else w["moe_norm"]
     return x + feed_forward(rms_norm(x, norm, c["norm_eps"]), w, c, state)
 
@@ -145,14 +164,14 @@ def forward(weights, text, c):
     seq, eps = c["seq"], c["norm_eps"]
 
     def head(x, norm, ahead, weight):
-        logits = rms_norm(x, norm, eps) @ weights["head"].T
+        logits = rms_norm(x, norm, eps) @ weights.get("head", weights["embedding"]).T
         labels = text[:, ahead + 1 : ahead + 1 + seq]
         state["loss"] += weight * cross_entropy(logits.flatten(0, 1), labels.flatten())
         return logits
 
     x = weights["embedding"][text[:, :seq]]
     for index in range(c["num_layers"]):
-        x = layer(x, weights_of_layer(weights, index), c, state)
+        x = layer(x, weights_of_layer(weights, index), c, state, c.get("windows", {}).get(str(index), 0))
     logits = {"logits": head(x, weights["final_norm"], 0, 1.0)}
     if c["num_mtp_modules"] == 1:
         # DeepSeek-V3 (2024), eq. 21 to 25, with the factor of its section 4.2; the embedding comes first in the

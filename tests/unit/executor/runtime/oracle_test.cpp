@@ -37,6 +37,23 @@ Model deepseek() {
   return model;
 }
 
+/// What those two lack: biases, sinks, a window, norms of queries and keys, a gate on the shared expert, a tied head.
+Model varied() {
+  Model model = mixtral();
+  model.layers = {LayerKind::dense, LayerKind::moe};
+  model.dense_width = 48;
+  model.tied_embeddings = true;
+  model.mlp_bias = true;
+  model.spans = {{.window = 6}, {}};
+  auto& attention = std::get<GroupedQueryAttention>(model.attention);
+  attention.qkv_bias = attention.out_bias = attention.sinks = attention.qk_norm = true;
+  model.moe->router_bias = model.moe->expert_bias = true;
+  model.moe->shared_width = 16;
+  model.moe->shared_expert_gate = true;
+  model.moe->aux_loss_coefficient = 0.0;
+  return model;
+}
+
 struct Dump {
   std::map<std::string, std::vector<float>> weights, gradients, logits;
   std::string text;
@@ -150,6 +167,11 @@ TEST(Oracle, MixtralStyleModelIsThatOfPyTorch) {
 TEST(Oracle, DeepSeekStyleModelIsThatOfPyTorch) {
   expect_as_pytorch("deepseek", deepseek(), 1, 1);
   expect_as_pytorch("deepseek", deepseek(), 2, 2);
+}
+
+TEST(Oracle, EverythingElseOfAModelIsThatOfPyTorch) {
+  expect_as_pytorch("varied", varied(), 1, 1);
+  expect_as_pytorch("varied", varied(), 2, 2);
 }
 
 }  // namespace

@@ -65,6 +65,16 @@ TEST(ScheduleEquality, DualPipeReassociatesSums) {
   }
 }
 
+bool holds_a_copy(const StepProgram& program) {
+  bool found = false;
+  for (std::int64_t rank = 0; rank < program.mesh.world(); ++rank) {
+    for (const LocalParameter& p : local_parameters(program, RankId(static_cast<int>(rank)))) {
+      found = found || p.stage_copy > 0;
+    }
+  }
+  return found;
+}
+
 // A matrix that the first and the last stage hold has two copies, whose gradients are added at the end.
 TEST(ScheduleEquality, ATiedHeadOnAnotherStageReassociatesOneSum) {
   Model model = small_model();
@@ -77,15 +87,9 @@ TEST(ScheduleEquality, ATiedHeadOnAnotherStageReassociatesOneSum) {
       Strategy s = strategy_of(model, pipeline);
       s.zero_dense = s.zero_expert = zero;
       const StepProgram program = lower(model, s, kBatch, 2 * pipeline.pp);
-      WholeRun got = run_whole(program, settings_of(3));
-      // The copy on the last stage is called head.
-      EXPECT_EQ(got.weights.count("head"), pipeline.schedule == Schedule::zbv ? 0U : 1U);
-      if (got.weights.contains("head")) {
-        EXPECT_TRUE(got.weights.at("head") == got.weights.at("embedding"));
-      }
-      got.weights.erase("head");
-      got.gradients.erase("head");
-      expect_close(one, got);
+      // Only zbv has both ends of the model on one rank.
+      EXPECT_EQ(holds_a_copy(program), pipeline.schedule != Schedule::zbv);
+      expect_close(one, run_whole(program, settings_of(3)));
       expect_accounts(program, settings_of(1));
     }
   }

@@ -30,8 +30,10 @@ std::size_t place(const LocalParameter& p, std::int64_t index) {
 /// Puts weights together, element by element.
 class Assembler {
  public:
+  explicit Assembler(bool tied_embeddings) : tied_embeddings_(tied_embeddings) {}
+
   void add(const LocalParameter& p, std::int64_t begin, ConstMatrix values) {
-    const std::string name = name_of(p.whole);
+    const std::string name = stored_name(p.whole, tied_embeddings_);
     std::vector<float>& whole = weights_.try_emplace(name, static_cast<std::size_t>(p.whole.size())).first->second;
     std::vector<bool>& known = known_.try_emplace(name, whole.size()).first->second;
     std::vector<float> storage;
@@ -53,6 +55,7 @@ class Assembler {
   }
 
  private:
+  bool tied_embeddings_;
   std::map<std::string, std::vector<float>> weights_;
   std::map<std::string, std::vector<bool>> known_;
   int differing_ = 0;
@@ -216,7 +219,7 @@ void set_weights(RankState& rank, const std::map<std::string, std::vector<float>
     FlatState& state = rank.weights.state(kind);
     for (std::size_t i = 0; i < state.parameters().size(); ++i) {
       const LocalParameter& p = state.parameters()[i];
-      const std::vector<float>& all = whole.at(name_of(p.whole));
+      const std::vector<float>& all = whole.at(stored_name(p.whole, rank.model().tied_embeddings));
       ASSERT_EQ(static_cast<std::int64_t>(all.size()), p.whole.size()) << name_of(p.whole);
       std::vector<float> values(static_cast<std::size_t>(p.size()));
       for (std::size_t j = 0; j < values.size(); ++j) values[j] = all[place(p, static_cast<std::int64_t>(j))];
@@ -228,7 +231,7 @@ void set_weights(RankState& rank, const std::map<std::string, std::vector<float>
 WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings,
                    const std::function<void(RankRuntime&)>& prepare) {
   WholeRun out;
-  Assembler whole, gradients;
+  Assembler whole(program.model.tied_embeddings), gradients(program.model.tied_embeddings);
   std::mutex mutex;
   on_all_ranks(program, settings, [&](RankRuntime& runtime, int rank) {
     if (prepare) prepare(runtime);

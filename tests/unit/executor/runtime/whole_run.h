@@ -20,8 +20,9 @@ struct WholeRun {
   std::map<std::string, std::vector<float>> gradients;  // of the first step, over all ranks, before clipping
 };
 
-/// Trains `num_steps` steps and expects on the way that copies of a weight are equal on all ranks that hold them.
-/// `prepare`: called for each rank, in its thread, before its first step.
+/// Trains `num_steps` steps and expects on the way that copies of a weight are equal on all ranks that hold them, a
+/// head tied to the embedding of another stage as well: its name is that of the embedding. `prepare`: called for each
+/// rank, in its thread, before its first step.
 WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings,
                    const std::function<void(RankRuntime&)>& prepare = {});
 
