@@ -57,10 +57,10 @@ SweepOptions sweep_of(const PlanOptions& options) {
 int make_plan(const PlanOptions& options) {
   if (!options.sweep.empty()) return sweep_plans(sweep_of(options));
   if (options.model.empty() || options.cluster.empty()) {
-    throw ConfigError("expected a model and a cluster, or --sweep FILE with many of them");
+    throw ConfigError("expected a model and a cluster, or --sweep FILE with many of them", "orrery plan --help");
   }
   if (options.workload.sequence == 0 || options.workload.global_batch == 0) {
-    throw ConfigError("expected --sequence and --global-batch, the work of one step");
+    throw ConfigError("expected --sequence and --global-batch, the work of one step", "orrery plan --help");
   }
   Loaded<costmodel::Calibration> calibration;
   Plan base =

@@ -103,8 +103,12 @@ expect_error 2 'expected a calibration of NVIDIA L40S 48GB, which the catalog do
   plan mixtral-8x7b l40s-64.json --sequence 4096 --global-batch 512
 
 # Flags.
-expect_error 2 'orrery: cluster is required
-  hint: orrery --help, orrery VERB --help' plan deepseek-v3
+expect_error 2 'orrery: plan is required
+  hint: orrery --help, orrery VERB --help' estimate
+expect_error 2 'expected a model and a cluster, or --sweep FILE with many of them
+  hint: orrery plan --help' plan deepseek-v3
+expect_error 2 'expected --sequence and --global-batch, the work of one step
+  hint: orrery plan --help' plan mixtral-8x7b h100-64 --sequence 4096
 expect_error 2 '--load: expected a number above 0 instead of "x" in "zipf:x"' \
   plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --calibration h800 --load zipf:x
 expect_error 2 'fit: expected PLAN or MODEL CLUSTER STRATEGY, got 2 files' fit moe-tiny-cpu cluster.json
