@@ -24,20 +24,20 @@ void Arena::Free::operator()(std::byte* block) const { std::free(block); }
 std::byte* Arena::allocate(std::int64_t bytes) {
   live_ += bytes;
   peak_ = std::max(peak_, live_);
-  std::vector<Block>& blocks = free_[rounded(bytes)];
+  std::vector<std::byte*>& blocks = free_[rounded(bytes)];
   if (!blocks.empty()) {
-    std::byte* block = blocks.back().release();
+    std::byte* block = blocks.back();
     blocks.pop_back();
     return block;
   }
-  void* block = std::aligned_alloc(kAlignment, static_cast<std::size_t>(rounded(bytes)));
-  if (block == nullptr) throw std::bad_alloc();
-  return static_cast<std::byte*>(block);
+  void* memory = std::aligned_alloc(kAlignment, static_cast<std::size_t>(rounded(bytes)));
+  if (memory == nullptr) throw std::bad_alloc();
+  return blocks_.emplace_back(static_cast<std::byte*>(memory)).get();
 }
 
 void Arena::release(std::byte* block, std::int64_t bytes) {
   live_ -= bytes;
-  free_[rounded(bytes)].emplace_back(block);
+  free_[rounded(bytes)].push_back(block);
 }
 
 }  // namespace orrery::executor

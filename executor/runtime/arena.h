@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory of the tensors of one rank. It counts what is live and the most that ever was, in the bytes of the tensors
 // themselves, so that predicted memory can be compared with it to the byte; freed blocks are kept for the next tensor
-// of their size, since every micro-batch asks for the same ones.
+// of their size, since every micro-batch asks for the same ones. All are its own, also those of a step that failed.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,8 @@ class Arena {
     void operator()(std::byte* block) const;
   };
   using Block = std::unique_ptr<std::byte, Free>;
-  std::map<std::int64_t, std::vector<Block>> free_;  // by rounded size
+  std::vector<Block> blocks_;
+  std::map<std::int64_t, std::vector<std::byte*>> free_;  // of them, by rounded size
   std::int64_t live_ = 0, peak_ = 0;
 };
 
