@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/plan_sweep.h"
 
-#include "base/errors.h"
 #include "base/units_format.h"
 #include "cli/exit_code.h"
 #include "cli/plan_search.h"
@@ -13,7 +12,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <functional>
 #include <variant>
 #include <vector>

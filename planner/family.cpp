@@ -112,11 +112,14 @@ class Family {
   }
 
  private:
-  /// Sharding over one rank is no sharding, and gradients of one rank go nowhere, in buckets or not.
+  /// Sharding over one rank is no sharding, and gradients of one rank go nowhere, in buckets or not: there the first
+  /// value of the domain stands for all.
   bool repeats() const {
-    return (s_.zero_dense > 0 && mesh_.size(Group::dp_shard) == 1) ||
-           (s_.zero_expert > 0 && mesh_.size(Group::edp_shard) == 1) ||
-           (s_.overlap.dp_buckets && mesh_.size(Group::dp) == 1 && mesh_.size(Group::edp) == 1);
+    const Domains& d = c_.domains;
+    return (s_.zero_dense != d.zero_dense.front() && mesh_.size(Group::dp_shard) == 1) ||
+           (s_.zero_expert != d.zero_expert.front() && mesh_.size(Group::edp_shard) == 1) ||
+           (s_.overlap.dp_buckets != (d.dp_buckets.front() != 0) && mesh_.size(Group::dp) == 1 &&
+            mesh_.size(Group::edp) == 1);
   }
 
   /// Activations do not depend on where the optimizer's states are, nor on whether they are sharded.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A family: strategies that differ in nothing but how states are sharded, exchanged and offloaded and what is
-// recomputed. Its
-// stages, its schedule and its operators are given, so that times of slots and activations of ranks are looked up once
-// and each member costs a few sums: memory of every rank and a lower bound of the step.
+// recomputed. Its stages, its schedule and its operators are given, so that times of slots and activations of ranks are
+// looked up once and each member costs a few sums: memory of every rank and a lower bound of the step.
 #pragma once
 
 #include "base/units.h"

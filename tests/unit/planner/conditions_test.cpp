@@ -102,6 +102,17 @@ TEST(Conditions, AreMetByEveryPlanOfASearch) {
   }
 }
 
+// Over one rank nothing is sharded; a condition on how must not rule such plans out.
+TEST(Conditions, OnShardingKeepPlansWithoutAnythingToShard) {
+  const std::vector<Strategy> plans =
+      found({"zero_dense=1", "zero_expert=1", "overlap.dp_buckets=1", "pp=4", "tp=2", "ep=2", "schedule=1f1b"});
+  ASSERT_FALSE(plans.empty());
+  for (const Strategy& s : plans) {
+    EXPECT_EQ(s.zero_dense, 1);
+    EXPECT_EQ(s.zero_expert, 1);
+  }
+}
+
 TEST(Conditions, OnChunksRuleOutSchedulesWithOthers) {
   const std::vector<Strategy> plans = found({"vpp=1", "pp=2"});
   ASSERT_FALSE(plans.empty());
