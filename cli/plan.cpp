@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -34,6 +35,14 @@ struct PlanOptions {
   std::string memory_limit, sweep, deadline;
 };
 
+/// What an option says. Throws: ConfigError, that `expected` was.
+template <class Q>
+Q quantity_of(std::string_view option, std::string_view expected, const std::string& text) {
+  const std::optional<double> value = parse_units(text, unit_table<Q>());
+  if (!value) throw ConfigError(fmt::format("{}: expected {}, got {}", option, expected, text));
+  return Q::from_si(*value);
+}
+
 SweepOptions sweep_of(const PlanOptions& options) {
   if (options.out.empty()) throw ConfigError("--sweep: expected --out FILE for its results, as JSON Lines");
   SweepOptions out{.inputs = options.common.inputs,
@@ -44,12 +53,7 @@ SweepOptions sweep_of(const PlanOptions& options) {
                    .precision = options.precision,
                    .json = options.common.json};
   if (!options.deadline.empty()) {
-    const std::optional<double> limit = parse_units(options.deadline, unit_table<Seconds>());
-    if (!limit) {
-      throw ConfigError(
-          fmt::format("--deadline: expected a time with its unit, such as \"20 s\", got {}", options.deadline));
-    }
-    out.deadline = Seconds::from_si(*limit);
+    out.deadline = quantity_of<Seconds>("--deadline", "a time with its unit, such as \"20 s\"", options.deadline);
   }
   return out;
 }
@@ -79,12 +83,8 @@ int make_plan(const PlanOptions& options) {
   SearchWishes wishes{.simulate = !options.no_simulation, .conditions = options.where};
   if (options.time_budget) wishes.time_budget = seconds(*options.time_budget);
   if (!options.memory_limit.empty()) {
-    const std::optional<double> limit = parse_units(options.memory_limit, unit_table<Bytes>());
-    if (!limit) {
-      throw ConfigError(fmt::format("--memory-limit: expected a size with its unit, such as \"70 GiB\", got {}",
-                                    options.memory_limit));
-    }
-    wishes.memory_limit = Bytes::from_si(*limit);
+    wishes.memory_limit =
+        quantity_of<Bytes>("--memory-limit", "a size with its unit, such as \"70 GiB\"", options.memory_limit);
   }
   const auto found = search_plans(base, calibration, wishes);
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
