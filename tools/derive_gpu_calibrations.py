@@ -180,11 +180,19 @@ def launch(device):
     return {"gap": None, "dispatch": stated(device, "launch", "host, torch product", "seconds", "s")}
 
 
+def power_of_steps(device):
+    """Mean over the steps of tools/gpu_points/torch_steps.py --compile."""
+    path = GPU_POINTS / f"{MEASURED[device]}-steps-compiled.jsonl"
+    rows = [r for r in map(json.loads, path.read_text().splitlines()) if r["kind"] == "step"]
+    mean = sum(r["power"] for r in rows) / len(rows)
+    return {"value": f"{mean:.4g} W", "source": f"docs/validation/gpu/{path.name}: training steps of four models"}
+
+
 def power(device):
     if device not in MEASURED or device in OTHER_BOARDS:
         return None
     return {"idle": stated(device, "power", "idle", "W", "W"),
-            "busy": None,  # of a training step, not of products alone
+            "busy": power_of_steps(device),
             "waiting": stated(device, "power", "copying on 20 multiprocessors", "W", "W"),
             "limit": stated(device, "head", "device", "power limit", "W")}
 
