@@ -120,7 +120,7 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
 
   Table domain{.columns = {{"name", "dimension"}, {"domain", "values searched"}, {"claim", "how"}}, .rows = {}};
   for (const Certificate::Dimension& d : result.certificate.domain) {
-    domain.rows.push_back({d.name, d.domain, d.claim});
+    domain.rows.push_back({d.name, Value::list(d.domain), d.claim});
   }
   report.table("domain", "Domain", std::move(domain));
   Table tiers{.columns = {{"tier", "tier"}, {"evaluated", "evaluated"}, {"rejected", "rejected"}, {"claim", "claim"}},

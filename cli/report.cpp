@@ -96,6 +96,14 @@ Value Value::error(double error) {
   return {Json(error), fmt::format("{:+.1f} %", 100.0 * error)};
 }
 
+Value Value::list(std::string values) {
+  constexpr std::size_t kReadable = 100;
+  if (width(values) <= kReadable) return values;
+  const auto number = std::count(values.begin(), values.end(), ' ') + 1;
+  std::string text = fmt::format("{} ... ({} in all)", values.substr(0, values.rfind(' ', kReadable)), number);
+  return {Json(std::move(values)), std::move(text)};
+}
+
 Value Value::unknown(std::string text) { return {Json(), std::move(text)}; }
 
 template <class Q>

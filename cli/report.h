@@ -38,6 +38,8 @@ class Value {
   static Value percent(double ratio);
   /// A relative error, as per cent with its sign for people; null and a dash where there is none.
   static Value error(double error);
+  /// Values between spaces; people get the first of a long list and their number.
+  static Value list(std::string values);
   /// null, and a word for people.
   static Value unknown(std::string text = "unknown");
 

@@ -62,6 +62,19 @@ TEST(Report, WritesTablesAsListsOfObjects) {
             "}\n");
 }
 
+TEST(Report, PeopleGetTheFirstOfALongListAndMachinesAll) {
+  std::string values = "layernorm";
+  for (int i = 1; i < 30; ++i) values += "+moe layernorm";
+  Report report;
+  report.fact("short", "short", Value::list("1 2 4")).fact("long", "long", Value::list(values));
+  EXPECT_EQ(
+      report.text(),
+      "  short  1 2 4\n"
+      "  long   layernorm+moe layernorm+moe layernorm+moe layernorm+moe layernorm+moe layernorm+moe layernorm+moe "
+      "... (30 in all)\n");
+  EXPECT_NE(report.json().find("\"long\": \"" + values + "\""), std::string::npos);
+}
+
 TEST(Report, NestsSectionsAndSaysEachNoteOnce) {
   Report inner("Inner");
   inner.fact("x", "x", 1).note("mtp is off").note("mtp is off");
