@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a TimedProgram on SimGrid: the queues and dependencies of each rank decide when an op may begin, a timer says
-// when compute ends, and flows that share links say when communication ends. No actors: SimGrid calls back once per
-// timer and flow, and everything between two dates is done here. The analytic interpreter runs the same program with
-// an event queue of its own; the two share op times and the rate rule, and nothing of how they are run.
+// Runs TimedPrograms on SimGrid: one clock, one network, and one or several jobs (sim/job.h) whose flows share it. No
+// actors: SimGrid calls back once per timer and flow, and everything between two dates is done here. The analytic
+// interpreter runs the same program with an event queue of its own; the two share op times and the rate rule, and
+// nothing of how they are run.
 #pragma once
 
 #include "costmodel/op_times.h"
@@ -10,6 +10,9 @@
 #include "program/cluster.h"
 #include "sim/fidelity.h"
 #include "sim/flow_plan.h"
+
+#include <span>
+#include <vector>
 
 namespace orrery::sim {
 
@@ -20,5 +23,19 @@ costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Fl
 /// The same with the flows that plan_flows makes of it.
 costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Cluster& cluster,
                                   const Fidelities& fidelities, bool keep_times);
+
+struct JobOnFabric {
+  const costmodel::TimedProgram* timed = nullptr;
+  const FlowPlan* plan = nullptr;
+};
+
+struct SharedRun {
+  costmodel::OpTimes times;                      // of the first job
+  std::vector<std::vector<Seconds>> step_times;  // by job; of the others, each step that ended
+};
+
+/// The first job makes one step, the others as many as they can until it ends; all begin at once. Links change as the
+/// first job's disturbances say. Requires and throws as above; `network` is join_networks' of their plans.
+SharedRun run_on_simgrid(const Network& network, std::span<const JobOnFabric> jobs, bool keep_times);
 
 }  // namespace orrery::sim

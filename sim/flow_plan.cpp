@@ -169,4 +169,18 @@ FlowPlan plan_flows(const TimedProgram& timed, const Cluster& cluster, const Fid
   return Planner(timed, cluster, fidelities).plan();
 }
 
+Network join_networks(const Cluster& cluster, std::span<FlowPlan> plans) {
+  std::vector<Site> sites;
+  PathClasses used = {};
+  for (FlowPlan& plan : plans) {
+    const auto first = static_cast<SiteIndex>(sites.size());
+    for (SiteIndex& site : plan.site_of_rank) site += first;
+    for (auto& [node, site] : plan.node_sites) site += first;
+    for (auto& [place, site] : plan.device_sites) site += first;
+    sites.insert(sites.end(), plan.network.sites().begin(), plan.network.sites().end());
+    for (std::size_t path = 0; path < kNumPathClasses; ++path) used[path] |= plan.network.uses(PathClass(path));
+  }
+  return {cluster, std::move(sites), used};
+}
+
 }  // namespace orrery::sim

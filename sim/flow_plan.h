@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace orrery::sim {
@@ -41,5 +42,10 @@ struct FlowPlan {
 /// Complexity: linear in the ops of the simulated ranks.
 /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
 FlowPlan plan_flows(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities);
+
+/// One network for several jobs on `cluster`: the sites of all, which share the ports of their nodes. From then on the
+/// sites of `plans` are those of this network and no longer of their own.
+/// Requires: every rank of every job is simulated, else two jobs cannot know what they share.
+Network join_networks(const Cluster& cluster, std::span<FlowPlan> plans);
 
 }  // namespace orrery::sim

@@ -26,7 +26,7 @@ class PortMaker {
     for (const Site& site : sites) {
       const auto [known, is_new] = like_it_.try_emplace(cluster.locate_node(site.node).leaf, site.like_it);
       if (known->second != site.like_it) known->second = kDifferent;
-      if (!site.device) whole_node_sends_[site.node] = site.num_lanes > 0;
+      if (!site.device) whole_node_sends_[site.node] |= site.num_lanes > 0;
     }
   }
 

@@ -92,7 +92,9 @@ struct SimGridKernel::Impl {
         origin(simgrid::s4u::Engine::get_clock()),
         platform(*engine, network, second) {}
 
-  void fire(KernelEvent event) { handler->on_event(event); }
+  void fire(KernelEvent event) {
+    if (!stopped) handler->on_event(event);
+  }
 
   void start_part(Sending& sending, std::size_t index) {
     const Part& part = sending.parts[index];
@@ -143,6 +145,7 @@ struct SimGridKernel::Impl {
   void comm_ended(Comm& comm) {
     if (handler == nullptr) return;  // cancelled with all others
     ended.push_back(&comm);
+    if (stopped) return;
     Sending& sending = *comm.sending;
     --sending.num_flows;
     if (sending.next < sending.parts.size()) {
@@ -161,7 +164,9 @@ struct SimGridKernel::Impl {
     if (going_on.empty()) {
       compat::KernelTimer::set(simgrid::s4u::Engine::get_clock(), [this] {
         std::swap(going_on, starting);
-        for (const auto& [next, part] : starting) start_part(*next, part);
+        for (const auto& [next, part] : starting) {
+          if (!stopped) start_part(*next, part);
+        }
         starting.clear();
       });
     }
@@ -195,6 +200,7 @@ struct SimGridKernel::Impl {
   double origin;  // SimGrid's clock goes on from one engine of the process to the next
   Platform platform;
   EventHandler* handler = nullptr;
+  bool stopped = false;
   std::deque<Comm> comms;  // in flight, ended, or free for the next flow
   std::vector<Comm*> ended, free_comms;
   std::deque<Sending> sendings;  // under way, or free for the next
@@ -265,6 +271,16 @@ void SimGridKernel::set_bandwidth(PortIndex port, bool inwards, BytesPerSecond b
   impl_->set_down(port, inwards, down);
   if (!down) impl_->platform.link(port, inwards)->set_bandwidth((bandwidth * impl_->second).in(unit::byte));
 }
+
+bool SimGridKernel::is_moving(std::uint32_t first, std::uint32_t last) const {
+  if (!impl_->going_on.empty()) return true;
+  return std::ranges::any_of(impl_->comms, [&](const Impl::Comm& comm) {
+    return comm.comm != nullptr && comm.is_moving && first <= comm.sending->event.kind &&
+           comm.sending->event.kind < last;
+  });
+}
+
+void SimGridKernel::stop() { impl_->stopped = true; }
 
 void SimGridKernel::run(EventHandler& handler) {
   impl_->handler = &handler;

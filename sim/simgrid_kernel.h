@@ -77,6 +77,10 @@ class SimGridKernel {
   /// Runs until no timer and no flow is left that can move. Timers and flows may be started before it and by the
   /// handler.
   void run(EventHandler& handler);
+  /// Whether something moves of what tells an event of a kind from `first` to before `last`.
+  bool is_moving(std::uint32_t first, std::uint32_t last) const;
+  /// From now on nothing is told any more, and run() returns as soon as what is under way has ended.
+  void stop();
 
  private:
   struct Impl;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/simulate.h"
 
+#include "base/units_format.h"
 #include "costmodel/op_times.h"
 #include "sim/engine.h"
 #include "sim/flow_plan.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,15 +31,34 @@ std::string fidelity_note(const std::vector<Fidelity>& run, const Fidelities& fi
   return note + ", the others in closed form";
 }
 
+/// What became of another job while the step lasted.
+std::string note_of(const OtherJob& job, const std::vector<Seconds>& steps, Seconds step) {
+  if (steps.empty()) return fmt::format("beside {}: no step of it ended in {}", job.name, step);
+  Seconds sum;
+  for (const Seconds time : steps) sum += time;
+  return fmt::format("beside {}: {} step{} of it ended, {} on average", job.name, steps.size(),
+                     steps.size() == 1 ? "" : "s", sum / static_cast<double>(steps.size()));
+}
+
 }  // namespace
 
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
-               const Fidelities& fidelities) {
-  const FlowPlan plan = plan_flows(timed, cluster, fidelities);
-  const costmodel::OpTimes times = run_on_simgrid(timed, plan, !input.steps_only);
-  Trace trace = trace_of(timed, times, input, "simgrid");
+               const Fidelities& fidelities, std::span<const OtherJob> others) {
+  std::vector<FlowPlan> plans;
+  plans.push_back(plan_flows(timed, cluster, fidelities));
+  for (const OtherJob& other : others) plans.push_back(plan_flows(*other.timed, cluster, fidelities));
+  std::vector<JobOnFabric> jobs = {{.timed = &timed, .plan = plans.data()}};
+  for (std::size_t i = 0; i < others.size(); ++i) jobs.push_back({.timed = others[i].timed, .plan = &plans[i + 1]});
+  std::optional<Network> joined;
+  if (!others.empty()) joined = join_networks(cluster, plans);
+  if (joined && timed.disturbances.on_links()) joined->let_all_bind();
+  const SharedRun run = run_on_simgrid(joined ? *joined : plans.front().network, jobs, !input.steps_only);
+  Trace trace = trace_of(timed, run.times, input, "simgrid");
   trace.header.program_hash = hash_of(*timed.program);
-  trace.header.notes.push_back(fidelity_note(plan.fidelity, fidelities));
+  trace.header.notes.push_back(fidelity_note(plans.front().fidelity, fidelities));
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    trace.header.notes.push_back(note_of(others[i], run.step_times[i + 1], run.times.makespan));
+  }
   return trace;
 }
 

@@ -8,12 +8,23 @@
 #include "sim/fidelity.h"
 #include "traces/interpreter.h"
 
+#include <span>
+#include <string>
+
 namespace orrery::sim {
 
-/// The trace of `timed` when its communications compete for the links of `cluster`. One simulation at a time; any
-/// number one after the other.
+/// Another training job on the same cluster, which repeats its step until the one that is asked for ends.
+struct OtherJob {
+  std::string name;
+  const costmodel::TimedProgram* timed = nullptr;
+};
+
+/// The trace of `timed` when its communications compete for the links of `cluster`, with each other and with
+/// those of `others`, of whose steps the notes of the trace tell. One simulation at a time; any number one after the
+/// other.
+/// Requires: beside others every rank of every job is simulated (RunInput::all_ranks).
 /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
-               const Fidelities& fidelities = {});
+               const Fidelities& fidelities = {}, std::span<const OtherJob> others = {});
 
 }  // namespace orrery::sim
