@@ -2,6 +2,7 @@
 // orrery estimate and orrery simulate: the two interpreters that predict, on the same plan.
 #include "base/errors.h"
 #include "cli/exit_code.h"
+#include "cli/jobs.h"
 #include "cli/prediction.h"
 #include "cli/simulation_report.h"
 #include "cli/step_report.h"
@@ -18,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -31,9 +33,11 @@ struct PredictOptions {
   std::string plan, calibration, disturbances;
   TraceOptions trace;
   std::vector<std::string> fidelity;
+  JobOptions jobs;
 };
 
-using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, const Loaded<costmodel::Calibration>&)>;
+using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, const Loaded<costmodel::Calibration>&,
+                                                                   std::vector<sim::OtherPlan>)>;
 
 Disturbances disturbances_of(const PredictOptions& options, const Plan& plan, bool simulated) {
   if (options.disturbances.empty()) return {};
@@ -52,14 +56,16 @@ Disturbances disturbances_of(const PredictOptions& options, const Plan& plan, bo
 /// `simulated`: at which fidelities, if the interpreter is SimGrid.
 int predict(const PredictOptions& options, const std::string& title, const MakeInterpreter& make,
             std::optional<sim::Fidelities> simulated = {}) {
-  const Plan plan = read_plan(options.plan);
+  Plan plan = read_plan(options.plan);
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
-  const std::unique_ptr<Interpreter> interpreter = make(plan, calibration);
+  std::vector<sim::OtherPlan> others = place_jobs(options.jobs, options.common.inputs, plan);
+  const bool alone = others.empty();
+  const std::unique_ptr<Interpreter> interpreter = make(plan, calibration, std::move(others));
   const StepProgram program = lower(plan);
   const RunInput input{.load = plan.load,
                        .sequences = plan.sequences,
                        .disturbances = disturbances_of(options, plan, simulated.has_value()),
-                       .all_ranks = options.trace.all_ranks};
+                       .all_ranks = options.trace.all_ranks || !alone};
   const Trace trace = run(*interpreter, program, input, options.plan);
   sim::UseOfLinks use;
   if (simulated) {
@@ -102,7 +108,7 @@ Verb add_estimate(CLI::App& app) {
   auto options = std::make_shared<PredictOptions>();
   CLI::App* command = add_command(app, "estimate", "predicts a step: every communication alone on its links", *options);
   return {command, [options] {
-            return predict(*options, "Estimate", [](const Plan& plan, const auto& calibration) {
+            return predict(*options, "Estimate", [](const Plan& plan, const auto& calibration, const auto&) {
               return std::make_unique<costmodel::AnalyticInterpreter>(cost_model_of(plan, calibration.value),
                                                                       plan.cluster, plan.device_of_rank);
             });
@@ -119,10 +125,13 @@ Verb add_simulate(CLI::App& app) {
           "devices; OP=LEVEL for one communication, such as moe.dispatch=L3; may be repeated")
       ->allow_extra_args(false)
       ->option_text("[OP=]LEVEL");
+  add_job_options(*command, options->jobs);
   return {command, [options] {
             const auto fidelities = sim::Fidelities::parse(options->fidelity);
-            const auto make = [&](const Plan& plan, const auto& calibration) {
-              return std::make_unique<sim::WorkerInterpreter>(plan, calibration.path, fidelities);
+            const auto make = [&](const Plan& plan, const auto& calibration, std::vector<sim::OtherPlan> others) {
+              auto simgrid = std::make_unique<sim::WorkerInterpreter>(plan, calibration.path, fidelities);
+              simgrid->run_beside(std::move(others));
+              return simgrid;
             };
             return predict(*options, "Simulation", make, fidelities);
           }};

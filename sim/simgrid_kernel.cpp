@@ -17,8 +17,6 @@
 namespace orrery::sim {
 namespace {
 
-using costmodel::PathClass;
-
 /// Keeps the handlers of a process and gives them back: SimGrid's engine takes them for its own reports.
 class HandlerGuard {
  public:

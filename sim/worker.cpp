@@ -12,23 +12,60 @@
 #include "traces/trace_io.h"
 
 #include <csignal>
+#include <deque>
+#include <filesystem>
+#include <string>
+#include <vector>
 
 #include <sys/prctl.h>
 
 namespace orrery::sim {
 namespace {
 
+/// A plan with its program, and what that takes.
+class TimedPlan {
+ public:
+  TimedPlan(const Plan& plan, const std::filesystem::path& calibration)
+      : plan_(plan),
+        program_(lower(plan.model, plan.strategy, plan.batch, plan.num_ranks())),
+        model_(plan, costmodel::read_calibration(calibration)) {}
+
+  const StepProgram& program() const { return program_; }
+  Bytes memory(const RunInput& input, const Fidelities& fidelities) const {
+    return memory_needed(program_, plan_.cluster, plan_.device_of_rank, input, fidelities);
+  }
+  costmodel::TimedProgram timed(const RunInput& input) const {
+    return time_program(program_, model_, plan_.cluster, plan_.device_of_rank, input);
+  }
+
+ private:
+  const Plan& plan_;
+  StepProgram program_;
+  costmodel::CalibratedCostModel model_;
+};
+
 Trace answer(const WorkerRequest& request) {
-  const Plan& plan = request.plan;
-  const StepProgram program = lower(plan.model, plan.strategy, plan.batch, plan.num_ranks());
-  const std::string hash = hash_of(program);
+  const TimedPlan own(request.plan, request.calibration);
+  const std::string hash = hash_of(own.program());
   CHECK(hash == request.program_hash, hash, request.program_hash);
-  require_memory(memory_needed(program, plan.cluster, plan.device_of_rank, request.input, request.fidelities),
-                 memory_available());
-  const costmodel::Calibration calibration = costmodel::read_calibration(request.calibration);
-  const costmodel::CalibratedCostModel model(plan, calibration);
-  const costmodel::TimedProgram timed = time_program(program, model, plan.cluster, plan.device_of_rank, request.input);
-  return simulate(timed, plan.cluster, request.input, request.fidelities);
+  std::deque<TimedPlan> others;
+  std::deque<costmodel::TimedProgram> timed_others;
+  std::vector<OtherJob> jobs;
+  Bytes memory = own.memory(request.input, request.fidelities);
+  const auto input_of = [](const Plan& plan) {
+    return RunInput{.load = plan.load, .sequences = plan.sequences, .all_ranks = true};
+  };
+  for (const OtherPlan& other : request.others) {
+    others.emplace_back(other.plan, other.calibration);
+    memory += others.back().memory(input_of(other.plan), request.fidelities);
+  }
+  require_memory(memory, memory_available());
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    timed_others.push_back(others[i].timed(input_of(request.others[i].plan)));
+    jobs.push_back({.name = request.others[i].name, .timed = &timed_others.back()});
+  }
+  CHECK(jobs.empty() || request.input.all_ranks, jobs.size());
+  return simulate(own.timed(request.input), request.plan.cluster, request.input, request.fidelities, jobs);
 }
 
 }  // namespace

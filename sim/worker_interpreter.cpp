@@ -66,7 +66,8 @@ Trace WorkerInterpreter::run(const StepProgram& program, const RunInput& input) 
                           .calibration = calibration_,
                           .fidelities = fidelities_,
                           .input = input,
-                          .program_hash = hash});
+                          .program_hash = hash,
+                          .others = others_});
   const Finished worker = run_child(executable_, {"orrery", "simulate-worker"}, request.str());
   throw_if_failed(worker, "simulation");
   Trace trace = read_answer(worker.output);

@@ -5,11 +5,13 @@
 
 #include "program/plan.h"
 #include "sim/fidelity.h"
+#include "sim/worker_request.h"
 #include "traces/interpreter.h"
 
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace orrery::sim {
@@ -20,6 +22,10 @@ class WorkerInterpreter : public Interpreter {
   /// program, so one object serves a whole search. `executable` runs worker_main when called with `simulate-worker`.
   explicit WorkerInterpreter(Plan plan, std::filesystem::path calibration, Fidelities fidelities = {},
                              std::string executable = "/proc/self/exe");
+
+  /// Other jobs on the plan's cluster, which repeat their steps beside it. Then every rank is simulated.
+  /// Requires: no device of theirs is the plan's or of another.
+  void run_beside(std::vector<OtherPlan> others) { others_ = std::move(others); }
 
   std::string_view name() const override { return "simgrid"; }
   bool available() const override { return true; }
@@ -37,6 +43,7 @@ class WorkerInterpreter : public Interpreter {
   std::filesystem::path calibration_;
   Fidelities fidelities_;
   std::string executable_;
+  std::vector<OtherPlan> others_;
 };
 
 }  // namespace orrery::sim

@@ -51,6 +51,9 @@ void write_request(std::ostream& out, const WorkerRequest& request) {
   plan.sequences = request.input.sequences;
   const std::string plan_text = to_json(plan), disturbances = to_json(request.input.disturbances);
 
+  std::vector<std::string> others;
+  for (const OtherPlan& other : request.others) others.push_back(to_json(other.plan));
+
   JsonWriter options(JsonWriter::Layout::line);
   options.begin_object();
   options.field("plan_bytes", plan_text.size()).field("disturbances_bytes", disturbances.size());
@@ -61,8 +64,15 @@ void write_request(std::ostream& out, const WorkerRequest& request) {
   options.end_array();
   options.field("num_steps", request.input.num_steps).field("all_ranks", request.input.all_ranks);
   options.field("steps_only", request.input.steps_only).field("program_hash", request.program_hash);
+  options.key("others").begin_array();
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    options.begin_object().field("name", request.others[i].name).field("plan_bytes", others[i].size());
+    options.field("calibration", request.others[i].calibration.string()).end_object();
+  }
+  options.end_array();
   options.end_object();
   out << options.text() << '\n' << plan_text << disturbances;
+  for (const std::string& other : others) out << other;
   if (recorded != nullptr) write_trace(out, trace_of_load(**recorded));
 }
 
@@ -82,12 +92,23 @@ WorkerRequest read_request(std::istream& in) {
   request.input.all_ranks = options.required("all_ranks").boolean();
   request.input.steps_only = options.required("steps_only").boolean();
   request.program_hash = options.required("program_hash").string();
+  std::vector<std::size_t> bytes_of_others;
+  for (const JsonValue& value : options.required("others").array()) {
+    const JsonObject other = value.object();
+    request.others.push_back(
+        {.name = other.required("name").string(), .plan = {}, .calibration = other.required("calibration").string()});
+    bytes_of_others.push_back(other.required("plan_bytes").integer<std::size_t>({.min = 1}));
+    other.finish();
+  }
   options.finish();
   document.throw_if_problems();
   request.fidelities = Fidelities::parse(fidelities);
 
   request.plan = read_plan_text(next_text(in, plan_bytes), "plan");
   request.input.disturbances = read_disturbances_text(next_text(in, disturbances_bytes), "disturbances");
+  for (std::size_t i = 0; i < request.others.size(); ++i) {
+    request.others[i].plan = read_plan_text(next_text(in, bytes_of_others[i]), "other plan");
+  }
   request.input.load = recorded ? LoadModel(load_of_trace(read_trace(in, "load"))) : request.plan.load;
   request.input.sequences = request.plan.sequences;
   return request;

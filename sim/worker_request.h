@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a simulation worker is asked, as text on its standard input: one line of JSON with the options, the plan/1,
-// the disturbances/1, and, for a recorded load, a trace/1 that holds nothing but the load records. Between two
-// processes of one binary; not a format for files.
+// the disturbances/1, the plans of other jobs, and, for a recorded load, a trace/1 that holds nothing but the load
+// records. Between two processes of one binary; not a format for files.
 #pragma once
 
 #include "program/plan.h"
@@ -12,8 +12,16 @@
 #include <istream>
 #include <ostream>
 #include <string>
+#include <vector>
 
 namespace orrery::sim {
+
+/// Another job on the plan's cluster.
+struct OtherPlan {
+  std::string name;
+  Plan plan;
+  std::filesystem::path calibration;
+};
 
 struct WorkerRequest {
   Plan plan;  // its load and its sequences are those of `input`
@@ -21,6 +29,7 @@ struct WorkerRequest {
   Fidelities fidelities;
   RunInput input;
   std::string program_hash;  // of the program that the worker must get when it lowers the plan
+  std::vector<OtherPlan> others = {};
 };
 
 void write_request(std::ostream& out, const WorkerRequest& request);

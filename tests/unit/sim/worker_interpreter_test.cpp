@@ -69,6 +69,21 @@ TEST(WorkerInterpreter, ReturnsTheTraceThatThisProcessWouldMake) {
   EXPECT_NEAR(there.steps[0].time.in(unit::second), here.steps[0].time.in(unit::second), 1e-13);
 }
 
+TEST(WorkerInterpreter, TellsOfJobsBesideIt) {
+  Plan other = small_plan();
+  other.device_of_rank = {DeviceIndex(8), DeviceIndex(9), DeviceIndex(10), DeviceIndex(11)};
+  WorkerInterpreter alone = interpreter();
+  WorkerInterpreter beside = interpreter();
+  beside.run_beside({{.name = "other", .plan = other, .calibration = kCalibration}});
+  const RunInput input{.all_ranks = true, .steps_only = true};
+  const StepProgram program = program_of(small_plan());
+  const Trace first = alone.run(program, input), second = beside.run(program, input);
+  // On nodes of their own and one leaf that is not oversubscribed they share nothing.
+  EXPECT_NEAR(second.steps[0].time / first.steps[0].time, 1.0, 1e-9);
+  EXPECT_THAT(second.header.notes, ::testing::Contains(HasSubstr("beside other: ")));
+  EXPECT_THAT(first.header.notes, ::testing::Not(::testing::Contains(HasSubstr("beside"))));
+}
+
 TEST(WorkerInterpreter, RunsOtherStrategiesOfTheSameModel) {
   Plan other = small_plan();
   other.strategy.pp = 1;

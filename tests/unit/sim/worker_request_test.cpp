@@ -44,6 +44,18 @@ TEST(WorkerRequest, KeepsThePlanSoThatItLowersToTheSameProgram) {
   EXPECT_EQ(hash_of(orrery::testing::program_of(received.plan)), hash_of(orrery::testing::program_of(request.plan)));
 }
 
+TEST(WorkerRequest, KeepsThePlansOfOtherJobs) {
+  WorkerRequest request = request_with({.all_ranks = true});
+  request.others.push_back({.name = "other", .plan = orrery::testing::small_plan(), .calibration = "theirs.json"});
+  request.others[0].plan.device_of_rank = {DeviceIndex(8), DeviceIndex(9), DeviceIndex(10), DeviceIndex(11)};
+  const WorkerRequest received = sent_and_received(request);
+  ASSERT_EQ(received.others.size(), 1);
+  EXPECT_EQ(received.others[0].name, "other");
+  EXPECT_EQ(received.others[0].calibration, "theirs.json");
+  EXPECT_EQ(received.others[0].plan.device_of_rank, request.others[0].plan.device_of_rank);
+  EXPECT_EQ(received.plan.device_of_rank, request.plan.device_of_rank);
+}
+
 TEST(WorkerRequest, KeepsAnAssumedLoad) {
   const WorkerRequest received = sent_and_received(request_with({.load = DirichletLoad{.alpha = 0.7, .seed = 42}}));
   const auto& load = std::get<DirichletLoad>(received.input.load);

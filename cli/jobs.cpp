@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/jobs.h"
+
+#include "base/errors.h"
+#include "cli/number_list.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace orrery::cli {
+namespace {
+
+using Fabric = std::pair<Cluster, Source>;
+
+/// Devices are numbered node by node, through all groups.
+std::int64_t first_device_of(const Cluster& cluster, std::int64_t node) {
+  std::int64_t device = 0;
+  for (const NodeGroup& group : cluster.groups) {
+    if (node < group.num_nodes) return device + node * group.devices_per_node;
+    device += group.num_devices();
+    node -= group.num_nodes;
+  }
+  return device;
+}
+
+/// `plan` on the nodes of `fabric`, rank by rank in their order.
+void place(Plan& plan, const Fabric& fabric, std::string_view nodes, const std::string& option,
+           const std::string& name) {
+  const auto& [cluster, source] = fabric;
+  const auto ranks = static_cast<std::size_t>(plan.num_ranks());
+  const std::string device = plan.cluster.groups.front().device.name;
+  plan.device_of_rank.clear();
+  for (const std::int64_t node : number_list(nodes, cluster.num_nodes(), option + ": nodes")) {
+    const NodeGroup& group = cluster.groups[cluster.locate_node(node).group];
+    if (group.device.name != device) {
+      throw ConfigError(fmt::format("{}: expected nodes with {}, for which {} was planned, got {} on node {}", option,
+                                    device, name, group.device.name, node));
+    }
+    for (std::int64_t i = 0; i < group.devices_per_node && plan.device_of_rank.size() < ranks; ++i) {
+      plan.device_of_rank.emplace_back(static_cast<std::int32_t>(first_device_of(cluster, node) + i));
+    }
+  }
+  if (plan.device_of_rank.size() < ranks) {
+    throw ConfigError(fmt::format("{}: expected nodes with {} devices for {}, got {}", option, ranks, name,
+                                  plan.device_of_rank.size()));
+  }
+  plan.cluster = cluster;
+  plan.cluster_source = source;
+}
+
+/// Names both jobs if a device is in two of them.
+void require_disjoint(const Plan& plan, const std::vector<sim::OtherPlan>& others) {
+  std::map<DeviceIndex, std::string> job_of;
+  const auto add = [&](const Plan& job, const std::string& name) {
+    for (std::int32_t rank = 0; rank < job.num_ranks(); ++rank) {
+      const DeviceIndex device = job.device_of(RankId(rank));
+      const auto [known, is_new] = job_of.try_emplace(device, name);
+      if (is_new) continue;
+      throw ConfigError(fmt::format("{} and {} are both on node {}: expected jobs on devices of their own",
+                                    known->second, name, job.cluster.locate(device).node),
+                        "--on NODES and --beside PLAN@NODES, with nodes such as 0-7");
+    }
+  };
+  add(plan, "the plan");
+  for (const sim::OtherPlan& other : others) add(other.plan, other.name);
+}
+
+}  // namespace
+
+void add_job_options(CLI::App& command, JobOptions& options) {
+  command.add_option("--fabric", options.fabric, "cluster/1, or its name, on which the jobs run (default: the plan's)");
+  command.add_option("--on", options.on, "its nodes that the plan runs on, such as 0-7,12 (default: as planned)");
+  command
+      .add_option("--beside", options.beside,
+                  "another job, a plan and its nodes, which repeats its step meanwhile; may be repeated")
+      ->allow_extra_args(false)
+      ->option_text("PLAN@NODES");
+}
+
+std::vector<sim::OtherPlan> place_jobs(const JobOptions& options, const InputOptions& inputs, Plan& plan) {
+  std::vector<sim::OtherPlan> others;
+  Fabric fabric(plan.cluster, plan.cluster_source);
+  if (!options.fabric.empty()) {
+    Loaded<Cluster> loaded = load_cluster(inputs, options.fabric);
+    fabric = {std::move(loaded.value), std::move(loaded.source)};
+  }
+  // Named before anything is replaced: what the plan was made with.
+  if (!options.on.empty()) {
+    place(plan, fabric, options.on, "--on", "the plan");
+  } else if (!options.fabric.empty()) {
+    throw ConfigError("--fabric: expected to be told on which of its nodes the plan runs", "--on 0-7");
+  }
+  for (const std::string& text : options.beside) {
+    const std::size_t at = text.rfind('@');
+    if (at == std::string::npos || at == 0) {
+      throw ConfigError(fmt::format("--beside: expected PLAN@NODES, got \"{}\"", text), "--beside other.json@8-15");
+    }
+    sim::OtherPlan other{.name = text.substr(0, at), .plan = read_plan(text.substr(0, at)), .calibration = {}};
+    other.calibration = load_calibration(inputs, "", other.plan).path;
+    place(other.plan, fabric, std::string_view(text).substr(at + 1), "--beside", other.name);
+    others.push_back(std::move(other));
+  }
+  if (!others.empty()) require_disjoint(plan, others);
+  return others;
+}
+
+}  // namespace orrery::cli
