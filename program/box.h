@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace orrery::executor {
+namespace orrery {
 
 /// A rectangle of a whole weight.
 struct Box {
@@ -23,4 +23,4 @@ inline Box common(const Box& a, const Box& b) {
           std::max<std::int64_t>(std::min(a.col + a.cols, b.col + b.cols) - col, 0)};
 }
 
-}  // namespace orrery::executor
+}  // namespace orrery
