@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
+#include <vector>
 
 namespace orrery {
 
@@ -22,5 +24,8 @@ inline Box common(const Box& a, const Box& b) {
   return {row, std::max<std::int64_t>(std::min(a.row + a.rows, b.row + b.rows) - row, 0), col,
           std::max<std::int64_t>(std::min(a.col + a.cols, b.col + b.cols) - col, 0)};
 }
+
+/// What of `box` none of `taken` covers, as boxes that do not overlap.
+std::vector<Box> without(const Box& box, std::span<const Box> taken);
 
 }  // namespace orrery
