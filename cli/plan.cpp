@@ -5,6 +5,7 @@
 #include "base/units_parse.h"
 #include "cli/exit_code.h"
 #include "cli/plan_check.h"
+#include "cli/plan_from.h"
 #include "cli/plan_search.h"
 #include "cli/plan_sweep.h"
 #include "cli/verbs.h"
@@ -33,6 +34,7 @@ struct PlanOptions {
   std::optional<double> time_budget;
   std::vector<std::string> where;
   std::string memory_limit, sweep, deadline;
+  PlanFromOptions from;
 };
 
 /// What an option says. Throws: ConfigError, that `expected` was.
@@ -41,6 +43,23 @@ Q quantity_of(std::string_view option, std::string_view expected, const std::str
   const std::optional<double> value = parse_units(text, unit_table<Q>());
   if (!value) throw ConfigError(fmt::format("{}: expected {}, got {}", option, expected, text));
   return Q::from_si(*value);
+}
+
+std::optional<Bytes> memory_limit_of(const PlanOptions& options) {
+  if (options.memory_limit.empty()) return std::nullopt;
+  return quantity_of<Bytes>("--memory-limit", "a size with its unit, such as \"70 GiB\"", options.memory_limit);
+}
+
+PlanFromOptions from_of(const PlanOptions& options) {
+  if (options.from.lost.empty()) throw ConfigError("--from: expected --lost RANKS, such as \"3,8-15\"");
+  PlanFromOptions out = options.from;
+  out.common = options.common;
+  out.calibration = options.calibration;
+  out.out = options.out;
+  out.global_batch = options.workload.global_batch;
+  out.where = options.where;
+  out.memory_limit = memory_limit_of(options);
+  return out;
 }
 
 SweepOptions sweep_of(const PlanOptions& options) {
@@ -60,6 +79,7 @@ SweepOptions sweep_of(const PlanOptions& options) {
 
 int make_plan(const PlanOptions& options) {
   if (!options.sweep.empty()) return sweep_plans(sweep_of(options));
+  if (!options.from.from.empty()) return plan_from(from_of(options));
   if (options.model.empty() || options.cluster.empty()) {
     throw ConfigError("expected a model and a cluster, or --sweep FILE with many of them", "orrery plan --help");
   }
@@ -82,10 +102,7 @@ int make_plan(const PlanOptions& options) {
 
   SearchWishes wishes{.simulate = !options.no_simulation, .conditions = options.where};
   if (options.time_budget) wishes.time_budget = seconds(*options.time_budget);
-  if (!options.memory_limit.empty()) {
-    wishes.memory_limit =
-        quantity_of<Bytes>("--memory-limit", "a size with its unit, such as \"70 GiB\"", options.memory_limit);
-  }
+  wishes.memory_limit = memory_limit_of(options);
   const auto found = search_plans(base, calibration, wishes);
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
     return report_infeasible(*infeasible, options.common.json);
@@ -95,6 +112,32 @@ int make_plan(const PlanOptions& options) {
   if (!options.out.empty()) write_file_atomically(options.out, to_json(best));
   print(plan_report(best, result, options.top), options.common.json);
   return kSuccess;
+}
+
+void add_from_options(CLI::App& command, PlanFromOptions& options) {
+  CLI::Option* from =
+      command.add_option("--from", options.from, "plan/1 whose devices are gone in part: plans for the rest");
+  const auto goes_with = [&](CLI::Option* option) { option->needs(from); };
+  goes_with(command.add_option("--lost", options.lost, "its ranks on the devices that are gone, such as 3,8-15"));
+  goes_with(command.add_flag("--full", options.whole_space, "search the whole space, not only near that plan"));
+  goes_with(command
+                .add_option("--worlds", options.num_worlds,
+                            "numbers of devices that are searched: the largest that the rules allow")
+                ->capture_default_str()
+                ->check(CLI::Range(1, 64)));
+  CLI::Option* steps = command
+                           .add_option("--steps-left", options.steps_left,
+                                       "steps that are to come, to weigh a move against faster steps")
+                           ->check(CLI::PositiveNumber);
+  goes_with(steps);
+  CLI::Option* horizon =
+      command.add_option("--horizon", options.horizon, "time that is to come instead, such as \"8 h\" (default: 1 h)");
+  goes_with(horizon);
+  steps->excludes(horizon);
+  for (const char* of_new : {"model", "cluster", "--check", "--sweep", "--strategy", "--precision", "--sequence",
+                             "--load", "--sequences", "--time-budget", "--top", "--no-simulation"}) {
+    from->excludes(command.get_option(of_new));
+  }
 }
 
 }  // namespace
@@ -138,6 +181,7 @@ Verb add_plan(CLI::App& app) {
                              "--time-budget", "--where", "--memory-limit", "--top"}) {
     sweep->excludes(command->get_option(of_one));
   }
+  add_from_options(*command, options->from);
   add_model_options(*command, options->common.inputs);
   add_cluster_options(*command, options->common.inputs);
   add_common_options(*command, options->common);

@@ -105,6 +105,25 @@ std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan
                          [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total); });
 }
 
+void add_certificate(Report& report, const Certificate& certificate) {
+  Table domain{.columns = {{"name", "dimension"}, {"domain", "values searched"}, {"claim", "how"}}, .rows = {}};
+  for (const Certificate::Dimension& d : certificate.domain) {
+    domain.rows.push_back({d.name, Value::list(d.domain), d.claim});
+  }
+  report.table("domain", "Domain", std::move(domain));
+  Table tiers{.columns = {{"tier", "tier"}, {"evaluated", "evaluated"}, {"rejected", "rejected"}, {"claim", "claim"}},
+              .rows = {}};
+  for (const Certificate::Tier& tier : certificate.tiers) {
+    tiers.rows.push_back({tier.name, tier.evaluated, tier.rejected, planner::claim_of(tier)});
+  }
+  report.table("tiers", "Tiers", std::move(tiers));
+  if (const std::optional<double> gap = certificate.gap) {
+    report.fact("gap", "gap to the smallest bound", Value::percent(*gap));
+  } else {
+    report.note("no certificate: bounds hold for balanced loads, sequences of one length and one kind of device");
+  }
+}
+
 Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows) {
   Report report("Plan");
   report.fact("model", "model", best.model.name);
@@ -118,22 +137,7 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
   note_extrapolated(report, first.extrapolated);
   report.table("ranked", "Best plans", table_of(result, best.num_ranks(), num_rows));
 
-  Table domain{.columns = {{"name", "dimension"}, {"domain", "values searched"}, {"claim", "how"}}, .rows = {}};
-  for (const Certificate::Dimension& d : result.certificate.domain) {
-    domain.rows.push_back({d.name, Value::list(d.domain), d.claim});
-  }
-  report.table("domain", "Domain", std::move(domain));
-  Table tiers{.columns = {{"tier", "tier"}, {"evaluated", "evaluated"}, {"rejected", "rejected"}, {"claim", "claim"}},
-              .rows = {}};
-  for (const Certificate::Tier& tier : result.certificate.tiers) {
-    tiers.rows.push_back({tier.name, tier.evaluated, tier.rejected, planner::claim_of(tier)});
-  }
-  report.table("tiers", "Tiers", std::move(tiers));
-  if (const std::optional<double> gap = result.certificate.gap) {
-    report.fact("gap", "gap to the smallest bound", Value::percent(*gap));
-  } else {
-    report.note("no certificate: bounds hold for balanced loads, sequences of one length and one kind of device");
-  }
+  add_certificate(report, result.certificate);
   return report;
 }
 

@@ -41,6 +41,9 @@ std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan
                                                                       const Loaded<costmodel::Calibration>& calibration,
                                                                       const SearchWishes& wishes = {});
 
+/// What was searched, what each tier did, and what that proves.
+void add_certificate(Report& report, const Certificate& certificate);
+
 /// The best plan, the `num_rows` best in a table, what was searched, and what that proves.
 Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows);
 

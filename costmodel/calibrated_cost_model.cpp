@@ -26,18 +26,23 @@ CalibratedCostModel::CalibratedCostModel(const Cluster& cluster, const Calibrati
                           std::make_shared<MeasuredKernels>(calibration, cluster.groups.front().device)) {}
 
 CalibratedCostModel::CalibratedCostModel(const Plan& plan, const Calibration& calibration)
-    : CalibratedCostModel(plan.cluster, calibration, plan.strategy.fp8_recipe) {}
+    : CalibratedCostModel(plan.cluster, calibration, plan.strategy.fp8_recipe) {
+  other_conditions_ = other_conditions_ || (is_cpu() && plan.num_ranks() != calibration.conditions.active_ranks);
+}
 
 CalibratedCostModel::CalibratedCostModel(const Cluster& cluster, const Calibration& calibration, Fp8Recipe recipe,
                                          std::shared_ptr<const MeasuredKernels> measured)
     : cluster_(cluster), curves_(calibration, std::move(measured), recipe), collectives_(cluster, calibration) {
-  const bool is_cpu = std::any_of(cluster_.groups.begin(), cluster_.groups.end(),
-                                  [](const NodeGroup& group) { return group.device.kind == DeviceKind::cpu; });
-  other_conditions_ = is_cpu && cluster_.num_devices() != calibration.conditions.active_ranks;
+  other_conditions_ = is_cpu() && cluster_.num_devices() != calibration.conditions.active_ranks;
   if (const auto kernels = kernels_in_training(calibration)) {
     dispatch_ = kernels->dispatch;
     materialized_attention_ = kernels->attention == AttentionKernels::materialized;
   }
+}
+
+bool CalibratedCostModel::is_cpu() const {
+  return std::any_of(cluster_.groups.begin(), cluster_.groups.end(),
+                     [](const NodeGroup& group) { return group.device.kind == DeviceKind::cpu; });
 }
 
 Seconds CalibratedCostModel::dispatch(const OpKey& key, const OpShape& shape) const {

@@ -35,6 +35,7 @@ class CalibratedCostModel : public CostModel {
 
  private:
   const Device& device_of(DeviceIndex device) const;
+  bool is_cpu() const;  // any of its devices
 
   Cluster cluster_;
   OperatorCurves curves_;

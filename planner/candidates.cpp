@@ -10,6 +10,7 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <utility>
 
 namespace orrery::planner {
@@ -19,7 +20,6 @@ constexpr std::int64_t kWave = 16;  // choices of operators that are scanned aga
 constexpr std::size_t kProbed = 8;  // members that the closed form compares, to measure the best of them
 constexpr std::size_t kSeedWave = 64;
 constexpr std::size_t kPlain = 96;  // plain members that are kept, whatever is found later
-constexpr std::size_t kSeeds = 8;   // plain members that are measured before anything is scanned
 
 constexpr Seconds kNothing = Seconds::from_si(std::numeric_limits<double>::infinity());
 
@@ -66,15 +66,14 @@ Domains lean(const Domains& all) {
 
 class Finder {
  public:
-  Finder(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure, double slack,
-         std::size_t room, std::int64_t most_families, const std::function<void(const Progress&)>& on_progress)
+  Finder(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
+         const ScanLimits& limits, const std::function<void(const Progress&)>& on_progress)
       : c_(context),
         measure_(measure),
-        slack_(slack),
-        room_(room),
-        most_families_(most_families),
+        limits_(limits),
         on_progress_(on_progress),
-        costs_(static_cast<std::size_t>(num_workers()), costmodel::CachedCostModel(cost)) {}
+        costs_(static_cast<std::size_t>(num_workers()), costmodel::CachedCostModel(cost)),
+        found_(limits.to_beat.value_or(kNothing)) {}
 
   Candidates run(const std::function<bool()>& out_of_time) {
     OperatorChoices choices = operator_choices(c_.model, c_.domains, c_.batch, c_.num_devices);
@@ -98,7 +97,7 @@ class Finder {
     while (done < out_.num_operators) {
       const Seconds least = bounds[order[static_cast<std::size_t>(done)]];
       if (least >= cutoff()) break;
-      if (done > 0 && (out_of_time() || num_looked_into() >= most_families_)) {
+      if (done > 0 && (out_of_time() || num_looked_into() >= limits_.most_families)) {
         unseen(least);
         const auto pruned =
             std::find_if(order.begin() + done, order.end(), [&](std::size_t i) { return bounds[i] >= cutoff(); });
@@ -106,28 +105,23 @@ class Finder {
         break;
       }
       const std::int64_t count = std::min(kWave, out_.num_operators - done);
-      std::vector<ScanResult> results(static_cast<std::size_t>(count));
-      parallel_for(count, [&](std::int64_t i, int worker) {
-        const Strategy& operators = choices.legal[order[static_cast<std::size_t>(done + i)]];
-        results[static_cast<std::size_t>(i)] =
-            scan_pipelines(c_, operators, costs_[static_cast<std::size_t>(worker)], cutoff(), room_);
-      });
+      const std::span wave = std::span(order).subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count));
       const std::size_t before = out_.members.size();
-      for (ScanResult& result : results) add(std::move(result));
+      for (ScanResult& result : scan(c_, choices.legal, wave, cutoff(), limits_.room)) add(std::move(result));
       probe(before);
       done += count;
       on_progress_({.tier = "bounds", .done = done, .total = out_.num_operators});
     }
     out_.num_pruned_operators = out_.num_operators - done - out_.num_unreached_operators;
     if (found_nothing() && !is_tight) measure_best_of(lean(c_.domains), choices.legal, order, bounds);
-    sort_and_cut(room_);
+    sort_and_cut(limits_.room);
     return std::move(out_);
   }
 
  private:
   /// Families of which members were looked at, which is what takes time.
   std::int64_t num_looked_into() const { return out_.num_families - out_.num_illegal_families - out_.counts.pruned; }
-  Seconds cutoff() const { return found_ * (1.0 + slack_); }
+  Seconds cutoff() const { return found_ * (1.0 + limits_.slack); }
   bool found_nothing() const { return found_ == kNothing; }
 
   /// Whether a member of the lean part fits. Counts nothing but the smallest of those that do not.
@@ -140,14 +134,8 @@ class Finder {
              operators[i].dispatcher == domains.dispatcher.front() && operators[i].cp_kind == domains.cp_kind.front();
     });
     for (std::size_t done = 0; done < small.size(); done += kSeedWave) {
-      const auto count = static_cast<std::int64_t>(std::min(kSeedWave, small.size() - done));
-      std::vector<ScanResult> results(static_cast<std::size_t>(count));
-      parallel_for(count, [&](std::int64_t i, int worker) {
-        results[static_cast<std::size_t>(i)] =
-            scan_pipelines(context, operators[small[done + static_cast<std::size_t>(i)]],
-                           costs_[static_cast<std::size_t>(worker)], cutoff(), 1);
-      });
-      for (const ScanResult& result : results) {
+      const std::span wave = std::span(small).subspan(done, std::min(kSeedWave, small.size() - done));
+      for (const ScanResult& result : scan(context, operators, wave, kNothing, 1)) {
         if (!result.members.empty()) return true;
         out_.counts.add_smallest(result.counts);
       }
@@ -162,7 +150,20 @@ class Finder {
             .num_devices = c_.num_devices,
             .memory_model = c_.memory_model,
             .fullest_share = c_.fullest_share,
-            .limit = c_.limit};
+            .limit = c_.limit,
+            .densest = c_.densest};
+  }
+
+  /// All pipelines of some choices of operators, against one time.
+  std::vector<ScanResult> scan(const FamilyContext& context, const std::vector<Strategy>& operators,
+                               std::span<const std::size_t> wave, Seconds limit, std::size_t room) {
+    std::vector<ScanResult> results(wave.size());
+    parallel_for(static_cast<std::int64_t>(wave.size()), [&](std::int64_t i, int worker) {
+      const auto index = static_cast<std::size_t>(i);
+      results[index] =
+          scan_pipelines(context, operators[wave[index]], costs_[static_cast<std::size_t>(worker)], limit, room);
+    });
+    return results;
   }
 
   /// Keeps the best members of a part of the space, and measures the fastest of them by closed form.
@@ -174,21 +175,16 @@ class Finder {
     for (std::size_t done = 0; done < order.size(); done += kSeedWave) {
       // Enough plain members are better than what the next choices could have at best.
       if (best.size() >= kPlain && bounds[order[done]] >= best[kPlain - 1].bound) break;
-      const auto count = static_cast<std::int64_t>(std::min(kSeedWave, order.size() - done));
-      std::vector<ScanResult> results(static_cast<std::size_t>(count));
+      const std::span wave = std::span(order).subspan(done, std::min(kSeedWave, order.size() - done));
       const Seconds limit = best.size() >= kPlain ? best[kPlain - 1].bound : cutoff();
-      parallel_for(count, [&](std::int64_t i, int worker) {
-        results[static_cast<std::size_t>(i)] =
-            scan_pipelines(context, operators[order[done + static_cast<std::size_t>(i)]],
-                           costs_[static_cast<std::size_t>(worker)], limit, kPlain);
-      });
-      for (ScanResult& result : results) {
+      for (ScanResult& result : scan(context, operators, wave, limit, kPlain)) {
         std::move(result.members.begin(), result.members.end(), std::back_inserter(best));
         out_.counts.add_smallest(result.counts);
       }
       std::stable_sort(best.begin(), best.end(), less);
       if (best.size() > kPlain) best.erase(best.begin() + kPlain, best.end());
-      on_progress_({.tier = "plain", .done = static_cast<std::int64_t>(done) + count, .total = out_.num_operators});
+      on_progress_(
+          {.tier = "plain", .done = static_cast<std::int64_t>(done + wave.size()), .total = out_.num_operators});
     }
     std::vector<Seconds> closed(best.size());
     parallel_for(static_cast<std::int64_t>(best.size()), [&](std::int64_t i, int worker) {
@@ -198,7 +194,7 @@ class Finder {
     std::iota(fastest.begin(), fastest.end(), std::size_t{0});
     std::stable_sort(fastest.begin(), fastest.end(),
                      [&](std::size_t a, std::size_t b) { return closed[a] < closed[b]; });
-    for (std::size_t i = 0; i < std::min(best.size(), kSeeds); ++i) {
+    for (std::size_t i = 0; i < std::min(best.size(), static_cast<std::size_t>(limits_.num_seeds)); ++i) {
       found_ = std::min(found_, measure_(best[fastest[i]]));
     }
   }
@@ -238,7 +234,7 @@ class Finder {
     }
     if (best != nullptr && fastest < found_) found_ = std::min(found_, measure_(*best));
     std::erase_if(out_.members, [&](const Member& member) { return member.bound >= cutoff(); });
-    if (out_.members.size() > 4 * room_) sort_and_cut(room_);
+    if (out_.members.size() > 4 * limits_.room) sort_and_cut(limits_.room);
   }
 
   void sort_and_cut(std::size_t room) {
@@ -251,22 +247,19 @@ class Finder {
 
   const FamilyContext& c_;
   const Measure& measure_;
-  const double slack_;
-  const std::size_t room_;
-  const std::int64_t most_families_;
+  const ScanLimits limits_;
   const std::function<void(const Progress&)>& on_progress_;
   std::vector<costmodel::CachedCostModel> costs_;  // by worker
-  Seconds found_ = kNothing;                       // least time that was measured
+  Seconds found_;                                  // least time that was measured or is to beat
   Candidates out_;
 };
 
 }  // namespace
 
 Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
-                           double slack, std::size_t room, std::int64_t most_families,
-                           const std::function<bool()>& out_of_time,
+                           const ScanLimits& limits, const std::function<bool()>& out_of_time,
                            const std::function<void(const Progress&)>& on_progress) {
-  return Finder(context, cost, measure, slack, room, most_families, on_progress).run(out_of_time);
+  return Finder(context, cost, measure, limits, on_progress).run(out_of_time);
 }
 
 }  // namespace orrery::planner

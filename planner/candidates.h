@@ -7,6 +7,7 @@
 #include "planner/search.h"
 
 #include <functional>
+#include <optional>
 
 namespace orrery::planner {
 
@@ -23,12 +24,21 @@ struct Candidates {
 /// Measures a member: the time of a step, which others must be able to beat. Whoever measures keeps it.
 using Measure = std::function<Seconds(const Member&)>;
 
+/// How far a scan goes.
+struct ScanLimits {
+  /// Members with bounds up to so much above the least time are kept as well, relative; for searches whose bounds prove
+  /// nothing.
+  double slack = 0.0;
+  std::size_t room = 0;            // members that are kept
+  std::int64_t most_families = 0;  // no further choices are scanned once members of so many were looked at
+  std::int64_t num_seeds = 0;      // members of the plain part that are measured first
+  std::optional<Seconds> to_beat = {};
+};
+
 /// Scans the choices of operators from the smallest bound on, and stops when no bound is below the least time that
-/// `measure` has found. `slack`: members with bounds up to so much above that time are kept as well, relative; for
-/// searches whose bounds prove nothing. No further choices are scanned once members of `most_families` were looked at.
+/// `measure` has found, or the one to beat.
 Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
-                           double slack, std::size_t room, std::int64_t most_families,
-                           const std::function<bool()>& out_of_time,
+                           const ScanLimits& limits, const std::function<bool()>& out_of_time,
                            const std::function<void(const Progress&)>& on_progress);
 
 }  // namespace orrery::planner

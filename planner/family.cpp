@@ -53,7 +53,7 @@ class Family {
         table_(table),
         mesh_(s_, context.num_devices),
         num_micro_batches_(context.batch.global_batch / (mesh_.dp() * s_.micro_batch)),
-        timer_(context.model, s_, mesh_, cost, {}),
+        timer_(context.model, s_, mesh_, cost, context.densest),
         step_end_(context.model, s_, mesh_, timer_),
         memory_model_(context.memory_model),
         bound_(s_, num_micro_batches_) {

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <vector>
 
 namespace orrery::planner {
@@ -25,6 +26,8 @@ struct FamilyContext {
   costmodel::MemoryModel memory_model;  // all but rho, which follows from the strategy
   const FullestShare& fullest_share;
   Bytes limit;  // of a device
+  /// Where bounds take ranks to be: no placement may be more compact. Empty: rank r is on device r.
+  std::span<const DeviceIndex> densest = {};
 };
 
 /// A member that fits.

@@ -25,7 +25,7 @@ Infeasible nothing_is_legal(const Domains& d, const SearchProblem& problem) {
     ++num_candidates;
     s.sp = s.tp > 1;
     s.stages = stages_of_layout(problem.model, d.layouts.front(), s);
-    for (Violation& violation : violations(problem.model, s, problem.batch, problem.cluster.num_devices())) {
+    for (Violation& violation : violations(problem.model, s, problem.batch, problem.num_ranks())) {
       Rule& rule = rules[violation.key];
       if (rule.num_broken++ == 0) rule.example = std::move(violation);
     }

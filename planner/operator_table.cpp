@@ -37,12 +37,13 @@ Strategy operators_of(const Strategy& strategy) {
 }
 
 OperatorTable::OperatorTable(const Model& model, const Strategy& strategy, const BatchShape& batch,
-                             std::int64_t num_devices, const costmodel::CostModel& cost)
+                             std::int64_t num_devices, const costmodel::CostModel& cost,
+                             std::span<const DeviceIndex> densest)
     : model_(model),
       strategy_(operators_of(strategy)),
       batch_(batch),
       mesh_(strategy_, num_devices),
-      timer_(model, strategy_, mesh_, cost, {}),
+      timer_(model, strategy_, mesh_, cost, densest),
       blocks_(model, strategy_, batch, timer_, StageBlocks::Aim::bound) {
   timer_.enter(0);
 }

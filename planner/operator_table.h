@@ -15,6 +15,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <vector>
 
 namespace orrery::planner {
@@ -22,9 +23,9 @@ namespace orrery::planner {
 class OperatorTable {
  public:
   /// Of `strategy` as if it had one pipeline rank, which stands for all: groups of the first ranks are as compact as
-  /// any. `model` and `cost` must outlive it. Not thread-safe.
+  /// any; `densest` as in FamilyContext. `model`, `cost` and `densest` must outlive it. Not thread-safe.
   OperatorTable(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices,
-                const costmodel::CostModel& cost);
+                const costmodel::CostModel& cost, std::span<const DeviceIndex> densest = {});
   OperatorTable(const OperatorTable&) = delete;
   OperatorTable& operator=(const OperatorTable&) = delete;
 

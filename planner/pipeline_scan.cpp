@@ -83,8 +83,8 @@ class Scan {
       if (known == operators) return *table;
     }
     return *tables_
-                .emplace_back(operators,
-                              std::make_unique<OperatorTable>(c_.model, operators, c_.batch, c_.num_devices, cost_))
+                .emplace_back(operators, std::make_unique<OperatorTable>(c_.model, operators, c_.batch, c_.num_devices,
+                                                                         cost_, c_.densest))
                 .second;
   }
 
@@ -164,7 +164,7 @@ Seconds operator_bound(const FamilyContext& context, const Strategy& operators, 
                .delayed_wgrad = allows(d.delayed_wgrad),
                .shared_expert = s.ep > 1 && allows(d.shared_expert)};
   s.overlap.ep_batch_level = pairs;
-  OperatorTable table(context.model, s, context.batch, context.num_devices, cost);
+  OperatorTable table(context.model, s, context.batch, context.num_devices, cost, context.densest);
   return micro_batches_per_stage(context, s) * table.all_stages(pairs);
 }
 

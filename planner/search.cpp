@@ -29,6 +29,22 @@ using ProgressReport = std::function<void(const Progress&)>;
 /// Of a search whose bounds prove nothing, how much slower than the best a bound may be to be looked at.
 constexpr double kSlackWithoutProof = 0.2;
 
+/// As many devices of each node as the problem takes, of the first nodes: whatever group ranks form, none that lies on
+/// the devices of the problem is more compact.
+std::vector<DeviceIndex> densest_of(const SearchProblem& problem) {
+  std::vector<DeviceIndex> out;
+  if (problem.device_of_rank.empty()) return out;
+  const std::int64_t per_node = problem.cluster.groups.front().devices_per_node;
+  const auto node_of = [&](DeviceIndex device) { return device.value() / per_node; };
+  const std::int64_t first = node_of(problem.device_of_rank.front());
+  const std::int64_t taken = std::count_if(problem.device_of_rank.begin(), problem.device_of_rank.end(),
+                                           [&](DeviceIndex device) { return node_of(device) == first; });
+  for (std::int64_t rank = 0; rank < problem.num_ranks(); ++rank) {
+    out.emplace_back(static_cast<std::int32_t>(rank / taken * per_node + rank % taken));
+  }
+  return out;
+}
+
 /// Counts finished pieces of a tier and tells the caller about them.
 class TierProgress {
  public:
@@ -66,16 +82,20 @@ class Search {
         on_progress_(on_progress),
         begin_(std::chrono::steady_clock::now()),
         fullest_share_(problem.model, problem.load),
+        densest_(densest_of(problem)),
         context_{.model = problem.model,
                  .domains = domains,
                  .batch = problem.batch,
-                 .num_devices = problem.cluster.num_devices(),
+                 .num_devices = problem.num_ranks(),
                  .memory_model = costmodel::MemoryModel::of(device()),
                  .fullest_share = fullest_share_,
-                 .limit = memory_limit()} {}
+                 .limit = memory_limit(),
+                 .densest = densest_} {}
 
-  /// Bounds hold for what the closed form knows: every expert gets the same, sequences have one length.
+  /// Bounds hold for what the closed form knows: every expert gets the same, sequences have one length. Where domains
+  /// span nodes, it is not known which placement is the most compact.
   bool proves() const {
+    if (!densest_.empty() && problem_.cluster.groups.front().scale_up.span_nodes > 1) return false;
     return std::holds_alternative<BalancedLoad>(problem_.load) &&
            std::holds_alternative<FixedLengths>(problem_.sequences) && problem_.cluster.groups.size() == 1;
   }
@@ -83,11 +103,16 @@ class Search {
   std::variant<SearchResult, Infeasible> run(const Interpreter* simulator) {
     found_ = find_candidates(
         context_, cost_model_, [&](const Member& member) { return measure(member); },
-        proves() ? 0.0 : kSlackWithoutProof, kRoom, most_families(), [&] { return out_of_time(); },
+        {.slack = proves() ? 0.0 : kSlackWithoutProof,
+         .room = kRoom,
+         .most_families = most_families(),
+         .num_seeds = limits_.num_seeds,
+         .to_beat = limits_.to_beat},
+        [&] { return out_of_time(); },
         [&](const Progress& progress) {
           if (on_progress_) on_progress_(progress);
         });
-    if (result_.ranked.empty()) {
+    if (result_.ranked.empty() && !limits_.to_beat) {
       if (found_.counts.smallest == Bytes()) return nothing_is_legal(context_.domains, problem_);
       return nothing_fits(found_.counts.smallest_member, found_.counts.smallest, problem_, context_.limit);
     }
@@ -125,8 +150,9 @@ class Search {
   /// Runs a member that others have to beat, once: it is among the ranked from then on.
   Seconds measure(const Member& member) {
     if (const RankedPlan* known = ranked(member.strategy)) return known->predictions.back().step_time;
-    const costmodel::ClosedEstimate closed = costmodel::estimate_closed(
-        problem_.model, member.strategy, problem_.batch, Mesh(member.strategy, context_.num_devices), cost_model_);
+    const costmodel::ClosedEstimate closed =
+        costmodel::estimate_closed(problem_.model, member.strategy, problem_.batch,
+                                   Mesh(member.strategy, context_.num_devices), cost_model_, problem_.device_of_rank);
     result_.ranked.push_back(
         run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated, .is_ranked = true}));
     return result_.ranked.back().predictions.back().step_time;
@@ -190,11 +216,12 @@ class Search {
       const Mesh mesh(s, context_.num_devices);
       const costmodel::CostModel& cost = caches[static_cast<std::size_t>(worker)];
       const costmodel::ClosedEstimate closed =
-          costmodel::estimate_closed(problem_.model, s, problem_.batch, mesh, cost);
+          costmodel::estimate_closed(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank);
       refined.closed = closed.step_time;
       refined.extrapolated = closed.extrapolated;
       refined.member.bound =
-          std::max(refined.member.bound, costmodel::lower_bound(problem_.model, s, problem_.batch, mesh, cost));
+          std::max(refined.member.bound,
+                   costmodel::lower_bound(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank));
       progress.add_one();
     });
     if (found_.members.size() > static_cast<std::size_t>(count)) {
@@ -234,7 +261,9 @@ class Search {
     }
   }
 
+  /// Requires: something was run, or there is a time to beat.
   Seconds best() const {
+    if (result_.ranked.empty()) return *limits_.to_beat;
     const auto least =
         std::min_element(result_.ranked.begin(), result_.ranked.end(), [](const RankedPlan& a, const RankedPlan& b) {
           return a.predictions[1].step_time < b.predictions[1].step_time;
@@ -273,18 +302,19 @@ class Search {
     const std::int64_t num_closed =
         num_analytic + std::count_if(refined_.begin(), refined_.end(), [](const Refined& r) { return !r.is_ranked; });
     const FamilyCounts& counts = found_.counts;
-    certificate.tiers = {{.name = "operators",
-                          .evaluated = found_.num_operators + found_.num_illegal_operators,
-                          .rejected = found_.num_pruned_operators + found_.num_illegal_operators},
-                         {.name = "pipelines",
-                          .evaluated = found_.num_families,
-                          .rejected = found_.num_illegal_families + counts.pruned},
-                         {.name = "memory", .evaluated = counts.evaluated, .rejected = counts.too_large},
-                         {.name = "bound",
-                          .evaluated = counts.evaluated - counts.too_large,
-                          .rejected = std::max<std::int64_t>(counts.evaluated - counts.too_large - num_closed, 0)},
-                         {.name = "closed", .evaluated = num_closed, .rejected = num_closed - num_analytic},
-                         {.name = "analytic", .evaluated = num_analytic, .rejected = num_analytic - 1}};
+    certificate.tiers = {
+        {.name = "operators",
+         .evaluated = found_.num_operators + found_.num_illegal_operators,
+         .rejected = found_.num_pruned_operators + found_.num_illegal_operators},
+        {.name = "pipelines",
+         .evaluated = found_.num_families,
+         .rejected = found_.num_illegal_families + counts.pruned},
+        {.name = "memory", .evaluated = counts.evaluated, .rejected = counts.too_large},
+        {.name = "bound",
+         .evaluated = counts.evaluated - counts.too_large,
+         .rejected = std::max<std::int64_t>(counts.evaluated - counts.too_large - num_closed, 0)},
+        {.name = "closed", .evaluated = num_closed, .rejected = num_closed - num_analytic},
+        {.name = "analytic", .evaluated = num_analytic, .rejected = std::max<std::int64_t>(num_analytic - 1, 0)}};
     if (!proves()) return;
     const Seconds fastest = best();
     Seconds undecided = fastest;
@@ -293,6 +323,7 @@ class Search {
     }
     if (least_unseen_) undecided = std::min(undecided, *least_unseen_);
     certificate.gap = (fastest - undecided) / fastest;
+    result_.least_undecided = undecided;
   }
 
   void simulate(const Interpreter& simulator) {
@@ -314,6 +345,7 @@ class Search {
   const ProgressReport& on_progress_;
   const std::chrono::steady_clock::time_point begin_;
   const FullestShare fullest_share_;
+  const std::vector<DeviceIndex> densest_;
   const FamilyContext context_;
   Candidates found_;
   std::vector<Refined> refined_;

@@ -30,7 +30,12 @@ struct SearchProblem {
   BatchShape batch;
   LoadModel load = BalancedLoad{};
   SequenceModel sequences = FixedLengths{};
-  std::optional<Bytes> memory_limit;  // of a device; less than it has
+  std::optional<Bytes> memory_limit = {};        // of a device; less than it has
+  std::vector<DeviceIndex> device_of_rank = {};  // in order, of each node as many; empty: rank r is on device r
+
+  std::int64_t num_ranks() const {
+    return device_of_rank.empty() ? cluster.num_devices() : static_cast<std::int64_t>(device_of_rank.size());
+  }
 };
 
 struct SearchLimits {
@@ -40,6 +45,9 @@ struct SearchLimits {
   std::int64_t num_analytic = 32;   // plans that the analytic interpreter runs: the fastest by closed form,
   std::int64_t num_closing = 8;     // and those with the smallest bounds
   std::int64_t num_simulated = 4;   // plans that the simulator runs
+  std::int64_t num_seeds = 8;       // plans of the plain part that are run before anything is scanned
+  /// A time that somebody has: plans that cannot be faster are not looked at, and if none is, that is no failure.
+  std::optional<Seconds> to_beat = {};
   /// Wall time after which no new plans are looked at; the answer then depends on the machine.
   std::optional<Seconds> time_budget;
 };
@@ -54,8 +62,10 @@ struct RankedPlan {
 struct SearchResult {
   /// Best first: simulated plans by their simulated time, then the others by their analytic time. Equal times keep
   /// the order of the tier before, and in the end that of the space.
-  std::vector<RankedPlan> ranked;
+  std::vector<RankedPlan> ranked;  // empty only where there was a time to beat
   Certificate certificate;
+  /// The smallest bound among plans that were not run, at most the best time; none where no bound holds.
+  std::optional<Seconds> least_undecided;
 };
 
 /// Nothing in the domain can run: the constraint that left nothing over.

@@ -11,32 +11,6 @@
 namespace orrery::executor {
 namespace {
 
-/// Weights that are summed over other groups as well stand together, so that what a rank owns of each such sum is its
-/// even share: first what two stages hold, then norms that heads share, then what all TP ranks hold.
-int cut_class(const LocalParameter& p) {
-  if (p.shared_by_stages) return 0;
-  if (p.whole.split != Split::none) return 3;
-  return p.whole.role == WeightRole::q_norm || p.whole.role == WeightRole::k_norm ? 1 : 2;
-}
-
-std::vector<std::int64_t> cut_order_of(std::span<const LocalParameter> parameters) {
-  std::vector<std::int64_t> order(parameters.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
-    return cut_class(parameters[static_cast<std::size_t>(a)]) < cut_class(parameters[static_cast<std::size_t>(b)]);
-  });
-  return order;
-}
-
-std::vector<CutWeight> cut_weights(std::span<const std::int64_t> order, std::span<const LocalParameter> parameters) {
-  std::vector<CutWeight> weights;
-  for (const std::int64_t i : order) {
-    const LocalParameter& p = parameters[static_cast<std::size_t>(i)];
-    weights.push_back({.size = p.size(), .whole = p.orthogonalised});
-  }
-  return weights;
-}
-
 Matrix elements(std::vector<std::byte>& storage, DType dtype, std::int64_t first, std::int64_t count) {
   CHECK(first >= 0 && (first + count) * size_of(dtype) <= static_cast<std::int64_t>(storage.size()), first, count);
   return {storage.data() + first * size_of(dtype), dtype, 1, count, count};
@@ -60,15 +34,15 @@ FlatState::FlatState(const StepProgram& program, RankId rank, FlatBufferKind kin
                      std::vector<LocalParameter> parameters)
     : kind_(StateKind::of(kind, program.strategy)),
       parameters_(std::move(parameters)),
-      cut_order_(cut_order_of(parameters_)),
+      cut_order_(cut_order(parameters_)),
       shards_(cut_weights(cut_order_, parameters_), program.mesh.size(kind_.shard)),
       index_(program.mesh.index_in_group(kind_.shard, rank)),
       counts_(program.mesh.index_in_group(kind_.replica, rank) == 0),
       offloads_(program.strategy.offload_optimizer),
       padded_(std::accumulate(shards_.sizes().begin(), shards_.sizes().end(), std::int64_t{0})),
       num_updated_(shards_states() ? shards_.size(index_) : padded_) {
-  const FlatBuffer layout =
-      flat_buffer(program.model, stages_in_order(program, rank), program.strategy, program.mesh, kind);
+  const FlatBuffer layout = flat_buffer(program.model, stages_in_order(program.strategy, program.mesh, rank),
+                                        program.strategy, program.mesh, kind);
   CHECK(layout.padded == padded_ && layout.ranks == shards_.num_ranks(), layout.padded, padded_, layout.ranks);
   const std::int64_t num_weights = shards_weights() ? shards_.size(index_) : padded_;
   const std::int64_t num_gradients = shards_gradients() ? shards_.size(index_) : padded_;

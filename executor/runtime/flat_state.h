@@ -9,8 +9,8 @@
 #include "executor/kernels/matrix.h"
 #include "executor/kernels/muon.h"
 #include "executor/kernels/square_sum.h"
-#include "executor/runtime/local_parameters.h"
-#include "executor/runtime/shard_layout.h"
+#include "program/local_parameters.h"
+#include "program/shard_layout.h"
 #include "program/step_program.h"
 
 #include <algorithm>

@@ -12,23 +12,9 @@ constexpr FlatBufferKind kKinds[] = {FlatBufferKind::dense, FlatBufferKind::expe
 
 /// The selection biases that a rank has, as parameters.
 std::vector<LocalParameter> buffers_of(const StepProgram& program, RankId rank) {
-  std::vector<LocalParameter> all = local_parameters(program, rank);
+  std::vector<LocalParameter> all = local_parameters(program.model, program.strategy, program.mesh, rank);
   std::erase_if(all, [](const LocalParameter& p) { return !p.whole.buffer; });
   return all;
-}
-
-/// Element `first` of a row-major box and the `count` - 1 behind it: the rest of a row, whole rows, the start of one.
-void add_boxes(const Box& box, std::int64_t first, std::int64_t count, std::int64_t at, std::vector<LocalBox>& out) {
-  while (count > 0) {
-    const std::int64_t row = first / box.cols, col = first % box.cols;
-    const bool whole_rows = col == 0 && count >= box.cols;
-    const std::int64_t rows = whole_rows ? count / box.cols : 1;
-    const std::int64_t cols = whole_rows ? box.cols : std::min(box.cols - col, count);
-    out.push_back({{box.row + row, rows, box.col + col, cols}, at});
-    first += rows * cols;
-    at += rows * cols;
-    count -= rows * cols;
-  }
 }
 
 /// Elements of what the rank holds of a weight.
@@ -43,17 +29,6 @@ std::vector<float> read_elements(const CheckpointReader& in, const std::string& 
 }
 
 }  // namespace
-
-std::vector<LocalBox> local_boxes(const LocalParameter& parameter, std::int64_t begin, std::int64_t count) {
-  std::vector<LocalBox> out;
-  std::int64_t first = 0;  // element of what is here with which a box starts
-  for (const Box& box : parameter.boxes) {
-    const std::int64_t from = std::max(begin, first), to = std::min(begin + count, first + box.size());
-    if (from < to) add_boxes(box, from - first, to - from, from, out);
-    first += box.size();
-  }
-  return out;
-}
 
 std::map<std::string, TensorSize> tensors_of(const StepProgram& program) {
   std::map<std::string, TensorSize> tensors;

@@ -4,23 +4,14 @@
 #pragma once
 
 #include "executor/checkpoint/checkpoint.h"
-#include "executor/runtime/local_parameters.h"
 #include "executor/runtime/weights.h"
+#include "program/local_parameters.h"
 
 #include <map>
 #include <string>
 #include <vector>
 
 namespace orrery::executor {
-
-/// Elements that lie side by side on a rank, as a box of the whole weight.
-struct LocalBox {
-  Box box;
-  std::int64_t first = 0;  // element of what the rank holds
-};
-
-/// Elements [begin, begin + count) of what a rank holds of a weight, in order; at most three boxes for each of its own.
-std::vector<LocalBox> local_boxes(const LocalParameter& parameter, std::int64_t begin, std::int64_t count);
 
 /// All tensors of a model, selection biases included.
 std::map<std::string, TensorSize> tensors_of(const StepProgram& program);

@@ -86,7 +86,7 @@ UnitId unit_of(const OpKey& key) {
 Weights::Weights(const StepProgram& program, RankId rank, const TrainingSettings& settings)
     : num_layers_(program.model.num_layers()), tied_(program.model.tied_embeddings) {
   std::array<std::vector<LocalParameter>, 2> by_kind;
-  for (const LocalParameter& p : local_parameters(program, rank)) {
+  for (const LocalParameter& p : local_parameters(program.model, program.strategy, program.mesh, rank)) {
     if (p.whole.buffer) {
       router_biases_[p.whole.layer].assign(static_cast<std::size_t>(p.size()), 0.0F);
       continue;
@@ -124,7 +124,7 @@ std::vector<std::int64_t> Weights::parameters_of(FlatBufferKind kind, const Unit
   };
   const bool is_head = unit.layer == OpKey::kHead || unit.mtp_head;
   if (!is_head) {
-    add([&](const Parameter& p) { return executor::unit_of(p) == unit.layer; });
+    add([&](const Parameter& p) { return orrery::unit_of(p) == unit.layer; });
     // A prediction module looks up the tokens that it predicts from.
     if (unit.layer >= num_layers_) add([](const Parameter& p) { return p.role == WeightRole::embedding; });
     return found;

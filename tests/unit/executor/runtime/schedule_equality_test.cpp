@@ -68,7 +68,8 @@ TEST(ScheduleEquality, DualPipeReassociatesSums) {
 bool holds_a_copy(const StepProgram& program) {
   bool found = false;
   for (std::int64_t rank = 0; rank < program.mesh.world(); ++rank) {
-    for (const LocalParameter& p : local_parameters(program, RankId(static_cast<int>(rank)))) {
+    for (const LocalParameter& p :
+         local_parameters(program.model, program.strategy, program.mesh, RankId(static_cast<int>(rank)))) {
       found = found || p.stage_copy > 0;
     }
   }

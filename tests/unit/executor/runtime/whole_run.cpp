@@ -62,7 +62,7 @@ class Assembler {
 };
 
 void add_weights(RankState& rank, const StepProgram& program, Assembler& whole) {
-  for (const LocalParameter& p : local_parameters(program, rank.view.rank)) {
+  for (const LocalParameter& p : local_parameters(program.model, program.strategy, program.mesh, rank.view.rank)) {
     if (!p.whole.buffer) continue;
     const std::span<const float> values = rank.weights.router_bias(p.whole.layer);
     whole.add(p, 0, matrix_of(values.data(), 1, static_cast<std::int64_t>(values.size())));
@@ -208,7 +208,8 @@ Arrivals arrivals_of(const StepProgram& program, RankState& rank) {
 }  // namespace
 
 void set_weights(RankState& rank, const std::map<std::string, std::vector<float>>& whole) {
-  for (const LocalParameter& p : local_parameters(rank.program, rank.view.rank)) {
+  for (const LocalParameter& p :
+       local_parameters(rank.model(), rank.program.strategy, rank.program.mesh, rank.view.rank)) {
     if (!p.whole.buffer) continue;
     const std::vector<float>& values = whole.at(name_of(p.whole));
     const std::span<float> bias = rank.weights.router_bias(p.whole.layer);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "executor/runtime/local_parameters.h"
+#include "program/local_parameters.h"
 
 #include "base/check.h"
 #include "program/counts.h"
@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <numeric>
 
-namespace orrery::executor {
+namespace orrery {
 namespace {
 
 /// Consecutive outputs of a weight: rows of a matrix, elements of a vector.
@@ -59,6 +59,20 @@ void mark_copies(LocalParameter& p, const Model& model, std::int64_t degree, std
   }
 }
 
+/// Element `first` of a row-major box and the `count` - 1 behind it: the rest of a row, whole rows, the start of one.
+void add_boxes(const Box& box, std::int64_t first, std::int64_t count, std::int64_t at, std::vector<LocalBox>& out) {
+  while (count > 0) {
+    const std::int64_t row = first / box.cols, col = first % box.cols;
+    const bool whole_rows = col == 0 && count >= box.cols;
+    const std::int64_t rows = whole_rows ? count / box.cols : 1;
+    const std::int64_t cols = whole_rows ? box.cols : std::min(box.cols - col, count);
+    out.push_back({{box.row + row, rows, box.col + col, cols}, at});
+    first += rows * cols;
+    at += rows * cols;
+    count -= rows * cols;
+  }
+}
+
 }  // namespace
 
 std::string stored_name(const Parameter& parameter, bool tied_embeddings) {
@@ -83,11 +97,22 @@ std::vector<Box> boxes_on_rank(const Parameter& whole, const Model& model, std::
   return boxes;
 }
 
-std::vector<StageLayout> stages_in_order(const StepProgram& program, RankId rank) {
-  std::vector<std::int64_t> held = stages_of(program.strategy, program.mesh.coords(rank).pp);
+std::vector<LocalBox> local_boxes(const LocalParameter& parameter, std::int64_t begin, std::int64_t count) {
+  std::vector<LocalBox> out;
+  std::int64_t first = 0;  // element of what is here with which a box starts
+  for (const Box& box : parameter.boxes) {
+    const std::int64_t from = std::max(begin, first), to = std::min(begin + count, first + box.size());
+    if (from < to) add_boxes(box, from - first, to - from, from, out);
+    first += box.size();
+  }
+  return out;
+}
+
+std::vector<StageLayout> stages_in_order(const Strategy& strategy, const Mesh& mesh, RankId rank) {
+  std::vector<std::int64_t> held = stages_of(strategy, mesh.coords(rank).pp);
   std::sort(held.begin(), held.end());
   std::vector<StageLayout> stages;
-  for (const std::int64_t stage : held) stages.push_back(program.strategy.stages[static_cast<std::size_t>(stage)]);
+  for (const std::int64_t stage : held) stages.push_back(strategy.stages[static_cast<std::size_t>(stage)]);
   return stages;
 }
 
@@ -97,30 +122,29 @@ std::int16_t unit_of(const Parameter& parameter) {
   return at_entry ? OpKey::kEmbed : OpKey::kHead;
 }
 
-std::vector<LocalParameter> local_parameters(const StepProgram& program, RankId rank) {
-  const Strategy& s = program.strategy;
-  const Coords at = program.mesh.coords(rank);
-  const std::vector<StageLayout> stages = stages_in_order(program, rank);
-  const std::vector<RankId> holders = program.mesh.members(Group::embedding, rank);
+std::vector<LocalParameter> local_parameters(const Model& model, const Strategy& s, const Mesh& mesh, RankId rank) {
+  const Coords at = mesh.coords(rank);
+  const std::vector<StageLayout> stages = stages_in_order(s, mesh, rank);
+  const std::vector<RankId> holders = mesh.members(Group::embedding, rank);
   const bool has_copies = holders.size() > 1 && std::find(holders.begin(), holders.end(), rank) != holders.end() &&
-                          (program.model.tied_embeddings || num_mtp_modules(program.model, s.mtp) > 0);
+                          (model.tied_embeddings || num_mtp_modules(model, s.mtp) > 0);
   std::vector<LocalParameter> out;
   std::int64_t next_dense = 0, next_expert = 0;
-  for (const Parameter& whole : rank_parameters(program.model, stages, s.ep, at.ep)) {
+  for (const Parameter& whole : rank_parameters(model, stages, s.ep, at.ep)) {
     const std::int64_t degree = whole.is_expert() ? s.etp : s.tp, index = whole.is_expert() ? at.etp : at.tp;
     LocalParameter& p = out.emplace_back();
     p.whole = whole;
     p.orthogonalised = is_orthogonalised(whole, s);
-    p.boxes = boxes_on_rank(whole, program.model, degree, index);
+    p.boxes = boxes_on_rank(whole, model, degree, index);
     const bool is_vector = whole.rows == 1;
     for (const Box& box : p.boxes) {
       p.rows = is_vector ? 1 : p.rows + box.rows;
       p.cols = is_vector ? p.cols + box.cols : box.cols;
     }
-    CHECK(p.size() == elements_on_rank(whole, program.model, s.tp, s.etp), name_of(whole), p.size());
-    mark_copies(p, program.model, degree, index);
+    CHECK(p.size() == elements_on_rank(whole, model, s.tp, s.etp), name_of(whole), p.size());
+    mark_copies(p, model, degree, index);
     const bool is_table =
-        whole.role == WeightRole::embedding || (whole.role == WeightRole::head && program.model.tied_embeddings);
+        whole.role == WeightRole::embedding || (whole.role == WeightRole::head && model.tied_embeddings);
     p.shared_by_stages = has_copies && is_table;
     p.stage_copy = p.shared_by_stages && holders.front() != rank ? 1 : 0;
     if (whole.buffer) continue;
@@ -131,4 +155,4 @@ std::vector<LocalParameter> local_parameters(const StepProgram& program, RankId 
   return out;
 }
 
-}  // namespace orrery::executor
+}  // namespace orrery

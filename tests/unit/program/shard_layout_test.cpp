@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "executor/runtime/shard_layout.h"
+#include "program/shard_layout.h"
 
 #include <algorithm>
 #include <numeric>
@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-namespace orrery::executor {
+namespace orrery {
 namespace {
 
 std::vector<CutWeight> cut(const std::vector<std::int64_t>& sizes) {
@@ -76,4 +76,4 @@ TEST(ShardLayout, MatricesOfMuonStayWholeAndTheLargestGoToWhoeverHasLeast) {
 }
 
 }  // namespace
-}  // namespace orrery::executor
+}  // namespace orrery

@@ -5,11 +5,13 @@
 // exchanged by itself, and a matrix that two stages hold is cut in the same way on both.
 #pragma once
 
+#include "program/local_parameters.h"
+
 #include <cstdint>
 #include <span>
 #include <vector>
 
-namespace orrery::executor {
+namespace orrery {
 
 /// Consecutive elements of one weight that one rank owns.
 struct OwnedRange {
@@ -24,6 +26,12 @@ struct CutWeight {
   std::int64_t size = 0;
   bool whole = false;  // it goes to one rank, as Muon wants its matrices
 };
+
+/// The order in which the weights of a rank's flat buffer are cut, as indices. Weights that are summed over other
+/// groups as well stand together, so that what a rank owns of each such sum is its even share.
+std::vector<std::int64_t> cut_order(std::span<const LocalParameter> parameters);
+/// The weights in that order, as the cut sees them.
+std::vector<CutWeight> cut_weights(std::span<const std::int64_t> order, std::span<const LocalParameter> parameters);
 
 class ShardLayout {
  public:
@@ -43,4 +51,4 @@ class ShardLayout {
   std::vector<std::int64_t> sizes_;
 };
 
-}  // namespace orrery::executor
+}  // namespace orrery

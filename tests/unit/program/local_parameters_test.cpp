@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "executor/runtime/local_parameters.h"
+#include "program/local_parameters.h"
 
-#include "tests/unit/executor/runtime/thread_ranks.h"
+#include "tests/unit/program/small_models.h"
 
 #include <map>
 #include <set>
 
 #include <gtest/gtest.h>
 
-namespace orrery::executor {
+namespace orrery {
 namespace {
 
-using testing::kBatch;
-using testing::small_model;
+using testing::small_moe;
+using testing::small_strategy;
 
 Parameter matrix(WeightRole role, std::int64_t rows, std::int64_t cols) {
   return {.role = role, .layer = 0, .rows = rows, .cols = cols, .split = split_of(role)};
 }
 
 TEST(LocalParameters, GateAndUpAreDividedAlike) {
-  const Model model = small_model();
+  const Model model = small_moe();
   EXPECT_EQ(boxes_on_rank(matrix(WeightRole::mlp_fc1, 96, 32), model, 2, 1),
             (std::vector<Box>{{24, 24, 0, 32}, {72, 24, 0, 32}}));
   EXPECT_EQ(boxes_on_rank(matrix(WeightRole::mlp_fc2, 32, 48), model, 2, 1), (std::vector<Box>{{0, 32, 24, 24}}));
@@ -30,22 +30,22 @@ TEST(LocalParameters, GateAndUpAreDividedAlike) {
 }
 
 TEST(LocalParameters, HeadsAreDividedAndAKeyValueHeadHasACopyWhereThereAreTooFew) {
-  const Model model = small_model();  // 4 query heads and 2 key-value heads of 8
-  const Parameter qkv = matrix(WeightRole::qkv, 64, 32);
-  EXPECT_EQ(boxes_on_rank(qkv, model, 2, 1), (std::vector<Box>{{16, 16, 0, 32}, {40, 8, 0, 32}, {56, 8, 0, 32}}));
-  EXPECT_EQ(boxes_on_rank(qkv, model, 4, 3), (std::vector<Box>{{24, 8, 0, 32}, {40, 8, 0, 32}, {56, 8, 0, 32}}));
+  const Model model = small_moe();  // 4 query heads and 2 key-value heads of 16
+  const Parameter qkv = matrix(WeightRole::qkv, 128, 32);
+  EXPECT_EQ(boxes_on_rank(qkv, model, 2, 1), (std::vector<Box>{{32, 32, 0, 32}, {80, 16, 0, 32}, {112, 16, 0, 32}}));
+  EXPECT_EQ(boxes_on_rank(qkv, model, 4, 3), (std::vector<Box>{{48, 16, 0, 32}, {80, 16, 0, 32}, {112, 16, 0, 32}}));
 }
 
 TEST(LocalParameters, RanksTogetherHoldEveryElementOfTheModel) {
-  Strategy s = testing::strategy_of(small_model(), 2, 2);
+  Strategy s = small_strategy(small_moe(), 2, 2);
   s.tp = s.etp = 2;
   s.sp = true;
-  const Model model = small_model();
-  const StepProgram program = lower(model, s, kBatch, 8);
+  const Model model = small_moe();
+  const Mesh mesh(s, 8);
   std::map<std::string, std::set<std::pair<std::int64_t, std::int64_t>>> elements;
   std::map<std::string, std::int64_t> sizes;
   for (std::int32_t rank = 0; rank < 8; ++rank) {
-    for (const LocalParameter& p : local_parameters(program, RankId(rank))) {
+    for (const LocalParameter& p : local_parameters(model, s, mesh, RankId(rank))) {
       sizes[name_of(p.whole)] = p.whole.size();
       for (const Box& box : p.boxes) {
         for (std::int64_t row = box.row; row < box.row + box.rows; ++row) {
@@ -61,11 +61,11 @@ TEST(LocalParameters, RanksTogetherHoldEveryElementOfTheModel) {
 
 // Two ranks of DualPipe hold the same stages and run them in opposite orders; what they sum must lie in the same place.
 TEST(LocalParameters, TheOrderOfTheFlatBufferIsThatOfTheModel) {
-  Strategy s = testing::strategy_of(small_model(), 2);
+  Strategy s = small_strategy(small_moe(), 2);
   s.schedule = Schedule::dualpipe;
-  const StepProgram program = lower(small_model(), s, kBatch, 2);
-  const std::vector<LocalParameter> first = local_parameters(program, RankId(0));
-  const std::vector<LocalParameter> second = local_parameters(program, RankId(1));
+  const Mesh mesh(s, 2);
+  const std::vector<LocalParameter> first = local_parameters(small_moe(), s, mesh, RankId(0));
+  const std::vector<LocalParameter> second = local_parameters(small_moe(), s, mesh, RankId(1));
   ASSERT_EQ(first.size(), second.size());
   for (std::size_t i = 0; i < first.size(); ++i) {
     EXPECT_EQ(first[i].whole, second[i].whole);
@@ -74,4 +74,4 @@ TEST(LocalParameters, TheOrderOfTheFlatBufferIsThatOfTheModel) {
 }
 
 }  // namespace
-}  // namespace orrery::executor
+}  // namespace orrery

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "executor/runtime/shard_layout.h"
+#include "program/shard_layout.h"
 
 #include "base/check.h"
 
 #include <algorithm>
 #include <numeric>
 
-namespace orrery::executor {
+namespace orrery {
 namespace {
 
 /// The owner of each weight that stays whole.
@@ -25,7 +25,32 @@ std::vector<std::size_t> owners_of(std::span<const CutWeight> weights, std::size
   return owners;
 }
 
+/// First what two stages hold, then norms that heads share, then what all TP ranks hold.
+int cut_class(const LocalParameter& p) {
+  if (p.shared_by_stages) return 0;
+  if (p.whole.split != Split::none) return 3;
+  return p.whole.role == WeightRole::q_norm || p.whole.role == WeightRole::k_norm ? 1 : 2;
+}
+
 }  // namespace
+
+std::vector<std::int64_t> cut_order(std::span<const LocalParameter> parameters) {
+  std::vector<std::int64_t> order(parameters.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
+    return cut_class(parameters[static_cast<std::size_t>(a)]) < cut_class(parameters[static_cast<std::size_t>(b)]);
+  });
+  return order;
+}
+
+std::vector<CutWeight> cut_weights(std::span<const std::int64_t> order, std::span<const LocalParameter> parameters) {
+  std::vector<CutWeight> weights;
+  for (const std::int64_t i : order) {
+    const LocalParameter& p = parameters[static_cast<std::size_t>(i)];
+    weights.push_back({.size = p.size(), .whole = p.orthogonalised});
+  }
+  return weights;
+}
 
 ShardLayout::ShardLayout(std::span<const CutWeight> weights, std::int64_t num_ranks)
     : by_rank_(static_cast<std::size_t>(num_ranks)) {
@@ -56,4 +81,4 @@ ShardLayout::ShardLayout(std::span<const CutWeight> weights, std::int64_t num_ra
   sizes_.back() += (num_ranks - total % num_ranks) % num_ranks;
 }
 
-}  // namespace orrery::executor
+}  // namespace orrery

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "executor/runtime/saved_state.h"
+#include "program/local_parameters.h"
 
 #include <gtest/gtest.h>
 
-namespace orrery::executor {
+namespace orrery {
 namespace {
 
 std::vector<Box> boxes(const LocalParameter& p, std::int64_t begin, std::int64_t count) {
@@ -34,4 +34,4 @@ TEST(LocalBoxes, GateAndUpAreBoxesOfTheirOwn) {
 }
 
 }  // namespace
-}  // namespace orrery::executor
+}  // namespace orrery

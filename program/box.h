@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
+#include <vector>
 
-namespace orrery::executor {
+namespace orrery {
 
 /// A rectangle of a whole weight.
 struct Box {
@@ -23,4 +25,7 @@ inline Box common(const Box& a, const Box& b) {
           std::max<std::int64_t>(std::min(a.col + a.cols, b.col + b.cols) - col, 0)};
 }
 
-}  // namespace orrery::executor
+/// What of `box` none of `taken` covers, as boxes that do not overlap.
+std::vector<Box> without(const Box& box, std::span<const Box> taken);
+
+}  // namespace orrery
