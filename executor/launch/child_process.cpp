@@ -58,16 +58,6 @@ void read_available(Descriptor& pipe, std::string& text) {
 
 }  // namespace
 
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  close();
-  number_ = std::exchange(other.number_, -1);
-  return *this;
-}
-
-void Descriptor::close() {
-  if (is_open()) ::close(std::exchange(number_, -1));
-}
-
 ChildProcess::ChildProcess(const std::vector<std::string>& command, std::vector<std::string> environment,
                            int inherited) {
   Pipe lines = make_pipe();

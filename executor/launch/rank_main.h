@@ -3,7 +3,7 @@
 // launcher, finds its seat in the segment, runs the body, and turns every exception into a message for the launcher.
 #pragma once
 
-#include "executor/comm/shm_endpoint.h"
+#include "executor/comm/endpoint.h"
 
 #include <functional>
 #include <string_view>
@@ -18,14 +18,14 @@ class RankProcess {
   int rank() const { return endpoint_.rank(); }
   int size() const { return endpoint_.size(); }
   int threads() const { return threads_; }  ///< for this rank's kernels; OMP_NUM_THREADS says the same
-  ShmEndpoint& endpoint() { return endpoint_; }
+  Endpoint& endpoint() { return endpoint_; }
 
   /// Appends to what the launcher returns for this rank; may be called often.
   /// Throws: BackendError, when the launcher does not take it.
   void send_result(std::string_view bytes);
 
  private:
-  ShmEndpoint endpoint_;
+  Endpoint endpoint_;
   int threads_;
   int result_descriptor_;
 };
