@@ -76,7 +76,10 @@ class Endpoint {
     std::uint64_t moved = num_moved();
     while (!ready()) {
       progress();
-      if (num_moved() != moved) patience.renew();
+      if (num_moved() != moved) {
+        patience.renew();
+        segment_->count_move(rank_);
+      }
       moved = num_moved();
       rest(patience.look(), medium);
     }

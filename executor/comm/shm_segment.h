@@ -74,6 +74,10 @@ class Segment {
   void set_key(int rank, std::string_view key);
   std::string key(int rank) const;
 
+  /// Counts that something long moves on within the op of `rank`, so that it is not taken for stuck.
+  void count_move(int rank);
+  std::uint32_t num_moves(int rank) const;
+
   /// Says that `rank` lives in this process, or that it has ended in good order.
   void set_running(int rank);
   void set_finished(int rank);

@@ -22,7 +22,8 @@ class ChildProcess {
 
   /// Starts `command` (path, then arguments) with `environment` ("NAME=value") and with `inherited` kept open.
   /// Throws: BackendError, when the system cannot.
-  ChildProcess(const std::vector<std::string>& command, std::vector<std::string> environment, int inherited);
+  ChildProcess(const std::vector<std::string>& command, std::vector<std::string> environment,
+               const std::vector<int>& inherited);
   ChildProcess(ChildProcess&& other) noexcept;
 
   /// Kills the process if it still runs, and waits for its end.

@@ -130,5 +130,30 @@ TEST(TcpCommunicator, InstantsOfAnotherHostAreReadOnTheClockOfThisOne) {
   EXPECT_EQ(seen_by_one.last_arrival, seen_by_zero.own_arrival - late.clock_offset);
 }
 
+TEST(TcpCommunicator, ALongMessageMayTakeLongerThanTheTimeOutAsLongAsItMoves) {
+  SegmentOptions options = small_segment(2);
+  options.time_out = std::chrono::milliseconds(400);
+  constexpr std::size_t kBytes = 20'000'000, kPieces = 8;
+  std::vector<TcpSeat> seats = seats_of(Backend::tcp, 2);
+  const auto segment = Segment::create(options);
+  const Instant start = now();
+  std::thread slow([&] {  // a receiver that takes its time over each piece
+    TcpPeers peers(std::move(seats[1]), 1);
+    const auto stream = peers.open("world 0>1", 0, false);
+    std::vector<std::byte> room(kBytes + 16);  // with the header
+    for (std::size_t piece = 1, num_read = 0; piece <= kPieces; ++piece) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(150));
+      const std::size_t end = room.size() * piece / kPieces;
+      while (num_read < end) num_read += stream->read(std::span(room).subspan(num_read, end - num_read));
+    }
+  });
+  Endpoint endpoint(segment, 0, std::move(seats[0]));
+  const std::vector<std::byte> message(kBytes);
+  EXPECT_EQ(endpoint.world()->send(message, 1, "step/send").bytes_sent, kBytes);
+  slow.join();
+  EXPECT_GT(now() - start, 2 * options.time_out);
+  EXPECT_GT(segment->num_moves(0), 0) << "the launcher sees it, too";
+}
+
 }  // namespace
 }  // namespace orrery::executor
