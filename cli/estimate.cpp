@@ -2,8 +2,8 @@
 // orrery estimate and orrery simulate: the two interpreters that predict, on the same plan.
 #include "base/errors.h"
 #include "cli/exit_code.h"
-#include "cli/jobs.h"
 #include "cli/prediction.h"
+#include "cli/shared_fabric.h"
 #include "cli/simulation_report.h"
 #include "cli/step_report.h"
 #include "cli/trace_files.h"
@@ -33,7 +33,7 @@ struct PredictOptions {
   std::string plan, calibration, disturbances;
   TraceOptions trace;
   std::vector<std::string> fidelity;
-  JobOptions jobs;
+  FabricOptions fabric;
 };
 
 using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, const Loaded<costmodel::Calibration>&,
@@ -58,7 +58,7 @@ int predict(const PredictOptions& options, const std::string& title, const MakeI
             std::optional<sim::Fidelities> simulated = {}) {
   Plan plan = read_plan(options.plan);
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
-  std::vector<sim::OtherPlan> others = place_jobs(options.jobs, options.common.inputs, plan);
+  std::vector<sim::OtherPlan> others = place_jobs(options.fabric, options.common.inputs, plan);
   const bool alone = others.empty();
   const std::unique_ptr<Interpreter> interpreter = make(plan, calibration, std::move(others));
   const StepProgram program = lower(plan);
@@ -125,7 +125,7 @@ Verb add_simulate(CLI::App& app) {
           "devices; OP=LEVEL for one communication, such as moe.dispatch=L3; may be repeated")
       ->allow_extra_args(false)
       ->option_text("[OP=]LEVEL");
-  add_job_options(*command, options->jobs);
+  add_fabric_options(*command, options->fabric);
   return {command, [options] {
             const auto fidelities = sim::Fidelities::parse(options->fidelity);
             const auto make = [&](const Plan& plan, const auto& calibration, std::vector<sim::OtherPlan> others) {

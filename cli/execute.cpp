@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// orrery execute: trains for a few steps on CPU ranks of this machine and says what that took.
+// orrery execute: trains for a few steps on CPU ranks, of this machine or of several, and says what that took.
 #include "base/errors.h"
 #include "base/files.h"
 #include "cli/execution.h"
 #include "cli/exit_code.h"
+#include "cli/job.h"
 #include "cli/prediction.h"
 #include "cli/step_report.h"
 #include "cli/trace_files.h"
@@ -26,6 +27,7 @@ struct ExecuteOptions {
   CommonOptions common;
   std::string plan;
   TraceOptions trace;
+  JobFlags job;
   executor::TrainingSettings settings{.num_steps = 10};
   bool resume = false;
   double time_out_seconds = 120.0;
@@ -35,7 +37,9 @@ int execute(const ExecuteOptions& options) {
   const Plan plan = read_plan(options.plan);
   executor::TrainingSettings settings = options.settings;
   settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
-  if (const auto start = executor::checkpoint_to_start_from(plan, lower(plan), settings, options.resume)) {
+  const StepProgram program = lower(plan);
+  const auto start = executor::checkpoint_to_start_from(plan, program, settings, options.resume);
+  if (start) {
     if (start->step >= settings.num_steps) {
       fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", settings.checkpoint,
                  start->step);
@@ -43,9 +47,13 @@ int execute(const ExecuteOptions& options) {
     }
     settings.resume_from = start->path.string();
   }
-  const Trace trace = execute_plan(plan, settings, options.plan);
-  write_trace_files(options.trace, trace);
-  print(execution_report(plan, trace), options.common.json);
+  const std::unique_ptr<executor::Job> job = join_job(options.job, program, settings, start ? start->step : 0);
+  const Trace trace = execute_plan(plan, settings, options.plan, job.get());
+  if (!job || job->is_first()) {
+    write_trace_files(options.trace, trace);
+    print(execution_report(plan, trace), options.common.json);
+  }
+  if (job) job->finish();
   return kSuccess;
 }
 
@@ -53,7 +61,8 @@ int execute(const ExecuteOptions& options) {
 
 Verb add_execute(CLI::App& app) {
   auto options = std::make_shared<ExecuteOptions>();
-  CLI::App* command = app.add_subcommand("execute", "trains for a few steps on CPU ranks of this machine");
+  CLI::App* command =
+      app.add_subcommand("execute", "trains for a few steps on CPU ranks, of this machine or of several hosts");
   command->add_option("plan", options->plan, "plan/1, from orrery plan")->required();
   command->add_option("--steps", options->settings.num_steps, "steps to train")
       ->capture_default_str()
@@ -78,6 +87,7 @@ Verb add_execute(CLI::App& app) {
       ->check(CLI::Range(0.1, 1e6));
   command->add_flag("--balanced-routing", options->settings.balanced_routing,
                     "every expert gets the same number of tokens, whatever the router says");
+  add_job_options(*command, options->job);
   add_trace_options(*command, options->trace);
   add_common_options(*command, options->common);
   return {command, [options] { return execute(*options); }};

@@ -32,14 +32,15 @@ Table losses_of(const Trace& trace) {
 
 }  // namespace
 
-Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings, const std::string& plan_name) {
+Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings, const std::string& plan_name,
+                   executor::Job* job) {
   if (!is_fixed(plan.sequences)) {
     throw ConfigError(
         fmt::format("execute: expected a plan whose sequences are one document each, got {}: the kernels "
                     "attend over whole sequences",
                     describe(plan.sequences)));
   }
-  const executor::CpuInterpreter interpreter(plan, executor::rank_executable_beside_this(), settings);
+  const executor::CpuInterpreter interpreter(plan, executor::rank_executable_beside_this(), settings, job);
   return run(interpreter, lower(plan), {.load = plan.load, .num_steps = settings.num_steps, .all_ranks = true},
              plan_name);
 }

@@ -49,7 +49,7 @@ struct Buffers {
 /// Times the collectives of one group.
 class GroupTimer {
  public:
-  GroupTimer(ShmEndpoint& endpoint, Communicator& world, Buffers& buffers, int size)
+  GroupTimer(Endpoint& endpoint, Communicator& world, Buffers& buffers, int size)
       : world_(world), buffers_(buffers), size_(size) {
     const int first = endpoint.rank() / size * size;
     std::vector<int> members(static_cast<std::size_t>(size));
@@ -139,7 +139,7 @@ class GroupTimer {
 
 }  // namespace
 
-RankSamples time_collectives(ShmEndpoint& endpoint, Seconds max_time) {
+RankSamples time_collectives(Endpoint& endpoint, Seconds max_time) {
   const Instant start = now();
   const std::unique_ptr<Communicator> world = endpoint.world();
   Buffers buffers(endpoint.rank());

@@ -89,7 +89,7 @@ class Collector {
 
 }  // namespace
 
-RankSamples run_probe(ShmEndpoint& endpoint, const Probe& probe, Seconds max_time, const std::string& gemm,
+RankSamples run_probe(Endpoint& endpoint, const Probe& probe, Seconds max_time, const std::string& gemm,
                       const std::function<void(const OpCall&)>& observer) {
   const StepProgram program = lower(probe.model, probe.strategy, probe.batch, endpoint.size());
   TrainingSettings settings;

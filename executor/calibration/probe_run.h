@@ -6,7 +6,7 @@
 #include "base/units.h"
 #include "executor/calibration/probe.h"
 #include "executor/calibration/rank_samples.h"
-#include "executor/comm/shm_endpoint.h"
+#include "executor/comm/endpoint.h"
 #include "executor/runtime/op_call.h"
 
 #include <functional>
@@ -17,7 +17,7 @@ namespace orrery::executor {
 /// Runs steps for about `max_time`: one to warm up (memory is touched, products are compiled), then at least one.
 /// `observer`, if any, sees each op when it has ended. Requires: all ranks of the endpoint's segment call it, with the
 /// same arguments, and no other groups were made. Throws: BackendError when a peer fails.
-RankSamples run_probe(ShmEndpoint& endpoint, const Probe& probe, Seconds max_time, const std::string& gemm,
+RankSamples run_probe(Endpoint& endpoint, const Probe& probe, Seconds max_time, const std::string& gemm,
                       const std::function<void(const OpCall&)>& observer = {});
 
 }  // namespace orrery::executor

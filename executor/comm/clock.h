@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The clock that all ranks of one machine share: CLOCK_MONOTONIC, read through std::chrono. Two processes that look at
-// the same moment read the same value, so instants of different ranks can be compared; the clock error is 0. Between
-// machines this would not hold, and nothing here pretends that it does.
+// The clock that all ranks of one host share: CLOCK_MONOTONIC, read through std::chrono. Two processes that look at the
+// same moment read the same value, so instants of different ranks can be compared; the clock error is 0. Hosts have
+// clocks of their own: what travels between them is a reading of the clock of the run (`Segment::on_common_clock`).
 #pragma once
 
 #include <chrono>

@@ -2,84 +2,55 @@
 #include "executor/comm/shm_communicator.h"
 
 #include "base/check.h"
+#include "executor/comm/endpoint.h"
 #include "executor/comm/shm_pieces.h"
-#include "executor/comm/shm_wait.h"
+#include "executor/comm/shm_ring.h"
 
 #include <algorithm>
 
-#include <fmt/format.h>
-
 namespace orrery::executor {
-namespace {
-
-void check_inside(const Blocks& blocks, int num_ranks, std::int64_t buffer_bytes, std::string_view key) {
-  const auto n = static_cast<std::size_t>(num_ranks);
-  CHECK(blocks.counts.size() == n && blocks.offsets.size() == n, key, blocks.counts.size(), blocks.offsets.size(), n);
-  for (std::size_t i = 0; i < n; ++i)
-    CHECK(blocks.counts[i] >= 0 && blocks.offsets[i] >= 0 && blocks.offsets[i] + blocks.counts[i] <= buffer_bytes, key,
-          i, blocks.offsets[i], blocks.counts[i], buffer_bytes);
-}
-
-}  // namespace
-
-ShmCommunicator::ShmCommunicator(ShmEndpoint& endpoint, std::string_view id, std::span<const int> members)
-    : endpoint_(endpoint),
-      id_(id),
-      members_(members.begin(), members.end()),
-      rank_(static_cast<int>(std::ranges::find(members_, endpoint.rank()) - members_.begin())),
-      memory_(endpoint.segment(), id, size()) {
-  CHECK(members_.size() >= 2 && rank_ < size(), id, members_.size(), endpoint.rank());
-  CHECK(memory_.join(rank_), id, rank_);  // else two communicators would count the same meetings
-  for (auto& channels : channels_) channels.resize(members_.size());
-}
+ShmCommunicator::ShmCommunicator(Endpoint& endpoint, std::string_view id, std::span<const int> members)
+    : GroupMember(endpoint, id, members), memory_(endpoint.segment(), id, size()) {}
 
 void ShmCommunicator::begin(CollectiveKind kind, std::int64_t bytes, std::string_view key, std::int64_t num_steps) {
-  endpoint_.set_key(key);
+  endpoint().set_key(key);
   kind_ = kind;
   key_ = key;
   next_step();
-  memory_.post(rank_, half_) = {kind, bytes, num_steps, now().time_since_epoch().count()};
+  memory_.post(rank(), half_) = {kind, bytes, num_steps, now().time_since_epoch().count()};
 }
 
 void ShmCommunicator::meet() {
   ++num_meetings_;
-  memory_.num_meetings(rank_).store(num_meetings_, std::memory_order_release);
+  memory_.num_meetings(rank()).store(num_meetings_, std::memory_order_release);
   for (int peer = 0; peer < size(); ++peer) {
-    if (peer == rank_) continue;
+    if (peer == rank()) continue;
     const std::atomic<std::uint64_t>& theirs = memory_.num_meetings(peer);
-    wait_until(
-        endpoint_.segment(), {endpoint_.rank(), name_of(kind_), key_, members_[static_cast<std::size_t>(peer)]},
-        [&] { return theirs.load(std::memory_order_acquire) >= num_meetings_; }, [&] { endpoint_.progress(); });
+    endpoint().wait({endpoint().rank(), name_of(kind_), key_, run_rank(peer)}, Medium::memory,
+                    [&] { return theirs.load(std::memory_order_acquire) >= num_meetings_; });
   }
 }
 
 CommReport ShmCommunicator::read_posts(std::int64_t bytes_sent) {
-  const Post& mine = memory_.post(rank_, half_);
+  const Post& mine = memory_.post(rank(), half_);
   CommReport report = {.bytes_sent = bytes_sent, .own_arrival = Instant(Instant::duration(mine.arrival))};
   for (int peer = 0; peer < size(); ++peer) {
-    if (peer == rank_) continue;
-    const Post& post = memory_.post(peer, half_);
-    CHECK(post.kind == mine.kind && post.bytes == mine.bytes, id_, key_, rank_, name_of(mine.kind), mine.bytes, peer,
-          name_of(post.kind), post.bytes);
-    const Instant arrival{Instant::duration(post.arrival)};
-    if (report.last_peer < 0 || arrival > report.last_arrival) {
-      report.last_peer = peer;
-      report.last_arrival = arrival;
-    }
+    if (peer == rank()) continue;
+    take_post(report, post_place(key_), mine, peer, memory_.post(peer, half_));
   }
   return report;
 }
 
 std::int64_t ShmCommunicator::most_steps() const {
   std::int64_t most = 1;
-  for (int member = 0; member < size(); ++member) most = std::max(most, memory_.post(member, half_).num_steps);
+  for (int member = 0; member < size(); ++member) most = std::max(most, memory_.post(member, half_).amount);
   return most;
 }
 
 void ShmCommunicator::check_counts(const Blocks& receives) const {
-  for (std::size_t peer = 0; peer < members_.size(); ++peer) {
-    const std::int64_t sent = memory_.counts(static_cast<int>(peer), half_)[static_cast<std::size_t>(rank_)];
-    CHECK(sent == receives.counts[peer], id_, key_, rank_, peer, sent, receives.counts[peer]);
+  for (int peer = 0; peer < size(); ++peer) {
+    const std::int64_t sent = memory_.counts(peer, half_)[static_cast<std::size_t>(rank())];
+    check_received(post_place(key_), peer, sent, receives.counts[static_cast<std::size_t>(peer)]);
   }
 }
 
@@ -96,10 +67,10 @@ CommReport ShmCommunicator::broadcast(std::span<std::byte> values, int root, std
   for (std::int64_t step = 0; step < num_steps; ++step) {
     step == 0 ? begin(CollectiveKind::broadcast, ssize_of(values), key) : next_step();
     const Piece piece = piece_of({0, ssize_of(values)}, step, memory_.slot_bytes());
-    if (rank_ == root) copy_bytes(slot(root), values.data() + piece.offset, piece.bytes);
+    if (rank() == root) copy_bytes(slot(root), values.data() + piece.offset, piece.bytes);
     meet();
-    if (step == 0) report = read_posts(rank_ == root ? (size() - 1) * ssize_of(values) : 0);
-    if (rank_ != root) copy_bytes(values.data() + piece.offset, slot(root), piece.bytes);
+    if (step == 0) report = read_posts(rank() == root ? (size() - 1) * ssize_of(values) : 0);
+    if (rank() != root) copy_bytes(values.data() + piece.offset, slot(root), piece.bytes);
   }
   return report;
 }
@@ -110,15 +81,15 @@ CommReport ShmCommunicator::all_gather(std::span<const std::byte> input, std::sp
   CHECK(ssize_of(output) == block * size(), key, block, size(), output.size());
   const std::int64_t num_steps = steps_for(block, memory_.slot_bytes());
   CommReport report;
-  copy_bytes(output.data() + rank_ * block, input.data(), block);
+  copy_bytes(output.data() + rank() * block, input.data(), block);
   for (std::int64_t step = 0; step < num_steps; ++step) {
     step == 0 ? begin(CollectiveKind::all_gather, block, key) : next_step();
     const Piece piece = piece_of({0, block}, step, memory_.slot_bytes());
-    copy_bytes(slot(rank_), input.data() + piece.offset, piece.bytes);
+    copy_bytes(slot(rank()), input.data() + piece.offset, piece.bytes);
     meet();
     if (step == 0) report = read_posts((size() - 1) * block);
     for (int peer = 0; peer < size(); ++peer) {
-      if (peer != rank_) copy_bytes(output.data() + peer * block + piece.offset, slot(peer), piece.bytes);
+      if (peer != rank()) copy_bytes(output.data() + peer * block + piece.offset, slot(peer), piece.bytes);
     }
   }
   return report;
@@ -134,8 +105,8 @@ CommReport ShmCommunicator::all_to_all_v(std::span<const std::byte> input, const
 
   std::int64_t bytes_sent = 0;
   std::int64_t num_steps = 1;
-  for (std::size_t peer = 0; peer < members_.size(); ++peer) {
-    if (static_cast<int>(peer) == rank_) continue;
+  for (std::size_t peer = 0; peer < static_cast<std::size_t>(size()); ++peer) {
+    if (static_cast<int>(peer) == rank()) continue;
     bytes_sent += sends.counts[peer];
     num_steps = std::max(num_steps, steps_for(sends.counts[peer], lane));
   }
@@ -143,57 +114,37 @@ CommReport ShmCommunicator::all_to_all_v(std::span<const std::byte> input, const
   for (std::int64_t step = 0; step < num_steps; ++step) {
     if (step == 0) {
       begin(CollectiveKind::all_to_all_v, 0, key, num_steps);
-      std::ranges::copy(sends.counts, memory_.counts(rank_, half_).begin());
+      std::ranges::copy(sends.counts, memory_.counts(rank(), half_).begin());
     } else {
       next_step();
     }
     for (int peer = 0; peer < size(); ++peer) {
       const auto p = static_cast<std::size_t>(peer);
-      if (peer == rank_) continue;
+      if (peer == rank()) continue;
       const Piece piece = piece_of({sends.offsets[p], sends.counts[p]}, step, lane);
-      copy_bytes(lane_of(rank_, peer), input.data() + piece.offset, piece.bytes);
+      copy_bytes(lane_of(rank(), peer), input.data() + piece.offset, piece.bytes);
     }
     meet();
     if (step == 0) {
       report = read_posts(bytes_sent);
       num_steps = most_steps();
       check_counts(receives);
-      const auto own = static_cast<std::size_t>(rank_);
+      const auto own = static_cast<std::size_t>(rank());
       copy_bytes(output.data() + receives.offsets[own], input.data() + sends.offsets[own], sends.counts[own]);
     }
     for (int peer = 0; peer < size(); ++peer) {
       const auto p = static_cast<std::size_t>(peer);
-      if (peer == rank_) continue;
+      if (peer == rank()) continue;
       const Piece piece = piece_of({receives.offsets[p], receives.counts[p]}, step, lane);
-      copy_bytes(output.data() + piece.offset, lane_of(peer, rank_), piece.bytes);
+      copy_bytes(output.data() + piece.offset, lane_of(peer, rank()), piece.bytes);
     }
   }
   return report;
 }
 
-ShmChannel& ShmCommunicator::channel(ShmChannel::Direction direction, int peer) {
-  CHECK(0 <= peer && peer < size() && peer != rank_, id_, peer, rank_, size());
-  const auto p = static_cast<std::size_t>(peer);
-  auto& channel = channels_[direction == ShmChannel::Direction::send ? 0 : 1][p];
-  if (!channel) {
-    const bool sending = direction == ShmChannel::Direction::send;
-    const std::string name = fmt::format("{} {}>{}", id_, sending ? rank_ : peer, sending ? peer : rank_);
-    const ShmRing ring(
-        endpoint_.segment().region(name, ShmRing::memory_bytes(endpoint_.segment().options().ring_bytes)));
-    channel = std::make_unique<ShmChannel>(endpoint_, ring, direction, peer, members_[p]);
-  }
-  return *channel;
-}
-
-std::unique_ptr<Transfer> ShmCommunicator::start_send(std::span<const std::byte> message, int peer,
-                                                      std::string_view key) {
-  // A transfer serves both directions; the one that sends only reads its message.
-  const std::span<std::byte> bytes(const_cast<std::byte*>(message.data()), message.size());
-  return std::make_unique<ShmTransfer>(channel(ShmChannel::Direction::send, peer), bytes, key);
-}
-
-std::unique_ptr<Transfer> ShmCommunicator::start_receive(std::span<std::byte> message, int peer, std::string_view key) {
-  return std::make_unique<ShmTransfer>(channel(ShmChannel::Direction::receive, peer), message, key);
+std::unique_ptr<ByteStream> ShmCommunicator::open_stream(const std::string& name, Channel::Direction, int) {
+  Segment& segment = endpoint().segment();
+  return std::make_unique<ShmRing>(segment.region(name, ShmRing::memory_bytes(segment.options().ring_bytes)));
 }
 
 }  // namespace orrery::executor

@@ -3,13 +3,12 @@
 // its slot, all meet, each reads the slots of the others. Slots have two halves that steps use in turn; since nobody
 // passes the meeting of a step before all have read what was staged in the step before, one meeting per step is enough
 // (the second one of an all-reduce hands out the sums). Every byte is copied twice: into a slot and out of it. Private
-// to `comm/`: `ShmEndpoint::group` makes them.
+// to `comm/`.
 #pragma once
 
-#include "executor/comm/communicator.h"
+#include "executor/comm/group_member.h"
 #include "executor/comm/shm_group_memory.h"
 #include "executor/comm/shm_pieces.h"
-#include "executor/comm/shm_transfer.h"
 
 #include <memory>
 #include <string>
@@ -18,26 +17,22 @@
 
 namespace orrery::executor {
 
-class ShmCommunicator final : public Communicator {
+class ShmCommunicator final : public GroupMember {
  public:
   /// Requires: at least two members.
-  ShmCommunicator(ShmEndpoint& endpoint, std::string_view id, std::span<const int> members);
-
-  int rank() const override { return rank_; }
-  int size() const override { return static_cast<int>(members_.size()); }
+  ShmCommunicator(Endpoint& endpoint, std::string_view id, std::span<const int> members);
 
   CommReport all_gather(std::span<const std::byte> input, std::span<std::byte> output, std::string_view key) override;
   CommReport all_to_all_v(std::span<const std::byte> input, const Blocks& sends, std::span<std::byte> output,
                           const Blocks& receives, std::string_view key) override;
   CommReport broadcast(std::span<std::byte> values, int root, std::string_view key) override;
   CommReport barrier(std::string_view key) override;
-  std::unique_ptr<Transfer> start_send(std::span<const std::byte> message, int peer, std::string_view key) override;
-  std::unique_ptr<Transfer> start_receive(std::span<std::byte> message, int peer, std::string_view key) override;
 
  protected:
   CommReport do_all_reduce(SumType type, std::span<std::byte> values, std::string_view key) override;
   CommReport do_reduce_scatter(SumType type, std::span<const std::byte> input, std::span<std::byte> output,
                                std::string_view key) override;
+  std::unique_ptr<ByteStream> open_stream(const std::string& name, Channel::Direction direction, int peer) override;
 
  private:
   /// Starts a collective and its first step. `bytes` is what all ranks must agree on; `num_steps` is what this rank
@@ -60,15 +55,8 @@ class ShmCommunicator final : public Communicator {
                 std::span<std::byte> target);
 
   std::byte* slot(int member) { return memory_.slot(member, half_); }
-  ShmChannel& channel(ShmChannel::Direction direction, int peer);
 
-  ShmEndpoint& endpoint_;
-  std::string id_;
-  std::vector<int> members_;  // ranks of the segment
-  int rank_;
   GroupMemory memory_;
-  std::vector<std::unique_ptr<ShmChannel>> channels_[2];  // by direction and peer, made when first used
-
   std::uint64_t num_meetings_ = 0;
   int half_ = 0;
   CollectiveKind kind_ = CollectiveKind::barrier;

@@ -1,28 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/comm/shm_group_memory.h"
 
-#include "base/check.h"
-
 namespace orrery::executor {
-
-std::string_view name_of(CollectiveKind kind) {
-  switch (kind) {
-    case CollectiveKind::barrier:
-      return "barrier";
-    case CollectiveKind::all_reduce:
-      return "all_reduce";
-    case CollectiveKind::reduce_scatter:
-      return "reduce_scatter";
-    case CollectiveKind::all_gather:
-      return "all_gather";
-    case CollectiveKind::all_to_all_v:
-      return "all_to_all_v";
-    case CollectiveKind::broadcast:
-      return "broadcast";
-  }
-  CHECK(false, kind);
-  return "";
-}
 
 GroupMemory::GroupMemory(Segment& segment, std::string_view id, int num_members)
     : slot_bytes_(segment.options().chunk_bytes), num_members_(num_members) {

@@ -3,7 +3,7 @@
 // collective it is in, and its slot of two halves. Private to `comm/`.
 #pragma once
 
-#include "executor/comm/clock.h"
+#include "executor/comm/post.h"
 #include "executor/comm/shm_layout.h"
 
 #include <atomic>
@@ -13,18 +13,6 @@
 #include <string_view>
 
 namespace orrery::executor {
-
-enum class CollectiveKind : std::int32_t { barrier, all_reduce, reduce_scatter, all_gather, all_to_all_v, broadcast };
-
-std::string_view name_of(CollectiveKind kind);
-
-/// What a rank says of the collective that it enters.
-struct Post {
-  CollectiveKind kind;
-  std::int64_t bytes;
-  std::int64_t num_steps;
-  Instant::rep arrival;
-};
 
 class GroupMemory {
  public:
@@ -38,14 +26,10 @@ class GroupMemory {
   std::byte* slot(int member, int half) const;
   std::int64_t slot_bytes() const { return slot_bytes_; }
 
-  /// Takes the seat of `member`; false when somebody has taken it already.
-  bool join(int member) const { return !members_[member].joined.exchange(true); }
-
  private:
   struct alignas(kLineBytes) Member {
     std::atomic<std::uint64_t> num_meetings;
     alignas(kLineBytes) Post posts[2];
-    std::atomic<bool> joined;
   };
 
   Member* members_ = nullptr;

@@ -22,6 +22,7 @@ constexpr std::size_t round_up(std::size_t bytes, std::size_t unit) { return (by
 struct alignas(kLineBytes) RankState {
   std::atomic<std::int32_t> process;  ///< 0 until the rank has come
   std::atomic<bool> finished;
+  std::atomic<std::uint32_t> num_moves;
   AtomicText<192> key;
 };
 

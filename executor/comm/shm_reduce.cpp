@@ -12,22 +12,22 @@ void ShmCommunicator::sum_step(SumType type, std::span<const std::byte> input, c
                                std::int64_t step, std::span<std::byte> target) {
   const std::int64_t lane = lane_bytes(memory_.slot_bytes(), size());
   for (int peer = 0; peer < size(); ++peer) {
-    if (peer == rank_) continue;
+    if (peer == rank()) continue;
     const Piece piece = piece_of(parts[static_cast<std::size_t>(peer)], step, lane);
-    copy_bytes(slot(rank_) + peer * lane, input.data() + piece.offset, piece.bytes);
+    copy_bytes(slot(rank()) + peer * lane, input.data() + piece.offset, piece.bytes);
   }
   meet();
-  const Piece mine = piece_of(parts[static_cast<std::size_t>(rank_)], step, lane);
+  const Piece mine = piece_of(parts[static_cast<std::size_t>(rank())], step, lane);
   std::vector<const std::byte*> sources;
   for (int member = 0; member < size(); ++member)
-    sources.push_back(member == rank_ ? input.data() + mine.offset : slot(member) + rank_ * lane);
+    sources.push_back(member == rank() ? input.data() + mine.offset : slot(member) + rank() * lane);
   sum_in_order(type, sources, target.data(), mine.bytes / size_of(type));
 }
 
 CommReport ShmCommunicator::do_all_reduce(SumType type, std::span<std::byte> values, std::string_view key) {
   const std::int64_t num_values = ssize_of(values) / size_of(type);
   const std::vector<Piece> parts = even_parts(num_values, size_of(type), size());
-  const Piece own = parts[static_cast<std::size_t>(rank_)];
+  const Piece own = parts[static_cast<std::size_t>(rank())];
   const std::int64_t lane = lane_bytes(memory_.slot_bytes(), size());
   const std::int64_t num_steps = steps_for(parts[0].bytes, lane);
   // The parts of the others go to them, and the sum of the own part to each of them.
@@ -39,10 +39,10 @@ CommReport ShmCommunicator::do_all_reduce(SumType type, std::span<std::byte> val
     const auto sum = values.subspan(static_cast<std::size_t>(mine.offset), static_cast<std::size_t>(mine.bytes));
     sum_step(type, values, parts, step, sum);
     if (step == 0) report = read_posts(bytes_sent);
-    copy_bytes(slot(rank_) + rank_ * lane, sum.data(), mine.bytes);
+    copy_bytes(slot(rank()) + rank() * lane, sum.data(), mine.bytes);
     meet();
     for (int peer = 0; peer < size(); ++peer) {
-      if (peer == rank_) continue;
+      if (peer == rank()) continue;
       const Piece piece = piece_of(parts[static_cast<std::size_t>(peer)], step, lane);
       copy_bytes(values.data() + piece.offset, slot(peer) + peer * lane, piece.bytes);
     }

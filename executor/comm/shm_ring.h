@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A stream of bytes from one rank to another through a ring in shared memory: one writer, one reader, two counters.
-// It knows no messages; shm_transfer.h frames them. Private to `comm/`.
+// Private to `comm/`.
 #pragma once
 
+#include "executor/comm/byte_stream.h"
 #include "executor/comm/shm_layout.h"
 
 #include <atomic>
@@ -17,7 +18,7 @@ struct RingCounters {
   alignas(kLineBytes) std::atomic<std::uint64_t> read;
 };
 
-class ShmRing {
+class ShmRing final : public ByteStream {
  public:
   /// Requires: `memory` holds the counters and at least one byte, and was zero before its first use.
   explicit ShmRing(std::span<std::byte> memory);
@@ -26,9 +27,9 @@ class ShmRing {
     return static_cast<std::int64_t>(sizeof(RingCounters)) + capacity;
   }
 
-  /// Moves as many bytes as there is room for, or as there are; returns how many. Only of the writer, or the reader.
-  std::size_t write(std::span<const std::byte> bytes);
-  std::size_t read(std::span<std::byte> bytes);
+  Medium medium() const override { return Medium::memory; }
+  std::size_t write(std::span<const std::byte> bytes) override;
+  std::size_t read(std::span<std::byte> bytes) override;
 
  private:
   RingCounters* counters_;

@@ -92,6 +92,10 @@ void Segment::set_key(int rank, std::string_view key) { state(rank).key.store(ke
 
 std::string Segment::key(int rank) const { return state(rank).key.load(); }
 
+void Segment::count_move(int rank) { state(rank).num_moves.fetch_add(1, std::memory_order_relaxed); }
+
+std::uint32_t Segment::num_moves(int rank) const { return state(rank).num_moves.load(std::memory_order_relaxed); }
+
 void Segment::set_running(int rank) {
   state(rank).finished.store(false);
   state(rank).process.store(::getpid());

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The memory that the ranks of one run share: who they are, what they do just now, why the run was stopped, and the
-// room in which their groups talk. It is an anonymous file (memfd): it has no name, so nothing is left behind when
-// ranks die, and it reaches another process only as an inherited descriptor. It is sparse: a page costs memory once it
-// is touched. One Segment is one mapping, which ranks that are threads of one process share.
+// The memory that the ranks of one run on one host share: who they are, what they do just now, why the run was stopped,
+// and the room in which their groups talk. Of ranks on other hosts it says what their host has told this one. It is an
+// anonymous file (memfd): it has no name, so nothing is left behind when ranks die, and it reaches another process only
+// as an inherited descriptor. It is sparse: a page costs memory once it is touched. One Segment is one mapping, which
+// ranks that are threads of one process share.
 #pragma once
+
+#include "executor/comm/clock.h"
 
 #include <chrono>
 #include <cstddef>
@@ -31,6 +34,8 @@ struct SegmentOptions {
   std::int64_t total_bytes = std::int64_t{64} << 30;
   /// How long a rank may be waited for.
   std::chrono::nanoseconds time_out = std::chrono::seconds(120);
+  /// What the clock of the run shows more than the clock of this host.
+  std::chrono::nanoseconds clock_offset{};
 };
 
 /// Why a run was stopped: the first failure, and no later one.
@@ -59,9 +64,19 @@ class Segment {
   int num_ranks() const;
   const SegmentOptions& options() const;
 
+  /// Instants travel between hosts as readings of the clock of the run.
+  Instant::rep on_common_clock(Instant own) const { return (own + options().clock_offset).time_since_epoch().count(); }
+  Instant on_own_clock(Instant::rep common) const {
+    return Instant(Instant::duration(common)) - options().clock_offset;
+  }
+
   /// Says what `rank` does from now on; for messages when it dies or is waited for in vain.
   void set_key(int rank, std::string_view key);
   std::string key(int rank) const;
+
+  /// Counts that something long moves on within the op of `rank`, so that it is not taken for stuck.
+  void count_move(int rank);
+  std::uint32_t num_moves(int rank) const;
 
   /// Says that `rank` lives in this process, or that it has ended in good order.
   void set_running(int rank);

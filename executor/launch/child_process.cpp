@@ -58,18 +58,8 @@ void read_available(Descriptor& pipe, std::string& text) {
 
 }  // namespace
 
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  close();
-  number_ = std::exchange(other.number_, -1);
-  return *this;
-}
-
-void Descriptor::close() {
-  if (is_open()) ::close(std::exchange(number_, -1));
-}
-
 ChildProcess::ChildProcess(const std::vector<std::string>& command, std::vector<std::string> environment,
-                           int inherited) {
+                           const std::vector<int>& inherited) {
   Pipe lines = make_pipe();
   Pipe result = make_pipe();
   environment.push_back(fmt::format("{}={}", kResultVariable, result.write_end.number()));
@@ -81,7 +71,7 @@ ChildProcess::ChildProcess(const std::vector<std::string>& command, std::vector<
   ::posix_spawn_file_actions_adddup2(&actions, lines.write_end.number(), STDERR_FILENO);
   // A duplicate onto itself takes away the flag that closes it at exec.
   ::posix_spawn_file_actions_adddup2(&actions, result.write_end.number(), result.write_end.number());
-  ::posix_spawn_file_actions_adddup2(&actions, inherited, inherited);
+  for (const int kept : inherited) ::posix_spawn_file_actions_adddup2(&actions, kept, kept);
   const int error = ::posix_spawn(&process_, command.front().c_str(), &actions, nullptr, pointers_to(arguments).data(),
                                   pointers_to(environment).data());
   ::posix_spawn_file_actions_destroy(&actions);

@@ -3,32 +3,17 @@
 // to `launch/`.
 #pragma once
 
+#include "executor/comm/descriptor.h"
+
 #include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <sys/types.h>
 
 namespace orrery::executor {
-
-/// A file descriptor that is closed in the end.
-class Descriptor {
- public:
-  explicit Descriptor(int number = -1) : number_(number) {}
-  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
-  ~Descriptor() { close(); }
-
-  int number() const { return number_; }
-  bool is_open() const { return number_ >= 0; }
-  void close();
-
- private:
-  int number_;
-};
 
 class ChildProcess {
  public:
@@ -37,7 +22,8 @@ class ChildProcess {
 
   /// Starts `command` (path, then arguments) with `environment` ("NAME=value") and with `inherited` kept open.
   /// Throws: BackendError, when the system cannot.
-  ChildProcess(const std::vector<std::string>& command, std::vector<std::string> environment, int inherited);
+  ChildProcess(const std::vector<std::string>& command, std::vector<std::string> environment,
+               const std::vector<int>& inherited);
   ChildProcess(ChildProcess&& other) noexcept;
 
   /// Kills the process if it still runs, and waits for its end.

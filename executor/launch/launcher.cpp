@@ -2,9 +2,12 @@
 #include "executor/launch/launcher.h"
 
 #include "base/errors.h"
+#include "executor/bootstrap/host_link.h"
 #include "executor/comm/clock.h"
 #include "executor/launch/child_process.h"
+#include "executor/launch/memory_file.h"
 #include "executor/launch/rank_environment.h"
+#include "executor/launch/seat_file.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -29,22 +32,22 @@ std::string text_of_exit(int status) {
   return fmt::format("ended with exit status {}", WEXITSTATUS(status));
 }
 
-/// The ranks of one run, from their start to their end.
+/// The ranks of one run on this host, from their start to their end.
 class RankSet {
  public:
   RankSet(const LaunchSpec& spec, int num_threads)
-      : spec_(spec), segment_(Segment::create(spec.segment)), on_line_(spec.on_line) {
+      : spec_(spec),
+        first_rank_(spec.job == nullptr ? 0 : spec.job->first_rank()),
+        segment_(Segment::create(spec.segment)),
+        on_line_(spec.on_line) {
     if (!on_line_) {
       on_line_ = [](int rank, std::string_view line) { fmt::print(stderr, "[rank {}] {}\n", rank, line); };
     }
-    std::vector<std::string> command = {spec.executable};
-    command.insert(command.end(), spec.arguments.begin(), spec.arguments.end());
-    for (int rank = 0; rank < segment_->num_ranks(); ++rank) {
-      RankEnvironment environment{.rank = rank,
-                                  .num_threads = num_threads,
-                                  .segment_descriptor = segment_->descriptor(),
-                                  .launcher = ::getpid()};
-      children_.emplace_back(command, environment.variables(spec.environment), segment_->descriptor());
+    try {
+      start(num_threads);
+    } catch (const BackendError& error) {
+      segment_->fail(first_rank_, error.what());  // for the other hosts of a job
+      throw;
     }
   }
 
@@ -65,11 +68,38 @@ class RankSet {
   }
 
  private:
+  int rank_of(std::size_t child) const { return first_rank_ + static_cast<int>(child); }
+
+  void start(int num_threads) {
+    std::vector<std::string> command = {spec_.executable};
+    command.insert(command.end(), spec_.arguments.begin(), spec_.arguments.end());
+    RankEnvironment environment{
+        .num_threads = num_threads, .segment_descriptor = segment_->descriptor(), .launcher = ::getpid()};
+    std::vector<int> inherited = {segment_->descriptor()};
+    if (spec_.job == nullptr) {
+      for (int rank = 0; rank < segment_->num_ranks(); ++rank) {
+        environment.rank = rank;
+        children_.emplace_back(command, environment.variables(spec_.environment), inherited);
+      }
+      return;
+    }
+    link_.emplace(*spec_.job, *segment_);
+    seat_file_.emplace(to_json(spec_.job->seat()));
+    environment.seat_file = seat_file_->path();
+    // A listener is closed here once its rank has it: else others could connect to a rank that has died.
+    for (const Descriptor& listener : spec_.job->take_listeners()) {
+      environment.rank = rank_of(children_.size());
+      environment.listener_descriptor = listener.number();
+      inherited = {segment_->descriptor(), listener.number()};
+      children_.emplace_back(command, environment.variables(spec_.environment), inherited);
+    }
+  }
+
   /// Takes what the ranks have written and how they have ended; returns how many still run.
   int look_at_children() {
     int num_running = 0;
     for (std::size_t i = 0; i < children_.size(); ++i) {
-      const int rank = static_cast<int>(i);
+      const int rank = rank_of(i);
       // Marked before it is reaped: else a peer could see that it is gone before anybody can say why.
       const auto end = children_[i].poll_exit([&](int status) {
         if (status != 0) segment_->fail(rank, text_of_exit(status));
@@ -94,12 +124,13 @@ class RankSet {
     const auto patience = spec_.segment.time_out + spec_.segment.time_out / 10;
     last_seen_.resize(children_.size());
     for (std::size_t i = 0; i < children_.size(); ++i) {
-      const std::string key = segment_->key(static_cast<int>(i));
+      const std::string key = segment_->key(rank_of(i));
+      const std::uint32_t num_moves = segment_->num_moves(rank_of(i));
       LastSeen& seen = last_seen_[i];
-      if (key != seen.key || key.empty() || children_[i].has_ended()) {
-        seen = {key, now()};
+      if (key != seen.key || num_moves != seen.num_moves || key.empty() || children_[i].has_ended()) {
+        seen = {key, num_moves, now()};
       } else if (now() - seen.since > patience) {
-        segment_->fail(static_cast<int>(i),
+        segment_->fail(rank_of(i),
                        fmt::format("no new op within {:g} s", std::chrono::duration<double>(patience).count()));
       }
     }
@@ -115,14 +146,18 @@ class RankSet {
 
   struct LastSeen {
     std::string key;
+    std::uint32_t num_moves = 0;
     Instant since = now();
   };
 
   const LaunchSpec& spec_;
+  int first_rank_;
   std::shared_ptr<Segment> segment_;
   std::function<void(int rank, std::string_view line)> on_line_;
+  std::optional<MemoryFile> seat_file_;
+  std::optional<HostLink> link_;  // goes after the children: it tells how they ended
   std::vector<ChildProcess> children_;
-  std::vector<LastSeen> last_seen_;  // by rank
+  std::vector<LastSeen> last_seen_;  // by child
   std::optional<Instant> deadline_;
 };
 
@@ -135,11 +170,13 @@ LaunchResult launch(const LaunchSpec& spec) {
   result.threads_per_rank = spec.threads_per_rank;
   if (result.threads_per_rank == 0) {
     const int num_cores = static_cast<int>(std::thread::hardware_concurrency());
-    result.threads_per_rank = threads_per_rank(num_cores, spec.segment.num_ranks);
+    const int num_ranks = spec.job == nullptr ? spec.segment.num_ranks : spec.job->num_ranks_on_host();
+    result.threads_per_rank = threads_per_rank(num_cores, num_ranks);
   }
   RankSet ranks(spec, result.threads_per_rank);
   ranks.run();
   result.results = ranks.results();
+  if (spec.job != nullptr) result.results = spec.job->gather(std::move(result.results));
   return result;
 }
 

@@ -18,11 +18,17 @@ namespace {
 constexpr std::string_view kRank = "ORRERY_RANK";
 constexpr std::string_view kSegment = "ORRERY_SEGMENT_FD";
 constexpr std::string_view kLauncher = "ORRERY_LAUNCHER_PID";
+constexpr std::string_view kListener = "ORRERY_LISTENER_FD";
+constexpr std::string_view kSeatFile = "ORRERY_SEAT_FILE";
 constexpr std::string_view kThreads = "OMP_NUM_THREADS";
 
-int number_in_environment(std::string_view name) {
+std::string text_in_environment(std::string_view name) {
   const char* text = std::getenv(std::string(name).c_str());
-  const std::string_view digits = text == nullptr ? "" : text;
+  return text == nullptr ? "" : text;
+}
+
+int number_in_environment(std::string_view name) {
+  const std::string digits = text_in_environment(name);
   int number = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
   if (error != std::errc() || end != digits.data() + digits.size())
@@ -47,6 +53,8 @@ std::vector<std::string> RankEnvironment::variables(
   values[std::string(kSegment)] = std::to_string(segment_descriptor);
   values[std::string(kLauncher)] = std::to_string(launcher);
   values[std::string(kThreads)] = std::to_string(num_threads);
+  values[std::string(kListener)] = std::to_string(listener_descriptor);
+  values[std::string(kSeatFile)] = seat_file;
   std::vector<std::string> lines;
   for (const auto& [name, value] : values) lines.push_back(fmt::format("{}={}", name, value));
   return lines;
@@ -57,7 +65,9 @@ RankEnvironment RankEnvironment::of_this_process() {
           .num_threads = number_in_environment(kThreads),
           .segment_descriptor = number_in_environment(kSegment),
           .result_descriptor = number_in_environment(ChildProcess::kResultVariable),
-          .launcher = number_in_environment(kLauncher)};
+          .launcher = number_in_environment(kLauncher),
+          .listener_descriptor = number_in_environment(kListener),
+          .seat_file = text_in_environment(kSeatFile)};
 }
 
 }  // namespace orrery::executor

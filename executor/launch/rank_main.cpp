@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "executor/launch/rank_environment.h"
+#include "executor/launch/seat_file.h"
 
 #include <cerrno>
 #include <cstdio>
@@ -29,10 +30,18 @@ void end_with_launcher(int launcher) {
 // A rank that waits sleeps for 20 us at a time; by default the kernel may make 70 us of it.
 void make_short_sleeps_short() { ::prctl(PR_SET_TIMERSLACK, 1000UL); }
 
+std::unique_ptr<Endpoint> endpoint_of(const RankEnvironment& environment) {
+  std::shared_ptr<Segment> segment = Segment::open(environment.segment_descriptor);
+  if (environment.listener_descriptor < 0) return std::make_unique<Endpoint>(std::move(segment), environment.rank);
+  TcpSeat seat = read_seat(environment.seat_file);
+  seat.listener = Descriptor(environment.listener_descriptor);
+  return std::make_unique<Endpoint>(std::move(segment), environment.rank, std::move(seat));
+}
+
 }  // namespace
 
-RankProcess::RankProcess(std::shared_ptr<Segment> segment, int rank, int threads, int result_descriptor)
-    : endpoint_(std::move(segment), rank), threads_(threads), result_descriptor_(result_descriptor) {}
+RankProcess::RankProcess(std::unique_ptr<Endpoint> endpoint, int threads, int result_descriptor)
+    : endpoint_(std::move(endpoint)), threads_(threads), result_descriptor_(result_descriptor) {}
 
 void RankProcess::send_result(std::string_view bytes) {
   while (!bytes.empty()) {
@@ -57,8 +66,8 @@ int run_rank(const std::function<void(RankProcess&)>& body) {
     const RankEnvironment environment = RankEnvironment::of_this_process();
     end_with_launcher(environment.launcher);
     make_short_sleeps_short();
-    process = std::make_unique<RankProcess>(Segment::open(environment.segment_descriptor), environment.rank,
-                                            environment.num_threads, environment.result_descriptor);
+    process =
+        std::make_unique<RankProcess>(endpoint_of(environment), environment.num_threads, environment.result_descriptor);
     body(*process);
     return 0;
   } catch (const ConfigError& error) {

@@ -50,7 +50,7 @@ class Checkpointing {
   void begin_next_stage();
   void start_writing(std::function<void()> work);
 
-  ShmEndpoint& endpoint_;
+  Endpoint& endpoint_;
   RankState& rank_;
   std::filesystem::path folder_;
   std::int64_t every_;

@@ -19,8 +19,8 @@
 
 namespace orrery::executor {
 
-CpuInterpreter::CpuInterpreter(Plan plan, std::filesystem::path rank_executable, TrainingSettings settings)
-    : plan_(std::move(plan)), rank_executable_(std::move(rank_executable)), settings_(std::move(settings)) {}
+CpuInterpreter::CpuInterpreter(Plan plan, std::filesystem::path rank_executable, TrainingSettings settings, Job* job)
+    : plan_(std::move(plan)), rank_executable_(std::move(rank_executable)), settings_(std::move(settings)), job_(job) {}
 
 bool CpuInterpreter::enabled() const {
   std::error_code error;
@@ -50,8 +50,12 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
   const LaunchResult launched =
       launch({.executable = rank_executable_.string(),
               .arguments = {"execute", request_file.path()},
-              .segment = {.num_ranks = static_cast<int>(program.mesh.world()), .time_out = settings_.time_out},
+              .segment = {.num_ranks = static_cast<int>(program.mesh.world()),
+                          .time_out = settings_.time_out,
+                          .clock_offset = job_ == nullptr ? std::chrono::nanoseconds{} : job_->clock_offset()},
+              .job = job_,
               .watch = true});
+  if (job_ != nullptr && !job_->is_first()) return {};
   std::vector<Trace> traces;
   for (std::size_t rank = 0; rank < launched.results.size(); ++rank) {
     traces.push_back(read_trace_text(launched.results[rank], fmt::format("trace of rank {}", rank)));
@@ -60,6 +64,11 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
   trace.header.version = plan_.provenance.version;
   if (program.strategy.overlap != Overlap()) {
     trace.header.notes.push_back("overlap: each rank runs the program's ops one after the other, in its order");
+  }
+  if (job_ != nullptr) {
+    trace.header.clock_error = seconds(std::chrono::duration<double>(job_->largest_clock_error()).count());
+    trace.header.notes.push_back(fmt::format("{} processes with {} ranks each; what one host counts is of the first",
+                                             job_->num_processes(), job_->num_local()));
   }
   if (trace.power.empty()) trace.header.notes.push_back("energy: no counter");
   return trace;

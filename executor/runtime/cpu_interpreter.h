@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The interpreter that really trains: each rank of a plan is a process of this machine (`orrery-rank`), and the trace
-// is what they measured. See runtime/rank_runtime.h for what a rank does.
+// The interpreter that really trains: each rank of a plan is a process (`orrery-rank`), of this machine or of several
+// that a job has brought together, and the trace is what they measured. See runtime/rank_runtime.h for what a rank
+// does.
 #pragma once
 
+#include "executor/bootstrap/job.h"
 #include "executor/runtime/settings.h"
 #include "program/plan.h"
 #include "traces/interpreter.h"
@@ -15,8 +17,9 @@ namespace orrery::executor {
 class CpuInterpreter final : public Interpreter {
  public:
   /// `rank_executable`: path of orrery-rank. run() trains `settings.num_steps` steps; RunInput::num_steps, if larger,
-  /// wins.
-  CpuInterpreter(Plan plan, std::filesystem::path rank_executable, TrainingSettings settings);
+  /// wins. With a job, run() starts the ranks of this process; its trace is that of all ranks at process 0 and has no
+  /// steps elsewhere.
+  CpuInterpreter(Plan plan, std::filesystem::path rank_executable, TrainingSettings settings, Job* job = nullptr);
 
   std::string_view name() const override { return "cpu"; }
   bool available() const override { return true; }
@@ -30,6 +33,7 @@ class CpuInterpreter final : public Interpreter {
   Plan plan_;
   std::filesystem::path rank_executable_;
   TrainingSettings settings_;
+  Job* job_;
 };
 
 /// Puts the traces of all ranks together: spans of all, the longest time and the largest memory of each step, and the

@@ -25,6 +25,11 @@
 namespace orrery::executor {
 namespace {
 
+/// The content, since the same text may stand elsewhere on another host.
+std::string corpus_of(const TrainingSettings& settings) {
+  return settings.corpus.empty() ? "synthetic" : sha256_hex(read_file(settings.corpus));
+}
+
 TrainingIdentity identity_of(const Plan& plan, const TrainingSettings& settings) {
   return {.model = plan.model.name,
           .model_sha256 = plan.model_source.sha256,
@@ -32,7 +37,7 @@ TrainingIdentity identity_of(const Plan& plan, const TrainingSettings& settings)
           .seq = plan.batch.seq,
           .global_batch = plan.batch.global_batch,
           .seed = static_cast<std::int64_t>(settings.seed),
-          .corpus = settings.corpus.empty() ? "synthetic" : sha256_hex(read_file(settings.corpus)),
+          .corpus = corpus_of(settings),
           .balanced_routing = settings.balanced_routing};
 }
 
@@ -61,6 +66,18 @@ std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepP
   }
   remove_incomplete(folder);  // not before: a folder of another run is left as it is
   return start;
+}
+
+JobFacts job_facts_of(const StepProgram& program, const TrainingSettings& settings, std::int64_t first_step) {
+  const std::string every = settings.checkpoint.empty() ? "none" : std::to_string(settings.checkpoint_every);
+  return {{"program", hash_of(program)},
+          {"ranks", std::to_string(program.mesh.world())},
+          {"steps", std::to_string(settings.num_steps)},
+          {"first step", std::to_string(first_step)},
+          {"seed", std::to_string(settings.seed)},
+          {"corpus", corpus_of(settings)},
+          {"balanced routing", settings.balanced_routing ? "on" : "off"},
+          {"steps between checkpoints", every}};
 }
 
 std::string to_json(const ExecutionRequest& request) {

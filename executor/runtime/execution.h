@@ -3,6 +3,7 @@
 // the plan again by itself and refuses to run if its program is not the one that was meant.
 #pragma once
 
+#include "executor/bootstrap/job.h"
 #include "executor/launch/rank_main.h"
 #include "executor/runtime/settings.h"
 #include "program/plan.h"
@@ -34,6 +35,9 @@ struct StartPoint {
 /// run shall not go on from them.
 std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepProgram& program,
                                                    const TrainingSettings& settings, bool resume);
+
+/// What the processes of a job must have in common to train together.
+JobFacts job_facts_of(const StepProgram& program, const TrainingSettings& settings, std::int64_t first_step);
 
 std::string to_json(const ExecutionRequest& request);
 /// Throws: ConfigError with all problems.

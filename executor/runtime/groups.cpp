@@ -82,7 +82,7 @@ std::optional<Group> group_of(const OpShape& shape) {
   return std::nullopt;
 }
 
-Groups::Groups(const StepProgram& program, RankId rank, ShmEndpoint& endpoint) : program_(program) {
+Groups::Groups(const StepProgram& program, RankId rank, Endpoint& endpoint) : program_(program) {
   const auto join_group = [&](Group group) {
     End& end = groups_[static_cast<std::size_t>(group)];
     if (end.group) return;

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "executor/comm/communicator.h"
-#include "executor/comm/shm_endpoint.h"
+#include "executor/comm/endpoint.h"
 #include "program/step_program.h"
 
 #include <array>
@@ -20,7 +20,7 @@ std::optional<Group> group_of(const OpShape& shape);
 class Groups {
  public:
   /// Asks `endpoint` for the groups that the ops of the rank's class use.
-  Groups(const StepProgram& program, RankId rank, ShmEndpoint& endpoint);
+  Groups(const StepProgram& program, RankId rank, Endpoint& endpoint);
 
   Communicator& of(Group group) const;
   /// The two ends of a pipeline queue, the sender first.

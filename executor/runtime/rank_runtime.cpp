@@ -20,8 +20,7 @@ struct RankRuntime::PendingSend {
   Span span;
 };
 
-RankRuntime::RankRuntime(const StepProgram& program, RankId rank, ShmEndpoint& endpoint,
-                         const TrainingSettings& settings)
+RankRuntime::RankRuntime(const StepProgram& program, RankId rank, Endpoint& endpoint, const TrainingSettings& settings)
     : state_(program, rank, endpoint, settings), endpoint_(endpoint) {}
 
 RankRuntime::~RankRuntime() = default;

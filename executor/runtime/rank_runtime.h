@@ -17,7 +17,7 @@ namespace orrery::executor {
 class RankRuntime {
  public:
   /// Requires: cpu_unsupported(program) is empty; all ranks of the program have an endpoint of one segment.
-  RankRuntime(const StepProgram& program, RankId rank, ShmEndpoint& endpoint, const TrainingSettings& settings);
+  RankRuntime(const StepProgram& program, RankId rank, Endpoint& endpoint, const TrainingSettings& settings);
   ~RankRuntime();
 
   /// What one step left behind on this rank.
@@ -30,7 +30,7 @@ class RankRuntime {
   Step run_step();
 
   RankState& state() { return state_; }
-  ShmEndpoint& endpoint() { return endpoint_; }
+  Endpoint& endpoint() { return endpoint_; }
   /// Calls `observer` after each op, before its tensors are released.
   void observe(std::function<void(const OpCall&)> observer) { observer_ = std::move(observer); }
 
@@ -45,7 +45,7 @@ class RankRuntime {
   std::vector<LoadRecord> take_loads();
 
   RankState state_;
-  ShmEndpoint& endpoint_;
+  Endpoint& endpoint_;
   std::deque<PendingSend> sends_;
   Instant start_{};
   Step step_;

@@ -13,7 +13,7 @@ std::int64_t rotated_width(const Attention& attention) {
 
 }  // namespace
 
-RankState::RankState(const StepProgram& the_program, RankId rank, ShmEndpoint& endpoint,
+RankState::RankState(const StepProgram& the_program, RankId rank, Endpoint& endpoint,
                      const TrainingSettings& the_settings)
     : program(the_program),
       rank_class(the_program.class_of(rank)),

@@ -38,7 +38,7 @@ struct StepTotals {
 
 /// Everything that a rank has.
 struct RankState {
-  RankState(const StepProgram& program, RankId rank, ShmEndpoint& endpoint, const TrainingSettings& settings);
+  RankState(const StepProgram& program, RankId rank, Endpoint& endpoint, const TrainingSettings& settings);
 
   const StepProgram& program;
   const RankClass& rank_class;

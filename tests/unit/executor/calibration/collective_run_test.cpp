@@ -21,7 +21,7 @@ using testing::run_ranks;
 
 std::vector<RankSamples> samples_of(int num_ranks, Seconds max_time) {
   std::vector<RankSamples> samples(static_cast<std::size_t>(num_ranks));
-  run_ranks({.num_ranks = num_ranks}, [&](ShmEndpoint& endpoint) {
+  run_ranks(testing::Backend::shm, {.num_ranks = num_ranks}, [&](Endpoint& endpoint) {
     samples[static_cast<std::size_t>(endpoint.rank())] = time_collectives(endpoint, max_time);
   });
   return samples;

@@ -26,7 +26,7 @@ using testing::small_probe;
 /// Samples of all ranks, which are threads.
 std::vector<RankSamples> samples_of(const Probe& probe, int num_ranks, Seconds max_time = seconds(0.05)) {
   std::vector<RankSamples> samples(static_cast<std::size_t>(num_ranks));
-  run_ranks({.num_ranks = num_ranks}, [&](ShmEndpoint& endpoint) {
+  run_ranks(testing::Backend::shm, {.num_ranks = num_ranks}, [&](Endpoint& endpoint) {
     set_num_threads(1);
     samples[static_cast<std::size_t>(endpoint.rank())] = run_probe(endpoint, probe, max_time, "");
   });
@@ -77,7 +77,7 @@ TEST(ProbeRun, ExpertsOfAllRanksGetTheSameRows) {
   const Probe probe = small_probe(2, 1, 2);
   // 16 tokens in 2 sequences, each with 2 experts of 8; 4 experts live on a rank.
   std::vector<std::vector<std::int64_t>> offsets(2);
-  run_ranks({.num_ranks = 2}, [&](ShmEndpoint& endpoint) {
+  run_ranks(testing::Backend::shm, {.num_ranks = 2}, [&](Endpoint& endpoint) {
     set_num_threads(1);
     run_probe(endpoint, probe, seconds(0.0), "", [&](const OpCall& call) {
       if (call.op.key.op == OpCode::moe_fc1) offsets[static_cast<std::size_t>(endpoint.rank())] = call.routed().offsets;

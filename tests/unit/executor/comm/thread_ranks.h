@@ -2,29 +2,65 @@
 // Ranks as threads of the test: what the thread sanitizer can see, unlike ranks that are processes.
 #pragma once
 
-#include "executor/comm/shm_endpoint.h"
+#include "executor/comm/endpoint.h"
+#include "executor/comm/tcp_peers.h"
 
 #include <exception>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 namespace orrery::executor::testing {
 
+/// How the ranks reach each other. With `tcp` each is a host of its own; with `islands` two share one, so that groups
+/// through memory and over the network meet in one rank.
+enum class Backend { shm, tcp, islands };
+
+inline constexpr Backend kBackends[] = {Backend::shm, Backend::tcp, Backend::islands};
+
+inline std::string name_of(Backend backend) {
+  return backend == Backend::shm ? "shm" : backend == Backend::tcp ? "tcp" : "islands";
+}
+
+/// The hosts of all ranks on the loopback interface, with the listener of each rank.
+inline std::vector<TcpSeat> seats_of(Backend backend, int num_ranks) {
+  const int ranks_per_host = backend == Backend::tcp ? 1 : 2;
+  std::vector<TcpSeat> seats(static_cast<std::size_t>(num_ranks));
+  std::vector<HostPort> places;
+  std::vector<int> hosts;
+  for (TcpSeat& seat : seats) {
+    seat.listener = listen_at({"127.0.0.1", 0});
+    hosts.push_back(static_cast<int>(places.size()) / ranks_per_host);
+    places.push_back(own_place(seat.listener));
+  }
+  for (TcpSeat& seat : seats) {
+    seat.places = places;
+    seat.hosts = hosts;
+    seat.token = "secret of the test";
+  }
+  return seats;
+}
+
 /// Runs `body` on each rank of a new segment and returns what each rank died of; empty for those that did not.
-inline std::vector<std::string> errors_of_ranks(const SegmentOptions& options,
-                                                const std::function<void(ShmEndpoint&)>& body) {
+inline std::vector<std::string> errors_of_ranks(Backend backend, const SegmentOptions& options,
+                                                const std::function<void(Endpoint&)>& body) {
   const auto segment = Segment::create(options);
+  std::vector<TcpSeat> seats = seats_of(backend, options.num_ranks);
   std::vector<std::string> errors(static_cast<std::size_t>(options.num_ranks));
   std::vector<std::thread> threads;
   for (int rank = 0; rank < options.num_ranks; ++rank) {
     threads.emplace_back([&, rank] {
-      ShmEndpoint endpoint(segment, rank);
+      const auto r = static_cast<std::size_t>(rank);
+      const auto endpoint = backend == Backend::shm ? std::make_unique<Endpoint>(segment, rank)
+                                                    : std::make_unique<Endpoint>(segment, rank, std::move(seats[r]));
       try {
-        body(endpoint);
+        body(*endpoint);
       } catch (const std::exception& error) {
-        errors[static_cast<std::size_t>(rank)] = error.what();
+        errors[r] = error.what();
       }
     });
   }
@@ -33,8 +69,8 @@ inline std::vector<std::string> errors_of_ranks(const SegmentOptions& options,
 }
 
 /// The same, when no rank may fail.
-inline void run_ranks(const SegmentOptions& options, const std::function<void(ShmEndpoint&)>& body) {
-  for (const std::string& error : errors_of_ranks(options, body)) {
+inline void run_ranks(Backend backend, const SegmentOptions& options, const std::function<void(Endpoint&)>& body) {
+  for (const std::string& error : errors_of_ranks(backend, options, body)) {
     if (!error.empty()) throw std::runtime_error(error);
   }
 }
@@ -48,4 +84,21 @@ inline SegmentOptions small_segment(int num_ranks) {
           .time_out = std::chrono::seconds(60)};
 }
 
+/// What every back end has to do is tested with each of them.
+class OfEveryBackend : public ::testing::TestWithParam<Backend> {
+ protected:
+  void run_ranks(const SegmentOptions& options, const std::function<void(Endpoint&)>& body) const {
+    testing::run_ranks(GetParam(), options, body);
+  }
+  std::vector<std::string> errors_of_ranks(const SegmentOptions& options,
+                                           const std::function<void(Endpoint&)>& body) const {
+    return testing::errors_of_ranks(GetParam(), options, body);
+  }
+};
+
 }  // namespace orrery::executor::testing
+
+/// In namespace orrery::executor.
+#define ORRERY_INSTANTIATE_BACKENDS(suite)                                           \
+  INSTANTIATE_TEST_SUITE_P(Backends, suite, ::testing::ValuesIn(testing::kBackends), \
+                           [](const auto& backend) { return testing::name_of(backend.param); })

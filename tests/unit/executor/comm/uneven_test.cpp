@@ -11,14 +11,16 @@
 namespace orrery::executor {
 namespace {
 
-using testing::run_ranks;
 using testing::small_segment;
 
 Blocks blocks_of(std::vector<std::int64_t> values) { return Blocks::contiguous(std::move(values), sizeof(float)); }
 
-TEST(Uneven, AGatherBringsPartsOfAnySizeToEveryRank) {
+class Uneven : public testing::OfEveryBackend {};
+ORRERY_INSTANTIATE_BACKENDS(Uneven);
+
+TEST_P(Uneven, AGatherBringsPartsOfAnySizeToEveryRank) {
   std::atomic<std::int64_t> sent = 0;
-  run_ranks(small_segment(3), [&](ShmEndpoint& endpoint) {
+  run_ranks(small_segment(3), [&](Endpoint& endpoint) {
     const auto group = endpoint.world();
     const std::vector<std::int64_t> sizes = {2, 0, 1500};  // none, and more than a chunk
     std::vector<float> own(static_cast<std::size_t>(sizes[static_cast<std::size_t>(group->rank())]));
@@ -34,9 +36,9 @@ TEST(Uneven, AGatherBringsPartsOfAnySizeToEveryRank) {
   EXPECT_EQ(sent, 2 * 1502 * 4);  // as an even gather of as much
 }
 
-TEST(Uneven, AScatterLeavesEachRankTheSumOfItsPart) {
+TEST_P(Uneven, AScatterLeavesEachRankTheSumOfItsPart) {
   std::atomic<std::int64_t> sent = 0;
-  run_ranks(small_segment(3), [&](ShmEndpoint& endpoint) {
+  run_ranks(small_segment(3), [&](Endpoint& endpoint) {
     const auto group = endpoint.world();
     const std::vector<std::int64_t> sizes = {1, 0, 2};
     const std::vector<float> terms = {1.0F, 2.0F, static_cast<float>(group->rank())};
@@ -50,7 +52,7 @@ TEST(Uneven, AScatterLeavesEachRankTheSumOfItsPart) {
   EXPECT_EQ(sent, 2 * 3 * 4);
 }
 
-TEST(Uneven, BlocksAreEvenWhereTheyAreOfOneSizeAndInOrder) {
+TEST(Blocks, AreEvenWhereTheyAreOfOneSizeAndInOrder) {
   EXPECT_TRUE(Blocks::even(3, 8).are_even());
   EXPECT_TRUE(blocks_of({5, 5}).are_even());
   EXPECT_FALSE(blocks_of({5, 4}).are_even());
@@ -59,9 +61,9 @@ TEST(Uneven, BlocksAreEvenWhereTheyAreOfOneSizeAndInOrder) {
 }
 
 // Blocks the other way round are no even ones: the two ways must not be told apart, to the bit.
-TEST(Uneven, EvenPartsGiveTheBitsAndBytesOfUnevenOnes) {
+TEST_P(Uneven, EvenPartsGiveTheBitsAndBytesOfUnevenOnes) {
   constexpr std::int64_t kPart = 1000, kBytes = kPart * static_cast<std::int64_t>(sizeof(float));
-  run_ranks(small_segment(3), [&](ShmEndpoint& endpoint) {
+  run_ranks(small_segment(3), [&](Endpoint& endpoint) {
     const auto group = endpoint.world();
     const Blocks even = Blocks::even(3, kBytes), turned = {even.counts, {2 * kBytes, kBytes, 0}};
     const auto me = static_cast<std::size_t>(group->rank());

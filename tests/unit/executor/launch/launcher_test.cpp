@@ -4,6 +4,9 @@
 #include "base/errors.h"
 #include "executor/comm/clock.h"
 #include "executor/launch/child_process.h"
+#include "executor/launch/memory_file.h"
+#include "executor/launch/seat_file.h"
+#include "tests/unit/executor/bootstrap/jobs.h"
 
 #include <cerrno>
 #include <filesystem>
@@ -165,7 +168,7 @@ TEST(Launcher, SaysWhenTheProgramCannotBeStarted) {
 }
 
 TEST(Launcher, ARankThatIsStartedByHandRefusesWithASentence) {
-  ChildProcess child({kRankProgram, "threads"}, {}, 0);
+  ChildProcess child({kRankProgram, "threads"}, {}, {});
   std::string printed;
   std::optional<int> status;
   while (!status) {
@@ -178,13 +181,65 @@ TEST(Launcher, ARankThatIsStartedByHandRefusesWithASentence) {
       "ORRERY_RANK: expected a number, got ''\n  hint: this program is started by `orrery execute`, not by hand\n");
 }
 
+/// Two launchers of two ranks each, as threads of this test; what each one died of.
+std::vector<std::string> errors_of_job(const std::string& what, std::vector<std::vector<std::string>>& results) {
+  const HostPort rendezvous = testing::free_place();
+  results.resize(2);
+  return testing::errors_of_processes(2, [&](int process) {
+    Job job(testing::options_of(process, 2, rendezvous), 4, {});
+    LaunchSpec spec = ranks_that(what, 4);
+    spec.segment.clock_offset = job.clock_offset();
+    spec.job = &job;
+    results[static_cast<std::size_t>(process)] = launch(spec).results;
+    job.finish();
+  });
+}
+
+TEST(LauncherOfAJob, EveryCollectiveIsRightBetweenProcessesOfTwoHosts) {
+  std::vector<std::vector<std::string>> results;
+  EXPECT_THAT(errors_of_job("collectives", results), ElementsAre("", ""));
+}
+
+TEST(LauncherOfAJob, BringsTheResultsOfAllRanksToProcess0) {
+  std::vector<std::vector<std::string>> results;
+  EXPECT_THAT(errors_of_job("much", results), ElementsAre("", ""));
+  EXPECT_TRUE(results[1].empty());
+  ASSERT_EQ(results[0].size(), 4);
+  for (std::size_t rank = 0; rank < 4; ++rank)
+    EXPECT_TRUE(results[0][rank] == std::string(3'000'000, static_cast<char>('a' + rank))) << rank;
+}
+
+TEST(LauncherOfAJob, ARankThatDiesEndsBothLaunchersWithWhoWhereAndHow) {
+  std::vector<std::vector<std::string>> results;
+  const auto errors = errors_of_job("killed", results);  // rank 1, of the first host
+  const std::string how = "killed by signal 9 (Killed)";
+  EXPECT_EQ(errors[0], kPlace + how);
+  EXPECT_THAT(errors[1], ::testing::MatchesRegex(kPlace + "on .* \\(ranks 0 to 1\\): killed by signal 9 \\(Killed\\)"));
+  EXPECT_FALSE(has_children());
+}
+
+TEST(LauncherOfAJob, APlaceInAJobIsReadAsItWasWritten) {
+  TcpSeat seat;
+  seat.places = {{"10.0.0.1", 4711}, {"fe80::1", 80}};
+  seat.hosts = {0, 1};
+  seat.token = "\"secret\"";
+  const MemoryFile file(to_json(seat));
+  const TcpSeat read = read_seat(file.path());
+  EXPECT_EQ(to_text(read.places[0]), "10.0.0.1:4711");
+  EXPECT_EQ(to_text(read.places[1]), "[fe80::1]:80");
+  EXPECT_EQ(read.hosts, seat.hosts);
+  EXPECT_EQ(read.token, seat.token);
+  const MemoryFile wrong(R"({"schema": "seat/1", "token": "a", "places": ["there"], "hosts": [-1]})");
+  EXPECT_THROW(read_seat(wrong.path()), ConfigError);
+}
+
 class LauncherThatDies : public ::testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(Signals, LauncherThatDies, ::testing::Values(SIGINT, SIGKILL),
                          [](const auto& trouble) { return trouble.param == SIGINT ? "Interrupted" : "Killed"; });
 
 TEST_P(LauncherThatDies, TakesItsRanksWithIt) {
   const std::set<std::string> names_before = shared_memory_names();
-  ChildProcess launcher({kRankProgram, "launcher"}, {}, 0);
+  ChildProcess launcher({kRankProgram, "launcher"}, {}, {});
   std::vector<pid_t> ranks;
   while (ranks.size() < 2) {
     ASSERT_FALSE(launcher.poll_exit([](int) {}).has_value());

@@ -110,7 +110,7 @@ inline void on_all_ranks(const StepProgram& program, const TrainingSettings& set
     threads.emplace_back([&, rank] {
       try {
         set_num_threads(1);
-        ShmEndpoint endpoint(segment, rank);
+        Endpoint endpoint(segment, rank);
         RankRuntime runtime(program, RankId(rank), endpoint, settings);
         body(runtime, rank);
       } catch (const std::exception& error) {

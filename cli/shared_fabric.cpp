@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/jobs.h"
+#include "cli/shared_fabric.h"
 
 #include "base/errors.h"
 #include "cli/number_list.h"
@@ -72,7 +72,7 @@ void require_disjoint(const Plan& plan, const std::vector<sim::OtherPlan>& other
 
 }  // namespace
 
-void add_job_options(CLI::App& command, JobOptions& options) {
+void add_fabric_options(CLI::App& command, FabricOptions& options) {
   command.add_option("--fabric", options.fabric, "cluster/1, or its name, on which the jobs run (default: the plan's)");
   command.add_option("--on", options.on, "its nodes that the plan runs on, such as 0-7,12 (default: as planned)");
   command
@@ -82,7 +82,7 @@ void add_job_options(CLI::App& command, JobOptions& options) {
       ->option_text("PLAN@NODES");
 }
 
-std::vector<sim::OtherPlan> place_jobs(const JobOptions& options, const InputOptions& inputs, Plan& plan) {
+std::vector<sim::OtherPlan> place_jobs(const FabricOptions& options, const InputOptions& inputs, Plan& plan) {
   std::vector<sim::OtherPlan> others;
   Fabric fabric(plan.cluster, plan.cluster_source);
   if (!options.fabric.empty()) {

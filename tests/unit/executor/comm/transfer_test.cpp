@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <random>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,9 +12,8 @@
 namespace orrery::executor {
 namespace {
 
-using testing::errors_of_ranks;
+using testing::Backend;
 using ::testing::HasSubstr;
-using testing::run_ranks;
 using testing::small_segment;
 
 std::vector<std::byte> message_of(int number, std::size_t length) {
@@ -29,22 +29,28 @@ SegmentOptions segment_with_ring(std::int64_t ring_bytes) {
   return options;
 }
 
-class MessageLength : public ::testing::TestWithParam<std::size_t> {};
+class MessageLength : public ::testing::TestWithParam<std::tuple<Backend, std::size_t>> {};
 // Nothing, one byte, about the ring of 4096 bytes with and without the header, and far beyond it.
-INSTANTIATE_TEST_SUITE_P(Bytes, MessageLength, ::testing::Values(0, 1, 4079, 4080, 4081, 4096, 4097, 1'000'003),
-                         ::testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(Bytes, MessageLength,
+                         ::testing::Combine(::testing::ValuesIn(testing::kBackends),
+                                            ::testing::Values(0, 1, 4079, 4080, 4081, 4096, 4097, 1'000'003)),
+                         [](const auto& message) {
+                           return name_of(std::get<0>(message.param)) + "_" +
+                                  std::to_string(std::get<1>(message.param));
+                         });
 
 TEST_P(MessageLength, ArrivesUnchangedAndCountsForTheSenderOnly) {
-  run_ranks(segment_with_ring(4096), [](ShmEndpoint& endpoint) {
+  const auto [backend, length] = GetParam();
+  testing::run_ranks(backend, segment_with_ring(4096), [length = length](Endpoint& endpoint) {
     const auto world = endpoint.world();
     for (int number = 0; number < 5; ++number) {
-      std::vector<std::byte> message = message_of(number, GetParam());
+      std::vector<std::byte> message = message_of(number, length);
       if (world->rank() == 0) {
         const CommReport report = world->send(message, 1, "pp.send_act");
-        EXPECT_EQ(report.bytes_sent, static_cast<std::int64_t>(GetParam()));
+        EXPECT_EQ(report.bytes_sent, static_cast<std::int64_t>(length));
         EXPECT_EQ(report.last_peer, 1);
       } else {
-        std::vector<std::byte> received(GetParam());
+        std::vector<std::byte> received(length);
         const CommReport report = world->receive(received, 0, "pp.recv_act");
         EXPECT_TRUE(received == message) << number;
         EXPECT_EQ(report.bytes_sent, 0);
@@ -55,9 +61,16 @@ TEST_P(MessageLength, ArrivesUnchangedAndCountsForTheSenderOnly) {
   });
 }
 
-TEST(ShmTransfer, ManyMessagesLeaveBeforeTheReceiverCallsAndArriveInOrder) {
+class TransferOfGroup : public testing::OfEveryBackend {
+ protected:
+  /// Bytes for which neither a ring of 1024 bytes nor the sockets of two hosts have room.
+  static std::size_t much() { return GetParam() == Backend::tcp ? 50'000'000 : 3000; }
+};
+ORRERY_INSTANTIATE_BACKENDS(TransferOfGroup);
+
+TEST_P(TransferOfGroup, ManyMessagesLeaveBeforeTheReceiverCallsAndArriveInOrder) {
   constexpr int kMessages = 100;
-  run_ranks(segment_with_ring(kMessages * 1100), [](ShmEndpoint& endpoint) {
+  run_ranks(segment_with_ring(std::int64_t{1100} * kMessages), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     if (world->rank() == 0) {
       for (int number = 0; number < kMessages; ++number) {
@@ -76,10 +89,10 @@ TEST(ShmTransfer, ManyMessagesLeaveBeforeTheReceiverCallsAndArriveInOrder) {
   });
 }
 
-TEST(ShmTransfer, ASendWithoutRoomStaysPendingUntilTheReceiverMakesSome) {
-  run_ranks(segment_with_ring(1024), [](ShmEndpoint& endpoint) {
+TEST_P(TransferOfGroup, ASendWithoutRoomStaysPendingUntilTheReceiverMakesSome) {
+  run_ranks(segment_with_ring(1024), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
-    const auto message = message_of(0, 3000);
+    const auto message = message_of(0, much());
     if (world->rank() == 0) {
       const auto transfer = world->start_send(message, 1, "pp.send_act");
       EXPECT_FALSE(transfer->test());
@@ -89,15 +102,15 @@ TEST(ShmTransfer, ASendWithoutRoomStaysPendingUntilTheReceiverMakesSome) {
       EXPECT_TRUE(transfer->test());
     } else {
       world->barrier("step/before");
-      std::vector<std::byte> received(3000);
+      std::vector<std::byte> received(much());
       world->receive(received, 0, "pp.recv_act");
       EXPECT_TRUE(received == message);
     }
   });
 }
 
-TEST(ShmTransfer, AReceiveIsPendingUntilTheMessageComesAndTellsWhenItWasPosted) {
-  run_ranks(segment_with_ring(4096), [](ShmEndpoint& endpoint) {
+TEST_P(TransferOfGroup, AReceiveIsPendingUntilTheMessageComesAndTellsWhenItWasPosted) {
+  run_ranks(segment_with_ring(4096), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     if (world->rank() == 0) {
       world->barrier("step/before");
@@ -117,8 +130,8 @@ TEST(ShmTransfer, AReceiveIsPendingUntilTheMessageComesAndTellsWhenItWasPosted) 
   });
 }
 
-TEST(ShmTransfer, BothNeighboursMaySendFirstHoweverLongTheMessage) {
-  run_ranks(segment_with_ring(4096), [](ShmEndpoint& endpoint) {
+TEST_P(TransferOfGroup, BothNeighboursMaySendFirstHoweverLongTheMessage) {
+  run_ranks(segment_with_ring(4096), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     const int peer = 1 - world->rank();
     const auto message = message_of(world->rank(), 500'000);
@@ -130,10 +143,10 @@ TEST(ShmTransfer, BothNeighboursMaySendFirstHoweverLongTheMessage) {
   });
 }
 
-TEST(ShmTransfer, APendingSendOfOneGroupMovesWhileTheRankWaitsInAnother) {
+TEST_P(TransferOfGroup, APendingSendOfOneGroupMovesWhileTheRankWaitsInAnother) {
   // Rank 1 enters the barrier of the world only when it has the message, which rank 0 must push through a small ring
   // while it waits in that barrier itself.
-  run_ranks(segment_with_ring(1024), [](ShmEndpoint& endpoint) {
+  run_ranks(segment_with_ring(1024), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     const auto edge = endpoint.group("pp 0>1", std::vector{0, 1});
     const auto message = message_of(0, 200'000);
@@ -150,8 +163,8 @@ TEST(ShmTransfer, APendingSendOfOneGroupMovesWhileTheRankWaitsInAnother) {
   });
 }
 
-TEST(ShmTransfer, PostedReceivesAreFilledInOrderWhicheverIsAskedFor) {
-  run_ranks(segment_with_ring(1024), [](ShmEndpoint& endpoint) {
+TEST_P(TransferOfGroup, PostedReceivesAreFilledInOrderWhicheverIsAskedFor) {
+  run_ranks(segment_with_ring(1024), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     if (world->rank() == 0) {
       for (int number = 0; number < 4; ++number) world->send(message_of(number, 700), 1, "pp.send_act");
@@ -168,8 +181,8 @@ TEST(ShmTransfer, PostedReceivesAreFilledInOrderWhicheverIsAskedFor) {
   });
 }
 
-TEST(ShmTransfer, AMessageOfAnotherLengthThanExpectedBreaksACheck) {
-  const auto errors = errors_of_ranks(segment_with_ring(4096), [](ShmEndpoint& endpoint) {
+TEST_P(TransferOfGroup, AMessageOfAnotherLengthThanExpectedBreaksACheck) {
+  const auto errors = errors_of_ranks(segment_with_ring(4096), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     std::vector<std::byte> message(endpoint.rank() == 0 ? 10 : 12);
     if (endpoint.rank() == 0) world->send(message, 1, "pp.send_act");

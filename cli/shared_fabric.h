@@ -15,16 +15,16 @@ class App;
 
 namespace orrery::cli {
 
-struct JobOptions {
+struct FabricOptions {
   std::string fabric;               // a cluster; empty: the plan's own
   std::string on;                   // nodes; empty: as the plan says
   std::vector<std::string> beside;  // PLAN@NODES
 };
 
-void add_job_options(CLI::App& command, JobOptions& options);
+void add_fabric_options(CLI::App& command, FabricOptions& options);
 
 /// Puts `plan` where the options say, and reads and places the plans beside it. All are then of one cluster.
 /// Throws: ConfigError if a plan does not fit on its nodes, they have other devices, or two jobs share a device.
-std::vector<sim::OtherPlan> place_jobs(const JobOptions& options, const InputOptions& inputs, Plan& plan);
+std::vector<sim::OtherPlan> place_jobs(const FabricOptions& options, const InputOptions& inputs, Plan& plan);
 
 }  // namespace orrery::cli

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/errors.h"
-#include "executor/comm/shm_endpoint.h"
+#include "executor/comm/endpoint.h"
 #include "tests/unit/executor/comm/thread_ranks.h"
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <numeric>
 #include <random>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,8 +17,8 @@
 namespace orrery::executor {
 namespace {
 
+using testing::Backend;
 using ::testing::HasSubstr;
-using testing::run_ranks;
 using testing::small_segment;
 
 /// The value that rank `rank` holds at `index`; sums of them depend on the order of additions.
@@ -47,8 +49,19 @@ auto bytes_of(std::vector<T>& values) {
   return std::as_writable_bytes(std::span<T>(values));
 }
 
-class Collectives : public ::testing::TestWithParam<int> {};
-INSTANTIATE_TEST_SUITE_P(Ranks, Collectives, ::testing::Values(1, 2, 3, 4, 7), ::testing::PrintToStringParamName());
+class Collectives : public ::testing::TestWithParam<std::tuple<Backend, int>> {
+ protected:
+  static int num_ranks() { return std::get<int>(GetParam()); }
+  /// On small segments.
+  static void run_ranks(const std::function<void(Endpoint&)>& body) {
+    testing::run_ranks(std::get<Backend>(GetParam()), small_segment(num_ranks()), body);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Ranks, Collectives,
+                         ::testing::Combine(::testing::ValuesIn(testing::kBackends), ::testing::Values(1, 2, 3, 4, 7)),
+                         [](const auto& ranks) {
+                           return name_of(std::get<0>(ranks.param)) + "_" + std::to_string(std::get<1>(ranks.param));
+                         });
 
 // Nothing, one value, fewer values than ranks, odd numbers, one chunk of 4096 bytes and about it, many chunks.
 const std::vector<std::int64_t> kCounts = {0, 1, 3, 17, 255, 1024, 1025, 4099, 20011};
@@ -65,7 +78,7 @@ void expect_all_reduce(Communicator& world, std::int64_t count) {
 }
 
 TEST_P(Collectives, AllReduceSumsInTheOrderOfTheRanksForEveryTypeAndLength) {
-  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+  run_ranks([](Endpoint& endpoint) {
     const auto world = endpoint.world();
     for (const std::int64_t count : kCounts) {
       expect_all_reduce<float>(*world, count);
@@ -77,17 +90,17 @@ TEST_P(Collectives, AllReduceSumsInTheOrderOfTheRanksForEveryTypeAndLength) {
 }
 
 TEST_P(Collectives, AllReduceOfUnevenPartsSendsTwiceEveryValueOverAllRanks) {
-  std::vector<std::int64_t> sent(static_cast<std::size_t>(GetParam()));
-  run_ranks(small_segment(GetParam()), [&](ShmEndpoint& endpoint) {
+  std::vector<std::int64_t> sent(static_cast<std::size_t>(num_ranks()));
+  run_ranks([&](Endpoint& endpoint) {
     std::vector<float> values(1009);
     sent[static_cast<std::size_t>(endpoint.rank())] =
         endpoint.world()->all_reduce(std::span<float>(values), "step/sum").bytes_sent;
   });
-  EXPECT_EQ(std::accumulate(sent.begin(), sent.end(), std::int64_t{0}), 2 * (GetParam() - 1) * 1009 * 4);
+  EXPECT_EQ(std::accumulate(sent.begin(), sent.end(), std::int64_t{0}), 2 * (num_ranks() - 1) * 1009 * 4);
 }
 
 TEST_P(Collectives, AllReduceCarriesFromTheLowHalfOf128BitIntegersToTheHighHalf) {
-  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+  run_ranks([](Endpoint& endpoint) {
     const auto world = endpoint.world();
     const Int128 large = (Int128{1} << 64) - 1;
     std::vector<Int128> values = {large, -large};
@@ -98,7 +111,7 @@ TEST_P(Collectives, AllReduceCarriesFromTheLowHalfOf128BitIntegersToTheHighHalf)
 }
 
 TEST_P(Collectives, ReduceScatterGivesEachRankItsBlockOfTheSum) {
-  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+  run_ranks([](Endpoint& endpoint) {
     const auto world = endpoint.world();
     for (const std::int64_t count : kCounts) {
       const std::vector<float> input = values_of<float>(world->rank(), count * world->size());
@@ -112,7 +125,7 @@ TEST_P(Collectives, ReduceScatterGivesEachRankItsBlockOfTheSum) {
 }
 
 TEST_P(Collectives, AllGatherPutsTheBlocksInTheOrderOfTheRanks) {
-  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+  run_ranks([](Endpoint& endpoint) {
     const auto world = endpoint.world();
     for (const std::int64_t count : kCounts) {
       std::vector<double> input = values_of<double>(world->rank(), count);
@@ -130,7 +143,7 @@ TEST_P(Collectives, AllGatherPutsTheBlocksInTheOrderOfTheRanks) {
 }
 
 TEST_P(Collectives, AllGatherWorksInPlace) {
-  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+  run_ranks([](Endpoint& endpoint) {
     const auto world = endpoint.world();
     const auto block = std::size_t{10'001};
     std::vector<std::byte> output(block * static_cast<std::size_t>(world->size()));
@@ -142,7 +155,7 @@ TEST_P(Collectives, AllGatherWorksInPlace) {
 }
 
 TEST_P(Collectives, BroadcastCopiesTheRootFromAnyRank) {
-  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+  run_ranks([](Endpoint& endpoint) {
     const auto world = endpoint.world();
     for (const std::int64_t count : kCounts) {
       for (int root = 0; root < world->size(); ++root) {
@@ -163,7 +176,7 @@ std::int64_t random_count(int round, int from, int to) {
 }
 
 TEST_P(Collectives, AllToAllMovesBlocksOfRandomLengthsToTheirReceivers) {
-  run_ranks(small_segment(GetParam()), [](ShmEndpoint& endpoint) {
+  run_ranks([](Endpoint& endpoint) {
     const auto world = endpoint.world();
     for (int round = 0; round < 20; ++round) {
       std::vector<std::int64_t> counts;
@@ -191,8 +204,11 @@ TEST_P(Collectives, AllToAllMovesBlocksOfRandomLengthsToTheirReceivers) {
   });
 }
 
-TEST(ShmCommunicator, AllToAllReadsAndWritesBlocksInAnyPlace) {
-  run_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+class Group : public testing::OfEveryBackend {};
+ORRERY_INSTANTIATE_BACKENDS(Group);
+
+TEST_P(Group, AllToAllReadsAndWritesBlocksInAnyPlace) {
+  run_ranks(small_segment(2), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     const char own = world->rank() == 0 ? 'a' : 'A';
     std::vector<char> input = {own, static_cast<char>(own + 1), static_cast<char>(own + 2)};
@@ -207,9 +223,9 @@ TEST(ShmCommunicator, AllToAllReadsAndWritesBlocksInAnyPlace) {
   });
 }
 
-TEST(ShmCommunicator, BarrierLetsNobodyGoBeforeAllHaveCome) {
+TEST_P(Group, BarrierLetsNobodyGoBeforeAllHaveCome) {
   std::atomic<int> num_entered = 0;
-  run_ranks(small_segment(4), [&](ShmEndpoint& endpoint) {
+  run_ranks(small_segment(4), [&](Endpoint& endpoint) {
     const auto world = endpoint.world();
     for (int round = 1; round <= 200; ++round) {
       ++num_entered;
@@ -219,8 +235,8 @@ TEST(ShmCommunicator, BarrierLetsNobodyGoBeforeAllHaveCome) {
   });
 }
 
-TEST(ShmCommunicator, ReportsThePeerThatCameLast) {
-  run_ranks(small_segment(3), [&](ShmEndpoint& endpoint) {
+TEST_P(Group, ReportsThePeerThatCameLast) {
+  run_ranks(small_segment(3), [&](Endpoint& endpoint) {
     const auto world = endpoint.world();
     world->barrier("step/start");
     const Instant before = now();
@@ -238,8 +254,8 @@ TEST(ShmCommunicator, ReportsThePeerThatCameLast) {
   });
 }
 
-TEST(ShmCommunicator, AllRanksReadTheSameLastArrival) {
-  run_ranks(small_segment(3), [&](ShmEndpoint& endpoint) {
+TEST_P(Group, AllRanksReadTheSameLastArrival) {
+  run_ranks(small_segment(3), [&](Endpoint& endpoint) {
     const auto world = endpoint.world();
     for (int round = 0; round < 50; ++round) {
       const CommReport report = world->barrier("step/start");
@@ -251,10 +267,10 @@ TEST(ShmCommunicator, AllRanksReadTheSameLastArrival) {
   });
 }
 
-TEST(ShmCommunicator, GroupsOfSomeRanksWorkAtTheSameTimeWithoutDisturbingEachOther) {
+TEST_P(Group, GroupsOfSomeRanksWorkAtTheSameTimeWithoutDisturbingEachOther) {
   // Four ranks as a 2 x 2 mesh: each is in a row, in a column and in the world, and rows take different numbers of
   // steps.
-  run_ranks(small_segment(4), [](ShmEndpoint& endpoint) {
+  run_ranks(small_segment(4), [](Endpoint& endpoint) {
     const int row = endpoint.rank() / 2;
     const int column = endpoint.rank() % 2;
     const auto row_group = endpoint.group("ep" + std::to_string(row), std::vector{row * 2, row * 2 + 1});
@@ -277,8 +293,8 @@ TEST(ShmCommunicator, GroupsOfSomeRanksWorkAtTheSameTimeWithoutDisturbingEachOth
   });
 }
 
-TEST(ShmCommunicator, RanksThatDisagreeOnACollectiveBreakACheck) {
-  const auto errors = testing::errors_of_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+TEST_P(Group, RanksThatDisagreeOnACollectiveBreakACheck) {
+  const auto errors = errors_of_ranks(small_segment(2), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     std::vector<float> values(static_cast<std::size_t>(endpoint.rank() + 1));
     world->broadcast(bytes_of(values), 0, "step/bc");
@@ -288,21 +304,21 @@ TEST(ShmCommunicator, RanksThatDisagreeOnACollectiveBreakACheck) {
   EXPECT_THAT(errors[0], HasSubstr("post.bytes = 8"));
 }
 
-TEST(ShmCommunicator, AReceiverThatExpectsAnotherLengthThanTheSenderBreaksACheck) {
+TEST_P(Group, AReceiverThatExpectsAnotherLengthThanTheSenderBreaksACheck) {
   SegmentOptions options = small_segment(2);
   options.time_out = std::chrono::milliseconds(100);
-  const auto errors = testing::errors_of_ranks(options, [](ShmEndpoint& endpoint) {
+  const auto errors = errors_of_ranks(options, [](Endpoint& endpoint) {
     const std::int64_t expected = endpoint.rank() == 0 ? 8 : 9;
     std::vector<std::byte> input(16);
     std::vector<std::byte> output(32);
     endpoint.world()->all_to_all_v(input, Blocks::contiguous({8, 8}), output, Blocks::contiguous({expected, 8}), "a2a");
   });
   EXPECT_EQ(errors[0], "");
-  EXPECT_THAT(errors[1], HasSubstr("key_ = a2a, rank_ = 1, peer = 0, sent = 8, receives.counts[peer] = 9"));
+  EXPECT_THAT(errors[1], HasSubstr("place.key = a2a, place.rank = 1, peer = 0, sent = 8, expected = 9"));
 }
 
-TEST(ShmCommunicator, BlocksOutsideTheBufferBreakACheck) {
-  const auto errors = testing::errors_of_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+TEST_P(Group, BlocksOutsideTheBufferBreakACheck) {
+  const auto errors = errors_of_ranks(small_segment(2), [](Endpoint& endpoint) {
     std::vector<std::byte> input(15);
     std::vector<std::byte> output(16);
     endpoint.world()->all_to_all_v(input, Blocks::contiguous({8, 8}), output, Blocks::contiguous({8, 8}), "a2a");
@@ -310,12 +326,12 @@ TEST(ShmCommunicator, BlocksOutsideTheBufferBreakACheck) {
   EXPECT_THAT(errors, ::testing::Each(HasSubstr("blocks.offsets[i] = 8, blocks.counts[i] = 8, buffer_bytes = 15")));
 }
 
-TEST(ShmCommunicator, AnIdServesOneGroupOnly) {
-  const auto errors = testing::errors_of_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+TEST_P(Group, AnIdServesOneGroupOnly) {
+  const auto errors = errors_of_ranks(small_segment(2), [](Endpoint& endpoint) {
     const auto first = endpoint.world();
     const auto second = endpoint.world();
   });
-  EXPECT_THAT(errors, ::testing::Each(HasSubstr("memory_.join(rank_) (id = world")));
+  EXPECT_THAT(errors, ::testing::Each(HasSubstr("ids_.emplace(id).second (id = world")));
 }
 
 }  // namespace

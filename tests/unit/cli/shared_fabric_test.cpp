@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/jobs.h"
+#include "cli/shared_fabric.h"
 
 #include "base/errors.h"
 #include "tests/unit/sim/worker_plan.h"
@@ -28,7 +28,7 @@ std::string plan_file() {
   return path;
 }
 
-std::string refusal_of(const JobOptions& options) {
+std::string refusal_of(const FabricOptions& options) {
   Plan plan = small_plan();
   try {
     place_jobs(options, kInputs, plan);
@@ -44,13 +44,13 @@ std::vector<std::int32_t> devices_of(const Plan& plan) {
   return devices;
 }
 
-TEST(Jobs, WithoutOptionsAPlanStaysWhereItIs) {
+TEST(SharedFabric, WithoutOptionsAPlanStaysWhereItIs) {
   Plan plan = small_plan();
   EXPECT_TRUE(place_jobs({}, kInputs, plan).empty());
   EXPECT_EQ(plan.device_of_rank, small_plan().device_of_rank);
 }
 
-TEST(Jobs, RanksGoToTheNodesInTheirOrder) {
+TEST(SharedFabric, RanksGoToTheNodesInTheirOrder) {
   Plan plan = small_plan();
   const auto others = place_jobs({.fabric = "", .on = "5", .beside = {plan_file() + "@2,0"}}, kInputs, plan);
   EXPECT_THAT(devices_of(plan), ElementsAre(40, 41, 42, 43));
@@ -59,7 +59,7 @@ TEST(Jobs, RanksGoToTheNodesInTheirOrder) {
   EXPECT_EQ(others[0].calibration.filename(), "h800.json");
 }
 
-TEST(Jobs, AFabricTakesThePlaceOfThePlansCluster) {
+TEST(SharedFabric, AFabricTakesThePlaceOfThePlansCluster) {
   Plan plan = small_plan();
   plan.cluster.groups.front().device.name = "NVIDIA H100 SXM 80GB";
   place_jobs({.fabric = "h100-64", .on = "7", .beside = {}}, kInputs, plan);
@@ -67,7 +67,7 @@ TEST(Jobs, AFabricTakesThePlaceOfThePlansCluster) {
   EXPECT_THAT(devices_of(plan), ElementsAre(56, 57, 58, 59));
 }
 
-TEST(Jobs, SaysWhatCannotBe) {
+TEST(SharedFabric, SaysWhatCannotBe) {
   const std::string other = plan_file();
   EXPECT_THAT(refusal_of({.fabric = "h100-64", .on = "0", .beside = {}}), HasSubstr("expected nodes with NVIDIA H800"));
   EXPECT_THAT(refusal_of({.fabric = "h800-2048", .on = "", .beside = {}}),
@@ -81,7 +81,7 @@ TEST(Jobs, SaysWhatCannotBe) {
               HasSubstr("are both on node 3"));
 }
 
-TEST(Jobs, APlanNeedsAsManyDevicesAsItHasRanks) {
+TEST(SharedFabric, APlanNeedsAsManyDevicesAsItHasRanks) {
   Plan plan = small_plan();
   plan.device_of_rank.clear();  // a rank on each of 2048 devices
   try {

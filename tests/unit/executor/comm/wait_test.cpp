@@ -11,7 +11,6 @@ namespace orrery::executor {
 namespace {
 
 using ::testing::ElementsAre;
-using testing::errors_of_ranks;
 using testing::small_segment;
 
 SegmentOptions impatient(int num_ranks, std::chrono::milliseconds time_out = std::chrono::milliseconds(200)) {
@@ -20,9 +19,12 @@ SegmentOptions impatient(int num_ranks, std::chrono::milliseconds time_out = std
   return options;
 }
 
-TEST(ShmWait, ARankThatDoesNotComeEndsTheWaitAfterTheTimeOut) {
+class Wait : public testing::OfEveryBackend {};
+ORRERY_INSTANTIATE_BACKENDS(Wait);
+
+TEST_P(Wait, ARankThatDoesNotComeEndsTheWaitAfterTheTimeOut) {
   std::atomic<bool> over = false;
-  const auto errors = errors_of_ranks(impatient(2), [&](ShmEndpoint& endpoint) {
+  const auto errors = errors_of_ranks(impatient(2), [&](Endpoint& endpoint) {
     const auto world = endpoint.world();
     if (endpoint.rank() == 1) {
       endpoint.set_key("step/mb0/stage1/layer3/fwd/attn.core");
@@ -45,8 +47,8 @@ TEST(ShmWait, ARankThatDoesNotComeEndsTheWaitAfterTheTimeOut) {
                           ""));
 }
 
-TEST(ShmWait, ARankThatHasEndedIsNotWaitedFor) {
-  const auto errors = errors_of_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+TEST_P(Wait, ARankThatHasEndedIsNotWaitedFor) {
+  const auto errors = errors_of_ranks(small_segment(2), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     if (endpoint.rank() == 1) return;
     std::vector<std::byte> message(10);
@@ -58,8 +60,8 @@ TEST(ShmWait, ARankThatHasEndedIsNotWaitedFor) {
                           ""));
 }
 
-TEST(ShmWait, WhatARankDidBeforeItEndedStillCounts) {
-  testing::run_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+TEST_P(Wait, WhatARankDidBeforeItEndedStillCounts) {
+  run_ranks(small_segment(2), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     std::vector<std::byte> message(10);
     if (endpoint.rank() == 1) {
@@ -71,7 +73,7 @@ TEST(ShmWait, WhatARankDidBeforeItEndedStillCounts) {
   });
 }
 
-TEST(ShmWait, AProcessThatDiedWithoutAWordIsNoticed) {
+TEST(WaitInMemory, AProcessThatDiedWithoutAWordIsNoticed) {
   const auto segment = Segment::create(small_segment(2));
   const pid_t child = ::fork();
   if (child == 0) {
@@ -80,7 +82,7 @@ TEST(ShmWait, AProcessThatDiedWithoutAWordIsNoticed) {
     ::_exit(0);
   }
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
-  ShmEndpoint endpoint(segment, 0);
+  Endpoint endpoint(segment, 0);
   const auto world = endpoint.world();
   std::vector<float> values(100);
   try {
@@ -93,8 +95,8 @@ TEST(ShmWait, AProcessThatDiedWithoutAWordIsNoticed) {
   }
 }
 
-TEST(ShmWait, AFailureOfOneRankEndsTheWaitsOfAllOthersAndNamesIt) {
-  const auto errors = errors_of_ranks(small_segment(4), [](ShmEndpoint& endpoint) {
+TEST_P(Wait, AFailureOfOneRankEndsTheWaitsOfAllOthersAndNamesIt) {
+  const auto errors = errors_of_ranks(small_segment(4), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     world->barrier("step/start");
     if (endpoint.rank() == 2) {
@@ -104,7 +106,7 @@ TEST(ShmWait, AFailureOfOneRankEndsTheWaitsOfAllOthersAndNamesIt) {
       return;
     }
     if (endpoint.rank() == 3) {
-      std::vector<std::byte> message(100'000);
+      std::vector<std::byte> message(50'000'000);  // for which nobody has room
       world->send(message, 0, "step/send");
     }
     world->barrier("step/next");
@@ -115,8 +117,8 @@ TEST(ShmWait, AFailureOfOneRankEndsTheWaitsOfAllOthersAndNamesIt) {
                                   "rank 3, step/send: send: " + cause));
 }
 
-TEST(ShmWait, ARankThatPollsSeveralTransfersWaitsForAnyOfThem) {
-  testing::run_ranks(small_segment(3), [](ShmEndpoint& endpoint) {
+TEST_P(Wait, ARankThatPollsSeveralTransfersWaitsForAnyOfThem) {
+  run_ranks(small_segment(3), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     std::vector<std::byte> message(10);
     if (endpoint.rank() == 2) world->send(message, 0, "step/send");
@@ -131,8 +133,8 @@ TEST(ShmWait, ARankThatPollsSeveralTransfersWaitsForAnyOfThem) {
   });
 }
 
-TEST(ShmWait, PollingInVainEndsAfterTheTimeOut) {
-  const auto errors = errors_of_ranks(impatient(1), [](ShmEndpoint& endpoint) {
+TEST_P(Wait, PollingInVainEndsAfterTheTimeOut) {
+  const auto errors = errors_of_ranks(impatient(1), [](Endpoint& endpoint) {
     endpoint.wait_until([] { return false; }, "poll", "step/mb0/stage0/fwd/pp.recv_act", 0);
   });
   EXPECT_THAT(errors,
@@ -140,8 +142,8 @@ TEST(ShmWait, PollingInVainEndsAfterTheTimeOut) {
                           "last op was step/mb0/stage0/fwd/pp.recv_act"));
 }
 
-TEST(ShmWait, TestingATransferNoticesThatTheRunWasStopped) {
-  const auto errors = errors_of_ranks(small_segment(2), [](ShmEndpoint& endpoint) {
+TEST_P(Wait, TestingATransferNoticesThatTheRunWasStopped) {
+  const auto errors = errors_of_ranks(small_segment(2), [](Endpoint& endpoint) {
     const auto world = endpoint.world();
     if (endpoint.rank() == 0) {
       endpoint.segment().fail(0, "out of paper");

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/job.h"
+
+#include "base/errors.h"
+#include "executor/runtime/execution.h"
+
+#include <optional>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace orrery::cli {
+namespace {
+
+using namespace executor;
+
+constexpr std::string_view kToken = "ORRERY_JOB_TOKEN";
+
+std::optional<HostPort> rendezvous_of(const JobFlags& flags) {
+  if (flags.rendezvous.empty()) return std::nullopt;
+  const std::optional<HostPort> place = host_port_of(flags.rendezvous);
+  if (!place) throw ConfigError(fmt::format("--rendezvous: expected HOST:PORT, got '{}'", flags.rendezvous));
+  return place;
+}
+
+std::optional<JobPlace> place_of(const JobFlags& flags) {
+  const std::optional<HostPort> rendezvous = rendezvous_of(flags);
+  if (flags.nodes == 0) {
+    if (flags.node_rank >= 0) throw ConfigError("--node-rank: expected --nodes and --rendezvous with it");
+    return job_place_of(variable_of_this_process, rendezvous);
+  }
+  if (flags.nodes == 1) return std::nullopt;
+  if (flags.node_rank < 0 || flags.node_rank >= flags.nodes || !rendezvous)
+    throw ConfigError(fmt::format("--nodes {}: expected --node-rank from 0 to {} and --rendezvous HOST:PORT",
+                                  flags.nodes, flags.nodes - 1));
+  return JobPlace{
+      .process = flags.node_rank, .num_processes = flags.nodes, .rendezvous = *rendezvous, .source = "flags"};
+}
+
+}  // namespace
+
+void add_job_options(CLI::App& command, JobFlags& flags) {
+  command
+      .add_option(
+          "--nodes", flags.nodes,
+          "processes that share the ranks, each started by hand on its host; 1: this one alone; 0: as torchrun, "
+          "mpirun or srun has started it")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  command.add_option("--node-rank", flags.node_rank, "which of them this is, from 0; 0 reports and writes the files")
+      ->check(CLI::Range(0, 4095));
+  command.add_option("--rendezvous", flags.rendezvous,
+                     "HOST:PORT of process 0, where the others find it; all need the same ORRERY_JOB_TOKEN");
+  command.add_option("--listen", flags.listen,
+                     "address to listen at (default: of the rendezvous, and of the way to it)");
+}
+
+std::unique_ptr<Job> join_job(const JobFlags& flags, const StepProgram& program, const TrainingSettings& settings,
+                              std::int64_t first_step) {
+  const std::optional<JobPlace> place = place_of(flags);
+  if (!place) return nullptr;
+  const std::optional<std::string> token = variable_of_this_process(kToken);
+  if (!token)
+    throw ConfigError(fmt::format("{}: expected the secret of the job, got nothing", kToken),
+                      "any text that only this job knows, the same on every host: openssl rand -hex 16");
+  const JobOptions options{.place = *place, .token = *token, .listen = flags.listen, .time_out = settings.time_out};
+  return std::make_unique<Job>(options, static_cast<int>(program.mesh.world()),
+                               job_facts_of(program, settings, first_step));
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/bootstrap/job.h"
+
+#include "base/errors.h"
+#include "executor/comm/clock.h"
+
+#include <algorithm>
+#include <thread>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+namespace orrery::executor {
+namespace {
+
+constexpr int kClockReadings = 30;
+constexpr auto kLookEvery = std::chrono::milliseconds(10);
+constexpr int kTimeOutsOfWriting = 10;  // process 0 writes its files while the others wait
+
+std::string own_host_name() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+int share_of(int num_ranks, int num_processes) {
+  if (num_ranks % num_processes != 0)
+    throw ConfigError(fmt::format("expected a number of processes that divides the {} ranks of the plan, got {}",
+                                  num_ranks, num_processes),
+                      "each process starts as many ranks; --nodes and the launcher say how many processes there are");
+  return num_ranks / num_processes;
+}
+
+std::string member_key(int process) { return fmt::format("member/{:06}", process); }
+
+}  // namespace
+
+Job::Job(const JobOptions& options, int num_ranks, const JobFacts& facts)
+    : options_(options), num_local_(share_of(num_ranks, options.place.num_processes)) {
+  const JobPlace& place = options_.place;
+  if (is_first()) {
+    const std::string& host = options_.listen.empty() ? place.rendezvous.host : options_.listen;
+    server_ =
+        std::make_unique<StoreServer>(listen_at({host, place.rendezvous.port}), options_.token, place.num_processes);
+  }
+  store_ = connect();
+  measure_clock();
+  const std::string& host = options_.listen.empty() ? store_->own_host() : options_.listen;
+  for (int i = 0; i < num_local_; ++i) listeners_.push_back(listen_at({host, 0}));
+  join(facts);
+}
+
+Job::~Job() = default;
+
+std::unique_ptr<StoreClient> Job::connect() const {
+  return std::make_unique<StoreClient>(options_.place.rendezvous, options_.token, process(), num_processes(),
+                                       options_.time_out);
+}
+
+// The reading that came back fastest: it was taken in the middle of its way, give or take half of that.
+void Job::measure_clock() {
+  std::chrono::nanoseconds fastest = std::chrono::nanoseconds::max();
+  for (int i = 0; i < kClockReadings && !is_first(); ++i) {
+    const Instant before = now();
+    const Instant reading{Instant::duration(store_->time())};
+    const Instant after = now();
+    if (after - before >= fastest) continue;
+    fastest = after - before;
+    clock_offset_ = reading - (before + fastest / 2);
+    clock_error_ = fastest / 2;
+  }
+}
+
+void Job::join(const JobFacts& facts) {
+  // A host that listens everywhere is reached where it meets the store.
+  const std::string own_host = store_->own_host();
+  std::vector<std::pair<std::string, std::string>> member = {{"host", own_host_name()},
+                                                             {"clock_error", std::to_string(clock_error_.count())}};
+  for (const Descriptor& listener : listeners_)
+    member.emplace_back("place", to_text(HostPort{own_host, own_place(listener).port}));
+  for (const auto& [name, value] : facts) member.emplace_back("fact " + name, value);
+  store_->set(member_key(process()), to_value(member));
+  if (!is_first()) {
+    if (const std::string verdict = store_->get("verdict"); !verdict.empty()) throw ConfigError(verdict);
+    read_members(store_->list("member/"), facts);
+    return;
+  }
+  try {
+    read_members(wait_for_all(), facts);
+  } catch (const std::exception&) {
+    store_->set("verdict", "process 0 of the job has refused it, and says why");
+    throw;
+  }
+  store_->set("verdict", "");
+}
+
+std::map<std::string, std::string> Job::wait_for_all() {
+  const Instant deadline = now() + options_.time_out;
+  while (true) {
+    std::map<std::string, std::string> members = store_->list("member/");
+    if (std::ssize(members) == num_processes()) return members;
+    if (const auto refused = store_->list("refused"); !refused.empty()) throw ConfigError(refused.begin()->second);
+    if (now() > deadline) {
+      std::vector<int> missing;
+      for (int i = 0; i < num_processes(); ++i) {
+        if (!members.contains(member_key(i))) missing.push_back(i);
+      }
+      throw BackendError(fmt::format("of {} processes these did not come to {} within {:g} s: {}", num_processes(),
+                                     to_text(options_.place.rendezvous),
+                                     std::chrono::duration<double>(options_.time_out).count(),
+                                     fmt::join(missing, ", ")));
+    }
+    std::this_thread::sleep_for(kLookEvery);
+  }
+}
+
+void Job::read_members(const std::map<std::string, std::string>& members, const JobFacts& facts) {
+  std::vector<Problem> problems;
+  for (const auto& [key, value] : members) {
+    const auto process = static_cast<int>(host_names_.size());
+    for (const auto& [name, text] : pairs_of(value)) {
+      if (name == "host") host_names_.push_back(text);
+      if (name == "place") places_.push_back(host_port_of(text).value());
+      if (name == "clock_error")
+        largest_clock_error_ = std::max(largest_clock_error_, std::chrono::nanoseconds(std::stoll(text)));
+      if (!name.starts_with("fact ")) continue;
+      const std::string fact = name.substr(5);
+      const auto own = facts.find(fact);
+      if (own == facts.end() || own->second != text)
+        problems.push_back({.message = fmt::format("process {} on {}: expected {} {} of process {}, got {}", process,
+                                                   host_names_.back(), fact, own == facts.end() ? "none" : own->second,
+                                                   this->process(), text)});
+    }
+  }
+  if (is_first() && !problems.empty()) throw ConfigError(std::move(problems));
+  num_ranks_on_host_ =
+      num_local_ * static_cast<int>(std::ranges::count(host_names_, host_names_[static_cast<std::size_t>(process())]));
+}
+
+std::string Job::name_of_process(int process) const {
+  const int first = process * num_local_, last = first + num_local_ - 1;
+  const std::string ranks = first == last ? fmt::format("rank {}", first) : fmt::format("ranks {} to {}", first, last);
+  return fmt::format("{} ({})", host_names_[static_cast<std::size_t>(process)], ranks);
+}
+
+TcpSeat Job::seat() const {
+  TcpSeat seat;
+  seat.places = places_;
+  seat.token = options_.token;
+  for (int rank = 0; rank < num_ranks(); ++rank) seat.hosts.push_back(rank / num_local_);
+  return seat;
+}
+
+std::vector<std::string> Job::gather(std::vector<std::string> results) {
+  if (!is_first()) {
+    for (std::size_t i = 0; i < results.size(); ++i)
+      store_->set(fmt::format("result/{}", first_rank() + static_cast<int>(i)), results[i]);
+    store_->set(fmt::format("handed in/{}", process()), "");
+    return {};
+  }
+  for (int process = 1; process < num_processes(); ++process) wait_for_results_of(process);
+  for (int rank = num_local_; rank < num_ranks(); ++rank)
+    results.push_back(store_->get(fmt::format("result/{}", rank)));
+  return results;
+}
+
+void Job::wait_for_results_of(int process) {
+  const Instant deadline = now() + options_.time_out;
+  while (store_->list(fmt::format("handed in/{}", process)).empty()) {
+    if (!store_->list(fmt::format("gone/{}", process)).empty() || now() > deadline)
+      throw BackendError(fmt::format("the results of {} did not come", name_of_process(process)));
+    std::this_thread::sleep_for(kLookEvery);
+  }
+}
+
+void Job::finish() {
+  if (is_first()) {
+    store_->set("done", "");
+  } else {
+    store_->get("done", kTimeOutsOfWriting * options_.time_out);
+  }
+}
+
+}  // namespace orrery::executor

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// A training run over several processes that each start a share of its ranks: how they find each other, agree that they
+// mean the same run, learn where every rank listens, and bring the results together at process 0.
+#pragma once
+
+#include "executor/bootstrap/job_place.h"
+#include "executor/bootstrap/store_client.h"
+#include "executor/bootstrap/store_server.h"
+#include "executor/comm/tcp_peers.h"
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace orrery::executor {
+
+struct JobOptions {
+  JobPlace place;
+  std::string token;   ///< a secret that all processes of the job know and nobody else
+  std::string listen;  ///< address to listen at; empty: that of the rendezvous, and of the way there
+  std::chrono::nanoseconds time_out = std::chrono::minutes(2);
+};
+
+/// What a process must have in common with process 0: "plan" -> hash of its program. Names are for messages.
+using JobFacts = std::map<std::string, std::string>;
+
+class Job {
+ public:
+  /// Finds the others; returns when all are there. Each has as many ranks, in the order of the processes.
+  /// Throws: ConfigError, when the processes cannot share the ranks or contradict each other; BackendError, when they
+  /// do not come or cannot be reached.
+  Job(const JobOptions& options, int num_ranks, const JobFacts& facts);
+  ~Job();
+
+  bool is_first() const { return options_.place.process == 0; }
+  int process() const { return options_.place.process; }
+  int num_processes() const { return options_.place.num_processes; }
+  int num_ranks() const { return num_processes() * num_local_; }
+  int first_rank() const { return process() * num_local_; }
+  int num_local() const { return num_local_; }
+  /// Ranks of all processes with this one's host name: they share its cores.
+  int num_ranks_on_host() const { return num_ranks_on_host_; }
+
+  /// "NAME (ranks 2 to 3)"
+  std::string name_of_process(int process) const;
+  const JobOptions& options() const { return options_; }
+
+  /// What a rank of this process needs, without its listener.
+  TcpSeat seat() const;
+  /// The listeners of this process's ranks, in their order. Once.
+  std::vector<Descriptor> take_listeners() { return std::move(listeners_); }
+
+  /// The clock of the run is that of process 0; by how much its reading is larger, and how far off that may be.
+  std::chrono::nanoseconds clock_offset() const { return clock_offset_; }
+  std::chrono::nanoseconds clock_error() const { return clock_error_; }
+  /// The largest error of all processes.
+  std::chrono::nanoseconds largest_clock_error() const { return largest_clock_error_; }
+
+  /// A further connection to the store, for another thread.
+  std::unique_ptr<StoreClient> connect() const;
+
+  /// Hands in the results of this process's ranks; at process 0 those of all ranks come out, elsewhere nothing.
+  /// Throws: BackendError, when they do not come.
+  std::vector<std::string> gather(std::vector<std::string> results);
+  /// Process 0 says that the run is through; the others wait for that. Throws: BackendError, when it does not come.
+  void finish();
+
+ private:
+  void measure_clock();
+  void join(const JobFacts& facts);
+  std::map<std::string, std::string> wait_for_all();
+  void wait_for_results_of(int process);
+  void read_members(const std::map<std::string, std::string>& members, const JobFacts& facts);
+
+  JobOptions options_;
+  int num_local_;
+  int num_ranks_on_host_ = 0;
+  std::unique_ptr<StoreServer> server_;  // of process 0
+  std::unique_ptr<StoreClient> store_;   // goes before the server
+  std::vector<Descriptor> listeners_;
+  std::vector<std::string> host_names_;  // by process
+  std::vector<HostPort> places_;         // by rank
+  std::chrono::nanoseconds clock_offset_{}, clock_error_{}, largest_clock_error_{};
+};
+
+}  // namespace orrery::executor

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/comm/endpoint.h"
+
+#include "base/check.h"
+#include "executor/comm/self_communicator.h"
+#include "executor/comm/shm_communicator.h"
+#include "executor/comm/stream_transfer.h"
+#include "executor/comm/tcp_communicator.h"
+#include "executor/comm/tcp_peers.h"
+
+#include <algorithm>
+#include <numeric>
+#include <thread>
+
+#include <sched.h>
+
+namespace orrery::executor {
+namespace {
+
+constexpr auto kShortSleep = std::chrono::microseconds(20);  // nobody wakes a rank that waits for memory
+constexpr auto kLongSleep = std::chrono::milliseconds(5);    // sockets do; this is for news that comes by memory
+
+}  // namespace
+
+Endpoint::Endpoint(std::shared_ptr<Segment> segment, int rank) : segment_(std::move(segment)), rank_(rank) {
+  segment_->set_running(rank);
+}
+
+Endpoint::Endpoint(std::shared_ptr<Segment> segment, int rank, TcpSeat seat) : Endpoint(std::move(segment), rank) {
+  peers_ = std::make_unique<TcpPeers>(std::move(seat), rank);
+}
+
+Endpoint::~Endpoint() { segment_->set_finished(rank_); }
+
+std::unique_ptr<Communicator> Endpoint::group(std::string_view id, std::span<const int> members) {
+  CHECK(std::ranges::count(members, rank_) == 1, id, rank_);
+  CHECK(ids_.emplace(id).second, id, rank_);  // else two communicators would read the same bytes
+  if (members.size() == 1) return std::make_unique<SelfCommunicator>();
+  if (peers_ && !peers_->are_on_this_host(members)) return std::make_unique<TcpCommunicator>(*this, id, members);
+  return std::make_unique<ShmCommunicator>(*this, id, members);
+}
+
+std::unique_ptr<Communicator> Endpoint::world() {
+  std::vector<int> everyone(static_cast<std::size_t>(size()));
+  std::iota(everyone.begin(), everyone.end(), 0);
+  return group("world", everyone);
+}
+
+void Endpoint::progress() {
+  for (Channel* channel : channels_) channel->progress();
+}
+
+void Endpoint::wait_until(const std::function<bool()>& ready, std::string_view what, std::string_view key, int peer) {
+  set_key(key);
+  wait({rank_, what, key, peer}, Medium::memory, ready);
+}
+
+void Endpoint::rest(Patience::Rest rest, Medium medium) {
+  const auto in_memory = [](const Channel* channel) { return channel->waits_for(Medium::memory); };
+  const bool memory_matters = medium == Medium::memory || std::ranges::any_of(channels_, in_memory);
+  if (peers_ && !memory_matters) {
+    peers_->sleep(kLongSleep);
+  } else if (rest == Patience::Rest::give_way) {
+    ::sched_yield();
+  } else if (peers_) {
+    peers_->sleep(kShortSleep);
+  } else {
+    std::this_thread::sleep_for(kShortSleep);
+  }
+}
+
+std::uint64_t Endpoint::num_moved() const { return peers_ ? peers_->num_moved() : 0; }
+
+}  // namespace orrery::executor

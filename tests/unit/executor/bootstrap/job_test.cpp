@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/bootstrap/job.h"
+
+#include "base/errors.h"
+#include "tests/unit/executor/bootstrap/jobs.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::executor {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using testing::errors_of_processes;
+using testing::free_place;
+using testing::options_of;
+
+const JobFacts kFacts = {{"program", "abc"}, {"steps", "10"}};
+const std::string kRefused = "process 0 of the job has refused it, and says why";
+
+TEST(Job, SharesTheRanksAndTellsEachWhereAllListen) {
+  const HostPort rendezvous = free_place();
+  std::vector<TcpSeat> seats(3);
+  const auto errors = errors_of_processes(3, [&](int process) {
+    Job job(options_of(process, 3, rendezvous), 6, kFacts);
+    EXPECT_EQ(job.is_first(), process == 0);
+    EXPECT_EQ(job.first_rank(), 2 * process);
+    EXPECT_EQ(job.num_local(), 2);
+    EXPECT_EQ(job.num_ranks_on_host(), 6) << "all processes share one host here";
+    const auto listeners = job.take_listeners();
+    seats[static_cast<std::size_t>(process)] = job.seat();
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_EQ(to_text(own_place(listeners[static_cast<std::size_t>(i)])),
+                to_text(job.seat().places[static_cast<std::size_t>(job.first_rank() + i)]));
+    }
+    job.finish();
+  });
+  EXPECT_THAT(errors, Each(""));
+  EXPECT_THAT(seats[0].hosts, ElementsAre(0, 0, 1, 1, 2, 2));
+  for (const TcpSeat& seat : seats) {
+    for (std::size_t rank = 0; rank < 6; ++rank) {
+      EXPECT_EQ(seat.places[rank].host, "127.0.0.1") << "loopback unless told otherwise";
+      EXPECT_EQ(seat.places[rank].port, seats[0].places[rank].port);
+    }
+  }
+}
+
+TEST(Job, BringsTheResultsTogetherAtProcess0) {
+  const HostPort rendezvous = free_place();
+  const std::string large(2'000'000, 'x');
+  const auto errors = errors_of_processes(2, [&](int process) {
+    Job job(options_of(process, 2, rendezvous), 4, kFacts);
+    const auto results =
+        job.gather(process == 0 ? std::vector<std::string>{"a", "b"} : std::vector<std::string>{large, ""});
+    const std::vector<std::string> all = {"a", "b", large, ""};
+    EXPECT_TRUE(results == (process == 0 ? all : std::vector<std::string>{}));
+    job.finish();
+  });
+  EXPECT_THAT(errors, Each(""));
+}
+
+TEST(Job, MeasuresByHowMuchTheClocksDiffer) {
+  const HostPort rendezvous = free_place();
+  errors_of_processes(2, [&](int process) {
+    const Job job(options_of(process, 2, rendezvous), 2, kFacts);
+    EXPECT_LE(std::chrono::abs(job.clock_offset()), job.clock_error()) << "the threads of a test have one clock";
+    EXPECT_LT(job.clock_error(), std::chrono::milliseconds(100));
+    EXPECT_GE(job.largest_clock_error(), job.clock_error());
+  });
+}
+
+TEST(Job, WhatAProcessHasOtherwiseThanProcess0IsNamedOnceThere) {
+  const HostPort rendezvous = free_place();
+  auto errors = errors_of_processes(3, [&](int process) {
+    JobFacts facts = kFacts;
+    if (process == 2) facts = {{"program", "xyz"}, {"steps", "20"}};
+    const Job job(options_of(process, 3, rendezvous), 3, facts);
+  });
+  EXPECT_THAT(errors[0], ::testing::MatchesRegex("process 2 on .*: expected program abc of process 0, got xyz\n"
+                                                 "process 2 on .*: expected steps 10 of process 0, got 20"));
+  EXPECT_THAT(errors, ElementsAre(errors[0], kRefused, kRefused));
+}
+
+TEST(Job, ProcessesThatBelieveInDifferentWorldsDoNotStart) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(2, [&](int process) {
+    const int num_processes = process == 0 ? 2 : 4;
+    const Job job(options_of(process, num_processes, rendezvous), 4, kFacts);
+  });
+  const std::string why = "process 1 believes in 4 processes, process 0 in 2";
+  EXPECT_THAT(errors,
+              ElementsAre(why, "process 0 of the job at " + to_text(rendezvous) + " refuses this process: " + why +
+                                   "\n  hint: all processes of a job need the same plan, settings, number of "
+                                   "processes and token"));
+}
+
+TEST(Job, TheProcessesMustDivideTheRanks) {
+  EXPECT_THAT(errors_of_processes(1, [](int) { const Job job(options_of(0, 3, free_place()), 4, kFacts); }),
+              ElementsAre("expected a number of processes that divides the 4 ranks of the plan, got 3\n  hint: each "
+                          "process starts as many ranks; --nodes and the launcher say how many processes there are"));
+}
+
+TEST(Job, WhoDoesNotComeIsNamedAfterTheTimeOut) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(
+      1, [&](int) { const Job job(options_of(0, 3, rendezvous, std::chrono::milliseconds(200)), 3, kFacts); });
+  EXPECT_THAT(errors,
+              ElementsAre("of 3 processes these did not come to " + to_text(rendezvous) + " within 0.2 s: 1, 2"));
+}
+
+TEST(Job, ProcessesWaitForProcess0ToWriteItsFilesAndNameItWhenItDies) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(2, [&](int process) {
+    Job job(options_of(process, 2, rendezvous), 2, kFacts);
+    job.gather({"a"});
+    if (process == 0) throw BackendError("no space left on device");
+    job.finish();
+  });
+  EXPECT_THAT(errors,
+              ElementsAre("no space left on device", "process 0 of the job at " + to_text(rendezvous) + " is gone"));
+}
+
+}  // namespace
+}  // namespace orrery::executor

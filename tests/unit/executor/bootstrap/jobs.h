@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The processes of a job as threads of the test.
+#pragma once
+
+#include "executor/bootstrap/job.h"
+
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace orrery::executor::testing {
+
+inline JobOptions options_of(int process, int num_processes, const HostPort& rendezvous,
+                             std::chrono::nanoseconds time_out = std::chrono::seconds(30)) {
+  return {.place = {.process = process, .num_processes = num_processes, .rendezvous = rendezvous, .source = "test"},
+          .token = "secret of the test",
+          .listen = "",
+          .time_out = time_out};
+}
+
+/// A port where nobody listens just now.
+inline HostPort free_place() { return own_place(listen_at({"127.0.0.1", 0})); }
+
+/// Runs `body(process)` for each process in a thread of its own; what each one died of, empty for those that did not.
+inline std::vector<std::string> errors_of_processes(int num_processes, const std::function<void(int)>& body) {
+  std::vector<std::string> errors(static_cast<std::size_t>(num_processes));
+  std::vector<std::thread> threads;
+  for (int process = 0; process < num_processes; ++process) {
+    threads.emplace_back([&, process] {
+      try {
+        body(process);
+      } catch (const std::exception& error) {
+        errors[static_cast<std::size_t>(process)] = error.what();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return errors;
+}
+
+}  // namespace orrery::executor::testing
