@@ -35,13 +35,18 @@ int execute(const ExecuteOptions& options) {
   const Plan plan = read_plan(options.plan);
   executor::TrainingSettings settings = options.settings;
   settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
-  if (const auto start = executor::checkpoint_to_start_from(plan, lower(plan), settings, options.resume)) {
+  const StepProgram program = lower(plan);
+  if (const auto start = executor::checkpoint_to_start_from(plan, program, settings, options.resume)) {
     if (start->step >= settings.num_steps) {
       fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", settings.checkpoint,
                  start->step);
       return kSuccess;
     }
     settings.resume_from = start->path.string();
+  } else if (!settings.init_from.empty()) {
+    for (const std::string& departure : executor::check_init_from(plan, program, settings)) {
+      fmt::print(stderr, "orrery: execute: {}: {}\n", settings.init_from, departure);
+    }
   }
   const Trace trace = execute_plan(plan, settings, options.plan);
   write_trace_files(options.trace, trace);
@@ -61,6 +66,8 @@ Verb add_execute(CLI::App& app) {
   command->add_option("--corpus", options->settings.corpus, "text to train on, bytes are tokens (default: synthetic)");
   command->add_option("--seed", options->settings.seed, "of the weights and the synthetic corpus")
       ->capture_default_str();
+  command->add_option("--init-from", options->settings.init_from,
+                      "Hugging Face folder (config.json, safetensors) with the first weights (default: random ones)");
   CLI::Option* checkpoint = command->add_option("--checkpoint", options->settings.checkpoint,
                                                 "folder to save weights and optimizer in, in steps of --every");
   command->add_option("--every", options->settings.checkpoint_every, "steps between checkpoints; 0: after the last one")

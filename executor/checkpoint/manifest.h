@@ -6,7 +6,7 @@
 
 #include "base/json_reader.h"
 #include "base/json_writer.h"
-#include "executor/checkpoint/box.h"
+#include "program/box.h"
 
 #include <cstdint>
 #include <map>

@@ -7,6 +7,7 @@
 #include "base/json_reader.h"
 #include "base/json_writer.h"
 #include "base/sha256.h"
+#include "executor/checkpoint/hf_weights.h"
 #include "executor/meter/energy_meter.h"
 #include "executor/runtime/checkpointing.h"
 #include "executor/runtime/rank_runtime.h"
@@ -63,6 +64,13 @@ std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepP
   return start;
 }
 
+std::vector<std::string> check_init_from(const Plan& plan, const StepProgram& program,
+                                         const TrainingSettings& settings) {
+  const HfWeights weights(plan.model, settings.init_from, plan.model_source.ignored_keys);
+  weights.check(whole_parameters(program));
+  return weights.tensors().departures();
+}
+
 std::string to_json(const ExecutionRequest& request) {
   const TrainingSettings& s = request.settings;
   JsonWriter out;
@@ -75,7 +83,7 @@ std::string to_json(const ExecutionRequest& request) {
   out.field("clip_norm", s.clip_norm).field("router_temperature", static_cast<double>(s.router_temperature));
   out.field("balanced_routing", s.balanced_routing).field("bias_update_rate", static_cast<double>(s.bias_update_rate));
   out.field("checkpoint", s.checkpoint).field("checkpoint_every", s.checkpoint_every);
-  out.field("resume_from", s.resume_from);
+  out.field("resume_from", s.resume_from).field("init_from", s.init_from);
   out.field("init_deviation", static_cast<double>(s.init_deviation));
   out.end_object();
   return out.text();
@@ -103,6 +111,7 @@ ExecutionRequest read_execution_request(const std::string& path) {
   s.checkpoint = in.required("checkpoint").string();
   s.checkpoint_every = in.required("checkpoint_every").integer({.min = 0});
   s.resume_from = in.required("resume_from").string();
+  s.init_from = in.required("init_from").string();
   s.init_deviation = static_cast<float>(in.required("init_deviation").number());
   in.finish();
   document.throw_if_problems();
@@ -121,6 +130,12 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
     const CheckpointReader reader(request.settings.resume_from);
     load_state(program, RankId(process.rank()), reader, state.weights);
     state.step = reader.manifest().step;
+  } else if (!request.settings.init_from.empty()) {
+    const HfWeights weights(plan.model, request.settings.init_from, plan.model_source.ignored_keys);
+    load_weights(
+        program, RankId(process.rank()),
+        [&](const Parameter& weight, const Box& box, std::span<float> out) { weights.read(weight, box, out); },
+        state.weights);
   }
   std::optional<Checkpointing> checkpointing;
   if (!request.settings.checkpoint.empty()) {

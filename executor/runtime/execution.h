@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace orrery::executor {
 
@@ -34,6 +35,11 @@ struct StartPoint {
 /// run shall not go on from them.
 std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepProgram& program,
                                                    const TrainingSettings& settings, bool resume);
+
+/// Whether the Hugging Face folder that `settings` name has every weight of the program's model, and nothing else.
+/// Returns what its models compute and ours do not, in sentences. Throws: ConfigError, naming all that is wrong.
+std::vector<std::string> check_init_from(const Plan& plan, const StepProgram& program,
+                                         const TrainingSettings& settings);
 
 std::string to_json(const ExecutionRequest& request);
 /// Throws: ConfigError with all problems.

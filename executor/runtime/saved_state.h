@@ -7,7 +7,9 @@
 #include "executor/runtime/local_parameters.h"
 #include "executor/runtime/weights.h"
 
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,11 +24,18 @@ struct LocalBox {
 /// Elements [begin, begin + count) of what a rank holds of a weight, in order; at most three boxes for each of its own.
 std::vector<LocalBox> local_boxes(const LocalParameter& parameter, std::int64_t begin, std::int64_t count);
 
-/// All tensors of a model, selection biases included.
+/// All weights of a model, whole, selection biases included.
+std::vector<Parameter> whole_parameters(const StepProgram& program);
+/// Their names and sizes.
 std::map<std::string, TensorSize> tensors_of(const StepProgram& program);
 
 /// A copy of what `rank` saves.
 std::vector<PieceToWrite> saved_pieces(const StepProgram& program, RankId rank, Weights& weights);
+
+/// Gives the elements of `box` of a weight, row-major; the weight is one that is stored.
+using ReadWeight = std::function<void(const Parameter& weight, const Box& box, std::span<float> out)>;
+/// Replaces weights, masters and selection biases of `rank` by what `read` gives.
+void load_weights(const StepProgram& program, RankId rank, const ReadWeight& read, Weights& weights);
 
 /// Replaces weights and moments of `rank` by those of a checkpoint. Throws: ConfigError.
 void load_state(const StepProgram& program, RankId rank, const CheckpointReader& checkpoint, Weights& weights);

@@ -25,6 +25,7 @@ struct TrainingSettings {
   std::string checkpoint;             // folder of checkpoints; empty: none are written
   std::int64_t checkpoint_every = 0;  // steps; 0: after the last one only
   std::string resume_from;            // path of a complete checkpoint of this run; empty: from the first step
+  std::string init_from;              // Hugging Face folder with the first weights; empty: random ones
   std::string gemm;                   // back end by name; empty: the best one
   std::chrono::milliseconds time_out = std::chrono::minutes(2);  // for a peer that does not come
 };

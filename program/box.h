@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rectangles of a whole weight: how a layout says which part of it a rank holds, and a checkpoint what a shard holds.
+// Rectangles of a whole weight: how a layout says which part of it a rank holds, and a checkpoint what lies where.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
-namespace orrery::executor {
+namespace orrery {
 
 /// A rectangle of a whole weight.
 struct Box {
@@ -23,4 +23,4 @@ inline Box common(const Box& a, const Box& b) {
           std::max<std::int64_t>(std::min(a.col + a.cols, b.col + b.cols) - col, 0)};
 }
 
-}  // namespace orrery::executor
+}  // namespace orrery
