@@ -9,6 +9,7 @@
 #include "cli/trace_files.h"
 #include "cli/verbs.h"
 #include "executor/runtime/execution.h"
+#include "executor/runtime/step_metrics.h"
 #include "traces/summary.h"
 
 #include <chrono>
@@ -48,6 +49,9 @@ int execute(const ExecuteOptions& options) {
       fmt::print(stderr, "orrery: execute: {}: {}\n", settings.init_from, departure);
     }
   }
+  if (!settings.metrics_file.empty()) {
+    executor::start_metrics_file(settings.metrics_file, program, /*go_on=*/options.resume);
+  }
   const Trace trace = execute_plan(plan, settings, options.plan);
   write_trace_files(options.trace, trace);
   print(execution_report(plan, trace), options.common.json);
@@ -83,6 +87,9 @@ Verb add_execute(CLI::App& app) {
                    "seconds after which a rank that does nothing new ends the run")
       ->capture_default_str()
       ->check(CLI::Range(0.1, 1e6));
+  command->add_option(
+      "--metrics-textfile", options->settings.metrics_file,
+      "file for the textfile collector of Prometheus, renewed after each step; with --resume its counters go on");
   command->add_flag("--balanced-routing", options->settings.balanced_routing,
                     "every expert gets the same number of tokens, whatever the router says");
   add_trace_options(*command, options->trace);

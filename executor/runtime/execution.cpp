@@ -12,6 +12,7 @@
 #include "executor/runtime/checkpointing.h"
 #include "executor/runtime/rank_runtime.h"
 #include "executor/runtime/saved_state.h"
+#include "executor/runtime/step_metrics.h"
 #include "program/lower.h"
 #include "program/names.h"
 #include "traces/trace_io.h"
@@ -83,7 +84,7 @@ std::string to_json(const ExecutionRequest& request) {
   out.field("clip_norm", s.clip_norm).field("router_temperature", static_cast<double>(s.router_temperature));
   out.field("balanced_routing", s.balanced_routing).field("bias_update_rate", static_cast<double>(s.bias_update_rate));
   out.field("checkpoint", s.checkpoint).field("checkpoint_every", s.checkpoint_every);
-  out.field("resume_from", s.resume_from).field("init_from", s.init_from);
+  out.field("resume_from", s.resume_from).field("init_from", s.init_from).field("metrics_file", s.metrics_file);
   out.field("init_deviation", static_cast<double>(s.init_deviation));
   out.end_object();
   return out.text();
@@ -112,6 +113,7 @@ ExecutionRequest read_execution_request(const std::string& path) {
   s.checkpoint_every = in.required("checkpoint_every").integer({.min = 0});
   s.resume_from = in.required("resume_from").string();
   s.init_from = in.required("init_from").string();
+  s.metrics_file = in.required("metrics_file").string();
   s.init_deviation = static_cast<float>(in.required("init_deviation").number());
   in.finish();
   document.throw_if_problems();
@@ -156,6 +158,8 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   // One rank reads the machine's counters for all.
   std::optional<EnergyMeter> meter;
   if (process.rank() == 0) meter.emplace();
+  std::optional<StepMetrics> metrics;
+  if (!request.settings.metrics_file.empty()) metrics.emplace(runtime, request.settings.metrics_file);
   Joules before;
   Seconds elapsed;
   while (state.step < request.settings.num_steps) {
@@ -163,10 +167,13 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
     if (checkpointing) checkpointing->after_step();
     out.write(done.record);
     elapsed += done.record.time;
+    std::optional<Joules> used;
     if (const auto energy = meter ? meter->read() : std::nullopt) {
-      out.write(PowerSample{.rank = 0, .time = elapsed, .power = (*energy - before) / done.record.time});
+      used = *energy - before;
+      out.write(PowerSample{.rank = 0, .time = elapsed, .power = *used / done.record.time});
       before = *energy;
     }
+    if (metrics) metrics->after_step(done, used);
     if (request.steps_only) continue;
     for (const Span& span : done.spans) out.write(span);
     for (const LoadRecord& load : done.loads) out.write(load);

@@ -26,6 +26,7 @@ struct TrainingSettings {
   std::int64_t checkpoint_every = 0;  // steps; 0: after the last one only
   std::string resume_from;            // path of a complete checkpoint of this run; empty: from the first step
   std::string init_from;              // Hugging Face folder with the first weights; empty: random ones
+  std::string metrics_file;           // text file for Prometheus, renewed after each step; empty: none
   std::string gemm;                   // back end by name; empty: the best one
   std::chrono::milliseconds time_out = std::chrono::minutes(2);  // for a peer that does not come
 };
