@@ -9,6 +9,7 @@
 #include "cli/trace_files.h"
 #include "cli/verbs.h"
 #include "executor/runtime/execution.h"
+#include "executor/runtime/routing_file.h"
 #include "executor/runtime/step_metrics.h"
 #include "traces/summary.h"
 
@@ -37,6 +38,7 @@ int execute(const ExecuteOptions& options) {
   executor::TrainingSettings settings = options.settings;
   settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
   const StepProgram program = lower(plan);
+  std::int64_t first_step = 0;
   if (const auto start = executor::checkpoint_to_start_from(plan, program, settings, options.resume)) {
     if (start->step >= settings.num_steps) {
       fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", settings.checkpoint,
@@ -44,11 +46,16 @@ int execute(const ExecuteOptions& options) {
       return kSuccess;
     }
     settings.resume_from = start->path.string();
+    first_step = start->step;
   } else if (!settings.init_from.empty()) {
     for (const std::string& departure : executor::check_init_from(plan, program, settings)) {
       fmt::print(stderr, "orrery: execute: {}: {}\n", settings.init_from, departure);
     }
   }
+  if (!settings.replay_routing.empty()) {
+    executor::check_routing(settings.replay_routing, program, first_step, settings.num_steps);
+  }
+  if (!settings.record_routing.empty()) executor::start_routing(settings.record_routing, program);
   if (!settings.metrics_file.empty()) {
     executor::start_metrics_file(settings.metrics_file, program, /*go_on=*/options.resume);
   }
@@ -90,8 +97,15 @@ Verb add_execute(CLI::App& app) {
   command->add_option(
       "--metrics-textfile", options->settings.metrics_file,
       "file for the textfile collector of Prometheus, renewed after each step; with --resume its counters go on");
-  command->add_flag("--balanced-routing", options->settings.balanced_routing,
-                    "every expert gets the same number of tokens, whatever the router says");
+  command->add_option("--record-routing", options->settings.record_routing,
+                      "folder to write the experts of every token in, a file for each step (routing/1)");
+  CLI::Option* replay =
+      command->add_option("--replay-routing", options->settings.replay_routing,
+                          "folder that a run has recorded, under any plan: tokens go to the experts that they went to");
+  command
+      ->add_flag("--balanced-routing", options->settings.balanced_routing,
+                 "every expert gets the same number of tokens, whatever the router says")
+      ->excludes(replay);
   add_trace_options(*command, options->trace);
   add_common_options(*command, options->common);
   return {command, [options] { return execute(*options); }};

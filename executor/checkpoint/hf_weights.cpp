@@ -50,10 +50,14 @@ void HfWeights::check(const std::vector<Parameter>& weights) const {
       problem(folder_.path().string(), fmt::format("missing tensor '{}' of {}", name, fmt::join(shape, " x ")));
       continue;
     }
-    const TensorShape& got = found->second->tensors().at(name).shape;
-    if (got != shape) {
+    const SafetensorsFile::Tensor& got = found->second->tensors().at(name);
+    if (got.shape != shape) {
+      problem(found->second->path(), fmt::format("tensor '{}': expected {}, got {}", name, fmt::join(shape, " x "),
+                                                 fmt::join(got.shape, " x ")));
+    }
+    if (!is_float(got.type)) {
       problem(found->second->path(),
-              fmt::format("tensor '{}': expected {}, got {}", name, fmt::join(shape, " x "), fmt::join(got, " x ")));
+              fmt::format("tensor '{}': expected F32, BF16 or F16, got {}", name, name_of(kStoredTypeNames, got.type)));
     }
   }
   const bool has_modules = std::any_of(

@@ -51,6 +51,7 @@ Element element_at(std::span<const std::byte> bytes, std::size_t index) {
 }  // namespace
 
 void widen(StoredType type, std::span<const std::byte> bytes, std::span<float> out) {
+  CHECK(is_float(type));
   CHECK(bytes.size() == out.size() * static_cast<std::size_t>(size_of(type)), bytes.size(), out.size());
   if (type == StoredType::f32) {
     if (!out.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
@@ -63,6 +64,7 @@ void widen(StoredType type, std::span<const std::byte> bytes, std::span<float> o
 }
 
 std::vector<std::byte> narrowed(StoredType type, std::span<const float> values) {
+  CHECK(is_float(type));
   std::vector<std::byte> bytes(values.size() * static_cast<std::size_t>(size_of(type)));
   if (type == StoredType::f32) {
     if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());

@@ -11,6 +11,7 @@
 #include "executor/meter/energy_meter.h"
 #include "executor/runtime/checkpointing.h"
 #include "executor/runtime/rank_runtime.h"
+#include "executor/runtime/routing_replay.h"
 #include "executor/runtime/saved_state.h"
 #include "executor/runtime/step_metrics.h"
 #include "program/lower.h"
@@ -85,6 +86,7 @@ std::string to_json(const ExecutionRequest& request) {
   out.field("balanced_routing", s.balanced_routing).field("bias_update_rate", static_cast<double>(s.bias_update_rate));
   out.field("checkpoint", s.checkpoint).field("checkpoint_every", s.checkpoint_every);
   out.field("resume_from", s.resume_from).field("init_from", s.init_from).field("metrics_file", s.metrics_file);
+  out.field("record_routing", s.record_routing).field("replay_routing", s.replay_routing);
   out.field("init_deviation", static_cast<double>(s.init_deviation));
   out.end_object();
   return out.text();
@@ -114,6 +116,8 @@ ExecutionRequest read_execution_request(const std::string& path) {
   s.resume_from = in.required("resume_from").string();
   s.init_from = in.required("init_from").string();
   s.metrics_file = in.required("metrics_file").string();
+  s.record_routing = in.required("record_routing").string();
+  s.replay_routing = in.required("replay_routing").string();
   s.init_deviation = static_cast<float>(in.required("init_deviation").number());
   in.finish();
   document.throw_if_problems();
@@ -163,7 +167,10 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   Joules before;
   Seconds elapsed;
   while (state.step < request.settings.num_steps) {
+    if (!request.settings.replay_routing.empty()) replay_routing(state, request.settings.replay_routing);
+    if (!request.settings.record_routing.empty()) record_routing(state);
     const RankRuntime::Step done = runtime.run_step();
+    if (state.recorded) save_routing(state, request.settings.record_routing);
     if (checkpointing) checkpointing->after_step();
     out.write(done.record);
     elapsed += done.record.time;

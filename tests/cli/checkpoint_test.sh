@@ -67,6 +67,14 @@ run execute ep2-plan.json --steps 2 --checkpoint counted --resume --metrics-text
 run execute ep2-plan.json --steps 3 --checkpoint counted --resume --metrics-textfile run.prom
 [[ $code == 0 && $(tokens) == 384 ]] || fail "tokens of three steps" 384 "$code, $(tokens)"
 grep -qE '^orrery_comm_bytes_total\{dim="ep",op="moe.dispatch"\} [0-9]+$' run.prom || fail "bytes" "a line of ep" "$(<run.prom)"
+# Choices of experts that one plan records and another takes.
+run execute ep2-plan.json --steps 2 --record-routing routing
+[[ $code == 0 && $(ls routing | xargs) == "step_00000000.safetensors step_00000001.safetensors" ]] ||
+  fail "routing" "a file for each step" "$code, $(ls routing | xargs)"
+run execute pp2-plan.json --steps 2 --replay-routing routing
+[[ $code == 0 ]] || fail "exit code of a replay" 0 "$code, $err"
+expect_error 2 "routing/step_00000002.safetensors: expected a readable file, got: No such file or directory" \
+  execute pp2-plan.json --steps 3 --replay-routing routing
 echo other >run.prom
 expect_error 2 "run.prom:1: expected a metric as orrery execute writes it, got: other" \
   execute ep2-plan.json --steps 4 --checkpoint counted --resume --metrics-textfile run.prom
