@@ -10,6 +10,8 @@
 #include "cli/trace_files.h"
 #include "cli/verbs.h"
 #include "executor/runtime/execution.h"
+#include "executor/runtime/routing_file.h"
+#include "executor/runtime/step_metrics.h"
 #include "traces/summary.h"
 
 #include <chrono>
@@ -39,6 +41,7 @@ int execute(const ExecuteOptions& options) {
   settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
   const StepProgram program = lower(plan);
   const auto start = executor::checkpoint_to_start_from(plan, program, settings, options.resume);
+  const std::int64_t first_step = start ? start->step : 0;
   if (start) {
     if (start->step >= settings.num_steps) {
       fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", settings.checkpoint,
@@ -46,10 +49,22 @@ int execute(const ExecuteOptions& options) {
       return kSuccess;
     }
     settings.resume_from = start->path.string();
+  } else if (!settings.init_from.empty()) {
+    for (const std::string& departure : executor::check_init_from(plan, program, settings)) {
+      fmt::print(stderr, "orrery: execute: {}: {}\n", settings.init_from, departure);
+    }
   }
-  const std::unique_ptr<executor::Job> job = join_job(options.job, program, settings, start ? start->step : 0);
+  if (!settings.replay_routing.empty()) {
+    executor::check_routing(settings.replay_routing, program, first_step, settings.num_steps);
+  }
+  const std::unique_ptr<executor::Job> job = join_job(options.job, program, settings, first_step);
+  const bool is_first = !job || job->is_first();
+  if (is_first && !settings.record_routing.empty()) executor::start_routing(settings.record_routing, program);
+  if (is_first && !settings.metrics_file.empty()) {
+    executor::start_metrics_file(settings.metrics_file, program, /*go_on=*/options.resume);
+  }
   const Trace trace = execute_plan(plan, settings, options.plan, job.get());
-  if (!job || job->is_first()) {
+  if (is_first) {
     write_trace_files(options.trace, trace);
     print(execution_report(plan, trace), options.common.json);
   }
@@ -70,6 +85,8 @@ Verb add_execute(CLI::App& app) {
   command->add_option("--corpus", options->settings.corpus, "text to train on, bytes are tokens (default: synthetic)");
   command->add_option("--seed", options->settings.seed, "of the weights and the synthetic corpus")
       ->capture_default_str();
+  command->add_option("--init-from", options->settings.init_from,
+                      "Hugging Face folder (config.json, safetensors) with the first weights (default: random ones)");
   CLI::Option* checkpoint = command->add_option("--checkpoint", options->settings.checkpoint,
                                                 "folder to save weights and optimizer in, in steps of --every");
   command->add_option("--every", options->settings.checkpoint_every, "steps between checkpoints; 0: after the last one")
@@ -85,8 +102,18 @@ Verb add_execute(CLI::App& app) {
                    "seconds after which a rank that does nothing new ends the run")
       ->capture_default_str()
       ->check(CLI::Range(0.1, 1e6));
-  command->add_flag("--balanced-routing", options->settings.balanced_routing,
-                    "every expert gets the same number of tokens, whatever the router says");
+  command->add_option(
+      "--metrics-textfile", options->settings.metrics_file,
+      "file for the textfile collector of Prometheus, renewed after each step; with --resume its counters go on");
+  command->add_option("--record-routing", options->settings.record_routing,
+                      "folder to write the experts of every token in, a file for each step (routing/1)");
+  CLI::Option* replay =
+      command->add_option("--replay-routing", options->settings.replay_routing,
+                          "folder that a run has recorded, under any plan: tokens go to the experts that they went to");
+  command
+      ->add_flag("--balanced-routing", options->settings.balanced_routing,
+                 "every expert gets the same number of tokens, whatever the router says")
+      ->excludes(replay);
   add_job_options(*command, options->job);
   add_trace_options(*command, options->trace);
   add_common_options(*command, options->common);

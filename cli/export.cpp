@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// orrery export: a plan in the words of a trainer. What that trainer cannot express is listed, or nothing is written.
+// orrery export: a plan in the words of a trainer, or the weights that its training has left. What that trainer cannot
+// express is listed, or nothing is written.
 #include "base/errors.h"
 #include "base/files.h"
 #include "cli/exit_code.h"
 #include "cli/report.h"
 #include "cli/verbs.h"
+#include "cli/weights_export.h"
 #include "planner/exporters/exporter.h"
 
 #include <cstdio>
@@ -20,6 +22,7 @@ namespace {
 struct ExportOptions {
   CommonOptions common;
   std::string plan, target, out;
+  WeightsExport weights;
 };
 
 Table table_of(const std::vector<planner::ExportNote>& notes) {
@@ -36,6 +39,10 @@ void say(const std::vector<planner::ExportNote>& notes, std::string_view title) 
 }
 
 int export_plan(const ExportOptions& options) {
+  if (options.target == kHuggingFace) {
+    export_weights(options.plan, options.weights, options.out, options.common.json);
+    return kSuccess;
+  }
   const planner::Exporter& exporter = *planner::find_exporter(options.target);
   const planner::Export found = exporter.write(read_plan(options.plan));
   const bool possible = found.refused.empty();
@@ -61,8 +68,12 @@ Verb add_export(CLI::App& app) {
   command->add_option("plan", options->plan, "plan/1")->required();
   std::vector<std::string> targets;
   for (const planner::Exporter& exporter : planner::exporters()) targets.emplace_back(exporter.target);
-  command->add_option("--to", options->target, "the trainer")->required()->check(CLI::IsMember(targets));
-  command->add_option("--out", options->out, "write to this file instead of stdout");
+  targets.emplace_back(kHuggingFace);
+  command->add_option("--to", options->target, "the trainer, or huggingface for the weights of a checkpoint")
+      ->required()
+      ->check(CLI::IsMember(targets));
+  command->add_option("--out", options->out, "write to this file instead of stdout; to huggingface: the folder");
+  add_weights_export_options(*command, options->weights);
   add_common_options(*command, options->common);
   return {command, [options] { return export_plan(*options); }};
 }

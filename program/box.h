@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rectangles of a whole weight: how a layout says which part of it a rank holds, and a checkpoint what a shard holds.
+// Rectangles of a whole weight: how a layout says which part of it a rank holds, and a checkpoint what lies where.
 #pragma once
 
 #include <algorithm>

@@ -83,6 +83,12 @@ void read_family(const hf::Family& family, const JsonObject& in, const std::set<
 
 namespace hf {
 
+const Family* family_of(std::string_view model_type) {
+  const auto found = std::find_if(families().begin(), families().end(),
+                                  [&](const Family* family) { return family->model_type == model_type; });
+  return found == families().end() ? nullptr : *found;
+}
+
 std::vector<std::string_view> join(std::span<const std::string_view> common,
                                    std::initializer_list<std::string_view> own) {
   std::vector<std::string_view> all(common.begin(), common.end());

@@ -75,10 +75,14 @@ void add_boxes(const Box& box, std::int64_t first, std::int64_t count, std::int6
 
 }  // namespace
 
+Parameter stored_parameter(const Parameter& parameter, bool tied_embeddings) {
+  Parameter stored = parameter;
+  if (tied_embeddings && stored.role == WeightRole::head) stored.role = WeightRole::embedding;
+  return stored;
+}
+
 std::string stored_name(const Parameter& parameter, bool tied_embeddings) {
-  Parameter named = parameter;
-  if (tied_embeddings && named.role == WeightRole::head) named.role = WeightRole::embedding;
-  return name_of(named);
+  return name_of(stored_parameter(parameter, tied_embeddings));
 }
 
 std::vector<Box> boxes_on_rank(const Parameter& whole, const Model& model, std::int64_t degree, std::int64_t index) {

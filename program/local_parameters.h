@@ -31,7 +31,9 @@ struct LocalParameter {
   std::int64_t size() const { return rows * cols; }
 };
 
-/// The name under which a weight starts and is stored; a tied head has that of the embedding.
+/// The weight that is stored for `parameter`: of a tied head the embedding.
+Parameter stored_parameter(const Parameter& parameter, bool tied_embeddings);
+/// Its name, under which a weight starts, too.
 std::string stored_name(const Parameter& parameter, bool tied_embeddings);
 
 /// What of `whole` is on rank `index` of a group of `degree` ranks. Adds up to elements_on_rank().

@@ -27,27 +27,12 @@ constexpr std::int64_t kMostHeaderBytes = 100'000'000;  // the limit of the form
 constexpr std::string_view kMetadata = "__metadata__";
 constexpr std::int64_t kMostElements = std::int64_t{1} << 48;
 
-constexpr Named<StoredType> kTypeNames[] = {
-    {"F32", StoredType::f32}, {"BF16", StoredType::bf16}, {"F16", StoredType::f16}};
-
 static_assert(std::endian::native == std::endian::little);
 
 std::int64_t bytes_of(StoredType type, std::span<const std::int64_t> shape) {
   std::int64_t count = 1;
   for (const std::int64_t side : shape) count *= side;
   return count * size_of(type);
-}
-
-/// A half-precision number: 1 bit of sign, 5 of exponent, 10 of fraction.
-float widened_f16(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
-  const std::uint32_t exponent = (half >> 10) & 0x1FU, fraction = half & 0x3FFU;
-  if (exponent == 0) {  // zero and the smallest numbers: fraction times 2^-24
-    const float value = static_cast<float>(fraction) * 0x1p-24F;
-    return sign == 0 ? value : -value;
-  }
-  const std::uint32_t wide = exponent == 31 ? 255 : exponent + 112;
-  return std::bit_cast<float>(sign | wide << 23 | fraction << 13);
 }
 
 /// Reads `size` bytes from `begin` on; returns how many there were.
@@ -78,7 +63,7 @@ void write_safetensors(const std::string& path, const std::map<std::string, std:
   for (const TensorToWrite& tensor : tensors) {
     const std::int64_t bytes = bytes_of(tensor.type, tensor.shape);
     CHECK(bytes == static_cast<std::int64_t>(tensor.bytes.size()), tensor.name, bytes, tensor.bytes.size());
-    header.key(tensor.name).begin_object().field("dtype", name_of(kTypeNames, tensor.type));
+    header.key(tensor.name).begin_object().field("dtype", name_of(kStoredTypeNames, tensor.type));
     header.key("shape").begin_array();
     for (const std::int64_t side : tensor.shape) header.value(side);
     header.end_array().key("data_offsets").begin_array().value(offset).value(offset + bytes).end_array().end_object();
@@ -153,7 +138,7 @@ void SafetensorsFile::read_header() {
       continue;
     }
     Tensor tensor;
-    tensor.type = entry.required("dtype").one_of<StoredType>(kTypeNames);
+    tensor.type = entry.required("dtype").one_of<StoredType>(kStoredTypeNames);
     std::int64_t count = 1;
     for (const JsonValue& side : entry.required("shape").array()) {
       tensor.shape.push_back(side.integer({.min = 0, .max = kMostElements}));
@@ -191,32 +176,36 @@ void SafetensorsFile::read_header() {
   if (next != file_bytes_) fail(fmt::format("the header describes {} bytes, the file has {}", next, file_bytes_));
 }
 
-std::vector<std::byte> SafetensorsFile::read(const std::string& name) const {
-  const auto found = tensors_.find(name);
-  if (found == tensors_.end()) fail(fmt::format("it has no tensor '{}'", name));
-  std::vector<std::byte> bytes(static_cast<std::size_t>(found->second.bytes));
-  const std::size_t count = read_at(descriptor_, found->second.begin, bytes.data(), bytes.size());
-  if (count != bytes.size()) {
-    fail(fmt::format("tensor '{}': expected {} bytes, could read {}", name, bytes.size(), count));
+std::vector<std::byte> SafetensorsFile::read_bytes(const std::string& name, const Tensor& tensor, std::int64_t first,
+                                                   std::int64_t count) const {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(count));
+  const std::size_t num_read = read_at(descriptor_, tensor.begin + first, bytes.data(), bytes.size());
+  if (num_read != bytes.size()) {
+    fail(fmt::format("tensor '{}': expected {} bytes, could read {}", name, bytes.size(), num_read));
   }
   return bytes;
 }
 
+std::vector<std::byte> SafetensorsFile::read(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) fail(fmt::format("it has no tensor '{}'", name));
+  return read_bytes(name, found->second, 0, found->second.bytes);
+}
+
 std::vector<float> SafetensorsFile::read_f32(const std::string& name) const {
   const std::vector<std::byte> bytes = read(name);
-  const StoredType type = tensors_.at(name).type;
-  std::vector<float> values(bytes.size() / static_cast<std::size_t>(size_of(type)));
-  if (type == StoredType::f32) {
-    std::memcpy(values.data(), bytes.data(), bytes.size());
-    return values;
-  }
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    std::uint16_t half = 0;
-    std::memcpy(&half, bytes.data() + 2 * i, 2);
-    values[i] =
-        type == StoredType::f16 ? widened_f16(half) : std::bit_cast<float>(static_cast<std::uint32_t>(half) << 16);
-  }
+  const Tensor& tensor = tensors_.at(name);
+  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
+  widen(tensor.type, bytes, values);
   return values;
+}
+
+void SafetensorsFile::read_f32(const std::string& name, std::int64_t first, std::span<float> out) const {
+  const Tensor& tensor = tensors_.at(name);
+  const auto count = static_cast<std::int64_t>(out.size());
+  CHECK(first >= 0 && first + count <= tensor.elements(), name, first, count);
+  const std::int64_t size = size_of(tensor.type);
+  widen(tensor.type, read_bytes(name, tensor, first * size, count * size), out);
 }
 
 }  // namespace orrery::executor

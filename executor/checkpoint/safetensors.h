@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/files.h"
+#include "executor/checkpoint/stored_type.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -16,11 +17,6 @@
 #include <vector>
 
 namespace orrery::executor {
-
-/// Element types that we read and write.
-enum class StoredType : std::uint8_t { f32, bf16, f16 };
-
-constexpr std::int64_t size_of(StoredType type) { return type == StoredType::f32 ? 4 : 2; }
 
 /// A tensor to be written. Requires: `bytes` has the size that type and shape say, and outlives the write.
 struct TensorToWrite {
@@ -59,11 +55,15 @@ class SafetensorsFile {
 
   /// The bytes of a tensor. Throws: ConfigError, when it is missing or the file has become shorter.
   std::vector<std::byte> read(const std::string& name) const;
-  /// The same as f32. bf16 and f16 widen without loss.
+  /// The same as f32.
   std::vector<float> read_f32(const std::string& name) const;
+  /// The elements of a tensor from `first` on, as f32; reads no others. Requires: the tensor is there and has them.
+  void read_f32(const std::string& name, std::int64_t first, std::span<float> out) const;
 
  private:
   void read_header();
+  std::vector<std::byte> read_bytes(const std::string& name, const Tensor& tensor, std::int64_t first,
+                                    std::int64_t count) const;
   [[noreturn]] void fail(const std::string& message) const;
 
   std::string path_;

@@ -7,10 +7,13 @@
 #include "base/json_reader.h"
 #include "base/json_writer.h"
 #include "base/sha256.h"
+#include "executor/checkpoint/hf_weights.h"
 #include "executor/meter/energy_meter.h"
 #include "executor/runtime/checkpointing.h"
 #include "executor/runtime/rank_runtime.h"
+#include "executor/runtime/routing_replay.h"
 #include "executor/runtime/saved_state.h"
+#include "executor/runtime/step_metrics.h"
 #include "program/lower.h"
 #include "program/names.h"
 #include "traces/trace_io.h"
@@ -76,8 +79,18 @@ JobFacts job_facts_of(const StepProgram& program, const TrainingSettings& settin
           {"first step", std::to_string(first_step)},
           {"seed", std::to_string(settings.seed)},
           {"corpus", corpus_of(settings)},
+          {"weights to start from", settings.init_from},
           {"balanced routing", settings.balanced_routing ? "on" : "off"},
+          {"routing to record", settings.record_routing},
+          {"routing to replay", settings.replay_routing},
           {"steps between checkpoints", every}};
+}
+
+std::vector<std::string> check_init_from(const Plan& plan, const StepProgram& program,
+                                         const TrainingSettings& settings) {
+  const HfWeights weights(plan.model, settings.init_from, plan.model_source.ignored_keys);
+  weights.check(whole_parameters(program));
+  return weights.tensors().departures();
 }
 
 std::string to_json(const ExecutionRequest& request) {
@@ -92,7 +105,8 @@ std::string to_json(const ExecutionRequest& request) {
   out.field("clip_norm", s.clip_norm).field("router_temperature", static_cast<double>(s.router_temperature));
   out.field("balanced_routing", s.balanced_routing).field("bias_update_rate", static_cast<double>(s.bias_update_rate));
   out.field("checkpoint", s.checkpoint).field("checkpoint_every", s.checkpoint_every);
-  out.field("resume_from", s.resume_from);
+  out.field("resume_from", s.resume_from).field("init_from", s.init_from).field("metrics_file", s.metrics_file);
+  out.field("record_routing", s.record_routing).field("replay_routing", s.replay_routing);
   out.field("init_deviation", static_cast<double>(s.init_deviation));
   out.end_object();
   return out.text();
@@ -120,6 +134,10 @@ ExecutionRequest read_execution_request(const std::string& path) {
   s.checkpoint = in.required("checkpoint").string();
   s.checkpoint_every = in.required("checkpoint_every").integer({.min = 0});
   s.resume_from = in.required("resume_from").string();
+  s.init_from = in.required("init_from").string();
+  s.metrics_file = in.required("metrics_file").string();
+  s.record_routing = in.required("record_routing").string();
+  s.replay_routing = in.required("replay_routing").string();
   s.init_deviation = static_cast<float>(in.required("init_deviation").number());
   in.finish();
   document.throw_if_problems();
@@ -138,6 +156,12 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
     const CheckpointReader reader(request.settings.resume_from);
     load_state(program, RankId(process.rank()), reader, state.weights);
     state.step = reader.manifest().step;
+  } else if (!request.settings.init_from.empty()) {
+    const HfWeights weights(plan.model, request.settings.init_from, plan.model_source.ignored_keys);
+    load_weights(
+        program, RankId(process.rank()),
+        [&](const Parameter& weight, const Box& box, std::span<float> out) { weights.read(weight, box, out); },
+        state.weights);
   }
   std::optional<Checkpointing> checkpointing;
   if (!request.settings.checkpoint.empty()) {
@@ -158,17 +182,25 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   // One rank reads the machine's counters for all.
   std::optional<EnergyMeter> meter;
   if (process.rank() == 0) meter.emplace();
+  std::optional<StepMetrics> metrics;
+  if (!request.settings.metrics_file.empty()) metrics.emplace(runtime, request.settings.metrics_file);
   Joules before;
   Seconds elapsed;
   while (state.step < request.settings.num_steps) {
+    if (!request.settings.replay_routing.empty()) replay_routing(state, request.settings.replay_routing);
+    if (!request.settings.record_routing.empty()) record_routing(state);
     const RankRuntime::Step done = runtime.run_step();
+    if (state.recorded) save_routing(state, request.settings.record_routing);
     if (checkpointing) checkpointing->after_step();
     out.write(done.record);
     elapsed += done.record.time;
+    std::optional<Joules> used;
     if (const auto energy = meter ? meter->read() : std::nullopt) {
-      out.write(PowerSample{.rank = 0, .time = elapsed, .power = (*energy - before) / done.record.time});
+      used = *energy - before;
+      out.write(PowerSample{.rank = 0, .time = elapsed, .power = *used / done.record.time});
       before = *energy;
     }
+    if (metrics) metrics->after_step(done, used);
     if (request.steps_only) continue;
     for (const Span& span : done.spans) out.write(span);
     for (const LoadRecord& load : done.loads) out.write(load);

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace orrery::executor {
 
@@ -38,6 +39,11 @@ std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepP
 
 /// What the processes of a job must have in common to train together.
 JobFacts job_facts_of(const StepProgram& program, const TrainingSettings& settings, std::int64_t first_step);
+
+/// Whether the Hugging Face folder that `settings` name has every weight of the program's model, and nothing else.
+/// Returns what its models compute and ours do not, in sentences. Throws: ConfigError, naming all that is wrong.
+std::vector<std::string> check_init_from(const Plan& plan, const StepProgram& program,
+                                         const TrainingSettings& settings);
 
 std::string to_json(const ExecutionRequest& request);
 /// Throws: ConfigError with all problems.

@@ -7,6 +7,7 @@
 #include "executor/runtime/corpus.h"
 #include "executor/runtime/groups.h"
 #include "executor/runtime/routing.h"
+#include "executor/runtime/routing_file.h"
 #include "executor/runtime/settings.h"
 #include "executor/runtime/tensor_store.h"
 #include "executor/runtime/weights.h"
@@ -53,6 +54,7 @@ struct RankState {
   Groups groups;
   Corpus corpus;
   Routing routing;
+  std::optional<Choices> replayed, recorded;  // of the step: what routers take, and what they have chosen so far
   StepTotals totals;
   std::int64_t step = 0;  // counts from 0
   /// By kind of parameters: sums of a unit's gradients on their way over the instances of hybrid sharding.

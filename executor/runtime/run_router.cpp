@@ -3,6 +3,7 @@
 #include "executor/kernels/balance.h"
 #include "executor/kernels/shared_gate.h"
 #include "executor/runtime/dispatch.h"
+#include "executor/runtime/routing_replay.h"
 #include "executor/runtime/run_moe.h"
 
 namespace orrery::executor {
@@ -67,6 +68,9 @@ void forward(OpCall& call) {
   router_choose(shape, scores, rank.weights.router_bias(call.layer()), chosen, routed.probability);
   if (rank.settings.balanced_routing) {
     choose_balanced(shape.num_experts, shape.top_k, static_cast<std::uint64_t>(call.layer()), chosen);
+  }
+  if (rank.replayed) take_choices(call, chosen);
+  if (rank.settings.balanced_routing || rank.replayed) {
     router_probabilities(shape, scores, chosen, routed.probability);
   }
   write_choices(chosen, shape.num_experts, shape.top_k, call.elements<std::uint8_t>(R::choices));
@@ -74,6 +78,7 @@ void forward(OpCall& call) {
   count_chosen(chosen, routed.send_counts);
   routed.sequence_counts = sequence_counts(call, chosen, block);
   if (call.op.key.pass == Pass::rec) return;
+  if (rank.recorded) note_choices(call, chosen);
   std::vector<std::int64_t>& counts = rank.totals.expert_counts[call.layer()];
   counts.resize(static_cast<std::size_t>(shape.num_experts));
   count_chosen(chosen, counts);

@@ -22,10 +22,13 @@ struct TrainingSettings {
   bool balanced_routing = false;
   float bias_update_rate = 1e-3F;  // of the aux-free bias
   float init_deviation = 0.02F;
-  std::string checkpoint;             // folder of checkpoints; empty: none are written
-  std::int64_t checkpoint_every = 0;  // steps; 0: after the last one only
-  std::string resume_from;            // path of a complete checkpoint of this run; empty: from the first step
-  std::string gemm;                   // back end by name; empty: the best one
+  std::string checkpoint;                      // folder of checkpoints; empty: none are written
+  std::int64_t checkpoint_every = 0;           // steps; 0: after the last one only
+  std::string resume_from;                     // path of a complete checkpoint of this run; empty: from the first step
+  std::string init_from;                       // Hugging Face folder with the first weights; empty: random ones
+  std::string record_routing, replay_routing;  // folders of routing/1 to write, and to take choices from; empty: none
+  std::string metrics_file;                    // text file for Prometheus, renewed after each step; empty: none
+  std::string gemm;                            // back end by name; empty: the best one
   std::chrono::milliseconds time_out = std::chrono::minutes(2);  // for a peer that does not come
 };
 

@@ -39,7 +39,9 @@ bool read_layer_types(const JsonObject& in, std::int64_t window, Model& model) {
 
 void read_optional_sliding_window(const JsonObject& in, Model& model) {
   const bool use_window = in.optional("use_sliding_window").boolean().value_or(false);
-  const std::int64_t window = in.nullable("sliding_window").integer(kWindow).value_or(0);
+  // Transformers 5 writes 0 where it is off.
+  const IntegerRange range{.min = use_window ? kWindow.min : 0, .max = kWindow.max};
+  const std::int64_t window = in.nullable("sliding_window").integer(range).value_or(0);
   const std::int64_t first = in.nullable("max_window_layers").integer({.min = 0}).value_or(0);
   if (!use_window) {
     in.ignore("layer_types");

@@ -99,7 +99,8 @@ std::vector<std::string_view> read_keys(std::initializer_list<std::string_view> 
 
 // ep_size is how the published checkpoint was run; head_dim and qk_head_dim repeat the dimensions of MLA.
 std::vector<std::string_view> ignored_keys() {
-  return join(harmless_keys(), {"ep_size", "head_dim", "qk_head_dim", "rope_interleave", "seq_aux"});
+  return join(harmless_keys(),
+              {"ep_size", "head_dim", "output_router_logits", "qk_head_dim", "rope_interleave", "seq_aux"});
 }
 
 }  // namespace
@@ -108,8 +109,10 @@ const Family& deepseek_v2() {
   static const Family family{.model_type = "deepseek_v2",
                              .read_keys = read_keys({}),
                              .harmless_keys = ignored_keys(),
-                             .refused_keys = {{"attention_bias", "a bias of the attention projections"}},
-                             .read = read_v2};
+                             .refused_keys = {{"attention_bias", "a bias of the attention projections"},
+                                              {"mlp_bias", "a bias of the feed-forward"}},
+                             .read = read_v2,
+                             .tensors = &kDeepSeekNames};
   return family;
 }
 
@@ -118,7 +121,8 @@ const Family& deepseek_v3() {
                              .read_keys = read_keys({"num_nextn_predict_layers"}),
                              .harmless_keys = ignored_keys(),
                              .refused_keys = {{"attention_bias", "a bias of the attention projections"}},
-                             .read = read_v3};
+                             .read = read_v3,
+                             .tensors = &kDeepSeekNames};
   return family;
 }
 
@@ -127,7 +131,8 @@ const Family& kimi_k2() {
                              .read_keys = read_keys({"num_nextn_predict_layers"}),
                              .harmless_keys = ignored_keys(),
                              .refused_keys = {{"attention_bias", "a bias of the attention projections"}},
-                             .read = read_v3};
+                             .read = read_v3,
+                             .tensors = &kDeepSeekNames};
   return family;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/json_reader.h"
+#include "program/hf/tensor_names.h"
 #include "program/model.h"
 
 #include <span>
@@ -29,7 +30,13 @@ struct Family {
   /// Files of models that also see or hear keep the language model in an object of its own, read as this family.
   std::string_view nested_key = {};
   const Family& (*nested)() = nullptr;
+  /// Of its checkpoints; null: they cannot be read or written.
+  const TensorNames* tensors = &kCommonNames;
+  std::vector<Departure> departures = {};
 };
+
+/// Null if there is none of this name.
+const Family* family_of(std::string_view model_type);
 
 const Family& deepseek_v2();
 const Family& deepseek_v3();

@@ -47,9 +47,11 @@ const Family& glm4_moe() {
                          "first_k_dense_replace", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size",
                          "n_shared_experts", "scoring_func", "topk_method", "norm_topk_prob", "routed_scaling_factor",
                          "n_group", "topk_group", "num_nextn_predict_layers"}),
-      .harmless_keys = join(harmless_keys(), {"partial_rotary_factor", "moe_router_dtype", "use_grouped_mm"}),
+      .harmless_keys = join(harmless_keys(),
+                            {"partial_rotary_factor", "moe_router_dtype", "output_router_logits", "use_grouped_mm"}),
       .refused_keys = {},
-      .read = read};
+      .read = read,
+      .departures = {{"partial_rotary_factor", "1.0", "all of a head is rotated, not a part of it"}}};
   return family;
 }
 

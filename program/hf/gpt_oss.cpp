@@ -40,10 +40,13 @@ const Family& gpt_oss() {
                         {"num_attention_heads", "num_key_value_heads", "head_dim", "attention_bias", "sliding_window",
                          "layer_types", "num_local_experts", "num_experts_per_tok", "router_aux_loss_coef"}),
       // experts_per_token repeats num_experts_per_tok.
-      .harmless_keys = join(harmless_keys(),
-                            {"experts_per_token", "initial_context_length", "output_router_logits", "swiglu_limit"}),
+      .harmless_keys = join(harmless_keys(), {"experts_per_token", "initial_context_length", "output_router_logits",
+                                              "swiglu_alpha", "swiglu_limit"}),
       .refused_keys = {},
-      .read = read};
+      .read = read,
+      .tensors = &kGptOssNames,
+      .departures = {
+          {"", "", "the SwiGLU of experts is a plain one: not clamped, its sigmoid not sharpened, no 1 added"}}};
   return family;
 }
 

@@ -89,7 +89,8 @@ const Family& llama4_text() {
                                               "cache_implementation", "floor_scale", "for_llm_compressor",
                                               "output_router_logits", "router_jitter_noise"}),
       .refused_keys = {},
-      .read = read_text};
+      .read = read_text,
+      .tensors = nullptr};
   return family;
 }
 
@@ -101,7 +102,8 @@ const Family& llama4() {
                              .refused_keys = {{"tie_word_embeddings", "a tied head outside of text_config"}},
                              .read = read_outer,
                              .nested_key = "text_config",
-                             .nested = llama4_text};
+                             .nested = llama4_text,
+                             .tensors = nullptr};
   return family;
 }
 

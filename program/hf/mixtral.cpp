@@ -28,7 +28,8 @@ const Family& mixtral() {
                                     "num_experts_per_tok", "router_aux_loss_coef", "sliding_window"}),
       .harmless_keys = join(harmless_keys(), {"output_router_logits", "router_jitter_noise"}),
       .refused_keys = {},
-      .read = read};
+      .read = read,
+      .tensors = &kMixtralNames};
   return family;
 }
 

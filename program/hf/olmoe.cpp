@@ -32,7 +32,8 @@ const Family& olmoe() {
       // clip_qkv bounds values and changes no shape.
       .harmless_keys = join(harmless_keys(), {"clip_qkv", "output_router_logits"}),
       .refused_keys = {},
-      .read = read};
+      .read = read,
+      .departures = {{"clip_qkv", "", "queries, keys and values are not clipped"}}};
   return family;
 }
 

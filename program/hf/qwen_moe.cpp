@@ -11,7 +11,10 @@ namespace orrery::hf {
 namespace {
 
 MoeBlock read_moe(const JsonObject& in) {
-  MoeBlock block = read_experts(in, "num_experts");
+  // As Transformers 5 writes Qwen3-MoE.
+  const bool is_renamed = in.has("num_local_experts") && !in.has("num_experts");
+  MoeBlock block = read_experts(in, is_renamed ? "num_local_experts" : "num_experts");
+  in.ignore("num_local_experts");
   block.expert_width = in.required("moe_intermediate_size").integer(kWidth);
   block.normalize_top_k = in.optional("norm_topk_prob").boolean().value_or(false);
   block.aux_loss_coefficient = in.optional("router_aux_loss_coef").number({.min = 0.0}).value_or(0.001);
@@ -67,13 +70,14 @@ const Family& qwen2_moe() {
                              .read_keys = read_keys({"qkv_bias", "shared_expert_intermediate_size"}),
                              .harmless_keys = ignored_keys(),
                              .refused_keys = {},
-                             .read = read_qwen2};
+                             .read = read_qwen2,
+                             .tensors = &kQwenMoeNames};
   return family;
 }
 
 const Family& qwen3_moe() {
   static const Family family{.model_type = "qwen3_moe",
-                             .read_keys = read_keys({"attention_bias"}),
+                             .read_keys = read_keys({"attention_bias", "num_local_experts"}),
                              .harmless_keys = ignored_keys(),
                              .refused_keys = {},
                              .read = read_qwen3};

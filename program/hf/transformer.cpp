@@ -9,9 +9,10 @@
 namespace orrery::hf {
 
 std::span<const std::string_view> transformer_keys() {
-  static constexpr std::array<std::string_view, 10> kKeys = {
-      "model_type",   "hidden_size", "vocab_size", "num_hidden_layers",   "intermediate_size",
-      "rms_norm_eps", "rope_theta",  "hidden_act", "tie_word_embeddings", "max_position_embeddings"};
+  static constexpr std::array<std::string_view, 11> kKeys = {
+      "model_type",     "hidden_size", "vocab_size", "num_hidden_layers",   "intermediate_size",
+      "rms_norm_eps",   "rope_theta",  "hidden_act", "tie_word_embeddings", "max_position_embeddings",
+      "rope_parameters"};
   return kKeys;
 }
 
@@ -38,7 +39,12 @@ void read_transformer(const JsonObject& in, Model& model, std::optional<double> 
   constexpr NumberRange kEps{.min = 0.0, .max = 1.0};
   model.norm_eps = norm_eps ? in.optional("rms_norm_eps").number(kEps).value_or(*norm_eps)
                             : in.required("rms_norm_eps").number(kEps);
-  model.rope_theta = in.optional("rope_theta").number({.min = 1.0}).value_or(10000.0);
+  // Transformers 5 writes all of RoPE into one object; what is not read of it changes angles, as rope_scaling does.
+  constexpr NumberRange kTheta{.min = 1.0};
+  model.rope_theta = in.optional("rope_theta").number(kTheta).value_or(10000.0);
+  if (const auto rope = in.nullable("rope_parameters").object()) {
+    model.rope_theta = rope->optional("rope_theta").number(kTheta).value_or(model.rope_theta);
+  }
   model.tied_embeddings = in.optional("tie_word_embeddings").boolean().value_or(false);
 }
 

@@ -58,4 +58,24 @@ expect_line 'memory of the fullest rank' execute pp2-plan.json --steps 2 --check
   fail "folders after a resume" "two checkpoints and those of others" "$(ls good | xargs)"
 run execute ep2-plan.json --steps 2 --checkpoint good --resume
 [[ $code == 0 && $err == *"has 2 steps already"* ]] || fail "a run that is through" "exit code 0 and a note" "$code, $err"
+
+# Metrics for Prometheus: written after each step, and counters go on where a run is resumed.
+tokens() { grep -E '^orrery_tokens_total [0-9]+$' run.prom | cut -d' ' -f2; }
+mkdir counted
+run execute ep2-plan.json --steps 2 --checkpoint counted --resume --metrics-textfile run.prom
+[[ $code == 0 && $(tokens) == 256 ]] || fail "tokens of two steps" 256 "$code, $(tokens)"
+run execute ep2-plan.json --steps 3 --checkpoint counted --resume --metrics-textfile run.prom
+[[ $code == 0 && $(tokens) == 384 ]] || fail "tokens of three steps" 384 "$code, $(tokens)"
+grep -qE '^orrery_comm_bytes_total\{dim="ep",op="moe.dispatch"\} [0-9]+$' run.prom || fail "bytes" "a line of ep" "$(<run.prom)"
+# Choices of experts that one plan records and another takes.
+run execute ep2-plan.json --steps 2 --record-routing routing
+[[ $code == 0 && $(ls routing | xargs) == "step_00000000.safetensors step_00000001.safetensors" ]] ||
+  fail "routing" "a file for each step" "$code, $(ls routing | xargs)"
+run execute pp2-plan.json --steps 2 --replay-routing routing
+[[ $code == 0 ]] || fail "exit code of a replay" 0 "$code, $err"
+expect_error 2 "routing/step_00000002.safetensors: expected a readable file, got: No such file or directory" \
+  execute pp2-plan.json --steps 3 --replay-routing routing
+echo other >run.prom
+expect_error 2 "run.prom:1: expected a metric as orrery execute writes it, got: other" \
+  execute ep2-plan.json --steps 4 --checkpoint counted --resume --metrics-textfile run.prom
 finish

@@ -31,7 +31,7 @@ run export plan.json --to megatron
 
 run export plan.json --to nemo
 [[ $code == 2 ]] || fail "exit code of an unknown trainer" 2 "$code"
-grep -q 'nemo not in {megatron,bridge,deepspeed,torchtitan,torchtitan-head}' <<<"$err" || fail "unknown trainer" "the known ones" "$err"
+grep -q 'nemo not in {megatron,bridge,deepspeed,torchtitan,torchtitan-head,huggingface}' <<<"$err" || fail "unknown trainer" "the known ones" "$err"
 expect_error 2 'nothere.json: expected a readable file, got: No such file or directory' export nothere.json --to bridge
 
 finish

@@ -4,6 +4,7 @@
 #include "executor/runtime/checkpointing.h"
 #include "executor/runtime/saved_state.h"
 #include "program/legality.h"
+#include "tests/unit/executor/checkpoint/content.h"
 #include "tests/unit/executor/checkpoint/test_folder.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 
@@ -14,6 +15,7 @@
 namespace orrery::executor {
 namespace {
 
+using testing::content;
 using testing::kBatch;
 using testing::TestFolder;
 
@@ -50,23 +52,6 @@ Curve train(const Model& model, const Layout& layout, std::int64_t last, const s
     saving.finish();
   });
   return curve;
-}
-
-/// All that a checkpoint holds, whole.
-std::map<std::pair<std::string, StatePart>, std::vector<float>> content(const std::filesystem::path& folder) {
-  const CheckpointReader reader(last_checkpoint(folder).value());
-  std::set<std::pair<std::string, StatePart>> keys;
-  for (const Shard& shard : reader.manifest().shards) {
-    for (const StoredPiece& piece : shard.pieces) keys.emplace(piece.tensor, piece.part);
-  }
-  std::map<std::pair<std::string, StatePart>, std::vector<float>> out;
-  for (const auto& key : keys) {
-    const TensorSize size = reader.manifest().tensors.at(key.first);
-    std::vector<float>& values = out[key];
-    values.resize(static_cast<std::size_t>(size.rows * size.cols));
-    reader.read(key.first, key.second, {0, size.rows, 0, size.cols}, values);
-  }
-  return out;
 }
 
 Model without_aux(Model model) {

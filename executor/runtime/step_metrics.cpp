@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/runtime/step_metrics.h"
+
+#include "base/files.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace orrery::executor {
+namespace {
+
+/// The dimension along which a queue's messages travel. What a rank sends from between its products is of no queue of
+/// its own.
+std::string_view dimension_of(Queue queue) {
+  switch (queue) {
+    case Queue::compute:
+      return "inline";
+    case Queue::copy:
+      return "host";
+    case Queue::tp:
+      return "tp";
+    case Queue::cp:
+      return "cp";
+    case Queue::ep:
+      return "ep";
+    case Queue::etp:
+      return "etp";
+    case Queue::dp:
+      return "dp";
+    case Queue::edp:
+      return "edp";
+    case Queue::embedding:
+      return "embedding";
+    case Queue::world:
+      return "world";
+    case Queue::pp_send_next:
+    case Queue::pp_recv_prev:
+    case Queue::pp_send_prev:
+    case Queue::pp_recv_next:
+    case Queue::pp_send_prev_act:
+    case Queue::pp_recv_next_act:
+    case Queue::pp_send_next_grad:
+    case Queue::pp_recv_prev_grad:
+      return "pp";
+  }
+  return "?";
+}
+
+RunMetrics empty_metrics(const StepProgram& program) {
+  return {.model = program.model.name, .num_ranks = program.mesh.world(), .step_time = std::nullopt, .totals = {}};
+}
+
+}  // namespace
+
+void start_metrics_file(const std::string& path, const StepProgram& program, bool go_on) {
+  RunMetrics metrics = empty_metrics(program);
+  std::error_code error;
+  if (go_on && std::filesystem::exists(path, error)) metrics.totals = read_totals(read_file(path), path);
+  write_file_atomically(path, metrics_text(metrics));
+}
+
+StepMetrics::StepMetrics(RankRuntime& runtime, std::string path)
+    : endpoint_(runtime.endpoint()), rank_(runtime.state()), path_(std::move(path)) {
+  metrics_ = empty_metrics(rank_.program);
+  if (rank_.view.rank.value() == 0) metrics_.totals = read_totals(read_file(path_), path_);
+}
+
+void StepMetrics::after_step(const RankRuntime::Step& step, std::optional<Joules> energy) {
+  const std::string key = fmt::format("metrics of step {}", step.record.step);
+  endpoint_.set_key(key);
+  const auto place = [](Queue queue, OpCode op) {
+    return static_cast<std::size_t>(queue) * kNumOpCodes + static_cast<std::size_t>(op);
+  };
+  std::vector<std::int64_t> sent(static_cast<std::size_t>(kNumQueues) * kNumOpCodes);
+  for (const Span& span : step.spans) {
+    sent[place(span.queue, span.key.op)] += static_cast<std::int64_t>(span.bytes.in(unit::byte));
+  }
+  rank_.groups.world().all_reduce(std::span(sent), key);
+  const double own_time = step.record.time.in(unit::second);
+  std::vector<double> times(static_cast<std::size_t>(rank_.program.mesh.world()));
+  rank_.groups.world().all_gather(std::as_bytes(std::span(&own_time, 1)), std::as_writable_bytes(std::span(times)),
+                                  key);
+  if (rank_.view.rank.value() != 0) return;
+
+  metrics_.step_time = seconds(*std::max_element(times.begin(), times.end()));
+  metrics_.totals.tokens += std::llround(step.record.tokens);
+  if (energy) metrics_.totals.energy = metrics_.totals.energy.value_or(Joules()) + *energy;
+  for (int queue = 0; queue < kNumQueues; ++queue) {
+    for (int op = 0; op < kNumOpCodes; ++op) {
+      const std::int64_t bytes = sent[place(static_cast<Queue>(queue), static_cast<OpCode>(op))];
+      if (bytes == 0) continue;
+      const std::string_view dimension = dimension_of(static_cast<Queue>(queue));
+      metrics_.totals.sent_bytes[{std::string(dimension), std::string(name_of(static_cast<OpCode>(op)))}] += bytes;
+    }
+  }
+  write_file_atomically(path_, metrics_text(metrics_));
+}
+
+}  // namespace orrery::executor

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps the metrics file of a run: after each step the ranks add up what they sent, and rank 0 replaces the file.
+#pragma once
+
+#include "executor/meter/metrics_file.h"
+#include "executor/runtime/rank_runtime.h"
+
+#include <optional>
+#include <string>
+
+namespace orrery::executor {
+
+/// Writes the file with which a run begins: zeros, or with `go_on` the totals that it has already.
+/// Throws: ConfigError, when it is not one of ours; BackendError, when it cannot be written.
+void start_metrics_file(const std::string& path, const StepProgram& program, bool go_on);
+
+class StepMetrics {
+ public:
+  /// Requires: start_metrics_file() was called for `path`. Throws: ConfigError.
+  StepMetrics(RankRuntime& runtime, std::string path);
+
+  /// Collective: all ranks call it after each step. `energy`: of the step, on rank 0, where there is a counter. Throws:
+  /// BackendError.
+  void after_step(const RankRuntime::Step& step, std::optional<Joules> energy);
+
+ private:
+  Endpoint& endpoint_;
+  RankState& rank_;
+  std::string path_;
+  RunMetrics metrics_;  // of rank 0
+};
+
+}  // namespace orrery::executor

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// The metrics of a run against what its ranks recorded.
+#include "executor/runtime/step_metrics.h"
+
+#include "base/files.h"
+#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/executor/runtime/thread_ranks.h"
+
+#include <mutex>
+
+#include <gtest/gtest.h>
+
+namespace orrery::executor {
+namespace {
+
+using namespace testing;
+
+StepProgram program_of() {
+  Strategy strategy = strategy_of(small_model(), /*pp=*/2, /*ep=*/2);
+  strategy.zero_dense = 1;
+  return lower(small_model(), strategy, kBatch, 4);
+}
+
+/// What the spans of all ranks sent, by op.
+using SentByOp = std::map<std::string, std::int64_t>;
+
+/// Trains two steps and keeps the file; returns what the spans say of them.
+SentByOp train(const StepProgram& program, const std::string& path, std::optional<Joules> energy) {
+  SentByOp sent;
+  std::mutex mutex;
+  on_all_ranks(program, settings_of(2), [&](RankRuntime& runtime, int rank) {
+    StepMetrics metrics(runtime, path);
+    for (int step = 0; step < 2; ++step) {
+      const RankRuntime::Step done = runtime.run_step();
+      metrics.after_step(done, rank == 0 ? energy : std::nullopt);
+      const std::lock_guard lock(mutex);
+      for (const Span& span : done.spans) {
+        if (span.bytes.in(unit::byte) > 0)
+          sent[std::string(name_of(span.key.op))] += static_cast<std::int64_t>(span.bytes.in(unit::byte));
+      }
+    }
+  });
+  return sent;
+}
+
+TEST(StepMetrics, CountWhatAllRanksSentAndTrained) {
+  const TestFolder folder;
+  const StepProgram program = program_of();
+  start_metrics_file(folder / "m.prom", program, /*go_on=*/false);
+  EXPECT_EQ(read_file(folder / "m.prom").find("orrery_step_seconds"), std::string::npos);
+  const SentByOp sent = train(program, folder / "m.prom", std::nullopt);
+  const std::string text = read_file(folder / "m.prom");
+  EXPECT_NE(text.find("\norrery_step_seconds "), std::string::npos) << text;
+  EXPECT_NE(text.find("orrery_run_info{model=\"small\",ranks=\"4\"} 1\n"), std::string::npos) << text;
+  const RunTotals totals = read_totals(text, "m.prom");
+  EXPECT_EQ(totals.tokens, 2 * kBatch.seq * kBatch.global_batch);
+  EXPECT_FALSE(totals.energy.has_value());
+  SentByOp counted;
+  std::set<std::string> dimensions;
+  for (const auto& [place, bytes] : totals.sent_bytes) {
+    counted[place.second] += bytes;
+    dimensions.insert(place.first);
+  }
+  EXPECT_EQ(counted, sent);
+  EXPECT_EQ(dimensions, (std::set<std::string>{"dp", "ep", "pp", "world"}));
+  EXPECT_TRUE(totals.sent_bytes.contains({"ep", "moe.dispatch"}));
+  EXPECT_TRUE(totals.sent_bytes.contains({"pp", "pp.send_act"}));
+}
+
+TEST(StepMetrics, CountersGoOnWhereARunIsResumedAndStartAnewWhereItIsNot) {
+  const TestFolder folder;
+  const StepProgram program = program_of();
+  const std::string path = folder / "m.prom";
+  const auto totals = [&] { return read_totals(read_file(path), path); };
+  start_metrics_file(path, program, /*go_on=*/true);  // there is none yet
+  train(program, path, joules(3.0));
+  const RunTotals first = totals();
+  EXPECT_EQ(first.energy, joules(6.0));
+  start_metrics_file(path, program, /*go_on=*/true);
+  EXPECT_EQ(totals(), first);
+  train(program, path, joules(3.0));
+  EXPECT_EQ(totals().tokens, 2 * first.tokens);
+  EXPECT_EQ(totals().energy, joules(12.0));
+  for (const auto& [place, bytes] : totals().sent_bytes) EXPECT_GE(bytes, first.sent_bytes.at(place));
+  start_metrics_file(path, program, /*go_on=*/false);
+  EXPECT_EQ(totals(), RunTotals());
+}
+
+TEST(StepMetrics, AFileOfOthersIsLeftAlone) {
+  const TestFolder folder;
+  write_file_atomically(folder / "m.prom", "node_load1 0.5\n");
+  EXPECT_EQ(error_of(folder, [&] { start_metrics_file(folder / "m.prom", program_of(), /*go_on=*/true); }),
+            "m.prom:1: expected a metric as orrery execute writes it, got: node_load1 0.5");
+  EXPECT_EQ(read_file(folder / "m.prom"), "node_load1 0.5\n");
+}
+
+}  // namespace
+}  // namespace orrery::executor
