@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times of the shared-memory collectives between rank processes: the best of many calls, on the slowest rank.
-//     comm_benchmark [ranks]        default 2; the program starts itself as the ranks
+// Times of collectives between rank processes: the best of many calls, on the slowest rank.
+//     comm_benchmark [ranks [hosts]]        default 2 and 1; the program starts itself as the ranks
+// Hosts share the ranks and talk over TCP, on the loopback interface.
 // `bytes` is what a rank passes in (all-gather and reduce-scatter: the larger of the two buffers).
 #include "executor/launch/launcher.h"
 #include "executor/launch/rank_main.h"
@@ -10,6 +11,7 @@
 #include <functional>
 #include <iostream>
 #include <limits>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -75,11 +77,35 @@ void measure(RankProcess& process) {
   }
 }
 
-int run(const std::string& own_path, int num_ranks) {
-  const LaunchResult result =
-      launch({.executable = own_path, .arguments = {"--rank"}, .environment = {}, .segment = {.num_ranks = num_ranks}});
-  std::cout << fmt::format("{} ranks\n{:<16} {:>10} {:>12}\n", num_ranks, "collective", "bytes", "us")
-            << result.results[0];
+LaunchSpec spec_of(const std::string& own_path, int num_ranks, Job* job) {
+  LaunchSpec spec{.executable = own_path, .arguments = {"--rank"}, .segment = {.num_ranks = num_ranks}, .job = job};
+  if (job != nullptr) spec.segment.clock_offset = job->clock_offset();
+  return spec;
+}
+
+/// Launches the share of one host; what rank 0 has sent, on the first host.
+std::string launch_host(const std::string& own_path, int num_ranks, const JobPlace& place) {
+  Job job({.place = place, .token = "benchmark", .listen = ""}, num_ranks, {});
+  const LaunchResult result = launch(spec_of(own_path, num_ranks, &job));
+  job.finish();
+  return job.is_first() ? result.results[0] : "";
+}
+
+int run(const std::string& own_path, int num_ranks, int num_hosts) {
+  std::string rows;
+  if (num_hosts == 1) {
+    rows = launch(spec_of(own_path, num_ranks, nullptr)).results[0];
+  } else {
+    const HostPort rendezvous = own_place(listen_at({"127.0.0.1", 0}));
+    const auto place = [&](int host) { return JobPlace{host, num_hosts, 0, rendezvous, "benchmark"}; };
+    std::vector<std::jthread> others;
+    for (int host = 1; host < num_hosts; ++host)
+      others.emplace_back([&, host] { launch_host(own_path, num_ranks, place(host)); });
+    rows = launch_host(own_path, num_ranks, place(0));
+  }
+  std::cout << fmt::format("{} ranks on {} hosts\n{:<16} {:>10} {:>12}\n", num_ranks, num_hosts, "collective", "bytes",
+                           "us")
+            << rows;
   return 0;
 }
 
@@ -89,5 +115,5 @@ int run(const std::string& own_path, int num_ranks) {
 int main(int argc, char** argv) {
   const std::string argument = argc > 1 ? argv[1] : "2";
   if (argument == "--rank") return orrery::executor::run_rank(orrery::executor::measure);
-  return orrery::executor::run(argv[0], std::stoi(argument));
+  return orrery::executor::run(argv[0], std::stoi(argument), argc > 2 ? std::stoi(argv[2]) : 1);
 }

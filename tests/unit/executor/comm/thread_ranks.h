@@ -45,6 +45,13 @@ inline std::vector<TcpSeat> seats_of(Backend backend, int num_ranks) {
   return seats;
 }
 
+/// The seat of `rank`; takes its place in `seats`.
+inline std::unique_ptr<Endpoint> endpoint_of(Backend backend, const std::shared_ptr<Segment>& segment, int rank,
+                                             std::vector<TcpSeat>& seats) {
+  if (backend == Backend::shm) return std::make_unique<Endpoint>(segment, rank);
+  return std::make_unique<Endpoint>(segment, rank, std::move(seats[static_cast<std::size_t>(rank)]));
+}
+
 /// Runs `body` on each rank of a new segment and returns what each rank died of; empty for those that did not.
 inline std::vector<std::string> errors_of_ranks(Backend backend, const SegmentOptions& options,
                                                 const std::function<void(Endpoint&)>& body) {
@@ -54,13 +61,11 @@ inline std::vector<std::string> errors_of_ranks(Backend backend, const SegmentOp
   std::vector<std::thread> threads;
   for (int rank = 0; rank < options.num_ranks; ++rank) {
     threads.emplace_back([&, rank] {
-      const auto r = static_cast<std::size_t>(rank);
-      const auto endpoint = backend == Backend::shm ? std::make_unique<Endpoint>(segment, rank)
-                                                    : std::make_unique<Endpoint>(segment, rank, std::move(seats[r]));
+      const auto endpoint = endpoint_of(backend, segment, rank, seats);
       try {
         body(*endpoint);
       } catch (const std::exception& error) {
-        errors[r] = error.what();
+        errors[static_cast<std::size_t>(rank)] = error.what();
       }
     });
   }

@@ -156,10 +156,13 @@ void expect_right(const Layout& layout) {
   expect_same_bits(got, run_whole(again, settings_of(2)));
 }
 
+CoveringArray array_of_layouts() {
+  return covering_array(kSizes, [](const Row& row) { return layout_of(row).has_value(); });
+}
+
 /// Every two values of {TP, CP, EP, ETP, PP, ZeRO dense, ZeRO expert, schedule, recompute, dispatcher, type, family}.
 TEST(CoveringArray, EveryPairOfDimensionsAgreesWithOneRank) {
-  const auto is_legal = [](const Row& row) { return layout_of(row).has_value(); };
-  const CoveringArray array = covering_array(kSizes, is_legal);
+  const CoveringArray array = array_of_layouts();
   std::printf("%zu rows\n", array.rows.size());
   std::vector<std::string> missing;
   for (const auto& [a, b] : array.without_row) {
@@ -171,6 +174,20 @@ TEST(CoveringArray, EveryPairOfDimensionsAgreesWithOneRank) {
     const Layout layout = layout_of(row).value();
     std::printf("%s\n", layout.text().c_str());
     expect_right(layout);
+  }
+}
+
+/// The network changes no bit and adds no byte: ranks that are a host each, or share one by twos, take turns.
+TEST(CoveringArray, EveryLayoutTrainsToTheSameBitsOverTheNetwork) {
+  Backend backend = Backend::tcp;
+  for (const Row& row : array_of_layouts().rows) {
+    const Layout layout = layout_of(row).value();
+    if (layout.world == 2) backend = Backend::tcp;
+    SCOPED_TRACE(fmt::format("{} {}", name_of(backend), layout.text()));
+    const StepProgram program = lower(layout.model, layout.strategy, kRows, layout.world);
+    expect_same_bits(run_whole(program, settings_of(2)), run_whole(program, settings_of(2), {}, backend));
+    expect_accounts(program, settings_of(1), backend);
+    backend = backend == Backend::tcp ? Backend::islands : Backend::tcp;
   }
 }
 

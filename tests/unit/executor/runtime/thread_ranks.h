@@ -4,6 +4,7 @@
 
 #include "executor/runtime/rank_runtime.h"
 #include "program/lower.h"
+#include "tests/unit/executor/comm/thread_ranks.h"
 
 #include <functional>
 #include <memory>
@@ -102,16 +103,17 @@ inline TrainingSettings settings_of(std::int64_t num_steps) {
 /// Runs `body(runtime, rank)` on every rank of the program, each in its thread, over `segment`.
 inline void on_all_ranks(const StepProgram& program, const TrainingSettings& settings,
                          const std::shared_ptr<Segment>& segment,
-                         const std::function<void(RankRuntime&, int rank)>& body) {
+                         const std::function<void(RankRuntime&, int rank)>& body, Backend backend = Backend::shm) {
   const int num_ranks = segment->num_ranks();
+  std::vector<TcpSeat> seats = seats_of(backend, num_ranks);
   std::vector<std::thread> threads;
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(num_ranks));
   for (int rank = 0; rank < num_ranks; ++rank) {
     threads.emplace_back([&, rank] {
       try {
         set_num_threads(1);
-        Endpoint endpoint(segment, rank);
-        RankRuntime runtime(program, RankId(rank), endpoint, settings);
+        const auto endpoint = endpoint_of(backend, segment, rank, seats);
+        RankRuntime runtime(program, RankId(rank), *endpoint, settings);
         body(runtime, rank);
       } catch (const std::exception& error) {
         segment->fail(rank, error.what());
@@ -126,8 +128,9 @@ inline void on_all_ranks(const StepProgram& program, const TrainingSettings& set
 }
 
 inline void on_all_ranks(const StepProgram& program, const TrainingSettings& settings,
-                         const std::function<void(RankRuntime&, int rank)>& body) {
-  on_all_ranks(program, settings, Segment::create({.num_ranks = static_cast<int>(program.mesh.world())}), body);
+                         const std::function<void(RankRuntime&, int rank)>& body, Backend backend = Backend::shm) {
+  on_all_ranks(program, settings, Segment::create({.num_ranks = static_cast<int>(program.mesh.world())}), body,
+               backend);
 }
 
 /// Loss of each step, as rank 0 saw it.

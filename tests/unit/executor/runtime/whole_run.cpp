@@ -230,49 +230,56 @@ void set_weights(RankState& rank, const std::map<std::string, std::vector<float>
 }
 
 WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings,
-                   const std::function<void(RankRuntime&)>& prepare) {
+                   const std::function<void(RankRuntime&)>& prepare, Backend backend) {
   WholeRun out;
   Assembler whole(program.model.tied_embeddings), gradients(program.model.tied_embeddings);
   std::mutex mutex;
-  on_all_ranks(program, settings, [&](RankRuntime& runtime, int rank) {
-    if (prepare) prepare(runtime);
-    for (std::int64_t step = 0; step < settings.num_steps; ++step) {
-      const StepRecord record = runtime.run_step().record;
-      if (step == 0) {
+  on_all_ranks(
+      program, settings,
+      [&](RankRuntime& runtime, int rank) {
+        if (prepare) prepare(runtime);
+        for (std::int64_t step = 0; step < settings.num_steps; ++step) {
+          const StepRecord record = runtime.run_step().record;
+          if (step == 0) {
+            const std::lock_guard lock(mutex);
+            add_gradients(runtime.state(), gradients);
+          }
+          if (rank != 0) continue;
+          out.losses.push_back(record.loss);
+          out.norms.push_back(record.grad_norm);
+        }
         const std::lock_guard lock(mutex);
-        add_gradients(runtime.state(), gradients);
-      }
-      if (rank != 0) continue;
-      out.losses.push_back(record.loss);
-      out.norms.push_back(record.grad_norm);
-    }
-    const std::lock_guard lock(mutex);
-    add_weights(runtime.state(), program, whole);
-  });
+        add_weights(runtime.state(), program, whole);
+      },
+      backend);
   out.weights = whole.take();
   out.gradients = gradients.take();
   return out;
 }
 
-void expect_accounts(const StepProgram& program, const TrainingSettings& settings) {
+void expect_accounts(const StepProgram& program, const TrainingSettings& settings, Backend backend) {
   std::mutex mutex;
   std::map<OpKey, double> sent, expected;  // over all ranks
-  on_all_ranks(program, settings, [&](RankRuntime& runtime, int rank) {
-    const RankRuntime::Step step = runtime.run_step();
-    RankState& state = runtime.state();
-    const std::lock_guard lock(mutex);
-    std::map<OpKey, OpKey> common;
-    for (const Op& op : state.rank_class.ops) {
-      const OpKey key = common[op.key] = common_key(program, op);
-      expected[key] += expected_bytes(program, op.key, program.shapes[op.shape], state) +
-                       uncounted_bytes(program, op.key) + counts_bytes(program, op.key) +
-                       copies_bytes(program, op.key, state);
-    }
-    for (const Span& span : step.spans) sent[common.at(span.key)] += span.bytes.in(unit::byte);
-    const double replayed = replay_memory(state.rank_class, arrivals_of(program, state)).bytes.in(unit::byte);
-    EXPECT_NEAR(static_cast<double>(state.tensors.arena().peak_bytes()), replayed, 1e-3) << "arena of rank " << rank;
-    EXPECT_EQ(state.tensors.arena().live_bytes(), 0) << "rank " << rank;
-  });
+  on_all_ranks(
+      program, settings,
+      [&](RankRuntime& runtime, int rank) {
+        const RankRuntime::Step step = runtime.run_step();
+        RankState& state = runtime.state();
+        const std::lock_guard lock(mutex);
+        std::map<OpKey, OpKey> common;
+        for (const Op& op : state.rank_class.ops) {
+          const OpKey key = common[op.key] = common_key(program, op);
+          expected[key] += expected_bytes(program, op.key, program.shapes[op.shape], state) +
+                           uncounted_bytes(program, op.key) + counts_bytes(program, op.key) +
+                           copies_bytes(program, op.key, state);
+        }
+        for (const Span& span : step.spans) sent[common.at(span.key)] += span.bytes.in(unit::byte);
+        const double replayed = replay_memory(state.rank_class, arrivals_of(program, state)).bytes.in(unit::byte);
+        EXPECT_NEAR(static_cast<double>(state.tensors.arena().peak_bytes()), replayed, 1e-3)
+            << "arena of rank " << rank;
+        EXPECT_EQ(state.tensors.arena().live_bytes(), 0) << "rank " << rank;
+      },
+      backend);
   EXPECT_EQ(sent.size(), expected.size());
   // Sums of fractions of bytes, where ranks do not divide a buffer.
   for (const auto& [key, bytes] : expected) EXPECT_NEAR(sent[key], bytes, 1e-3) << to_string(key);

@@ -22,16 +22,16 @@ struct WholeRun {
 
 /// Trains `num_steps` steps and expects on the way that copies of a weight are equal on all ranks that hold them, a
 /// head tied to the embedding of another stage as well: its name is that of the embedding. `prepare`: called for each
-/// rank, in its thread, before its first step.
+/// rank, in its thread, before its first step; `backend`: how the ranks reach each other.
 WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings,
-                   const std::function<void(RankRuntime&)>& prepare = {});
+                   const std::function<void(RankRuntime&)>& prepare = {}, Backend backend = Backend::shm);
 
 /// Replaces what a rank holds of each weight and selection bias by its part of the whole ones, which are all there.
 void set_weights(RankState& rank, const std::map<std::string, std::vector<float>>& whole);
 
 /// Of one step: expects that every op has sent what work.h says, over all ranks, and that no rank's arena has held more
 /// or less than the replay of its program with the rows that did arrive.
-void expect_accounts(const StepProgram& program, const TrainingSettings& settings);
+void expect_accounts(const StepProgram& program, const TrainingSettings& settings, Backend backend = Backend::shm);
 
 /// Expects equal bits of all weights, and equal losses and norms.
 void expect_same_bits(const WholeRun& want, const WholeRun& got);
