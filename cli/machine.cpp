@@ -52,6 +52,15 @@ std::string vendor_of(std::string_view cpuinfo) {
 
 std::int64_t default_num_ranks() { return std::max<std::int64_t>(2, num_cores()); }
 
+std::int64_t num_processors(std::string_view cpuinfo) {
+  constexpr std::string_view kKey = "processor\t";
+  std::int64_t count = cpuinfo.starts_with(kKey) ? 1 : 0;
+  for (std::size_t at = 0; (at = cpuinfo.find('\n', at)) != std::string_view::npos;) {
+    if (cpuinfo.substr(++at).starts_with(kKey)) ++count;
+  }
+  return count;
+}
+
 Cluster cpu_cluster(std::string_view cpuinfo, std::string_view meminfo, std::int64_t cores, std::int64_t num_ranks) {
   const std::string name = value_of(cpuinfo, "model name");
   const std::optional<Bytes> memory = total_memory(meminfo);

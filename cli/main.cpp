@@ -19,9 +19,9 @@ int run(int argc, const char* const* argv) {
   app.set_version_flag("--version", version());
   app.require_subcommand(1);
   const std::vector<Verb> verbs = {
-      add_demo(app),     add_fit(app),     add_topology(app),        add_plan(app),           add_estimate(app),
-      add_simulate(app), add_execute(app), add_compare(app),         add_calibrate(app),      add_validate(app),
-      add_explain(app),  add_export(app),  add_simulate_worker(app), add_platform_worker(app)};
+      add_demo(app),     add_detect(app),   add_fit(app),     add_topology(app),        add_plan(app),
+      add_estimate(app), add_simulate(app), add_execute(app), add_compare(app),         add_calibrate(app),
+      add_validate(app), add_explain(app),  add_export(app),  add_simulate_worker(app), add_platform_worker(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -7,6 +7,7 @@
 namespace orrery::cli {
 
 Verb add_demo(CLI::App& app);
+Verb add_detect(CLI::App& app);
 Verb add_fit(CLI::App& app);
 Verb add_topology(CLI::App& app);
 Verb add_plan(CLI::App& app);

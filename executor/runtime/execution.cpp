@@ -83,6 +83,7 @@ JobFacts job_facts_of(const StepProgram& program, const TrainingSettings& settin
           {"balanced routing", settings.balanced_routing ? "on" : "off"},
           {"routing to record", settings.record_routing},
           {"routing to replay", settings.replay_routing},
+          {"metrics", settings.metrics_file.empty() ? "off" : "on"},
           {"steps between checkpoints", every}};
 }
 

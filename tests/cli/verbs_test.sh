@@ -8,6 +8,16 @@ source "$(dirname "$0")/expect.sh"
 data=$repository/tests/data/schemas
 workload=(--sequence 4096 --global-batch 64)
 
+# detect: this machine is read again; a tree of another one; several nodes as one cluster.
+expect_line '"schema": "cluster/1"' detect
+run detect --out this.json
+[[ $code == 0 && -z $out && $err == *"orrery: detect: /price, /pue"* ]] || fail "detect to a file" "questions alone" "$code, $out, $err"
+printf '{"schema": "strategy/1"}\n' >any.json
+expect_line '^  parameters ' fit moe-tiny-cpu this.json any.json --sequence 64 --global-batch 128
+run detect --merge this.json this.json --out two.json
+[[ $code == 0 && $(<two.json) == *'"nodes": 2,'* ]] || fail "two nodes" "one group" "$code, $err"
+expect_error 2 "none.json: expected a readable file, got: No such file or directory" detect --merge none.json
+
 # fit: exact counts, every convention of "active" by name, and what is left out.
 printf '{"schema": "strategy/1", "pp": 16, "ep": 64, "zero_dense": 1, "zero_expert": 1, "stages": "even", "recompute": "full"}\n' >v3.json
 fit_v3=(fit deepseek-v3 h800-2048 v3.json --sequence 4096 --global-batch 15360)

@@ -61,7 +61,9 @@ TEST(StoredType, F32IsItself) {
   const std::vector<std::byte> bytes = narrowed(StoredType::f32, values);
   float back[3] = {};
   widen(StoredType::f32, bytes, back);
-  EXPECT_EQ(std::memcmp(values, back, sizeof(values)), 0);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(std::bit_cast<std::uint32_t>(values[i]), std::bit_cast<std::uint32_t>(back[i]));
+  }
 }
 
 }  // namespace
