@@ -6,6 +6,7 @@
 #include "cli/exit_code.h"
 #include "cli/plan_check.h"
 #include "cli/plan_from.h"
+#include "cli/plan_front.h"
 #include "cli/plan_search.h"
 #include "cli/plan_sweep.h"
 #include "cli/verbs.h"
@@ -33,7 +34,8 @@ struct PlanOptions {
   bool no_simulation = false;
   std::optional<double> time_budget;
   std::vector<std::string> where;
-  std::string memory_limit, sweep, deadline;
+  std::string memory_limit, sweep, deadline, objective = "time", pareto;
+  std::int64_t points = 16;
   PlanFromOptions from;
 };
 
@@ -103,6 +105,10 @@ int make_plan(const PlanOptions& options) {
   SearchWishes wishes{.simulate = !options.no_simulation, .conditions = options.where};
   if (options.time_budget) wishes.time_budget = seconds(*options.time_budget);
   wishes.memory_limit = memory_limit_of(options);
+  wishes.objective = planner::objective_of(options.objective);
+  if (!options.pareto.empty()) {
+    return print_front(base, calibration, wishes, options.pareto, options.points, options.common.json);
+  }
   const auto found = search_plans(base, calibration, wishes);
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
     return report_infeasible(*infeasible, options.common.json);
@@ -110,7 +116,11 @@ int make_plan(const PlanOptions& options) {
   const auto& result = std::get<planner::SearchResult>(found);
   const Plan best = plan_of(base, result.ranked.front(), result);
   if (!options.out.empty()) write_file_atomically(options.out, to_json(best));
-  print(plan_report(best, result, options.top), options.common.json);
+  Report report = plan_report(best, result, options.top);
+  if (wishes.objective != planner::Objective::time) {
+    add_objective(report, best, result.ranked.front(), wishes.objective, calibration.value);
+  }
+  print(report, options.common.json);
   return kSuccess;
 }
 
@@ -134,8 +144,9 @@ void add_from_options(CLI::App& command, PlanFromOptions& options) {
       command.add_option("--horizon", options.horizon, "time that is to come instead, such as \"8 h\" (default: 1 h)");
   goes_with(horizon);
   steps->excludes(horizon);
-  for (const char* of_new : {"model", "cluster", "--check", "--sweep", "--strategy", "--precision", "--sequence",
-                             "--load", "--sequences", "--time-budget", "--top", "--no-simulation"}) {
+  for (const char* of_new :
+       {"model", "cluster", "--check", "--sweep", "--strategy", "--precision", "--sequence", "--load", "--sequences",
+        "--time-budget", "--top", "--no-simulation", "--objective", "--pareto"}) {
     from->excludes(command.get_option(of_new));
   }
 }
@@ -166,10 +177,23 @@ Verb add_plan(CLI::App& app) {
                       "\"recompute!=full\"; may be given several times");
   command->add_option("--memory-limit", options->memory_limit,
                       "what a device may hold, such as \"70 GiB\"; else all that it has");
+  command
+      ->add_option("--objective", options->objective,
+                   "what is made least: time, energy, cost, carbon or memory of a step")
+      ->capture_default_str();
+  CLI::Option* pareto = command->add_option(
+      "--pareto", options->pareto, "two objectives, such as time,memory: the plans that no other beats in both");
+  command->add_option("--points", options->points, "of them at most")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 256))
+      ->needs(pareto);
   command->add_flag("--no-simulation", options->no_simulation, "rank by the analytic interpreter alone");
   for (const char* of_search : {"--calibration", "--strategy", "--precision", "--out", "--top", "--time-budget",
-                                "--where", "--memory-limit", "--no-simulation"}) {
+                                "--where", "--memory-limit", "--no-simulation", "--objective", "--pareto"}) {
     check->excludes(command->get_option(of_search));
+  }
+  for (const char* of_one_plan : {"--out", "--top", "--time-budget", "--objective"}) {
+    pareto->excludes(command->get_option(of_one_plan));
   }
   CLI::Option* sweep =
       command->add_option("--sweep", options->sweep,
@@ -178,7 +202,7 @@ Verb add_plan(CLI::App& app) {
   command->add_option("--deadline", options->deadline, "of a step, such as \"20 s\": what of a sweep keeps it")
       ->needs(sweep);
   for (const char* of_one : {"model", "cluster", "--check", "--strategy", "--sequence", "--global-batch", "--sequences",
-                             "--time-budget", "--where", "--memory-limit", "--top"}) {
+                             "--time-budget", "--where", "--memory-limit", "--top", "--objective", "--pareto"}) {
     sweep->excludes(command->get_option(of_one));
   }
   add_from_options(*command, options->from);

@@ -6,7 +6,9 @@
 #include "cli/progress.h"
 #include "cli/step_report.h"
 #include "costmodel/analytic_interpreter.h"
+#include "costmodel/power.h"
 #include "planner/conditions.h"
+#include "planner/pareto.h"
 #include "planner/strategy_text.h"
 #include "program/mesh.h"
 #include "sim/worker_interpreter.h"
@@ -84,25 +86,47 @@ Plan plan_to_search(const InputOptions& options, const SearchInputs& inputs,
   return plan;
 }
 
+Searcher::Searcher(const Plan& base, const Loaded<costmodel::Calibration>& calibration, const SearchWishes& wishes)
+    : base_(base),
+      calibration_(calibration),
+      wishes_(wishes),
+      domains_(planner::domains_of(base.model, base.cluster, base.batch, base.strategy)),
+      cost_model_(cost_model_of(base, calibration.value)) {
+  for (const std::string& condition : wishes.conditions) planner::keep_where(domains_, condition);
+}
+
+std::variant<planner::SearchResult, planner::Infeasible> Searcher::search(std::optional<Bytes> memory_limit,
+                                                                          const planner::StepWeights& weights) const {
+  const planner::SearchProblem problem{.model = base_.model,
+                                       .cluster = base_.cluster,
+                                       .batch = base_.batch,
+                                       .load = base_.load,
+                                       .sequences = base_.sequences,
+                                       .memory_limit = memory_limit,
+                                       .weights = weights};
+  const costmodel::AnalyticInterpreter analytic(cost_model_, base_.cluster);
+  std::optional<sim::WorkerInterpreter> simulator;
+  if (wishes_.simulate) simulator.emplace(base_, calibration_.path);
+  ProgressLine progress;
+  return planner::search(domains_, problem, *cost_model_, analytic, simulator ? &*simulator : nullptr,
+                         {.time_budget = wishes_.time_budget},
+                         [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total); });
+}
+
 std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan& base,
                                                                       const Loaded<costmodel::Calibration>& calibration,
                                                                       const SearchWishes& wishes) {
-  planner::Domains domains = planner::domains_of(base.model, base.cluster, base.batch, base.strategy);
-  for (const std::string& condition : wishes.conditions) planner::keep_where(domains, condition);
-  const planner::SearchProblem problem{.model = base.model,
-                                       .cluster = base.cluster,
-                                       .batch = base.batch,
-                                       .load = base.load,
-                                       .sequences = base.sequences,
-                                       .memory_limit = wishes.memory_limit};
-  const auto cost_model = cost_model_of(base, calibration.value);
-  const costmodel::AnalyticInterpreter analytic(cost_model, base.cluster);
-  std::optional<sim::WorkerInterpreter> simulator;
-  if (wishes.simulate) simulator.emplace(base, calibration.path);
-  ProgressLine progress;
-  return planner::search(domains, problem, *cost_model, analytic, simulator ? &*simulator : nullptr,
-                         {.time_budget = wishes.time_budget},
-                         [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total); });
+  require_known(base, wishes.objective);
+  const Searcher searcher(base, calibration, wishes);
+  if (wishes.objective == planner::Objective::memory) {
+    return planner::search_least_memory(
+        [&](std::optional<Bytes> limit, const planner::StepWeights& weights) {
+          return searcher.search(limit, weights);
+        },
+        wishes.memory_limit);
+  }
+  const auto power = costmodel::power_of(base.cluster.groups.front().device, calibration.value);
+  return searcher.search(wishes.memory_limit, planner::weights_of(wishes.objective, power));
 }
 
 void add_certificate(Report& report, const Certificate& certificate) {
@@ -124,6 +148,16 @@ void add_certificate(Report& report, const Certificate& certificate) {
   }
 }
 
+void require_known(const Plan& base, planner::Objective objective) {
+  const bool has_price = base.cluster.usd_per_device_hour || base.cluster.groups.front().device.usd_per_hour;
+  if (objective == planner::Objective::cost && !has_price) {
+    throw ConfigError(fmt::format("cost: expected a price, of cluster \"{}\" or of its devices", base.cluster.name));
+  }
+  if (objective == planner::Objective::carbon && !base.cluster.kg_co2_per_kwh) {
+    throw ConfigError(fmt::format("carbon: expected a carbon_intensity of cluster \"{}\"", base.cluster.name));
+  }
+}
+
 Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows) {
   Report report("Plan");
   report.fact("model", "model", best.model.name);
@@ -139,6 +173,18 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
 
   add_certificate(report, result.certificate);
   return report;
+}
+
+void add_objective(Report& report, const Plan& best, const planner::RankedPlan& found, planner::Objective objective,
+                   const costmodel::Calibration& calibration) {
+  report.fact("objective", "least", planner::name_of(objective));
+  const Seconds step = found.predictions.back().step_time;
+  std::optional<costmodel::PowerModel> power;
+  if (found.at_work > Seconds()) {
+    report.fact("utilisation", "compute queue at work", Value::percent(found.at_work / step));
+    power = costmodel::power_of(best.cluster.groups.front().device, calibration);
+  }
+  add_cost(report, best, costmodel::cost_of_step(best.cluster, power, step, found.at_work / step, best.num_ranks()));
 }
 
 int report_infeasible(const planner::Infeasible& infeasible, bool json) {

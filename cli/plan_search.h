@@ -7,6 +7,7 @@
 #include "planner/search.h"
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -33,6 +34,24 @@ struct SearchWishes {
   std::optional<Seconds> time_budget = {};   // after which no new plans are looked at
   std::vector<std::string> conditions = {};  // planner/conditions.h
   std::optional<Bytes> memory_limit = {};    // of a device, less than it has
+  planner::Objective objective = planner::Objective::time;
+};
+
+/// One space, searched again and again under limits of memory and weights of time and work.
+class Searcher {
+ public:
+  /// All must outlive it. Throws: ConfigError: a condition that means nothing here.
+  Searcher(const Plan& base, const Loaded<costmodel::Calibration>& calibration, const SearchWishes& wishes);
+
+  std::variant<planner::SearchResult, planner::Infeasible> search(std::optional<Bytes> memory_limit,
+                                                                  const planner::StepWeights& weights) const;
+
+ private:
+  const Plan& base_;
+  const Loaded<costmodel::Calibration>& calibration_;
+  const SearchWishes& wishes_;
+  planner::Domains domains_;
+  std::shared_ptr<const costmodel::CostModel> cost_model_;
 };
 
 /// Searches the space of `base`, whose strategy gives what is not searched.
@@ -44,8 +63,15 @@ std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan
 /// What was searched, what each tier did, and what that proves.
 void add_certificate(Report& report, const Certificate& certificate);
 
+/// Throws: ConfigError if nobody states a price or a carbon intensity, where that is what `objective` is about.
+void require_known(const Plan& base, planner::Objective objective);
+
 /// The best plan, the `num_rows` best in a table, what was searched, and what that proves.
 Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows);
+
+/// What was made least, if not time, and energy, price and carbon of a step, by the power of `calibration`.
+void add_objective(Report& report, const Plan& best, const planner::RankedPlan& found, planner::Objective objective,
+                   const costmodel::Calibration& calibration);
 
 /// Says on stderr why nothing is possible, in JSON on stdout if asked; returns the exit code.
 int report_infeasible(const planner::Infeasible& infeasible, bool json);

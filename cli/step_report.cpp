@@ -57,22 +57,6 @@ void add_interval(Report& report, Seconds step, const std::optional<costmodel::I
       .fact("step_time_high", "80 % interval, to", step * std::pow(interval->high, width));
 }
 
-void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost) {
-  const double tokens = static_cast<double>(plan.batch.seq * plan.batch.global_batch);
-  const auto or_unknown = [](const auto& x, const char* why) { return x ? Value(*x) : Value::unknown(why); };
-  report.fact("energy", "energy of a step", or_unknown(cost.energy, "unknown: no power is stated"));
-  if (cost.energy) report.fact("energy_per_token", "energy of a token", *cost.energy / tokens);
-  report.fact("cost", "price of a step, USD", or_unknown(cost.usd, "unknown: no price is stated"));
-  if (cost.usd) report.fact("cost_per_million_tokens", "price of a million tokens, USD", *cost.usd / tokens * 1e6);
-  if (cost.kg_co2e) report.fact("kg_co2e", "carbon of a step, kg CO2e", *cost.kg_co2e);
-  if (cost.energy && cost.assumed_power) {
-    report.note(fmt::format(
-        "energy: of the devices alone; {:.0f} % of a device's power limit while it computes and {:.0f} % while it "
-        "waits, where the calibration states no power",
-        100.0 * costmodel::kBusyShareOfLimit, 100.0 * costmodel::kWaitingShareOfLimit));
-  }
-}
-
 }  // namespace
 
 Value energy_of(const TraceSummary& summary) {
@@ -144,6 +128,22 @@ void add_step_time(Report& report, const Plan& plan, Seconds step_time) {
       .fact("mfu_noncausal", "MFU, non-causal", mfu(flop.noncausal));
 }
 
+void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost) {
+  const double tokens = static_cast<double>(plan.batch.seq * plan.batch.global_batch);
+  const auto or_unknown = [](const auto& x, const char* why) { return x ? Value(*x) : Value::unknown(why); };
+  report.fact("energy", "energy of a step", or_unknown(cost.energy, "unknown: no power is stated"));
+  if (cost.energy) report.fact("energy_per_token", "energy of a token", *cost.energy / tokens);
+  report.fact("cost", "price of a step, USD", or_unknown(cost.usd, "unknown: no price is stated"));
+  if (cost.usd) report.fact("cost_per_million_tokens", "price of a million tokens, USD", *cost.usd / tokens * 1e6);
+  if (cost.kg_co2e) report.fact("kg_co2e", "carbon of a step, kg CO2e", *cost.kg_co2e);
+  if (cost.energy && cost.assumed_power) {
+    report.note(fmt::format(
+        "energy: of the devices alone; {:.0f} % of a device's power limit while it computes and {:.0f} % while it "
+        "waits, where the calibration states no power",
+        100.0 * costmodel::kBusyShareOfLimit, 100.0 * costmodel::kWaitingShareOfLimit));
+  }
+}
+
 void add_trace(Report& report, const Plan& plan, const Trace& trace) {
   const TraceSummary summary = summarize(trace);
   report.fact("interpreter", "interpreter", trace.header.interpreter);
@@ -171,20 +171,6 @@ void add_prediction(Report& report, const Plan& plan, const Trace& trace, const 
 void add_memory(Report& report, Bytes peak, const Device& device) {
   report.fact("peak_memory", "memory of the fullest rank", peak)
       .fact("device_memory", "memory of a device", device.memory ? Value(*device.memory) : Value::unknown());
-}
-
-double compute_utilisation(const Trace& trace) {
-  Seconds busy;
-  const Spans& spans = trace.spans;
-  for (std::size_t i = 0; i < spans.size(); ++i) {
-    if (spans.queue()[i] != Queue::compute) continue;
-    const auto represents = trace.header.represents.find(spans.rank()[i]);
-    const std::int64_t ranks = represents == trace.header.represents.end() ? 1 : represents->second;
-    busy += seconds(spans.end()[i] - spans.start()[i]) * static_cast<double>(ranks);
-  }
-  Seconds available;
-  for (const StepRecord& step : trace.steps) available += step.time * static_cast<double>(trace.header.num_ranks);
-  return busy / available;
 }
 
 void note_extrapolated(Report& report, const std::vector<std::string>& ops) {

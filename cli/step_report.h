@@ -4,6 +4,7 @@
 
 #include "cli/report.h"
 #include "costmodel/calibration.h"
+#include "costmodel/power.h"
 #include "program/plan.h"
 #include "traces/summary.h"
 #include "traces/trace.h"
@@ -35,14 +36,14 @@ void add_trace(Report& report, const Plan& plan, const Trace& trace);
 /// `calibration`.
 void add_prediction(Report& report, const Plan& plan, const Trace& trace, const costmodel::Calibration& calibration);
 
+/// Energy, price and carbon of a step, and of its tokens; what is not known is said.
+void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost);
+
 /// Peak memory of the fullest rank beside what the device has.
 void add_memory(Report& report, Bytes peak, const Device& device);
 
 /// Energy of a step; without one "no counter" where it could have been measured.
 Value energy_of(const TraceSummary& summary);
-
-/// Mean fraction of the step in which the compute queue of a rank works, over the ranks with spans.
-double compute_utilisation(const Trace& trace);
 
 /// "extrapolated: the times of ... lie outside what was measured".
 void note_extrapolated(Report& report, const std::vector<std::string>& ops);

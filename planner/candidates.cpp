@@ -80,9 +80,14 @@ class Finder {
     out_.num_illegal_operators = choices.num_illegal;
     out_.num_operators = static_cast<std::int64_t>(choices.legal.size());
     std::vector<Seconds> bounds(choices.legal.size());
+    work_bounds_.resize(choices.legal.size());
     parallel_for(out_.num_operators, [&](std::int64_t i, int worker) {
       const auto index = static_cast<std::size_t>(i);
-      bounds[index] = operator_bound(c_, choices.legal[index], costs_[static_cast<std::size_t>(worker)]);
+      const costmodel::CostModel& cost = costs_[static_cast<std::size_t>(worker)];
+      if (limits_.weights.counts_work()) {
+        work_bounds_[index] = limits_.weights.work * work_bound(c_, choices.legal[index], cost);
+      }
+      bounds[index] = limits_.weights.time * operator_bound(c_, choices.legal[index], cost) + work_bounds_[index];
     });
     std::vector<std::size_t> order(choices.legal.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -154,14 +159,23 @@ class Finder {
             .densest = c_.densest};
   }
 
-  /// All pipelines of some choices of operators, against one time.
+  /// All pipelines of some choices of operators, against one limit of what is made least. The scan knows times: what is
+  /// for time at work, which is the same for all of a choice, is taken off before and added again behind it.
   std::vector<ScanResult> scan(const FamilyContext& context, const std::vector<Strategy>& operators,
                                std::span<const std::size_t> wave, Seconds limit, std::size_t room) {
     std::vector<ScanResult> results(wave.size());
     parallel_for(static_cast<std::int64_t>(wave.size()), [&](std::int64_t i, int worker) {
       const auto index = static_cast<std::size_t>(i);
-      results[index] =
-          scan_pipelines(context, operators[wave[index]], costs_[static_cast<std::size_t>(worker)], limit, room);
+      const Seconds work = work_bounds_[wave[index]];
+      ScanResult& result = results[index];
+      result = scan_pipelines(context, operators[wave[index]], costs_[static_cast<std::size_t>(worker)],
+                              (limit - work) / limits_.weights.time, room);
+      if (limits_.weights == StepWeights()) return;
+      for (Member& member : result.members) {
+        member.bound = limits_.weights.time * member.bound + work;
+        member.work_bound = work;
+      }
+      if (result.least_dropped != Seconds()) result.least_dropped = limits_.weights.time * result.least_dropped + work;
     });
     return results;
   }
@@ -188,7 +202,7 @@ class Finder {
     }
     std::vector<Seconds> closed(best.size());
     parallel_for(static_cast<std::int64_t>(best.size()), [&](std::int64_t i, int worker) {
-      closed[static_cast<std::size_t>(i)] = closed_time(best[static_cast<std::size_t>(i)].strategy, worker);
+      closed[static_cast<std::size_t>(i)] = closed_value(best[static_cast<std::size_t>(i)], worker);
     });
     std::vector<std::size_t> fastest(best.size());
     std::iota(fastest.begin(), fastest.end(), std::size_t{0});
@@ -199,10 +213,12 @@ class Finder {
     }
   }
 
-  Seconds closed_time(const Strategy& s, int worker) {
-    const Mesh mesh(s, c_.num_devices);
+  /// About what a member is, by its closed form and as if it recomputed nothing.
+  Seconds closed_value(const Member& member, int worker) {
+    const Mesh mesh(member.strategy, c_.num_devices);
     const costmodel::CostModel& cost = costs_[static_cast<std::size_t>(worker)];
-    return costmodel::estimate_closed(c_.model, s, c_.batch, mesh, cost).step_time;
+    const Seconds step = costmodel::estimate_closed(c_.model, member.strategy, c_.batch, mesh, cost).step_time;
+    return limits_.weights.time * step + member.work_bound;
   }
 
   void unseen(Seconds bound) {
@@ -227,7 +243,7 @@ class Finder {
     Seconds fastest;
     const Member* best = nullptr;
     for (const std::size_t index : wave) {
-      const Seconds time = closed_time(out_.members[index].strategy, 0);
+      const Seconds time = closed_value(out_.members[index], 0);
       if (best != nullptr && time >= fastest) continue;
       fastest = time;
       best = &out_.members[index];
@@ -251,6 +267,7 @@ class Finder {
   const std::function<void(const Progress&)>& on_progress_;
   std::vector<costmodel::CachedCostModel> costs_;  // by worker
   Seconds found_;                                  // least time that was measured or is to beat
+  std::vector<Seconds> work_bounds_;               // by choice of operators, weighted
   Candidates out_;
 };
 

@@ -21,7 +21,8 @@ struct Candidates {
   std::optional<Seconds> least_unseen;       // smallest bound of those, and of members that there was no room for
 };
 
-/// Measures a member: the time of a step, which others must be able to beat. Whoever measures keeps it.
+/// Measures a member: the time of a step, or what else is made least, which others must be able to beat. Whoever
+/// measures keeps it.
 using Measure = std::function<Seconds(const Member&)>;
 
 /// How far a scan goes.
@@ -33,6 +34,7 @@ struct ScanLimits {
   std::int64_t most_families = 0;  // no further choices are scanned once members of so many were looked at
   std::int64_t num_seeds = 0;      // members of the plain part that are measured first
   std::optional<Seconds> to_beat = {};
+  StepWeights weights = {};  // of what is made least: all bounds are of that
 };
 
 /// Scans the choices of operators from the smallest bound on, and stops when no bound is below the least time that

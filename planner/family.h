@@ -33,8 +33,9 @@ struct FamilyContext {
 /// A member that fits.
 struct Member {
   Strategy strategy;
-  Seconds bound;
-  Bytes memory;  // of the fullest rank
+  Seconds bound;            // of what is made least
+  Bytes memory;             // of the fullest rank
+  Seconds work_bound = {};  // of the bound, what is for time at work
 };
 
 struct FamilyCounts {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/pipeline_scan.h"
 
+#include "costmodel/forwarding_cost_model.h"
 #include "planner/stage_balance.h"
 #include "program/legality.h"
 #include "program/schedule.h"
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <span>
 #include <utility>
 
 namespace orrery::planner {
@@ -46,6 +49,22 @@ std::vector<Overlap> overlaps_of(const Domains& d, const Strategy& s) {
   }
   return out;
 }
+
+/// Communication takes no time, and the host is never late.
+class ArithmeticAlone : public costmodel::ForwardingCostModel {
+ public:
+  using ForwardingCostModel::ForwardingCostModel;
+
+  costmodel::CommTime collective(const CollectiveShape&, std::span<const DeviceIndex>) const override { return {}; }
+  costmodel::CommTime exchange(const ExchangeShape&, const RoutingMatrix&,
+                               std::span<const DeviceIndex>) const override {
+    return {};
+  }
+  costmodel::CommTime copy(const CopyShape&, DeviceIndex) const override { return {}; }
+  costmodel::CommTime peer(const PeerShape&, DeviceIndex, DeviceIndex) const override { return {}; }
+  costmodel::OverlapRule overlap(DeviceIndex) const override { return {}; }
+  Seconds dispatch(const OpKey&, const OpShape&) const override { return {}; }
+};
 
 class Scan {
  public:
@@ -166,6 +185,22 @@ Seconds operator_bound(const FamilyContext& context, const Strategy& operators, 
   s.overlap.ep_batch_level = pairs;
   OperatorTable table(context.model, s, context.batch, context.num_devices, cost, context.densest);
   return micro_batches_per_stage(context, s) * table.all_stages(pairs);
+}
+
+// Every op of a micro-batch works somewhere, so that its arithmetic over the pipeline ranks is what a rank works on
+// average, at least: nothing runs faster than alone, and recomputation and the update come on top. Products in slices
+// may be timed as other products, so both are asked.
+Seconds work_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost) {
+  const ArithmeticAlone arithmetic(cost);
+  std::optional<Seconds> least;
+  for (const int slices : context.domains.overlap_tp) {
+    Strategy s = operators;
+    s.overlap = {.tp = slices != 0 && s.sp};
+    OperatorTable table(context.model, s, context.batch, context.num_devices, arithmetic, context.densest);
+    const Seconds sum = table.all_stages(false);
+    least = std::min(least.value_or(sum), sum);
+  }
+  return micro_batches_per_stage(context, operators) * least.value_or(Seconds());
 }
 
 ScanResult scan_pipelines(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost,

@@ -21,6 +21,9 @@ struct ScanResult {
 /// A bound for all pipelines of `operators`.
 Seconds operator_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost);
 
+/// A bound for the mean time at work of a compute queue in a step, whatever the pipeline and what is recomputed.
+Seconds work_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost);
+
 /// Scans all families of `operators` with a bound below `cutoff`. Keeps at most `room` members.
 ScanResult scan_pipelines(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost,
                           Seconds cutoff, std::size_t room);

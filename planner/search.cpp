@@ -11,6 +11,7 @@
 #include "planner/parallel.h"
 #include "program/arrivals.h"
 #include "program/lower.h"
+#include "traces/summary.h"
 
 #include <algorithm>
 #include <chrono>
@@ -107,14 +108,18 @@ class Search {
          .room = kRoom,
          .most_families = most_families(),
          .num_seeds = limits_.num_seeds,
-         .to_beat = limits_.to_beat},
+         .to_beat = limits_.to_beat,
+         .weights = problem_.weights},
         [&] { return out_of_time(); },
         [&](const Progress& progress) {
           if (on_progress_) on_progress_(progress);
         });
     if (result_.ranked.empty() && !limits_.to_beat) {
       if (found_.counts.smallest == Bytes()) return nothing_is_legal(context_.domains, problem_);
-      return nothing_fits(found_.counts.smallest_member, found_.counts.smallest, problem_, context_.limit);
+      Infeasible infeasible =
+          nothing_fits(found_.counts.smallest_member, found_.counts.smallest, problem_, context_.limit);
+      infeasible.saw_everything = found_.num_unreached_operators == 0;
+      return infeasible;
     }
     refine();
     run_fastest();
@@ -149,13 +154,18 @@ class Search {
 
   /// Runs a member that others have to beat, once: it is among the ranked from then on.
   Seconds measure(const Member& member) {
-    if (const RankedPlan* known = ranked(member.strategy)) return known->predictions.back().step_time;
+    if (const RankedPlan* known = ranked(member.strategy)) return value_of(*known);
     const costmodel::ClosedEstimate closed =
         costmodel::estimate_closed(problem_.model, member.strategy, problem_.batch,
                                    Mesh(member.strategy, context_.num_devices), cost_model_, problem_.device_of_rank);
     result_.ranked.push_back(
         run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated, .is_ranked = true}));
-    return result_.ranked.back().predictions.back().step_time;
+    return value_of(result_.ranked.back());
+  }
+
+  /// What is made least, of the last prediction.
+  Seconds value_of(const RankedPlan& plan) const {
+    return problem_.weights.of(plan.predictions.back().step_time, plan.at_work);
   }
 
   const RankedPlan* ranked(const Strategy& strategy) const {
@@ -180,8 +190,10 @@ class Search {
     const StepProgram program = lower(problem_.model, plan.strategy, problem_.batch, context_.num_devices);
     const std::vector<Unsupported> unsupported = interpreter.unsupported(program);
     CHECK(unsupported.empty(), unsupported.front().reason);
-    const Trace trace =
-        interpreter.run(program, {.load = problem_.load, .sequences = problem_.sequences, .steps_only = true});
+    const bool asks_for_work = problem_.weights.counts_work() && &interpreter == &analytic_;
+    const Trace trace = interpreter.run(
+        program, {.load = problem_.load, .sequences = problem_.sequences, .steps_only = !asks_for_work});
+    if (asks_for_work) plan.at_work = trace.steps.front().time * compute_utilisation(trace);
     plan.extrapolated = trace.header.extrapolated;
     plan.predictions.push_back({.tier = std::string(interpreter.name()),
                                 .step_time = trace.steps.front().time,
@@ -219,9 +231,9 @@ class Search {
           costmodel::estimate_closed(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank);
       refined.closed = closed.step_time;
       refined.extrapolated = closed.extrapolated;
-      refined.member.bound =
-          std::max(refined.member.bound,
-                   costmodel::lower_bound(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank));
+      const Seconds bound =
+          costmodel::lower_bound(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank);
+      refined.member.bound = std::max(refined.member.bound, problem_.weights.time * bound + refined.member.work_bound);
       progress.add_one();
     });
     if (found_.members.size() > static_cast<std::size_t>(count)) {
@@ -246,7 +258,8 @@ class Search {
   }
 
   void run_fastest() {
-    run_analytic(sorted_by([](const Refined& r) { return r.closed; }), limits_.num_analytic);
+    run_analytic(sorted_by([&](const Refined& r) { return problem_.weights.time * r.closed + r.member.work_bound; }),
+                 limits_.num_analytic);
   }
 
   /// What may still be faster than the best: those with the smallest bounds first.
@@ -264,11 +277,12 @@ class Search {
   /// Requires: something was run, or there is a time to beat.
   Seconds best() const {
     if (result_.ranked.empty()) return *limits_.to_beat;
-    const auto least =
-        std::min_element(result_.ranked.begin(), result_.ranked.end(), [](const RankedPlan& a, const RankedPlan& b) {
-          return a.predictions[1].step_time < b.predictions[1].step_time;
-        });
-    return least->predictions[1].step_time;
+    const auto analytic = [&](const RankedPlan& plan) {
+      return problem_.weights.of(plan.predictions[1].step_time, plan.at_work);
+    };
+    return analytic(
+        *std::min_element(result_.ranked.begin(), result_.ranked.end(),
+                          [&](const RankedPlan& a, const RankedPlan& b) { return analytic(a) < analytic(b); }));
   }
 
   /// Runs the first `most` of `order`.
@@ -288,9 +302,7 @@ class Search {
   /// Sorts the first `count` plans by their last prediction.
   void rank(std::size_t count) {
     std::stable_sort(result_.ranked.begin(), result_.ranked.begin() + static_cast<std::ptrdiff_t>(count),
-                     [](const RankedPlan& a, const RankedPlan& b) {
-                       return a.predictions.back().step_time < b.predictions.back().step_time;
-                     });
+                     [&](const RankedPlan& a, const RankedPlan& b) { return value_of(a) < value_of(b); });
   }
 
   void certify() {

@@ -9,6 +9,7 @@
 
 #include "costmodel/cost_model.h"
 #include "planner/domains.h"
+#include "planner/objective.h"
 #include "program/load_model.h"
 #include "program/plan.h"
 #include "program/sequence_model.h"
@@ -32,6 +33,8 @@ struct SearchProblem {
   SequenceModel sequences = FixedLengths{};
   std::optional<Bytes> memory_limit = {};        // of a device; less than it has
   std::vector<DeviceIndex> device_of_rank = {};  // in order, of each node as many; empty: rank r is on device r
+
+  StepWeights weights = {};  // of what is made least; the step time
 
   std::int64_t num_ranks() const {
     return device_of_rank.empty() ? cluster.num_devices() : static_cast<std::int64_t>(device_of_rank.size());
@@ -57,14 +60,15 @@ struct RankedPlan {
   Strategy strategy;
   std::vector<Prediction> predictions;
   std::vector<std::string> extrapolated;  // names of ops whose time lies outside what was measured
+  Seconds at_work = {};                   // mean of the compute queues in the analytic tier, where it counts
 };
 
 struct SearchResult {
-  /// Best first: simulated plans by their simulated time, then the others by their analytic time. Equal times keep
-  /// the order of the tier before, and in the end that of the space.
+  /// Best first: simulated plans by their simulated time, then the others by their analytic time, or by what else is
+  /// made least. Equal ones keep the order of the tier before, and in the end that of the space.
   std::vector<RankedPlan> ranked;  // empty only where there was a time to beat
   Certificate certificate;
-  /// The smallest bound among plans that were not run, at most the best time; none where no bound holds.
+  /// The smallest bound among plans that were not run, at most the best; none where no bound holds.
   std::optional<Seconds> least_undecided;
 };
 
@@ -72,6 +76,7 @@ struct SearchResult {
 struct Infeasible {
   std::string reason;
   std::string hint;
+  bool saw_everything = false;  // of the domain; else nothing was found in as much as the limits of the search allow
 };
 
 struct Progress {
@@ -79,9 +84,10 @@ struct Progress {
   std::int64_t done = 0, total = 0;
 };
 
-/// Searches `domains` for the fastest plans. `simulator` may be null; its tier is then left out. `on_progress` is
-/// called by several threads, but never by two at once. Same input, same answer, with any number of threads. Throws:
-/// ConfigError if an op is not calibrated, or the device's memory is unknown; what the interpreters throw.
+/// Searches `domains` for the plans that are best by `problem.weights`, the fastest ones. `simulator` may be null; its
+/// tier is then left out. `on_progress` is called by several threads, but never by two at once. Same input, same
+/// answer, with any number of threads. Throws: ConfigError if an op is not calibrated, or the device's memory is
+/// unknown; what the interpreters throw.
 std::variant<SearchResult, Infeasible> search(const Domains& domains, const SearchProblem& problem,
                                               const costmodel::CostModel& cost_model, const Interpreter& analytic,
                                               const Interpreter* simulator, const SearchLimits& limits = {},

@@ -49,4 +49,20 @@ expect_error 2 '--horizon: expected a time with its unit, such as "1 h", got 5' 
 run plan --from plan.json --lost 0-59 --where ep=8
 [[ $code == 3 && $err == *"infeasible: no world of the 4 devices that are left splits 960 sequences by the rules"* ]] ||
   fail "nothing left to do" "exit code 3 and the reason" "$code, $err"
+
+# Other objectives than time, and two at once; time, as it is without a word.
+small=(plan moe-tiny-cpu h100-64 --sequence 64 --global-batch 128 --no-simulation --where pp=1,2 --where ep=8
+  --where tp=1 --where cp=1 --where micro_batch=1)
+expect_line '^  energy of a step +[0-9.]+ [kM]?J$' "${small[@]}" --objective energy
+expect_line '^  step time ' "${small[@]}" --objective time
+with=$out
+run "${small[@]}"
+[[ $out == "$with" ]] || fail "--objective time" "the output without it" "$with"
+expect_line '^  #  +step +energy ' "${small[@]}" --pareto energy,time --points 4
+expect_line '^  what was searched +limits of memory that fall by at least ' "${small[@]}" --pareto time,memory --points 4
+expect_error 2 '--objective: expected one of time, energy, cost, carbon, memory, got "speed"' "${small[@]}" --objective speed
+expect_error 2 'carbon: expected a carbon_intensity of cluster "h100-64"' "${small[@]}" --objective carbon
+expect_error 2 'cost: expected a price, of cluster "h100-64" or of its devices' "${small[@]}" --objective cost
+expect_error 2 '--pareto: expected two objectives that differ: on given devices energy and carbon have the same plans' \
+  "${small[@]}" --pareto energy,carbon
 finish

@@ -11,6 +11,7 @@
 #include "program/legality.h"
 #include "program/lower.h"
 #include "tests/unit/planner/problem.h"
+#include "traces/summary.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -59,9 +60,10 @@ class BruteForce {
   BruteForce(const testing::SmallSearch& small, const Domains& domains)
       : small_(small), d_(domains), analytic_(std::make_shared<testing::OneGigaflop>(small.cluster), small.cluster) {}
 
-  /// The time of the fastest strategy that fits into `limit`.
-  Seconds best(Bytes limit) {
+  /// The time of the fastest strategy that fits into `limit`, or by `weights` the least of what they say.
+  Seconds best(Bytes limit, const StepWeights& weights = {}) {
     limit_ = limit;
+    weights_ = weights;
     best_ = seconds(1e9);
     num_run_ = 0;
     needs_.clear();
@@ -138,17 +140,55 @@ class BruteForce {
     if (needs_.back() > limit_) return;
     ++num_run_;
     const StepProgram program = lower(small_.model, s, small_.batch, num_devices);
-    best_ = std::min(best_, analytic_.run(program, {.steps_only = true}).steps.front().time);
+    const Trace trace = analytic_.run(program, {.steps_only = !weights_.counts_work()});
+    const Seconds step = trace.steps.front().time;
+    best_ = std::min(best_, weights_.of(step, weights_.counts_work() ? step * compute_utilisation(trace) : Seconds()));
   }
 
   const testing::SmallSearch& small_;
   const Domains& d_;
   const costmodel::AnalyticInterpreter analytic_;
   Bytes limit_;
+  StepWeights weights_;
   std::vector<Bytes> needs_;  // of all that are legal
   Seconds best_;
   std::int64_t num_run_ = 0;
 };
+
+// A device that waits draws a tenth of what it draws at work. Half of the strategies do not fit.
+TEST(Search, FindsTheLeastEnergyThatBruteForceFinds) {
+  constexpr StepWeights kEnergy{.time = 0.1, .work = 0.9};
+  std::int64_t num_spaces = 0, num_others = 0;
+  for (const std::uint64_t index : {0U, 1U, 2U, 3U, 4U, 5U, 6U, 7U}) {
+    testing::SmallSearch small(index % 4 < 2 ? 4 : 8, gib(16), {.seq = 1024, .global_batch = 16});
+    const Domains domains = thinned(small.domains(), index);
+    BruteForce brute(small, domains);
+    brute.best(Bytes());
+    Bytes& memory = *small.cluster.groups.front().device.memory;
+    memory = brute.median_need();
+    const Seconds best = brute.best(memory, kEnergy);
+    const auto cost_model = std::make_shared<testing::OneGigaflop>(small.cluster);
+    const costmodel::AnalyticInterpreter analytic(cost_model, small.cluster);
+    SearchProblem problem = small.problem();
+    const auto fastest = search(domains, problem, *cost_model, analytic, nullptr, {});
+    problem.weights = kEnergy;
+    const auto outcome = search(
+        domains, problem, *cost_model, analytic, nullptr,
+        {.num_families = 1'000'000, .num_refined = 1'000'000, .num_analytic = 1'000'000, .num_closing = 1'000'000});
+    const auto* found = std::get_if<SearchResult>(&outcome);
+    ASSERT_EQ(found != nullptr, brute.num_run() > 0) << index;
+    if (found == nullptr) continue;
+    ++num_spaces;
+    const RankedPlan& first = found->ranked.front();
+    EXPECT_DOUBLE_EQ(kEnergy.of(first.predictions.back().step_time, first.at_work).in(unit::second),
+                     best.in(unit::second))
+        << index;
+    EXPECT_EQ(found->certificate.gap, 0.0) << index;
+    if (first.strategy != std::get<SearchResult>(fastest).ranked.front().strategy) ++num_others;
+  }
+  EXPECT_GE(num_spaces, 6);
+  EXPECT_GE(num_others, 1);  // what is fastest is not always what takes least energy
+}
 
 TEST(Search, FindsWhatBruteForceFinds) {
   constexpr SearchLimits kSeeAll{
