@@ -60,13 +60,17 @@ Infeasible nothing_is_legal(const Domains& d, const SearchProblem& problem) {
           .hint = rule.example.hint};
 }
 
-Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem, Bytes limit) {
+Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem, Bytes limit,
+                        bool everything) {
   const Device& device = problem.cluster.groups.front().device;
   const bool is_less = device.memory && limit < *device.memory;
   return {.reason = fmt::format(
-              "nothing fits: the smallest that was tried ({}) needs at least {} on its fullest rank, {} {} {}",
-              short_text(smallest), memory, device.name, is_less ? "may hold" : "has", limit),
-          .hint = "use more devices, devices with more memory, or a shorter sequence"};
+              "nothing fits{}: the smallest that was tried ({}) needs at least {} on its fullest rank, {} {} {}",
+              everything ? "" : " of what was tried, which is not all", short_text(smallest), memory, device.name,
+              is_less ? "may hold" : "has", limit),
+          .hint = everything ? "use more devices, devices with more memory, or a shorter sequence"
+                             : "search on with --time-budget, or use more devices or devices with more memory",
+          .saw_everything = everything};
 }
 
 }  // namespace orrery::planner

@@ -11,7 +11,8 @@ namespace orrery::planner {
 Infeasible nothing_is_legal(const Domains& domains, const SearchProblem& problem);
 
 /// Legal strategies exist, and none that was tried fits into `limit`; `smallest` needs least of them, at least
-/// `memory`.
-Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem, Bytes limit);
+/// `memory`. `everything`: whether that is all that there are.
+Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem, Bytes limit,
+                        bool everything);
 
 }  // namespace orrery::planner

@@ -116,10 +116,8 @@ class Search {
         });
     if (result_.ranked.empty() && !limits_.to_beat) {
       if (found_.counts.smallest == Bytes()) return nothing_is_legal(context_.domains, problem_);
-      Infeasible infeasible =
-          nothing_fits(found_.counts.smallest_member, found_.counts.smallest, problem_, context_.limit);
-      infeasible.saw_everything = found_.num_unreached_operators == 0;
-      return infeasible;
+      return nothing_fits(found_.counts.smallest_member, found_.counts.smallest, problem_, context_.limit,
+                          found_.num_unreached_operators == 0);
     }
     refine();
     run_fastest();
@@ -310,6 +308,10 @@ class Search {
     certificate.domain = context_.domains.manifest(!proves()                            ? "heuristic: no bound holds"
                                                    : found_.num_unreached_operators > 0 ? "in part, as bounds order it"
                                                                                         : "exhaustive");
+    if (problem_.weights.counts_work()) {
+      const auto recompute = std::ranges::find(certificate.domain, "recompute", &Certificate::Dimension::name);
+      recompute->claim = "heuristic: per rank the fastest that fits, though a slower one may work less";
+    }
     const auto num_analytic = static_cast<std::int64_t>(result_.ranked.size());
     const std::int64_t num_closed =
         num_analytic + std::count_if(refined_.begin(), refined_.end(), [](const Refined& r) { return !r.is_ranked; });

@@ -49,8 +49,8 @@ expect_error 2 'layout.json:3: /stages: expected "even", a list of stages or a l
   fit moe-tiny-cpu cluster.json layout.json "${workload[@]}"
 
 # A cluster that is too small.
-expect_error 3 'infeasible: nothing fits: the smallest that was tried (pp 1 ep 8 zero 3/3 micro-batch 1 1f1b overlap offload states+offload activations recompute none stages 61) needs at least 185 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
-  hint: use more devices, devices with more memory, or a shorter sequence' \
+expect_error 3 'infeasible: nothing fits of what was tried, which is not all: the smallest that was tried (pp 1 ep 8 zero 3/3 micro-batch 1 1f1b overlap offload states+offload activations recompute none stages 61) needs at least 185 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
+  hint: search on with --time-budget, or use more devices or devices with more memory' \
   plan deepseek-v3 h100-64 --sequence 4096 --global-batch 512 --calibration h800 --out plan.json
 run fit deepseek-v3 h100-64 ep2.json --sequence 4096 --global-batch 512
 [[ $code == 3 ]] || fail "exit code of a plan that does not fit" 3 "$code"

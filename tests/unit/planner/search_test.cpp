@@ -182,11 +182,23 @@ TEST(Search, IsDeterministic) {
 TEST(Search, SaysHowMuchMemoryWouldBeEnough) {
   const auto outcome = run(SmallSearch(4, gib(1)));
   const Infeasible& infeasible = std::get<Infeasible>(outcome);
-  EXPECT_THAT(
-      infeasible.reason,
-      ::testing::MatchesRegex(
-          "nothing fits: the smallest that was tried \\(pp .* stages .*\\) needs at least 2.00 GiB on its fullest "
-          "rank, unit has 1.00 GiB"));
+  EXPECT_THAT(infeasible.reason,
+              ::testing::MatchesRegex("nothing fits of what was tried, which is not all: the smallest that was tried "
+                                      "\\(pp .* stages .*\\) needs at least 2.00 GiB on its fullest "
+                                      "rank, unit has 1.00 GiB"));
+  EXPECT_EQ(infeasible.hint, "search on with --time-budget, or use more devices or devices with more memory");
+}
+
+TEST(Search, SaysThatNothingFitsOnlyWhenAllWasSeen) {
+  const SmallSearch small(4, gib(1));
+  Domains domains = small.domains();
+  domains.tp = domains.cp = domains.pp = domains.ep = domains.etp = {1};
+  const auto cost_model = std::make_shared<OneGigaflop>(small.cluster);
+  const costmodel::AnalyticInterpreter analytic(cost_model, small.cluster);
+  const auto outcome = search(domains, small.problem(), *cost_model, analytic, nullptr);
+  const Infeasible& infeasible = std::get<Infeasible>(outcome);
+  EXPECT_TRUE(infeasible.saw_everything);
+  EXPECT_EQ(infeasible.reason.substr(0, 13), "nothing fits:");
   EXPECT_EQ(infeasible.hint, "use more devices, devices with more memory, or a shorter sequence");
 }
 
