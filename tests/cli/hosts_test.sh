@@ -5,7 +5,7 @@
 repository=$1
 orrery=$2
 source "$(dirname "$0")/expect.sh"
-source "$(dirname "$0")/jobs.sh"
+source "$repository/tests/cli/jobs.sh"
 fit_plan layout '"ep": 2, "pp": 2'  # neighbours share experts; stages are on different hosts
 fit_plan wide '"ep": 4, "zero_dense": 1' # everything goes over the network
 

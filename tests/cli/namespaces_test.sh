@@ -13,7 +13,7 @@ PATH=$PATH:/usr/sbin:/sbin
 command -v ip >/dev/null || skip "no ip (package iproute2)"
 command -v tc >/dev/null || skip "no tc (package iproute2)"
 source "$(dirname "$0")/expect.sh"
-source "$(dirname "$0")/jobs.sh"
+source "$repository/tests/cli/jobs.sh"
 a=orrery-$$-a
 b=orrery-$$-b
 trap 'ip netns del $a 2>/dev/null; ip netns del $b 2>/dev/null; rm -rf "$sandbox"' EXIT
