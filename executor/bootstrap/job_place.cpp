@@ -6,6 +6,7 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -47,12 +48,16 @@ int number_of(const Variables& variables, std::string_view name) {
   return number;
 }
 
-/// What one environment says of processes; nothing when it is not there.
-std::optional<JobPlace> place_in(const Environment& environment, const Variables& variables) {
+/// Whether the process was started in such an environment.
+bool is_set(const Environment& environment, const Variables& variables) {
+  if (!environment.needs.empty() && !variables(environment.needs)) return false;
+  return variables(environment.process) || variables(environment.num_processes);
+}
+
+/// What it says of processes. Requires: is_set.
+JobPlace place_in(const Environment& environment, const Variables& variables) {
   const bool has_process = variables(environment.process).has_value();
   const bool has_number = variables(environment.num_processes).has_value();
-  if (!environment.needs.empty() && !variables(environment.needs)) return std::nullopt;
-  if (!has_process && !has_number) return std::nullopt;
   if (!has_process || !has_number)
     throw ConfigError(
         fmt::format("{} is set, but {} is not", has_process ? environment.process : environment.num_processes,
@@ -100,22 +105,23 @@ std::optional<std::string> variable_of_this_process(std::string_view name) {
 }
 
 std::optional<JobPlace> job_place_of(const Variables& variables, const std::optional<HostPort>& rendezvous) {
-  std::optional<JobPlace> found;
+  std::vector<JobPlace> found;  // of the innermost environment, the first
   for (const Environment& environment : kEnvironments) {
-    if (environment.is_outer && found) continue;
-    std::optional<JobPlace> place = place_in(environment, variables);
-    if (!place) continue;
-    if (found && (found->process != place->process || found->num_processes != place->num_processes))
-      throw ConfigError(fmt::format("{} says process {} of {}, {} says process {} of {}", found->source, found->process,
-                                    found->num_processes, place->source, place->process, place->num_processes),
-                        "--nodes, --node-rank and --rendezvous say which");
-    if (found) continue;
-    if (place->num_processes > 1) {
-      place->rendezvous = rendezvous ? *rendezvous : rendezvous_in(environment, *place, variables);
+    if (environment.is_outer && !found.empty()) continue;
+    if (!is_set(environment, variables)) continue;
+    JobPlace place = place_in(environment, variables);
+    if (found.empty() && place.num_processes > 1) {
+      place.rendezvous = rendezvous ? *rendezvous : rendezvous_in(environment, place, variables);
     }
-    found = std::move(place);
+    found.push_back(std::move(place));
+    const JobPlace &first = found.front(), &last = found.back();
+    if (first.process != last.process || first.num_processes != last.num_processes)
+      throw ConfigError(fmt::format("{} says process {} of {}, {} says process {} of {}", first.source, first.process,
+                                    first.num_processes, last.source, last.process, last.num_processes),
+                        "--nodes, --node-rank and --rendezvous say which");
   }
-  return found && found->num_processes > 1 ? found : std::nullopt;
+  if (found.empty() || found.front().num_processes == 1) return std::nullopt;
+  return std::move(found.front());
 }
 
 std::string first_host(std::string_view list) {
