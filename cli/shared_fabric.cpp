@@ -17,17 +17,6 @@ namespace {
 
 using Fabric = std::pair<Cluster, Source>;
 
-/// Devices are numbered node by node, through all groups.
-std::int64_t first_device_of(const Cluster& cluster, std::int64_t node) {
-  std::int64_t device = 0;
-  for (const NodeGroup& group : cluster.groups) {
-    if (node < group.num_nodes) return device + node * group.devices_per_node;
-    device += group.num_devices();
-    node -= group.num_nodes;
-  }
-  return device;
-}
-
 /// `plan` on the nodes of `fabric`, rank by rank in their order.
 void place(Plan& plan, const Fabric& fabric, std::string_view nodes, const std::string& option,
            const std::string& name) {
@@ -42,7 +31,7 @@ void place(Plan& plan, const Fabric& fabric, std::string_view nodes, const std::
                                     device, name, group.device.name, node));
     }
     for (std::int64_t i = 0; i < group.devices_per_node && plan.device_of_rank.size() < ranks; ++i) {
-      plan.device_of_rank.emplace_back(static_cast<std::int32_t>(first_device_of(cluster, node) + i));
+      plan.device_of_rank.emplace_back(cluster.first_device(node).value() + static_cast<std::int32_t>(i));
     }
   }
   if (plan.device_of_rank.size() < ranks) {
@@ -89,7 +78,6 @@ std::vector<sim::OtherPlan> place_jobs(const FabricOptions& options, const Input
     Loaded<Cluster> loaded = load_cluster(inputs, options.fabric);
     fabric = {std::move(loaded.value), std::move(loaded.source)};
   }
-  // Named before anything is replaced: what the plan was made with.
   if (!options.on.empty()) {
     place(plan, fabric, options.on, "--on", "the plan");
   } else if (!options.fabric.empty()) {

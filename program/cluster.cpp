@@ -71,16 +71,16 @@ Cluster::Location Cluster::locate(DeviceIndex device) const {
   CHECK(false, device, num_devices());
 }
 
-Cluster::Location Cluster::locate_node(std::int64_t node) const {
-  std::int64_t first_device = 0, rest = node;
+DeviceIndex Cluster::first_device(std::int64_t node) const {
+  std::int64_t device = 0, rest = node;
   for (const NodeGroup& group : groups) {
-    if (rest < group.num_nodes) {
-      return locate(DeviceIndex(static_cast<std::int32_t>(first_device + rest * group.devices_per_node)));
-    }
+    if (rest < group.num_nodes) return DeviceIndex(static_cast<std::int32_t>(device + rest * group.devices_per_node));
     rest -= group.num_nodes;
-    first_device += group.num_devices();
+    device += group.num_devices();
   }
   CHECK(false, node, num_nodes());
 }
+
+Cluster::Location Cluster::locate_node(std::int64_t node) const { return locate(first_device(node)); }
 
 }  // namespace orrery

@@ -136,7 +136,9 @@ struct Cluster {
     std::int64_t leaf = 0;    // leaf switch group of the node
   };
   Location locate(DeviceIndex device) const;
-  /// Where the first device of a node is. Requires: node < num_nodes().
+  /// Devices are numbered node by node, through all groups. Requires: node < num_nodes().
+  DeviceIndex first_device(std::int64_t node) const;
+  /// Where it is.
   Location locate_node(std::int64_t node) const;
 };
 

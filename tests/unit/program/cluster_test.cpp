@@ -45,6 +45,7 @@ TEST(Cluster, LocatesANodeByItsFirstDevice) {
   EXPECT_EQ(cluster.num_nodes(), 10);
   for (const std::int32_t device : {0, 24, 32, 52}) {
     const Cluster::Location expected = cluster.locate(DeviceIndex(device));
+    EXPECT_EQ(cluster.first_device(expected.node), DeviceIndex(device));
     const Cluster::Location at = cluster.locate_node(expected.node);
     EXPECT_EQ(at.index, 0);
     EXPECT_EQ(at.group, expected.group);
