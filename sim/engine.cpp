@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/errors.h"
 #include "base/units_format.h"
+#include "sim/flow_plan.h"
 #include "sim/job.h"
 #include "sim/link_changes.h"
 #include "sim/simgrid_kernel.h"
@@ -47,16 +48,15 @@ Seconds serial_time(const TimedProgram& timed) {
 
 class Engine : private EventHandler {
  public:
-  Engine(const Network& network, std::span<const JobOnFabric> jobs, bool keep_times)
+  Engine(const Network& network, std::span<const TimedProgram* const> jobs, std::span<const FlowPlan> plans,
+         bool keep_times)
       : network_(network),
-        kernel_(network, serial_time(*jobs.front().timed)),
-        changes_(link_changes(jobs.front().timed->disturbances, network)),
+        kernel_(network, serial_time(*jobs.front())),
+        began_(jobs.size()),
+        changes_(link_changes(jobs.front()->disturbances, network)),
         step_times_(jobs.size()) {
-    for (const JobOnFabric& job : jobs) {
-      const auto number = static_cast<std::uint32_t>(jobs_.size());
-      jobs_.emplace_back(*job.timed, *job.plan, kernel_, kFirstJob + number * Job::kNumKinds,
-                         keep_times && number == 0);
-      began_.emplace_back();
+    for (std::uint32_t i = 0; i < jobs.size(); ++i) {
+      jobs_.emplace_back(*jobs[i], plans[i], kernel_, kFirstJob + i * Job::kNumKinds, keep_times && i == 0);
     }
   }
 
@@ -67,7 +67,7 @@ class Engine : private EventHandler {
     }
     kernel_.run(*this);
     if (!jobs_.front().done() && !changes_.empty()) throw BackendError(what_waits());
-    return {.times = jobs_.front().take_times(), .step_times = std::move(step_times_)};
+    return {.times = jobs_.front().take_times(), .fidelity = {}, .step_times = std::move(step_times_)};
   }
 
  private:
@@ -131,19 +131,21 @@ class Engine : private EventHandler {
 
 }  // namespace
 
-SharedRun run_on_simgrid(const Network& network, std::span<const JobOnFabric> jobs, bool keep_times) {
+SharedRun run_jobs(std::span<const TimedProgram* const> jobs, const Cluster& cluster, const Fidelities& fidelities,
+                   bool keep_times) {
   CHECK(!jobs.empty());
-  return Engine(network, jobs, keep_times).run();
-}
-
-OpTimes run_on_simgrid(const TimedProgram& timed, const FlowPlan& plan, bool keep_times) {
-  const JobOnFabric job{.timed = &timed, .plan = &plan};
-  return run_on_simgrid(plan.network, {&job, 1}, keep_times).times;
+  std::vector<FlowPlan> plans;
+  for (const TimedProgram* timed : jobs) plans.push_back(plan_flows(*timed, cluster, fidelities));
+  const Network network = join_network(cluster, plans, jobs.front()->disturbances.on_links());
+  SharedRun run = Engine(network, jobs, plans, keep_times).run();
+  run.fidelity = std::move(plans.front().fidelity);
+  return run;
 }
 
 OpTimes run_on_simgrid(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
                        bool keep_times) {
-  return run_on_simgrid(timed, plan_flows(timed, cluster, fidelities), keep_times);
+  const TimedProgram* const job = &timed;
+  return run_jobs({&job, 1}, cluster, fidelities, keep_times).times;
 }
 
 }  // namespace orrery::sim

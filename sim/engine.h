@@ -9,33 +9,29 @@
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
 #include "sim/fidelity.h"
-#include "sim/flow_plan.h"
 
 #include <span>
 #include <vector>
 
 namespace orrery::sim {
 
-/// Runs one step with the flows of `plan`. `keep_times`: else only the makespan is told.
-/// Throws: BackendError when links are down for good that the step needs, with the communications that wait.
-/// Requires: verify(*timed.program) is empty; `plan` is of `timed`; no other simulation of this process is under way.
-costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const FlowPlan& plan, bool keep_times);
-/// The same with the flows that plan_flows makes of it.
-costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Cluster& cluster,
-                                  const Fidelities& fidelities, bool keep_times);
-
-struct JobOnFabric {
-  const costmodel::TimedProgram* timed = nullptr;
-  const FlowPlan* plan = nullptr;
-};
-
 struct SharedRun {
   costmodel::OpTimes times;                      // of the first job
+  std::vector<Fidelity> fidelity;                // of its communications, as they ran
   std::vector<std::vector<Seconds>> step_times;  // by job; of the others, each step that ended
 };
 
 /// The first job makes one step, the others as many as they can until it ends; all begin at once. Links change as the
-/// first job's disturbances say. Requires and throws as above; `network` is join_networks' of their plans.
-SharedRun run_on_simgrid(const Network& network, std::span<const JobOnFabric> jobs, bool keep_times);
+/// first job's disturbances say. `keep_times`: else only the makespan is told.
+/// Throws: BackendError when links are down for good that the step needs, with the communications that wait;
+/// ConfigError when the cluster does not give a bandwidth that is needed.
+/// Requires: verify is empty for each program; of several jobs every rank is simulated; no other simulation of this
+/// process is under way.
+SharedRun run_jobs(std::span<const costmodel::TimedProgram* const> jobs, const Cluster& cluster,
+                   const Fidelities& fidelities, bool keep_times);
+
+/// One job alone.
+costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Cluster& cluster,
+                                  const Fidelities& fidelities, bool keep_times);
 
 }  // namespace orrery::sim

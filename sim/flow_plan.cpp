@@ -60,8 +60,6 @@ class Planner {
     for (const TimedRank& rank : timed_.ranks) {
       site_of_rank.push_back(node_sites_.at(cluster_.locate(rank.device).node));
     }
-    Network network(cluster_, sites_, used_);
-    if (timed_.disturbances.on_links()) network.let_all_bind();
     const std::size_t senders = std::max<std::size_t>(sites_.size(), 1);
     return {.fidelity = std::move(fidelity_),
             .op_of = std::move(op_of_),
@@ -69,7 +67,8 @@ class Planner {
             .node_sites = std::move(node_sites_),
             .device_sites = std::move(device_sites_),
             .groups = std::move(groups_),
-            .network = std::move(network),
+            .sites = std::move(sites_),
+            .used = used_,
             .at_once = is_balanced(timed_.load) ? 1 : std::max<std::size_t>(kFlowsAtOnce / senders, 1)};
   }
 
@@ -169,7 +168,7 @@ FlowPlan plan_flows(const TimedProgram& timed, const Cluster& cluster, const Fid
   return Planner(timed, cluster, fidelities).plan();
 }
 
-Network join_networks(const Cluster& cluster, std::span<FlowPlan> plans) {
+Network join_network(const Cluster& cluster, std::span<FlowPlan> plans, bool links_change) {
   std::vector<Site> sites;
   PathClasses used = {};
   for (FlowPlan& plan : plans) {
@@ -177,10 +176,12 @@ Network join_networks(const Cluster& cluster, std::span<FlowPlan> plans) {
     for (SiteIndex& site : plan.site_of_rank) site += first;
     for (auto& [node, site] : plan.node_sites) site += first;
     for (auto& [place, site] : plan.device_sites) site += first;
-    sites.insert(sites.end(), plan.network.sites().begin(), plan.network.sites().end());
-    for (std::size_t path = 0; path < kNumPathClasses; ++path) used[path] |= plan.network.uses(PathClass(path));
+    sites.insert(sites.end(), plan.sites.begin(), plan.sites.end());
+    for (std::size_t path = 0; path < kNumPathClasses; ++path) used[path] |= plan.used[path];
   }
-  return {cluster, std::move(sites), used};
+  Network network(cluster, std::move(sites), used);
+  if (links_change) network.let_all_bind();
+  return network;
 }
 
 }  // namespace orrery::sim

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which communications of a timed program travel as flows, at which fidelity, and over which network. What each of them
-// sends is in sim/sends.h. Nothing here runs.
+// Which communications of a timed program travel as flows, at which fidelity, and between which sites. What each of
+// them sends is in sim/sends.h. Nothing here runs.
 #pragma once
 
 #include "costmodel/op_times.h"
@@ -27,7 +27,8 @@ struct FlowPlan {
   std::map<std::int64_t, SiteIndex> node_sites;
   std::map<DevicePlace, SiteIndex> device_sites;  // where something is at L3
   std::unique_ptr<MemberGroups> groups;           // where something is at L2 or L3
-  Network network;
+  std::vector<Site> sites;
+  PathClasses used = {};  // path classes that carry flows
   /// Pairs of one sender that are under way at a time, at L2 and L3. Equal ones go one after the other, and all senders
   /// keep step. Where sizes differ that would leave hot receivers idle, so it is as many as SimGrid can take: 2000 over
   /// the number of sites.
@@ -40,12 +41,13 @@ struct FlowPlan {
 /// whatever was asked. Where the simulated ranks cannot show pairs (sim/member_groups.h), L2 and L3 are L1; so is a
 /// message at L2, which has only one pair of nodes.
 /// Complexity: linear in the ops of the simulated ranks.
-/// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
 FlowPlan plan_flows(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities);
 
-/// One network for several jobs on `cluster`: the sites of all, which share the ports of their nodes. From then on the
-/// sites of `plans` are those of this network and no longer of their own.
-/// Requires: every rank of every job is simulated, else two jobs cannot know what they share.
-Network join_networks(const Cluster& cluster, std::span<FlowPlan> plans);
+/// The network of one job or several: the sites of all, which share the ports of their nodes. Its indices of sites are
+/// those of the plans from then on. `links_change`: any port can bind then.
+/// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
+/// Requires: of several jobs every rank is simulated, else they cannot know what they share; `plans` were in no
+/// network.
+Network join_network(const Cluster& cluster, std::span<FlowPlan> plans, bool links_change);
 
 }  // namespace orrery::sim

@@ -95,8 +95,9 @@ class Links {
 UseOfLinks use_of_links(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
                         const Trace& trace) {
   CHECK(trace.steps.size() == 1, trace.steps.size());
-  const FlowPlan plan = plan_flows(timed, cluster, fidelities);
-  Links links(plan.network, trace.steps.front().time);
+  FlowPlan plan = plan_flows(timed, cluster, fidelities);
+  const Network network = join_network(cluster, {&plan, 1}, timed.disturbances.on_links());
+  Links links(network, trace.steps.front().time);
   std::vector<bool> is_done(timed.meetings.size());
   SendMaker maker(timed, plan);
   std::size_t span = 0;

@@ -4,10 +4,8 @@
 #include "base/units_format.h"
 #include "costmodel/op_times.h"
 #include "sim/engine.h"
-#include "sim/flow_plan.h"
 
 #include <algorithm>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,18 +42,12 @@ std::string note_of(const OtherJob& job, const std::vector<Seconds>& steps, Seco
 
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
                const Fidelities& fidelities, std::span<const OtherJob> others) {
-  std::vector<FlowPlan> plans;
-  plans.push_back(plan_flows(timed, cluster, fidelities));
-  for (const OtherJob& other : others) plans.push_back(plan_flows(*other.timed, cluster, fidelities));
-  std::vector<JobOnFabric> jobs = {{.timed = &timed, .plan = plans.data()}};
-  for (std::size_t i = 0; i < others.size(); ++i) jobs.push_back({.timed = others[i].timed, .plan = &plans[i + 1]});
-  std::optional<Network> joined;
-  if (!others.empty()) joined = join_networks(cluster, plans);
-  if (joined && timed.disturbances.on_links()) joined->let_all_bind();
-  const SharedRun run = run_on_simgrid(joined ? *joined : plans.front().network, jobs, !input.steps_only);
+  std::vector<const costmodel::TimedProgram*> jobs = {&timed};
+  for (const OtherJob& other : others) jobs.push_back(other.timed);
+  const SharedRun run = run_jobs(jobs, cluster, fidelities, !input.steps_only);
   Trace trace = trace_of(timed, run.times, input, "simgrid");
   trace.header.program_hash = hash_of(*timed.program);
-  trace.header.notes.push_back(fidelity_note(plans.front().fidelity, fidelities));
+  trace.header.notes.push_back(fidelity_note(run.fidelity, fidelities));
   for (std::size_t i = 0; i < others.size(); ++i) {
     trace.header.notes.push_back(note_of(others[i], run.step_times[i + 1], run.times.makespan));
   }

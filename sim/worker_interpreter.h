@@ -23,8 +23,8 @@ class WorkerInterpreter : public Interpreter {
   explicit WorkerInterpreter(Plan plan, std::filesystem::path calibration, Fidelities fidelities = {},
                              std::string executable = "/proc/self/exe");
 
-  /// Other jobs on the plan's cluster, which repeat their steps beside it. Then every rank is simulated.
-  /// Requires: no device of theirs is the plan's or of another.
+  /// Other jobs on the plan's cluster, which repeat their steps beside it.
+  /// Requires: no device of theirs is the plan's or of another; run() is asked for all ranks from then on.
   void run_beside(std::vector<OtherPlan> others) { others_ = std::move(others); }
 
   std::string_view name() const override { return "simgrid"; }

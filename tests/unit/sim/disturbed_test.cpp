@@ -6,6 +6,8 @@
 #include "tests/conformance/programs.h"
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -41,6 +43,19 @@ TEST(Disturbed, ASlowLinkHoldsUpWhatIsOnIt) {
     EXPECT_NEAR(
         step(message(), {.links = {{.node = 0, .left = 0.5, .when = {microseconds(25), microseconds(35)}}}}, fidelity),
         150.0, 1e-6);
+  }
+}
+
+TEST(Disturbed, AnUplinkThatNeverBindsCanWhenItIsSlow) {
+  // Uplinks of 50 GB/s below NICs of 25; a quarter of them is left. Stage 1 is below the other leaf.
+  const std::vector<DeviceIndex> places = {DeviceIndex(0), DeviceIndex(2)};
+  const Cluster cluster = small_cluster(4, 1);
+  const ProgramBuilder builder = message();
+  const Disturbances slow{.links = {{.link = LinkClass::uplink, .node = 0, .left = 0.25}}};
+  for (const auto& [disturbances, expected] : {std::pair{Disturbances(), 145.0}, std::pair{slow, 185.0}}) {
+    const auto timed =
+        time_program(builder.program(), NanosecondPerByte(cluster), cluster, places, {.disturbances = disturbances});
+    EXPECT_NEAR(run_on_simgrid(timed, cluster, Fidelity::l1, false).makespan.in(unit::microsecond), expected, 1e-6);
   }
 }
 

@@ -28,7 +28,7 @@ std::map<std::string, double> flows_of(const ProgramBuilder& builder, const Clus
   SendMaker maker(timed, plan);
   const Sends& sends = maker.of(0);
   const auto name_of = [&](SiteIndex index) {
-    const Site& site = plan.network.sites()[index];
+    const Site& site = plan.sites[index];
     return std::to_string(site.node) + (site.device ? "." + std::to_string(*site.device) : "");
   };
   std::map<std::string, double> flows;

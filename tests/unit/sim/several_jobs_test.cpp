@@ -3,7 +3,6 @@
 // until the step that is asked for has ended. All dates are counted by hand.
 #include "base/errors.h"
 #include "sim/engine.h"
-#include "sim/flow_plan.h"
 #include "sim/simulate.h"
 #include "tests/conformance/programs.h"
 
@@ -47,14 +46,10 @@ class Jobs {
     return *this;
   }
 
-  SharedRun run(Fidelity fidelity = Fidelity::l1) const {
-    std::vector<FlowPlan> plans;
-    std::vector<JobOnFabric> jobs;
-    for (const costmodel::TimedProgram& timed : timed_) plans.push_back(plan_flows(timed, cluster_, fidelity));
-    for (std::size_t i = 0; i < plans.size(); ++i) jobs.push_back({.timed = &timed_[i], .plan = &plans[i]});
-    Network network = join_networks(cluster_, plans);
-    network.let_all_bind();
-    return run_on_simgrid(network, jobs, true);
+  SharedRun run(const Fidelities& fidelities = Fidelity::l1) const {
+    std::vector<const costmodel::TimedProgram*> jobs;
+    for (const costmodel::TimedProgram& timed : timed_) jobs.push_back(&timed);
+    return run_jobs(jobs, cluster_, fidelities, true);
   }
 
   Trace trace() const {
@@ -94,6 +89,42 @@ TEST(SeveralJobs, EqualMessagesOfTwoShareANic) {
     Jobs jobs(narrow);
     jobs.add(message(1000000), {0, 2}).add(message(1000000), {1, 3});
     EXPECT_NEAR(microseconds_of(jobs.run(fidelity)), 85.0, 1e-6);
+  }
+}
+
+TEST(SeveralJobs, AJobBetweenNodesAndOneBetweenDevicesShareTheNic) {
+  Cluster narrow = small_cluster(2, 2);
+  narrow.groups.front().nics->per_node = narrow.groups.front().nics->rails = 1;
+  ProgramBuilder back(2, 1);  // the other way round, so that its op has another name
+  back.send_prev(1, 1000000);
+  back.recv_next(0, 1000000);
+  Jobs jobs(narrow);
+  jobs.add(back, {2, 0}).add(message(1000000), {1, 3});
+  EXPECT_NEAR(microseconds_of(jobs.run(Fidelities::parse({"L1", "pp.send_act=L3"}))), 85.0, 1e-6);
+}
+
+TEST(SeveralJobs, OneWithinANodeDoesNotHoldUpOneBetweenNodes) {
+  // 1 MB over the scale-up port of 200 GB/s of its node, at the 100 GB/s of a device: 1 us and 10 us.
+  Jobs jobs(small_cluster(2, 2));
+  jobs.add(message(1000000), {0, 2}).add(message(1000000), {1, 0});
+  const SharedRun run = jobs.run();
+  EXPECT_NEAR(microseconds_of(run), 45.0, 1e-6);
+  EXPECT_THAT(whole_microseconds(run.step_times[1]), ElementsAre(11, 11, 11, 11));
+}
+
+TEST(SeveralJobs, PairsOfNodesBelongToTheirJob) {
+  // An all-to-all over two nodes for each of two jobs: the same on nodes of its own as alone, at each fidelity.
+  ProgramBuilder exchange(1, 2, 2);
+  exchange.collective(0, CollectiveKind::all_to_all, Queue::ep, Group::ep, 2000000);
+  for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
+    const double alone = microseconds_of(Jobs(small_cluster(4, 1)).add(exchange, {0, 1}).run(fidelity));
+    Jobs apart(small_cluster(4, 1));
+    apart.add(exchange, {0, 1}).add(exchange, {2, 3});
+    EXPECT_NEAR(alone, 45.0, 1e-6);
+    EXPECT_NEAR(microseconds_of(apart.run(fidelity)), 45.0, 1e-6);
+    Jobs together(small_cluster(4, 1));
+    together.add(exchange, {0, 1}).add(exchange, {0, 1});
+    EXPECT_NEAR(microseconds_of(together.run(fidelity)), 85.0, 1e-6);
   }
 }
 
