@@ -13,8 +13,6 @@ namespace {
 constexpr auto kBeatEvery = std::chrono::milliseconds(100);
 constexpr auto kLookEvery = std::chrono::milliseconds(10);  // a failure does not wait for the next beat
 
-std::string state_key(int process) { return fmt::format("state/{:06}", process); }
-
 }  // namespace
 
 HostLink::HostLink(const Job& job, Segment& segment)
@@ -46,14 +44,14 @@ void HostLink::run() {
 }
 
 void HostLink::beat() {
-  store_->set(state_key(job_.process()), own_state());
+  store_->set(key_of("state", job_.process()), own_state());
   const auto states = store_->list("state/");
   const auto gone = store_->list("gone/");
   for (int process = 0; process < job_.num_processes(); ++process) {
     if (process == job_.process()) continue;
-    if (const auto state = states.find(state_key(process)); state != states.end())
+    if (const auto state = states.find(key_of("state", process)); state != states.end())
       take_state_of(process, state->second);
-    if (gone.contains(fmt::format("gone/{}", process))) fail(process, "its launcher is gone");
+    if (gone.contains(key_of("gone", process))) fail(process, "its launcher is gone");
     const auto silence = now() - heard_[static_cast<std::size_t>(process)].at;
     if (silence > job_.options().time_out)
       fail(process,

@@ -122,7 +122,21 @@ TEST(Store, SaysWhoIsGoneAndNotWhoHasLeft) {
   {
     const StoreConnection dead = std::move(dying);
   }
-  EXPECT_EQ(zero->get("gone/1"), "");
+  EXPECT_EQ(zero->get(key_of("gone", 1)), "");
+}
+
+TEST(Store, ListsOfPairsComeOutAsTheyWentInAndHalfOnesAreRefused) {
+  const std::vector<std::pair<std::string, std::string>> pairs = {{"a", ""}, {"", "bc"}};
+  const std::string value = to_value(pairs);
+  EXPECT_EQ(pairs_of(value), pairs);
+  const std::size_t end_of_first = to_value({pairs[0]}).size();
+  for (std::size_t bytes = 1; bytes < value.size(); ++bytes) {
+    if (bytes == end_of_first) continue;
+    EXPECT_THROW(pairs_of(value.substr(0, bytes)), BackendError) << bytes;
+  }
+  std::string endless = to_value({pairs[0]});  // lengths whose sum is what is left: none
+  endless.replace(endless.size() - 17, 16, std::string(8, '\xff') + '\x02' + std::string(7, '\0'));
+  EXPECT_THROW(pairs_of(endless), BackendError);
 }
 
 TEST(Store, ThatIsGoneOrWasNeverThereIsNamed) {
