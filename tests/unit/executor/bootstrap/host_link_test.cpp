@@ -61,6 +61,13 @@ TEST(HostLink, AFailureOnOneHostStopsTheOtherWithWhoWhereAndWhich) {
   });
 }
 
+TEST(HostLink, AHostWhoseRanksHaveEndedMayBeSilent) {
+  on_two_hosts(std::chrono::seconds(1), [](Job& job, Segment& segment) {
+    if (!job.is_first()) return;
+    EXPECT_FALSE(within(std::chrono::milliseconds(1500), [&] { return segment.failure().has_value(); }));
+  });
+}
+
 TEST(HostLink, AHostOfWhichNothingIsHeardEndsTheRun) {
   const HostPort rendezvous = free_place();
   std::atomic<bool> is_over = false;
