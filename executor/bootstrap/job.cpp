@@ -150,22 +150,23 @@ TcpSeat Job::seat() const {
   return seat;
 }
 
-std::vector<std::string> Job::gather(std::vector<std::string> results) {
+std::vector<std::string> Job::gather(std::vector<std::string> results, const std::function<void()>& look) {
   if (!is_first()) {
     for (std::size_t i = 0; i < results.size(); ++i)
       store_->set(fmt::format("result/{}", first_rank() + static_cast<int>(i)), results[i]);
     store_->set(key_of("handed in", process()), "");
     return {};
   }
-  for (int process = 1; process < num_processes(); ++process) wait_for_results_of(process);
+  for (int process = 1; process < num_processes(); ++process) wait_for_results_of(process, look);
   for (int rank = num_local_; rank < num_ranks(); ++rank)
     results.push_back(store_->get(fmt::format("result/{}", rank)));
   return results;
 }
 
-void Job::wait_for_results_of(int process) {
+void Job::wait_for_results_of(int process, const std::function<void()>& look) {
   const Instant deadline = now() + options_.time_out;
   while (store_->list(key_of("handed in", process)).empty()) {
+    look();
     if (!store_->list(key_of("gone", process)).empty() || now() > deadline)
       throw BackendError(fmt::format("the results of {} did not come", name_of_process(process)));
     std::this_thread::sleep_for(kLookEvery);
