@@ -46,6 +46,25 @@ TEST(Job, SharesTheRanksAndTellsEachWhereAllListen) {
   }
 }
 
+bool answers(const HostPort& place) {
+  const Descriptor socket = start_connecting(place);
+  std::optional<int> outcome;
+  while (!(outcome = outcome_of_connecting(socket))) std::this_thread::yield();
+  return outcome == 0;
+}
+
+TEST(Job, IsReachedAtTheAddressOfTheRendezvousAlone) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(1, [&](int) {
+    const Job job(options_of(0, 1, rendezvous), 1, kFacts);
+    for (const int port : {rendezvous.port, job.seat().places[0].port}) {
+      EXPECT_TRUE(answers({"127.0.0.1", port}));
+      EXPECT_FALSE(answers({"127.0.0.2", port})) << "an address of this machine, too, but not that one";
+    }
+  });
+  EXPECT_THAT(errors, Each(""));
+}
+
 TEST(Job, BringsTheResultsTogetherAtProcess0) {
   const HostPort rendezvous = free_place();
   const std::string large(2'000'000, 'x');

@@ -105,6 +105,12 @@ TEST(Store, StrangersThatSayMuchOrNothingAreNoTrouble) {
   const Descriptor silent = start_connecting(store.place), loud = start_connecting(store.place);
   const std::string noise(1'000'000, 'n');
   while (send_some(loud, std::as_bytes(std::span(noise))).must_wait) std::this_thread::yield();
+  StoreConnection lengthy(start_connecting(store.place));
+  lengthy.post({StoreOp::hello, "", noise});
+  while (!lengthy.closed()) {
+    lengthy.move();
+    ASSERT_FALSE(lengthy.next().has_value()) << "an answer: it has been heard out";
+  }
   const auto one = store.client(1);
   one->set("a", "b");
   EXPECT_EQ(one->get("a"), "b");

@@ -152,6 +152,32 @@ TEST(TcpCommunicator, APeerThatClosesItsConnectionIsNamedUnlessSomebodyKnowsMore
   }
 }
 
+TEST(TcpCommunicator, APeerThatClosesItsConnectionBeforeAMessageIsNamed) {
+  std::vector<TcpSeat> seats = seats_of(Backend::tcp, 2);
+  SegmentOptions options = small_segment(2);
+  options.time_out = std::chrono::seconds(1);  // how long the rank waits for news of why
+  const auto own = Segment::create(options), other = Segment::create(options);
+  std::vector<std::byte> message(10);
+  std::thread peer([&, message] {
+    Endpoint endpoint(other, 1, std::move(seats[1]));
+    const auto world = endpoint.world();
+    world->send(message, 0, "step/send");
+    world->barrier("step/sent");
+  });
+  Endpoint endpoint(own, 0, std::move(seats[0]));
+  const auto world = endpoint.world();
+  world->receive(message, 1, "step/recv");
+  world->barrier("step/sent");
+  peer.join();
+  const auto transfer = world->start_receive(message, 1, "step/next");
+  try {
+    while (!transfer->test()) std::this_thread::yield();
+    FAIL() << "nobody is there";
+  } catch (const BackendError& error) {
+    EXPECT_STREQ(error.what(), "rank 0, step/next: receive: rank 1 is gone; it has not begun any op");
+  }
+}
+
 TEST(TcpCommunicator, InstantsOfAnotherHostAreReadOnTheClockOfThisOne) {
   std::vector<TcpSeat> seats = seats_of(Backend::tcp, 2);
   SegmentOptions late = small_segment(2);
