@@ -71,12 +71,14 @@ void Job::measure_clock() {
 }
 
 void Job::join(const JobFacts& facts) {
-  // A host that listens everywhere is reached where it meets the store.
-  const std::string own_host = store_->own_host();
   std::vector<std::pair<std::string, std::string>> member = {{"host", own_host_name()},
                                                              {"clock_error", std::to_string(clock_error_.count())}};
-  for (const Descriptor& listener : listeners_)
-    member.emplace_back("place", to_text(HostPort{own_host, own_place(listener).port}));
+  for (const Descriptor& listener : listeners_) {
+    HostPort place = own_place(listener);
+    // A host that listens everywhere is reached where it meets the store.
+    if (place.host == "0.0.0.0" || place.host == "::") place.host = store_->own_host();
+    member.emplace_back("place", to_text(place));
+  }
   for (const auto& [name, value] : facts) member.emplace_back("fact " + name, value);
   store_->set(key_of("member", process()), to_value(member));
   if (!is_first()) {

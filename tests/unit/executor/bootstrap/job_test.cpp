@@ -65,6 +65,24 @@ TEST(Job, IsReachedAtTheAddressOfTheRendezvousAlone) {
   EXPECT_THAT(errors, Each(""));
 }
 
+TEST(Job, SaysWhereItListensWhenToldAnotherAddressAndWhereItIsMetWhenToldEverywhere) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(3, [&](int process) {
+    JobOptions options = options_of(process, 3, rendezvous);
+    if (process == 1) options.listen = "127.0.0.2";
+    if (process == 2) options.listen = "0.0.0.0";
+    Job job(options, 3, kFacts);
+    const std::vector<HostPort> places = job.seat().places;
+    EXPECT_EQ(places[0].host, "127.0.0.1");
+    EXPECT_EQ(places[1].host, "127.0.0.2");
+    EXPECT_EQ(places[2].host, "127.0.0.1");
+    for (const HostPort& place : places) EXPECT_TRUE(answers(place)) << to_text(place);
+    job.gather({""});
+    job.finish();
+  });
+  EXPECT_THAT(errors, Each(""));
+}
+
 TEST(Job, BringsTheResultsTogetherAtProcess0) {
   const HostPort rendezvous = free_place();
   const std::string large(2'000'000, 'x');
