@@ -61,6 +61,18 @@ TEST(HostLink, AFailureOnOneHostStopsTheOtherWithWhoWhereAndWhich) {
   });
 }
 
+TEST(HostLink, ALauncherThatDiesEndsTheRun) {
+  on_two_hosts(std::chrono::seconds(30), [](Job& job, Segment& segment) {
+    if (!job.is_first()) {
+      testing::die_as(job.options(), 1);
+      return;
+    }
+    ASSERT_TRUE(within(std::chrono::seconds(20), [&] { return segment.failure().has_value(); }));
+    EXPECT_EQ(segment.failure()->rank, 2);
+    EXPECT_EQ(segment.failure()->text, "on " + job.name_of_process(1) + ": its launcher is gone");
+  });
+}
+
 TEST(HostLink, AHostWhoseRanksHaveEndedMayBeSilent) {
   on_two_hosts(std::chrono::seconds(1), [](Job& job, Segment& segment) {
     if (!job.is_first()) return;
