@@ -2,6 +2,7 @@
 #include "executor/bootstrap/job.h"
 
 #include "base/errors.h"
+#include "executor/comm/clock.h"
 #include "tests/unit/executor/bootstrap/jobs.h"
 
 #include <gmock/gmock.h>
@@ -110,6 +111,18 @@ TEST(Job, OfElevenProcessesTheTenthIsNotTakenForTheFirst) {
     job.finish();
   });
   EXPECT_THAT(errors, Each(""));
+}
+
+TEST(Job, ResultsOfAProcessThatHasDiedAreNotWaitedFor) {
+  const HostPort rendezvous = free_place();
+  const Instant start = now();
+  const auto errors = errors_of_processes(2, [&](int process) {
+    Job job(options_of(process, 2, rendezvous), 4, kFacts);
+    if (process == 0) job.gather({"a", "b"});
+    if (process == 1) testing::die_as(job.options(), 1);
+  });
+  EXPECT_THAT(errors[0], ::testing::MatchesRegex("the results of .* \\(ranks 2 to 3\\) did not come"));
+  EXPECT_LT(now() - start, std::chrono::seconds(20)) << "well before the time-out";
 }
 
 TEST(Job, MeasuresByHowMuchTheClocksDiffer) {
