@@ -97,7 +97,7 @@ int run(const std::string& own_path, int num_ranks, int num_hosts) {
     rows = launch(spec_of(own_path, num_ranks, nullptr)).results[0];
   } else {
     const HostPort rendezvous = own_place(listen_at({"127.0.0.1", 0}));
-    const auto place = [&](int host) { return JobPlace{host, num_hosts, 0, rendezvous, "benchmark"}; };
+    const auto place = [&](int host) { return JobPlace{host, num_hosts, rendezvous, "benchmark"}; };
     std::vector<std::jthread> others;
     for (int host = 1; host < num_hosts; ++host)
       others.emplace_back([&, host] { launch_host(own_path, num_ranks, place(host)); });

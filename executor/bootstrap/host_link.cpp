@@ -12,8 +12,7 @@ namespace {
 
 constexpr auto kBeatEvery = std::chrono::milliseconds(100);
 constexpr auto kLookEvery = std::chrono::milliseconds(10);  // a failure does not wait for the next beat
-
-std::string state_key(int process) { return fmt::format("state/{:06}", process); }
+constexpr std::string_view kLastBeat = "last";              // nothing more will be heard of it, in good order
 
 }  // namespace
 
@@ -33,36 +32,38 @@ void HostLink::run() {
   try {
     while (!is_over_) {
       const bool had_failed = segment_.failure().has_value();
-      beat();
+      beat(false);
       const Instant next = now() + kBeatEvery;
       while (now() < next && !is_over_ && segment_.failure().has_value() == had_failed)
         std::this_thread::sleep_for(kLookEvery);
     }
-    beat();
+    beat(true);
   } catch (const BackendError& error) {
     // Without the store nobody here can learn of a failure elsewhere.
     fail(0, error.what());
   }
 }
 
-void HostLink::beat() {
-  store_->set(state_key(job_.process()), own_state());
+void HostLink::beat(bool is_last) {
+  store_->set(key_of("state", job_.process()), own_state(is_last));
   const auto states = store_->list("state/");
   const auto gone = store_->list("gone/");
   for (int process = 0; process < job_.num_processes(); ++process) {
     if (process == job_.process()) continue;
-    if (const auto state = states.find(state_key(process)); state != states.end())
+    if (const auto state = states.find(key_of("state", process)); state != states.end())
       take_state_of(process, state->second);
-    if (gone.contains(fmt::format("gone/{}", process))) fail(process, "its launcher is gone");
-    const auto silence = now() - heard_[static_cast<std::size_t>(process)].at;
-    if (silence > job_.options().time_out)
+    if (gone.contains(key_of("gone", process))) fail(process, "its launcher is gone");
+    const Heard& heard = heard_[static_cast<std::size_t>(process)];
+    const auto silence = now() - heard.at;
+    if (heard.beat != kLastBeat && silence > job_.options().time_out)
       fail(process,
            fmt::format("nothing was heard of it for {:.0f} s", std::chrono::duration<double>(silence).count()));
   }
 }
 
-std::string HostLink::own_state() {
-  std::vector<std::pair<std::string, std::string>> state = {{"beat", std::to_string(++num_beats_)}};
+std::string HostLink::own_state(bool is_last) {
+  std::vector<std::pair<std::string, std::string>> state = {
+      {"beat", is_last ? std::string(kLastBeat) : std::to_string(++num_beats_)}};
   const int first = job_.first_rank();
   for (int rank = first; rank < first + job_.num_local(); ++rank) state.emplace_back("key", segment_.key(rank));
   const auto failure = segment_.failure();

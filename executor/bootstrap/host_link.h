@@ -27,8 +27,8 @@ class HostLink {
 
  private:
   void run();
-  void beat();
-  std::string own_state();
+  void beat(bool is_last);
+  std::string own_state(bool is_last);
   void take_state_of(int process, const std::string& state);
   /// Stops the run for a failure of `process` that none of its ranks has told.
   void fail(int process, const std::string& why);

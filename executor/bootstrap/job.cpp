@@ -32,8 +32,6 @@ int share_of(int num_ranks, int num_processes) {
   return num_ranks / num_processes;
 }
 
-std::string member_key(int process) { return fmt::format("member/{:06}", process); }
-
 }  // namespace
 
 Job::Job(const JobOptions& options, int num_ranks, const JobFacts& facts)
@@ -73,14 +71,16 @@ void Job::measure_clock() {
 }
 
 void Job::join(const JobFacts& facts) {
-  // A host that listens everywhere is reached where it meets the store.
-  const std::string own_host = store_->own_host();
   std::vector<std::pair<std::string, std::string>> member = {{"host", own_host_name()},
                                                              {"clock_error", std::to_string(clock_error_.count())}};
-  for (const Descriptor& listener : listeners_)
-    member.emplace_back("place", to_text(HostPort{own_host, own_place(listener).port}));
+  for (const Descriptor& listener : listeners_) {
+    HostPort place = own_place(listener);
+    // A host that listens everywhere is reached where it meets the store.
+    if (place.host == "0.0.0.0" || place.host == "::") place.host = store_->own_host();
+    member.emplace_back("place", to_text(place));
+  }
   for (const auto& [name, value] : facts) member.emplace_back("fact " + name, value);
-  store_->set(member_key(process()), to_value(member));
+  store_->set(key_of("member", process()), to_value(member));
   if (!is_first()) {
     if (const std::string verdict = store_->get("verdict"); !verdict.empty()) throw ConfigError(verdict);
     read_members(store_->list("member/"), facts);
@@ -104,7 +104,7 @@ std::map<std::string, std::string> Job::wait_for_all() {
     if (now() > deadline) {
       std::vector<int> missing;
       for (int i = 0; i < num_processes(); ++i) {
-        if (!members.contains(member_key(i))) missing.push_back(i);
+        if (!members.contains(key_of("member", i))) missing.push_back(i);
       }
       throw BackendError(fmt::format("of {} processes these did not come to {} within {:g} s: {}", num_processes(),
                                      to_text(options_.place.rendezvous),
@@ -152,23 +152,24 @@ TcpSeat Job::seat() const {
   return seat;
 }
 
-std::vector<std::string> Job::gather(std::vector<std::string> results) {
+std::vector<std::string> Job::gather(std::vector<std::string> results, const std::function<void()>& look) {
   if (!is_first()) {
     for (std::size_t i = 0; i < results.size(); ++i)
       store_->set(fmt::format("result/{}", first_rank() + static_cast<int>(i)), results[i]);
-    store_->set(fmt::format("handed in/{}", process()), "");
+    store_->set(key_of("handed in", process()), "");
     return {};
   }
-  for (int process = 1; process < num_processes(); ++process) wait_for_results_of(process);
+  for (int process = 1; process < num_processes(); ++process) wait_for_results_of(process, look);
   for (int rank = num_local_; rank < num_ranks(); ++rank)
     results.push_back(store_->get(fmt::format("result/{}", rank)));
   return results;
 }
 
-void Job::wait_for_results_of(int process) {
+void Job::wait_for_results_of(int process, const std::function<void()>& look) {
   const Instant deadline = now() + options_.time_out;
-  while (store_->list(fmt::format("handed in/{}", process)).empty()) {
-    if (!store_->list(fmt::format("gone/{}", process)).empty() || now() > deadline)
+  while (store_->list(key_of("handed in", process)).empty()) {
+    look();
+    if (!store_->list(key_of("gone", process)).empty() || now() > deadline)
       throw BackendError(fmt::format("the results of {} did not come", name_of_process(process)));
     std::this_thread::sleep_for(kLookEvery);
   }

@@ -9,9 +9,9 @@
 #include "executor/comm/tcp_peers.h"
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -63,8 +63,9 @@ class Job {
   std::unique_ptr<StoreClient> connect() const;
 
   /// Hands in the results of this process's ranks; at process 0 those of all ranks come out, elsewhere nothing.
+  /// `look` is called while process 0 waits, to throw what it has heard of the others.
   /// Throws: BackendError, when they do not come.
-  std::vector<std::string> gather(std::vector<std::string> results);
+  std::vector<std::string> gather(std::vector<std::string> results, const std::function<void()>& look = [] {});
   /// Process 0 says that the run is through; the others wait for that. Throws: BackendError, when it does not come.
   void finish();
 
@@ -72,7 +73,7 @@ class Job {
   void measure_clock();
   void join(const JobFacts& facts);
   std::map<std::string, std::string> wait_for_all();
-  void wait_for_results_of(int process);
+  void wait_for_results_of(int process, const std::function<void()>& look);
   void read_members(const std::map<std::string, std::string>& members, const JobFacts& facts);
 
   JobOptions options_;

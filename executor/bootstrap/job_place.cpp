@@ -18,7 +18,7 @@ namespace {
 struct Environment {
   std::string_view source;
   std::string_view needs;  ///< is set only where the others mean what they say
-  std::string_view process, num_processes, local_process;
+  std::string_view process, num_processes;
   std::string_view num_local;  ///< processes on this host
   std::string_view hosts;      ///< the first of them has process 0
   std::string_view job;        ///< what tells two jobs apart
@@ -28,12 +28,10 @@ struct Environment {
 // Sources: torchrun, "Environment variables" of its manual; Open MPI 4.1, mpirun(1); Slurm 22.05, srun(1), "OUTPUT
 // ENVIRONMENT VARIABLES" (a batch script has SLURM_PROCID, too, but only a step has its number); MPICH, hydra.
 constexpr Environment kEnvironments[] = {
-    {"torchrun", "", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "", "TORCHELASTIC_RUN_ID"},
-    {"mpirun", "", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-     "OMPI_COMM_WORLD_LOCAL_SIZE", "", "PMIX_NAMESPACE"},
-    {"PMI", "", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "", "PMI_JOBID"},
-    {"srun", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "", "SLURM_NODELIST", "SLURM_JOB_ID",
-     true},
+    {"torchrun", "", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "", "TORCHELASTIC_RUN_ID"},
+    {"mpirun", "", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "", "PMIX_NAMESPACE"},
+    {"PMI", "", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "", "PMI_JOBID"},
+    {"srun", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_NTASKS", "", "SLURM_NODELIST", "SLURM_JOB_ID", true},
 };
 
 // Below the ports that Linux hands out by itself.
@@ -66,7 +64,6 @@ JobPlace place_in(const Environment& environment, const Variables& variables) {
   JobPlace place{.process = number_of(variables, environment.process),
                  .num_processes = number_of(variables, environment.num_processes),
                  .source = std::string(environment.source)};
-  if (variables(environment.local_process)) place.local_process = number_of(variables, environment.local_process);
   if (place.process >= place.num_processes)
     throw ConfigError(fmt::format("{}: expected less than the {} processes of {}, got {}", environment.process,
                                   place.num_processes, environment.num_processes, place.process),

@@ -16,9 +16,8 @@ namespace orrery::executor {
 struct JobPlace {
   int process = 0;  ///< of num_processes, from 0
   int num_processes = 1;
-  int local_process = 0;  ///< among those of this host; 0 where nobody says
-  HostPort rendezvous;    ///< where process 0 waits for the others
-  std::string source;     ///< who says so: "torchrun"
+  HostPort rendezvous;  ///< where process 0 waits for the others
+  std::string source;   ///< who says so: "torchrun"
 };
 
 /// Looks up an environment variable; nothing when it is not set or empty.

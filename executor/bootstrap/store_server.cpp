@@ -58,7 +58,7 @@ void StoreServer::serve() {
         ++client;
         continue;
       }
-      if (!client->leaves && client->process >= 0) put(fmt::format("gone/{}", client->process), "");
+      if (!client->leaves && client->process >= 0) put(key_of("gone", client->process), "");
       std::erase_if(waiting_, is_of_client);
       client = clients_.erase(client);
     }

@@ -2,7 +2,7 @@
 // The store of a job: keys and values that its processes share while they find each other and while they run. Process 0
 // serves it in a thread of its own. Whoever connects proves with the job's token that it belongs to the job and says
 // how many processes it believes in; anybody else is sent away with a sentence. When a process is gone without having
-// left, the store says so under the key "gone/PROCESS".
+// left, the store says so under the key of "gone".
 #pragma once
 
 #include "executor/bootstrap/store_wire.h"

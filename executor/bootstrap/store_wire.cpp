@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include <fmt/format.h>
+
 namespace orrery::executor {
 namespace {
 
@@ -23,6 +25,8 @@ Header header_at(const std::string& text) {
 
 }  // namespace
 
+std::string key_of(std::string_view what, int process) { return fmt::format("{}/{:06}", what, process); }
+
 std::string to_value(const std::vector<std::pair<std::string, std::string>>& pairs) {
   std::string value;
   for (const auto& [key, text] : pairs) {
@@ -39,7 +43,8 @@ std::vector<std::pair<std::string, std::string>> pairs_of(const std::string& val
     if (value.size() - begin < sizeof(Header)) throw BackendError("the store has sent half a list");
     const Header header = header_at(value.substr(begin, sizeof(Header)));
     begin += sizeof header;
-    if (value.size() - begin < header.key_bytes + header.value_bytes)
+    const std::size_t left = value.size() - begin;
+    if (header.key_bytes > left || header.value_bytes > left - header.key_bytes)
       throw BackendError("the store has sent half a list");
     pairs.emplace_back(value.substr(begin, header.key_bytes),
                        value.substr(begin + header.key_bytes, header.value_bytes));

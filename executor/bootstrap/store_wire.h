@@ -6,9 +6,9 @@
 #include "executor/comm/tcp_socket.h"
 
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace orrery::executor {
@@ -27,6 +27,9 @@ struct StoreMessage {
   std::string key;
   std::string value;
 };
+
+/// Where something of one process stands: "gone/000003". No key begins with another, and lists are in order.
+std::string key_of(std::string_view what, int process);
 
 /// A list of pairs as one value.
 std::string to_value(const std::vector<std::pair<std::string, std::string>>& pairs);

@@ -39,26 +39,21 @@ std::size_t first_free_byte(int num_ranks) {
 
 }  // namespace
 
-Segment::Segment(int descriptor, std::byte* base, std::size_t bytes)
-    : descriptor_(descriptor), base_(base), bytes_(bytes) {}
+Segment::Segment(Descriptor descriptor, std::byte* base, std::size_t bytes)
+    : descriptor_(std::move(descriptor)), base_(base), bytes_(bytes) {}
 
-Segment::~Segment() {
-  ::munmap(base_, bytes_);
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
+Segment::~Segment() { ::munmap(base_, bytes_); }
 
 std::shared_ptr<Segment> Segment::create(const SegmentOptions& options) {
   CHECK(
       options.num_ranks >= 1 && options.chunk_bytes >= std::int64_t{64} * options.num_ranks && options.ring_bytes >= 1,
       options.num_ranks, options.chunk_bytes, options.ring_bytes);
-  const int descriptor = ::memfd_create("orrery", MFD_CLOEXEC);
+  Descriptor descriptor(::memfd_create("orrery", MFD_CLOEXEC));
   const auto bytes = static_cast<std::size_t>(options.total_bytes);
-  if (descriptor < 0 || ::ftruncate(descriptor, options.total_bytes) != 0) {
-    const int error = errno;
-    if (descriptor >= 0) ::close(descriptor);
-    throw BackendError(fmt::format("cannot make a shared segment of {} bytes: {}", bytes, system_message(error)));
-  }
-  std::shared_ptr<Segment> segment(new Segment(descriptor, map_segment(descriptor, bytes), bytes));
+  if (!descriptor.is_open() || ::ftruncate(descriptor.number(), options.total_bytes) != 0)
+    throw BackendError(fmt::format("cannot make a shared segment of {} bytes: {}", bytes, system_message(errno)));
+  std::byte* base = map_segment(descriptor.number(), bytes);
+  std::shared_ptr<Segment> segment(new Segment(std::move(descriptor), base, bytes));
   SegmentHeader& header = segment->header();
   header.options = options;
   header.next_free = first_free_byte(options.num_ranks);
@@ -71,7 +66,7 @@ std::shared_ptr<Segment> Segment::open(int descriptor) {
   if (::fstat(descriptor, &status) != 0 || static_cast<std::size_t>(status.st_size) < sizeof(SegmentHeader))
     throw BackendError(fmt::format("descriptor {} is not a shared segment", descriptor));
   const auto bytes = static_cast<std::size_t>(status.st_size);
-  std::shared_ptr<Segment> segment(new Segment(-1, map_segment(descriptor, bytes), bytes));
+  std::shared_ptr<Segment> segment(new Segment(Descriptor(), map_segment(descriptor, bytes), bytes));
   if (segment->header().magic.load(std::memory_order_acquire) != kSegmentMagic)
     throw BackendError(fmt::format("descriptor {} is not a shared segment of this version", descriptor));
   return segment;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "executor/comm/clock.h"
+#include "executor/comm/descriptor.h"
 
 #include <chrono>
 #include <cstddef>
@@ -59,7 +60,7 @@ class Segment {
   ~Segment();
 
   /// For a child that is about to be started; closed by exec unless it is passed on. Only of a created segment.
-  int descriptor() const { return descriptor_; }
+  int descriptor() const { return descriptor_.number(); }
 
   int num_ranks() const;
   const SegmentOptions& options() const;
@@ -94,11 +95,11 @@ class Segment {
   std::span<std::byte> region(std::string_view name, std::int64_t bytes);
 
  private:
-  Segment(int descriptor, std::byte* base, std::size_t bytes);
+  Segment(Descriptor descriptor, std::byte* base, std::size_t bytes);
   SegmentHeader& header() const;
   RankState& state(int rank) const;
 
-  int descriptor_ = -1;
+  Descriptor descriptor_;
   std::byte* base_ = nullptr;
   std::size_t bytes_ = 0;
 };

@@ -8,7 +8,6 @@
 #include "executor/comm/communicator.h"
 #include "executor/comm/wait.h"
 
-#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>

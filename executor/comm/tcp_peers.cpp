@@ -6,6 +6,7 @@
 #include "base/sha256.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <poll.h>
 
@@ -37,7 +38,10 @@ std::unique_ptr<TcpStream> TcpPeers::open(std::string_view name, int peer, bool 
 std::optional<Descriptor> TcpPeers::take_connection(const StreamName& name) {
   greet_newcomers();
   const auto found = connections_.find(name);
-  if (found == connections_.end()) return std::nullopt;
+  if (found == connections_.end()) {
+    awaits_connection_ = true;
+    return std::nullopt;
+  }
   Descriptor socket = std::move(found->second);
   connections_.erase(found);
   return socket;
@@ -64,9 +68,12 @@ void TcpPeers::sleep(std::chrono::nanoseconds time) {
       sockets.push_back({.fd = stream->socket_.number(), .events = stream->waits_for_, .revents = 0});
     stream->waits_for_ = 0;  // whoever still waits says so at the next look
   }
-  sockets.push_back({.fd = seat_.listener.number(), .events = POLLIN, .revents = 0});
-  for (const Newcomer& newcomer : newcomers_)
-    sockets.push_back({.fd = newcomer.socket.number(), .events = POLLIN, .revents = 0});
+  // Else nobody would greet who comes, and a single one would keep this rank awake for ever.
+  if (std::exchange(awaits_connection_, false)) {
+    sockets.push_back({.fd = seat_.listener.number(), .events = POLLIN, .revents = 0});
+    for (const Newcomer& newcomer : newcomers_)
+      sockets.push_back({.fd = newcomer.socket.number(), .events = POLLIN, .revents = 0});
+  }
   const timespec limit{.tv_sec = 0, .tv_nsec = time.count()};
   ::ppoll(sockets.data(), sockets.size(), &limit, nullptr);
 }

@@ -8,10 +8,12 @@
 #include "executor/comm/tcp_socket.h"
 #include "executor/comm/tcp_stream.h"
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -62,6 +64,7 @@ class TcpPeers {
   std::vector<Newcomer> newcomers_;               // they have not said all of who they are
   std::map<StreamName, Descriptor> connections_;  // nobody here has asked for them yet
   std::vector<TcpStream*> streams_;               // they enter and leave by themselves
+  bool awaits_connection_ = false;                // whether the last looks at streams missed one
   std::uint64_t num_moved_ = 0;
 };
 

@@ -5,7 +5,6 @@
 
 #include <cerrno>
 #include <charconv>
-#include <functional>
 #include <memory>
 #include <system_error>
 
@@ -127,19 +126,6 @@ HostPort other_place(const Descriptor& socket) {
   socklen_t length = sizeof address;
   ::getpeername(socket.number(), reinterpret_cast<sockaddr*>(&address), &length);
   return place_of(address, length);
-}
-
-bool is_loopback(const std::string& host) {
-  const AddressList addresses = addresses_of({host, 0});
-  for (const addrinfo* one = addresses.get(); one != nullptr; one = one->ai_next) {
-    const HostPort place = [&] {
-      sockaddr_storage storage = {};
-      std::copy_n(reinterpret_cast<const char*>(one->ai_addr), one->ai_addrlen, reinterpret_cast<char*>(&storage));
-      return place_of(storage, one->ai_addrlen);
-    }();
-    if (!place.host.starts_with("127.") && place.host != "::1") return false;
-  }
-  return true;
 }
 
 Moved send_some(const Descriptor& socket, std::span<const std::byte> bytes, bool more) {

@@ -40,9 +40,6 @@ std::optional<int> outcome_of_connecting(const Descriptor& socket);
 HostPort own_place(const Descriptor& socket);
 HostPort other_place(const Descriptor& socket);
 
-/// Whether a name or number stands for this machine alone, as localhost does. Throws: as start_connecting.
-bool is_loopback(const std::string& host);
-
 /// What one call on a socket did.
 struct Moved {
   std::size_t bytes = 0;

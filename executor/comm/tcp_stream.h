@@ -30,7 +30,7 @@ struct StreamHello {
 
 class TcpStream final : public ByteStream {
  public:
-  /// Of the rank that connects; `place` is where the other listens.
+  /// Of the rank that connects; `socket` is on its way to the other.
   TcpStream(TcpPeers& peers, const StreamHello& hello, Descriptor socket);
   /// Of the rank that is connected to.
   TcpStream(TcpPeers& peers, const StreamName& name);

@@ -58,6 +58,11 @@ class RankSet {
       if (spec_.watch) look_for_stuck_ranks();
       end_what_has_failed();
     }
+    throw_if_failed();
+  }
+
+  /// Throws: BackendError, for the first failure, also one on another host after all ranks here have ended.
+  void throw_if_failed() const {
     if (const auto failure = segment_->failure()) throw BackendError(failure->rank, failure->key, failure->text);
   }
 
@@ -176,7 +181,8 @@ LaunchResult launch(const LaunchSpec& spec) {
   RankSet ranks(spec, result.threads_per_rank);
   ranks.run();
   result.results = ranks.results();
-  if (spec.job != nullptr) result.results = spec.job->gather(std::move(result.results));
+  if (spec.job != nullptr)
+    result.results = spec.job->gather(std::move(result.results), [&] { ranks.throw_if_failed(); });
   return result;
 }
 

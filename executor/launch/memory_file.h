@@ -3,7 +3,7 @@
 // this process, so it is gone with the process, however that ends.
 #pragma once
 
-#include "executor/launch/child_process.h"
+#include "executor/comm/descriptor.h"
 
 #include <string>
 #include <string_view>

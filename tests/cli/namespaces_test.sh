@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# namespaces_test.sh REPOSITORY ORRERY: two network namespaces as two hosts, with a link between them that is slow, and
-# that is cut while they train. Needs root, ip and tc; skipped without.
+# namespaces_test.sh REPOSITORY ORRERY: two network namespaces as two hosts, with clocks that differ by a day and a link
+# between them that is slow, and that is cut while they train. Needs root, ip and tc; skipped without.
 repository=$1
 orrery=$2
 skip() {
@@ -30,11 +30,18 @@ shape() {
 }
 shape 2>ip.err || skip "this kernel cannot shape a link: $(<ip.err)"
 
+# A time namespace gives the second host a clock of its own.
+later=(unshare --time --fork --monotonic 86400)
+"${later[@]}" true 2>/dev/null || {
+  echo "this kernel gives no time namespaces: both hosts have one clock"
+  later=()
+}
+
 fit_plan layout '"ep": 2, "pp": 2' # the stages are on different hosts
 job=(execute layout.json --json --nodes 2 --rendezvous 10.213.77.1:21977)
 
 "$orrery" execute layout.json --steps 3 --json >alone.json
-ip netns exec $b "$orrery" "${job[@]}" --node-rank 1 --steps 3 >1.json 2>1.err &
+ip netns exec $b "${later[@]}" "$orrery" "${job[@]}" --node-rank 1 --steps 3 >1.json 2>1.err &
 ip netns exec $a "$orrery" "${job[@]}" --node-rank 0 --steps 3 --trace slow.trace >0.json 2>0.err
 code=$?
 wait $! && [[ $code == 0 ]] || fail "exit codes" "0 0" "$code, $(cat 0.err 1.err)"
@@ -43,6 +50,9 @@ difference=$(same_losses alone.json 0.json 2>&1) || fail "losses over a slow lin
 python3 - $rate <<'P' || fail "step time over a slow link" "at least what the link takes for the activations" "less"
 import json, sys
 spans = [line["span"] for line in map(json.loads, open("slow.trace")) if "span" in line]
+print(f"spans of ranks {sorted({s[1] for s in spans})}, from {min(s[4] for s in spans):.3f} s on")
+if max(abs(s[4]) for s in spans) > 600:  # a clock is a day off
+    raise SystemExit(1)
 for step in (1, 2):
     sent = sum(s[8] for s in spans if s[0] == step and s[1] in (0, 1) and s[3] == "pp_send_next")
     least = (sent - 16 * 1024) * 8 / float(sys.argv[1])

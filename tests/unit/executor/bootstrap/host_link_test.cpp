@@ -61,6 +61,25 @@ TEST(HostLink, AFailureOnOneHostStopsTheOtherWithWhoWhereAndWhich) {
   });
 }
 
+TEST(HostLink, ALauncherThatDiesEndsTheRun) {
+  on_two_hosts(std::chrono::seconds(30), [](Job& job, Segment& segment) {
+    if (!job.is_first()) {
+      testing::die_as(job.options(), 1);
+      return;
+    }
+    ASSERT_TRUE(within(std::chrono::seconds(20), [&] { return segment.failure().has_value(); }));
+    EXPECT_EQ(segment.failure()->rank, 2);
+    EXPECT_EQ(segment.failure()->text, "on " + job.name_of_process(1) + ": its launcher is gone");
+  });
+}
+
+TEST(HostLink, AHostWhoseRanksHaveEndedMayBeSilent) {
+  on_two_hosts(std::chrono::seconds(1), [](Job& job, Segment& segment) {
+    if (!job.is_first()) return;
+    EXPECT_FALSE(within(std::chrono::milliseconds(1500), [&] { return segment.failure().has_value(); }));
+  });
+}
+
 TEST(HostLink, AHostOfWhichNothingIsHeardEndsTheRun) {
   const HostPort rendezvous = free_place();
   std::atomic<bool> is_over = false;

@@ -61,19 +61,18 @@ TEST(JobPlace, OfAProcessThatNobodyStartedAsOneOfSeveralIsNone) {
 TEST(JobPlace, IsReadInTheWordsOfWhoeverStartedTheProcess) {
   struct Case {
     Made variables;
-    int process, num_processes, local_process;
+    int process, num_processes;
     std::string host, source;
   };
-  const Case cases[] = {{kTorchrun, 5, 8, 1, "10.0.0.7", "torchrun"},
-                        {kMpirun, 3, 4, 3, "127.0.0.1", "mpirun"},
-                        {kSrun, 2, 3, 0, "gpu07", "srun"},
-                        {kPmi, 1, 2, 1, "127.0.0.1", "PMI"}};
+  const Case cases[] = {{kTorchrun, 5, 8, "10.0.0.7", "torchrun"},
+                        {kMpirun, 3, 4, "127.0.0.1", "mpirun"},
+                        {kSrun, 2, 3, "gpu07", "srun"},
+                        {kPmi, 1, 2, "127.0.0.1", "PMI"}};
   for (const Case& expected : cases) {
     const auto place = job_place_of(variables_of(expected.variables));
     ASSERT_TRUE(place.has_value()) << expected.source;
     EXPECT_EQ(place->process, expected.process);
     EXPECT_EQ(place->num_processes, expected.num_processes);
-    EXPECT_EQ(place->local_process, expected.local_process);
     EXPECT_EQ(place->rendezvous.host, expected.host);
     EXPECT_EQ(place->source, expected.source);
   }

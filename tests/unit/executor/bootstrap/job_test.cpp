@@ -2,6 +2,7 @@
 #include "executor/bootstrap/job.h"
 
 #include "base/errors.h"
+#include "executor/comm/clock.h"
 #include "tests/unit/executor/bootstrap/jobs.h"
 
 #include <gmock/gmock.h>
@@ -46,6 +47,43 @@ TEST(Job, SharesTheRanksAndTellsEachWhereAllListen) {
   }
 }
 
+bool answers(const HostPort& place) {
+  const Descriptor socket = start_connecting(place);
+  std::optional<int> outcome;
+  while (!(outcome = outcome_of_connecting(socket))) std::this_thread::yield();
+  return outcome == 0;
+}
+
+TEST(Job, IsReachedAtTheAddressOfTheRendezvousAlone) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(1, [&](int) {
+    const Job job(options_of(0, 1, rendezvous), 1, kFacts);
+    for (const int port : {rendezvous.port, job.seat().places[0].port}) {
+      EXPECT_TRUE(answers({"127.0.0.1", port}));
+      EXPECT_FALSE(answers({"127.0.0.2", port})) << "an address of this machine, too, but not that one";
+    }
+  });
+  EXPECT_THAT(errors, Each(""));
+}
+
+TEST(Job, SaysWhereItListensWhenToldAnotherAddressAndWhereItIsMetWhenToldEverywhere) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(3, [&](int process) {
+    JobOptions options = options_of(process, 3, rendezvous);
+    if (process == 1) options.listen = "127.0.0.2";
+    if (process == 2) options.listen = "0.0.0.0";
+    Job job(options, 3, kFacts);
+    const std::vector<HostPort> places = job.seat().places;
+    EXPECT_EQ(places[0].host, "127.0.0.1");
+    EXPECT_EQ(places[1].host, "127.0.0.2");
+    EXPECT_EQ(places[2].host, "127.0.0.1");
+    for (const HostPort& place : places) EXPECT_TRUE(answers(place)) << to_text(place);
+    job.gather({""});
+    job.finish();
+  });
+  EXPECT_THAT(errors, Each(""));
+}
+
 TEST(Job, BringsTheResultsTogetherAtProcess0) {
   const HostPort rendezvous = free_place();
   const std::string large(2'000'000, 'x');
@@ -58,6 +96,33 @@ TEST(Job, BringsTheResultsTogetherAtProcess0) {
     job.finish();
   });
   EXPECT_THAT(errors, Each(""));
+}
+
+TEST(Job, OfElevenProcessesTheTenthIsNotTakenForTheFirst) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(11, [&](int process) {
+    Job job(options_of(process, 11, rendezvous), 11, kFacts);
+    if (process == 1) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    const auto results = job.gather({std::to_string(process)});
+    if (process == 0) {
+      EXPECT_THAT(results, ElementsAre("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"));
+    }
+    if (process == 10) testing::die_as(job.options(), 10);  // all it had to say has been said
+    job.finish();
+  });
+  EXPECT_THAT(errors, Each(""));
+}
+
+TEST(Job, ResultsOfAProcessThatHasDiedAreNotWaitedFor) {
+  const HostPort rendezvous = free_place();
+  const Instant start = now();
+  const auto errors = errors_of_processes(2, [&](int process) {
+    Job job(options_of(process, 2, rendezvous), 4, kFacts);
+    if (process == 0) job.gather({"a", "b"});
+    if (process == 1) testing::die_as(job.options(), 1);
+  });
+  EXPECT_THAT(errors[0], ::testing::MatchesRegex("the results of .* \\(ranks 2 to 3\\) did not come"));
+  EXPECT_LT(now() - start, std::chrono::seconds(20)) << "well before the time-out";
 }
 
 TEST(Job, MeasuresByHowMuchTheClocksDiffer) {

@@ -39,4 +39,11 @@ inline std::vector<std::string> errors_of_processes(int num_processes, const std
   return errors;
 }
 
+/// What the store sees when `process` dies: a connection that breaks off without having left.
+inline void die_as(const JobOptions& job, int process) {
+  StoreConnection dying(start_connecting(job.place.rendezvous));
+  dying.post({StoreOp::hello, "", hello_of(job.token, process, job.place.num_processes)});
+  while (!dying.next()) dying.move();
+}
+
 }  // namespace orrery::executor::testing

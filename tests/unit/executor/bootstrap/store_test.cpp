@@ -105,6 +105,12 @@ TEST(Store, StrangersThatSayMuchOrNothingAreNoTrouble) {
   const Descriptor silent = start_connecting(store.place), loud = start_connecting(store.place);
   const std::string noise(1'000'000, 'n');
   while (send_some(loud, std::as_bytes(std::span(noise))).must_wait) std::this_thread::yield();
+  StoreConnection lengthy(start_connecting(store.place));
+  lengthy.post({StoreOp::hello, "", noise});
+  while (!lengthy.closed()) {
+    lengthy.move();
+    ASSERT_FALSE(lengthy.next().has_value()) << "an answer: it has been heard out";
+  }
   const auto one = store.client(1);
   one->set("a", "b");
   EXPECT_EQ(one->get("a"), "b");
@@ -122,7 +128,21 @@ TEST(Store, SaysWhoIsGoneAndNotWhoHasLeft) {
   {
     const StoreConnection dead = std::move(dying);
   }
-  EXPECT_EQ(zero->get("gone/1"), "");
+  EXPECT_EQ(zero->get(key_of("gone", 1)), "");
+}
+
+TEST(Store, ListsOfPairsComeOutAsTheyWentInAndHalfOnesAreRefused) {
+  const std::vector<std::pair<std::string, std::string>> pairs = {{"a", ""}, {"", "bc"}};
+  const std::string value = to_value(pairs);
+  EXPECT_EQ(pairs_of(value), pairs);
+  const std::size_t end_of_first = to_value({pairs[0]}).size();
+  for (std::size_t bytes = 1; bytes < value.size(); ++bytes) {
+    if (bytes == end_of_first) continue;
+    EXPECT_THROW(pairs_of(value.substr(0, bytes)), BackendError) << bytes;
+  }
+  std::string endless = to_value({pairs[0]});  // lengths whose sum is what is left: none
+  endless.replace(endless.size() - 17, 16, std::string(8, '\xff') + '\x02' + std::string(7, '\0'));
+  EXPECT_THROW(pairs_of(endless), BackendError);
 }
 
 TEST(Store, ThatIsGoneOrWasNeverThereIsNamed) {

@@ -2,6 +2,7 @@
 // What only a network can do: strangers that connect, connections that break, peers that were never there.
 #include "base/errors.h"
 #include "base/fnv.h"
+#include "base/sha256.h"
 #include "tests/unit/executor/comm/thread_ranks.h"
 
 #include <gmock/gmock.h>
@@ -71,6 +72,45 @@ TEST(TcpPeers, StrangersDoNotKeepTheRightOneOut) {
   EXPECT_TRUE(a_byte_arrives(*from, *to));
 }
 
+TEST(TcpPeers, WhoWaitsForBytesSleepsThoughSomebodyComesForWhomNobodyWaits) {
+  std::vector<TcpSeat> seats = seats_of(Backend::tcp, 2);
+  const HostPort place = seats[0].places[1];
+  TcpPeers zero(std::move(seats[0]), 0), one(std::move(seats[1]), 1);
+  const auto from = zero.open("a", 1, true), to = one.open("a", 0, false);
+  ASSERT_TRUE(a_byte_arrives(*from, *to));
+  const auto early = zero.open("b", 1, true);
+  const std::byte sent[] = {std::byte{42}};
+  EXPECT_TRUE(within_a_second([&] { return early->write(sent) == 1; }));
+  const Descriptor stranger = start_connecting(place);
+  one.sleep(std::chrono::nanoseconds(0));  // the looks until now had to wait for the first connection
+  for (int look = 0; look < 2; ++look) {
+    std::byte room[1];
+    EXPECT_EQ(to->read(room), 0);
+    const Instant start = now();
+    one.sleep(std::chrono::milliseconds(100));
+    EXPECT_GE(now() - start, std::chrono::milliseconds(90));
+  }
+  const auto late = one.open("b", 0, false);
+  std::byte room[1];
+  EXPECT_TRUE(within_a_second([&] { return late->read(room) == 1; }));
+}
+
+/// A rank that has the token all the same: of another version, or one that was told a wrong place.
+TEST(TcpPeers, AHelloOfAnotherVersionOrForAnotherRankIsNotTaken) {
+  std::vector<TcpSeat> seats = seats_of(Backend::tcp, 3);
+  seats[0].places[2] = seats[0].places[1];
+  const HostPort place = seats[0].places[1];
+  TcpPeers zero(std::move(seats[0]), 0), one(std::move(seats[1]), 1);
+  StreamHello old{.magic = 1, .name = {fnv1a("a"), 0, 1}};
+  std::ranges::copy(sha256_hex("secret of the test"), old.token_hash.begin());
+  TcpStream of_another_version(zero, old, start_connecting(place));
+  const auto astray = zero.open("a", 2, true), to = one.open("a", 0, false);
+  EXPECT_FALSE(a_byte_arrives(of_another_version, *to));
+  std::byte room[1];
+  for (TcpStream* stream : {&of_another_version, astray.get()})
+    EXPECT_TRUE(within_a_second([&] { return stream->read(room) + to->read(room) == 0 && stream->closed(); }));
+}
+
 TEST(TcpPeers, AHostWhereNobodyListensIsClosedAtOnce) {
   std::vector<TcpSeat> seats = seats_of(Backend::tcp, 2);
   seats[1].listener.close();
@@ -109,6 +149,32 @@ TEST(TcpCommunicator, APeerThatClosesItsConnectionIsNamedUnlessSomebodyKnowsMore
                                   "step/mb0/stage1/layer3/fwd/moe.experts: killed by signal 9 (Killed)"
                                 : "rank 0, step/end: barrier: rank 1 is gone; its last op was "
                                   "step/mb0/stage1/layer3/fwd/moe.experts");
+  }
+}
+
+TEST(TcpCommunicator, APeerThatClosesItsConnectionBeforeAMessageIsNamed) {
+  std::vector<TcpSeat> seats = seats_of(Backend::tcp, 2);
+  SegmentOptions options = small_segment(2);
+  options.time_out = std::chrono::seconds(1);  // how long the rank waits for news of why
+  const auto own = Segment::create(options), other = Segment::create(options);
+  std::vector<std::byte> message(10);
+  std::thread peer([&, message] {
+    Endpoint endpoint(other, 1, std::move(seats[1]));
+    const auto world = endpoint.world();
+    world->send(message, 0, "step/send");
+    world->barrier("step/sent");
+  });
+  Endpoint endpoint(own, 0, std::move(seats[0]));
+  const auto world = endpoint.world();
+  world->receive(message, 1, "step/recv");
+  world->barrier("step/sent");
+  peer.join();
+  const auto transfer = world->start_receive(message, 1, "step/next");
+  try {
+    while (!transfer->test()) std::this_thread::yield();
+    FAIL() << "nobody is there";
+  } catch (const BackendError& error) {
+    EXPECT_STREQ(error.what(), "rank 0, step/next: receive: rank 1 is gone; it has not begun any op");
   }
 }
 

@@ -101,6 +101,8 @@ TEST_P(Wait, AFailureOfOneRankEndsTheWaitsOfAllOthersAndNamesIt) {
     world->barrier("step/start");
     if (endpoint.rank() == 2) {
       endpoint.set_key("step/mb0/stage0/head/fwd/loss");
+      const auto is_in = [&](int rank, const char* key) { return endpoint.segment().key(rank) == key; };
+      while (!is_in(0, "step/next") || !is_in(1, "step/next") || !is_in(3, "step/send")) std::this_thread::yield();
       endpoint.segment().fail(2, "the loss is not a number");
       while (!endpoint.segment().gone(0)) std::this_thread::yield();
       return;

@@ -218,6 +218,16 @@ TEST(LauncherOfAJob, ARankThatDiesEndsBothLaunchersWithWhoWhereAndHow) {
   EXPECT_FALSE(has_children());
 }
 
+TEST(LauncherOfAJob, ARankThatFailsWhenThoseOfProcess0HaveEndedIsNamedThereAtOnce) {
+  const Instant start = now();
+  std::vector<std::vector<std::string>> results;
+  const auto errors = errors_of_job("late", results);
+  EXPECT_THAT(errors[0],
+              ::testing::MatchesRegex("rank 3, step/end: on .* \\(ranks 2 to 3\\): no space left on device"));
+  EXPECT_EQ(errors[1], "rank 3, step/end: no space left on device");
+  EXPECT_LT(now() - start, std::chrono::seconds(20)) << "well before the time-out of the job";
+}
+
 TEST(LauncherOfAJob, APlaceInAJobIsReadAsItWasWritten) {
   TcpSeat seat;
   seat.places = {{"10.0.0.1", 4711}, {"fe80::1", 80}};

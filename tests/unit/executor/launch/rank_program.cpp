@@ -138,6 +138,15 @@ void hang_alone(RankProcess& process) {
   sleep_for_ever();
 }
 
+/// The last rank gets into trouble when all others have ended.
+void fail_late(RankProcess& process) {
+  const auto world = process.endpoint().world();
+  world->barrier("step/end");
+  if (process.rank() + 1 < process.size()) return;
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  throw BackendError("no space left on device");
+}
+
 const std::map<std::string, Body> kBodies = {
     {"collectives", check_collectives},
     {"threads", report_threads},
@@ -145,6 +154,7 @@ const std::map<std::string, Body> kBodies = {
     {"lines", print_lines},
     {"print-process", print_process},
     {"killed", trouble([] { ::raise(SIGKILL); })},
+    {"late", fail_late},
     {"exit", trouble([] { ::_exit(3); })},
     {"hang", trouble(sleep_for_ever)},
     {"hang-alone", hang_alone},
