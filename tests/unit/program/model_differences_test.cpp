@@ -4,6 +4,8 @@
 #include "program/hf_config.h"
 #include "tests/unit/program/reading.h"
 
+#include <variant>
+
 #include <gtest/gtest.h>
 
 namespace orrery {
@@ -50,6 +52,9 @@ void expect_each_named(const std::string& model, const std::vector<Change>& chan
   }
 }
 
+GroupedQueryAttention& grouped(Model& model) { return std::get<GroupedQueryAttention>(model.attention); }
+MultiHeadLatentAttention& latent(Model& model) { return std::get<MultiHeadLatentAttention>(model.attention); }
+
 TEST(ModelDifferences, EachMemberOfAModelIsComparedByItself) {
   expect_each_named("mixtral-8x7b", {{"family: expected mixtral", [](Model& m) { m.family = "olmoe"; }},
                                      {"hidden: expected 4096", [](Model& m) { m.hidden = 1; }},
@@ -59,28 +64,24 @@ TEST(ModelDifferences, EachMemberOfAModelIsComparedByItself) {
                                      {"norm_eps: expected 1e-05", [](Model& m) { m.norm_eps = 1e-6; }},
                                      {"rope_theta: expected 1000000", [](Model& m) { m.rope_theta = 1.0; }},
                                      {"mlp_bias: expected false", [](Model& m) { m.mlp_bias = true; }}});
-  using Gqa = GroupedQueryAttention;
-  static constexpr auto gqa = [](Model& m) -> Gqa& { return std::get<Gqa>(m.attention); };
   expect_each_named("qwen3-30b-a3b",
-                    {{"num_heads: expected 32", [](Model& m) { gqa(m).num_heads = 1; }},
-                     {"num_kv_heads: expected 4", [](Model& m) { gqa(m).num_kv_heads = 1; }},
-                     {"head_dim: expected 128", [](Model& m) { gqa(m).head_dim = 1; }},
-                     {"qkv_bias: expected false", [](Model& m) { gqa(m).qkv_bias = true; }},
-                     {"out_bias: expected false", [](Model& m) { gqa(m).out_bias = true; }},
-                     {"qk_norm: expected per_head", [](Model& m) { gqa(m).qk_norm = false; }},
-                     {"qk_norm: expected per_head", [](Model& m) { gqa(m).qk_norm_kind = QkNorm::whole; }},
-                     {"sinks: expected false", [](Model& m) { gqa(m).sinks = true; }}});
+                    {{"num_heads: expected 32", [](Model& m) { grouped(m).num_heads = 1; }},
+                     {"num_kv_heads: expected 4", [](Model& m) { grouped(m).num_kv_heads = 1; }},
+                     {"head_dim: expected 128", [](Model& m) { grouped(m).head_dim = 1; }},
+                     {"qkv_bias: expected false", [](Model& m) { grouped(m).qkv_bias = true; }},
+                     {"out_bias: expected false", [](Model& m) { grouped(m).out_bias = true; }},
+                     {"qk_norm: expected per_head", [](Model& m) { grouped(m).qk_norm = false; }},
+                     {"qk_norm: expected per_head", [](Model& m) { grouped(m).qk_norm_kind = QkNorm::whole; }},
+                     {"sinks: expected false", [](Model& m) { grouped(m).sinks = true; }}});
 }
 
 TEST(ModelDifferences, EachMemberOfLatentAttentionAndOfExpertsIsComparedByItself) {
-  using Mla = MultiHeadLatentAttention;
-  static constexpr auto mla = [](Model& m) -> Mla& { return std::get<Mla>(m.attention); };
-  expect_each_named("deepseek-v3", {{"num_heads: expected 128", [](Model& m) { mla(m).num_heads = 1; }},
-                                    {"q_lora_rank: expected 1536", [](Model& m) { mla(m).q_lora_rank = 1; }},
-                                    {"kv_lora_rank: expected 512", [](Model& m) { mla(m).kv_lora_rank = 1; }},
-                                    {"qk_nope_dim: expected 128", [](Model& m) { mla(m).qk_nope_dim = 1; }},
-                                    {"qk_rope_dim: expected 64", [](Model& m) { mla(m).qk_rope_dim = 1; }},
-                                    {"v_head_dim: expected 128", [](Model& m) { mla(m).v_head_dim = 1; }}});
+  expect_each_named("deepseek-v3", {{"num_heads: expected 128", [](Model& m) { latent(m).num_heads = 1; }},
+                                    {"q_lora_rank: expected 1536", [](Model& m) { latent(m).q_lora_rank = 1; }},
+                                    {"kv_lora_rank: expected 512", [](Model& m) { latent(m).kv_lora_rank = 1; }},
+                                    {"qk_nope_dim: expected 128", [](Model& m) { latent(m).qk_nope_dim = 1; }},
+                                    {"qk_rope_dim: expected 64", [](Model& m) { latent(m).qk_rope_dim = 1; }},
+                                    {"v_head_dim: expected 128", [](Model& m) { latent(m).v_head_dim = 1; }}});
   expect_each_named("deepseek-v3",
                     {{"num_experts: expected 256", [](Model& m) { m.moe->num_experts = 1; }},
                      {"top_k: expected 8", [](Model& m) { m.moe->top_k = 1; }},
