@@ -2,8 +2,8 @@
 #include "cli/number_list.h"
 
 #include "base/errors.h"
+#include "base/number_text.h"
 
-#include <charconv>
 #include <optional>
 #include <set>
 #include <string>
@@ -14,10 +14,8 @@ namespace orrery::cli {
 namespace {
 
 std::optional<std::int64_t> number_of(std::string_view text) {
-  std::int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
-  return number;
+  const auto number = number_in<std::int64_t>(text);
+  return number && *number >= 0 ? number : std::nullopt;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "program/model_differences.h"
 
 #include <map>
+#include <string_view>
 #include <variant>
 
 #include <fmt/format.h>
@@ -12,68 +13,90 @@ namespace {
 /// What is compared, by name, as text.
 using Facts = std::map<std::string, std::string>;
 
-template <class Value>
-void add(Facts& facts, const std::string& name, const Value& value) {
-  facts[name] = fmt::format("{}", value);
+/// One of the facts of a part of a model.
+template <class Part>
+struct Fact {
+  std::string_view name;
+  std::string (*text)(const Part&);
+};
+
+template <auto Member, class Part>
+std::string text_of(const Part& part) {
+  return fmt::format("{}", part.*Member);
 }
 
-void add_facts(const GroupedQueryAttention& a, Facts& facts) {
-  add(facts, "attention", "grouped-query");
-  add(facts, "num_heads", a.num_heads);
-  add(facts, "num_kv_heads", a.num_kv_heads);
-  add(facts, "head_dim", a.head_dim);
-  add(facts, "qkv_bias", a.qkv_bias);
-  add(facts, "out_bias", a.out_bias);
-  add(facts, "qk_norm", a.qk_norm ? 1 + static_cast<int>(a.qk_norm_kind) : 0);
-  add(facts, "sinks", a.sinks);
+std::string qk_norm_of(const GroupedQueryAttention& a) {
+  if (!a.qk_norm) return "none";
+  return a.qk_norm_kind == QkNorm::per_head ? "per_head" : a.qk_norm_kind == QkNorm::whole ? "whole" : "unweighted";
 }
 
-void add_facts(const MultiHeadLatentAttention& a, Facts& facts) {
-  add(facts, "attention", "latent");
-  add(facts, "num_heads", a.num_heads);
-  add(facts, "q_lora_rank", a.q_lora_rank);
-  add(facts, "kv_lora_rank", a.kv_lora_rank);
-  add(facts, "qk_nope_dim", a.qk_nope_dim);
-  add(facts, "qk_rope_dim", a.qk_rope_dim);
-  add(facts, "v_head_dim", a.v_head_dim);
-}
+std::string score_of(const MoeBlock& b) { return b.score == RouterScore::softmax ? "softmax" : "sigmoid"; }
 
-void add_facts(const MoeBlock& b, Facts& facts) {
-  add(facts, "num_experts", b.num_experts);
-  add(facts, "top_k", b.top_k);
-  add(facts, "expert_width", b.expert_width);
-  add(facts, "shared_width", b.shared_width);
-  add(facts, "shared_expert_gate", b.shared_expert_gate);
-  add(facts, "score", b.score == RouterScore::softmax ? "softmax" : "sigmoid");
-  add(facts, "normalize_top_k", b.normalize_top_k);
-  add(facts, "routed_scaling", b.routed_scaling);
-  add(facts, "num_groups", b.num_groups);
-  add(facts, "top_k_groups", b.top_k_groups);
-  add(facts, "aux_free_bias", b.aux_free_bias);
-  add(facts, "router_bias", b.router_bias);
-  add(facts, "expert_bias", b.expert_bias);
-  add(facts, "scale_input", b.scale_input);
-}
-
-Facts facts_of(const Model& model) {
-  Facts facts;
-  add(facts, "family", model.family);
-  add(facts, "hidden", model.hidden);
-  add(facts, "vocab", model.vocab);
-  add(facts, "dense_width", model.dense_width);
-  add(facts, "tied_embeddings", model.tied_embeddings);
-  add(facts, "norm_eps", model.norm_eps);
-  add(facts, "rope_theta", model.rope_theta);
-  add(facts, "mlp_bias", model.mlp_bias);
+std::string layers_of(const Model& model) {
   std::string layers;
   for (std::int64_t layer = 0; layer < model.num_layers(); ++layer) {
     const AttentionSpan span = model.span(layer);
     layers += fmt::format("{}{}", layers.empty() ? "" : " ", model.kind(layer) == LayerKind::moe ? "moe" : "dense");
     if (!span.is_full()) layers += fmt::format("/{}{}", span.chunked ? "chunk" : "window", span.window);
   }
-  add(facts, "layers", layers);
-  std::visit([&](const auto& attention) { add_facts(attention, facts); }, model.attention);
-  if (model.moe) add_facts(*model.moe, facts);
+  return layers;
+}
+
+constexpr Fact<Model> kModelFacts[] = {{"family", text_of<&Model::family>},
+                                       {"hidden", text_of<&Model::hidden>},
+                                       {"vocab", text_of<&Model::vocab>},
+                                       {"dense_width", text_of<&Model::dense_width>},
+                                       {"tied_embeddings", text_of<&Model::tied_embeddings>},
+                                       {"norm_eps", text_of<&Model::norm_eps>},
+                                       {"rope_theta", text_of<&Model::rope_theta>},
+                                       {"mlp_bias", text_of<&Model::mlp_bias>},
+                                       {"layers", layers_of}};
+
+constexpr Fact<GroupedQueryAttention> kGroupedFacts[] = {
+    {"attention", [](const GroupedQueryAttention&) -> std::string { return "grouped-query"; }},
+    {"num_heads", text_of<&GroupedQueryAttention::num_heads>},
+    {"num_kv_heads", text_of<&GroupedQueryAttention::num_kv_heads>},
+    {"head_dim", text_of<&GroupedQueryAttention::head_dim>},
+    {"qkv_bias", text_of<&GroupedQueryAttention::qkv_bias>},
+    {"out_bias", text_of<&GroupedQueryAttention::out_bias>},
+    {"qk_norm", qk_norm_of},
+    {"sinks", text_of<&GroupedQueryAttention::sinks>}};
+
+constexpr Fact<MultiHeadLatentAttention> kLatentFacts[] = {
+    {"attention", [](const MultiHeadLatentAttention&) -> std::string { return "latent"; }},
+    {"num_heads", text_of<&MultiHeadLatentAttention::num_heads>},
+    {"q_lora_rank", text_of<&MultiHeadLatentAttention::q_lora_rank>},
+    {"kv_lora_rank", text_of<&MultiHeadLatentAttention::kv_lora_rank>},
+    {"qk_nope_dim", text_of<&MultiHeadLatentAttention::qk_nope_dim>},
+    {"qk_rope_dim", text_of<&MultiHeadLatentAttention::qk_rope_dim>},
+    {"v_head_dim", text_of<&MultiHeadLatentAttention::v_head_dim>}};
+
+constexpr Fact<MoeBlock> kMoeFacts[] = {{"num_experts", text_of<&MoeBlock::num_experts>},
+                                        {"top_k", text_of<&MoeBlock::top_k>},
+                                        {"expert_width", text_of<&MoeBlock::expert_width>},
+                                        {"shared_width", text_of<&MoeBlock::shared_width>},
+                                        {"shared_expert_gate", text_of<&MoeBlock::shared_expert_gate>},
+                                        {"score", score_of},
+                                        {"normalize_top_k", text_of<&MoeBlock::normalize_top_k>},
+                                        {"routed_scaling", text_of<&MoeBlock::routed_scaling>},
+                                        {"num_groups", text_of<&MoeBlock::num_groups>},
+                                        {"top_k_groups", text_of<&MoeBlock::top_k_groups>},
+                                        {"aux_free_bias", text_of<&MoeBlock::aux_free_bias>},
+                                        {"router_bias", text_of<&MoeBlock::router_bias>},
+                                        {"expert_bias", text_of<&MoeBlock::expert_bias>},
+                                        {"scale_input", text_of<&MoeBlock::scale_input>}};
+
+template <class Part, std::size_t N>
+void add(const Fact<Part> (&facts)[N], const Part& part, Facts& out) {
+  for (const Fact<Part>& fact : facts) out.emplace(fact.name, fact.text(part));
+}
+
+Facts facts_of(const Model& model) {
+  Facts facts;
+  add(kModelFacts, model, facts);
+  if (const auto* grouped = std::get_if<GroupedQueryAttention>(&model.attention)) add(kGroupedFacts, *grouped, facts);
+  if (const auto* latent = std::get_if<MultiHeadLatentAttention>(&model.attention)) add(kLatentFacts, *latent, facts);
+  if (model.moe) add(kMoeFacts, *model.moe, facts);
   return facts;
 }
 

@@ -3,8 +3,8 @@
 
 #include "base/errors.h"
 #include "base/fnv.h"
+#include "base/number_text.h"
 
-#include <charconv>
 #include <cstdlib>
 #include <utility>
 #include <vector>
@@ -39,11 +39,9 @@ constexpr int kFirstPort = 20000, kNumPorts = 10000;
 
 int number_of(const Variables& variables, std::string_view name) {
   const std::string text = variables(name).value_or("");
-  int number = -1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 0)
-    throw ConfigError(fmt::format("{}: expected a number, got '{}'", name, text));
-  return number;
+  const std::optional<int> number = number_in<int>(text);
+  if (!number || *number < 0) throw ConfigError(fmt::format("{}: expected a number, got '{}'", name, text));
+  return *number;
 }
 
 /// Whether the process was started in such an environment.

@@ -3,10 +3,12 @@
 
 #include "base/errors.h"
 #include "base/json_reader.h"
+#include "base/sha256.h"
 
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace orrery::executor {
 
@@ -50,6 +52,18 @@ HfFolder::HfFolder(fs::path folder) : path_(std::move(folder)) {
     }
   }
   problems.throw_if_any();
+}
+
+std::string HfFolder::fingerprint() const {
+  constexpr std::int64_t kLookedAt = 1024;
+  Sha256 hash;
+  for (const auto& [name, file] : tensors_) {
+    const SafetensorsFile::Tensor& tensor = file->tensors().at(name);
+    hash.update(
+        fmt::format("{} {} {}\n", name, name_of(kStoredTypeNames, tensor.type), fmt::join(tensor.shape, " x ")));
+    hash.update(std::span<const std::byte>(file->read_first(name, kLookedAt)));
+  }
+  return hash.hex();
 }
 
 std::map<std::string, std::vector<std::string>> HfFolder::read_index() const {

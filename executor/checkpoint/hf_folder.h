@@ -26,6 +26,9 @@ class HfFolder {
   const std::filesystem::path& path() const { return path_; }
   /// Names of all tensors, and the file that holds each.
   const std::map<std::string, const SafetensorsFile*>& tensors() const { return tensors_; }
+  /// By what copies of the folder know each other, wherever they are: a hash of the names, types and shapes of all
+  /// tensors and of the first kilobyte of each. Copies that differ behind those are taken for the same.
+  std::string fingerprint() const;
 
  private:
   /// By file, the tensors that the index says are in it.

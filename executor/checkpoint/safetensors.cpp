@@ -192,6 +192,11 @@ std::vector<std::byte> SafetensorsFile::read(const std::string& name) const {
   return read_bytes(name, found->second, 0, found->second.bytes);
 }
 
+std::vector<std::byte> SafetensorsFile::read_first(const std::string& name, std::int64_t most) const {
+  const Tensor& tensor = tensors_.at(name);
+  return read_bytes(name, tensor, 0, std::min(most, tensor.bytes));
+}
+
 std::vector<float> SafetensorsFile::read_f32(const std::string& name) const {
   const std::vector<std::byte> bytes = read(name);
   const Tensor& tensor = tensors_.at(name);

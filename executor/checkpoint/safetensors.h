@@ -55,7 +55,9 @@ class SafetensorsFile {
 
   /// The bytes of a tensor. Throws: ConfigError, when it is missing or the file has become shorter.
   std::vector<std::byte> read(const std::string& name) const;
-  /// The same as f32.
+  /// The first `most` bytes of a tensor, or all. Requires: the tensor is there.
+  std::vector<std::byte> read_first(const std::string& name, std::int64_t most) const;
+  /// A whole tensor as f32.
   std::vector<float> read_f32(const std::string& name) const;
   /// The elements of a tensor from `first` on, as f32; reads no others. Requires: the tensor is there and has them.
   void read_f32(const std::string& name, std::int64_t first, std::span<float> out) const;

@@ -2,9 +2,9 @@
 #include "executor/comm/tcp_socket.h"
 
 #include "base/errors.h"
+#include "base/number_text.h"
 
 #include <cerrno>
-#include <charconv>
 #include <memory>
 #include <system_error>
 
@@ -63,11 +63,9 @@ std::optional<HostPort> host_port_of(std::string_view text) {
   std::string_view host = text.substr(0, colon);
   const std::string_view digits = text.substr(colon + 1);
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  int port = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  const bool is_port = error == std::errc() && end == digits.data() + digits.size() && port > 0 && port < 65536;
-  if (host.empty() || !is_port) return std::nullopt;
-  return HostPort{std::string(host), port};
+  const std::optional<int> port = number_in<int>(digits);
+  if (host.empty() || !port || *port <= 0 || *port >= 65536) return std::nullopt;
+  return HostPort{std::string(host), *port};
 }
 
 std::string to_text(const HostPort& place) {

@@ -2,11 +2,12 @@
 #include "executor/launch/rank_environment.h"
 
 #include "base/errors.h"
+#include "base/number_text.h"
 #include "executor/launch/child_process.h"
 
-#include <charconv>
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -29,12 +30,11 @@ std::string text_in_environment(std::string_view name) {
 
 int number_in_environment(std::string_view name) {
   const std::string digits = text_in_environment(name);
-  int number = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-  if (error != std::errc() || end != digits.data() + digits.size())
+  const std::optional<int> number = number_in<int>(digits);
+  if (!number)
     throw ConfigError(fmt::format("{}: expected a number, got '{}'", name, digits),
                       "this program is started by `orrery execute`, not by hand");
-  return number;
+  return *number;
 }
 
 }  // namespace

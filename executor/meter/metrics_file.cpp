@@ -2,9 +2,9 @@
 #include "executor/meter/metrics_file.h"
 
 #include "base/errors.h"
+#include "base/number_text.h"
 
-#include <charconv>
-#include <system_error>
+#include <algorithm>
 
 #include <fmt/format.h>
 
@@ -39,8 +39,10 @@ std::string take_label(std::string_view& text) {
 
 template <class Number>
 bool read_number(std::string_view text, Number& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() && number >= Number{0};
+  const std::optional<Number> read = number_in<Number>(text);
+  if (!read || !(*read >= Number{0})) return false;
+  number = *read;
+  return true;
 }
 
 bool read_line(std::string_view line, RunTotals& totals) {

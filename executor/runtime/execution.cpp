@@ -28,9 +28,15 @@
 namespace orrery::executor {
 namespace {
 
-/// The content, since the same text may stand elsewhere on another host.
+// Of what is read on each host the content counts, since it may stand elsewhere there.
+
 std::string corpus_of(const TrainingSettings& settings) {
   return settings.corpus.empty() ? "synthetic" : sha256_hex(read_file(settings.corpus));
+}
+
+std::string replayed_of(const TrainingSettings& settings, std::int64_t first_step) {
+  if (settings.replay_routing.empty()) return "none";
+  return hash_of_routing(settings.replay_routing, first_step, settings.num_steps);
 }
 
 TrainingIdentity identity_of(const Plan& plan, const TrainingSettings& settings) {
@@ -72,6 +78,8 @@ std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepP
 }
 
 JobFacts job_facts_of(const StepProgram& program, const TrainingSettings& settings, std::int64_t first_step) {
+  const bool has_first_weights = settings.resume_from.empty() && !settings.init_from.empty();
+  const auto on_or_off = [](bool on) { return on ? "on" : "off"; };
   const std::string every = settings.checkpoint.empty() ? "none" : std::to_string(settings.checkpoint_every);
   return {{"program", hash_of(program)},
           {"ranks", std::to_string(program.mesh.world())},
@@ -79,11 +87,11 @@ JobFacts job_facts_of(const StepProgram& program, const TrainingSettings& settin
           {"first step", std::to_string(first_step)},
           {"seed", std::to_string(settings.seed)},
           {"corpus", corpus_of(settings)},
-          {"weights to start from", settings.init_from},
-          {"balanced routing", settings.balanced_routing ? "on" : "off"},
-          {"routing to record", settings.record_routing},
-          {"routing to replay", settings.replay_routing},
-          {"metrics", settings.metrics_file.empty() ? "off" : "on"},
+          {"weights to start from", has_first_weights ? HfFolder(settings.init_from).fingerprint() : "random"},
+          {"balanced routing", on_or_off(settings.balanced_routing)},
+          {"routing to record", on_or_off(!settings.record_routing.empty())},
+          {"routing to replay", replayed_of(settings, first_step)},
+          {"metrics", on_or_off(!settings.metrics_file.empty())},
           {"steps between checkpoints", every}};
 }
 

@@ -37,7 +37,8 @@ struct StartPoint {
 std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepProgram& program,
                                                    const TrainingSettings& settings, bool resume);
 
-/// What the processes of a job must have in common to train together.
+/// What the processes of a job must have in common to train together: what is read, not from where, and what rank 0
+/// writes, not where. Throws: ConfigError, when something cannot be read.
 JobFacts job_facts_of(const StepProgram& program, const TrainingSettings& settings, std::int64_t first_step);
 
 /// Whether the Hugging Face folder that `settings` name has every weight of the program's model, and nothing else.

@@ -3,6 +3,8 @@
 
 #include "base/check.h"
 #include "base/errors.h"
+#include "base/files.h"
+#include "base/sha256.h"
 #include "executor/checkpoint/safetensors.h"
 #include "executor/runtime/saved_state.h"
 
@@ -102,6 +104,12 @@ void check_routing(const std::filesystem::path& folder, const StepProgram& progr
     }
   }
   problems.throw_if_any();
+}
+
+std::string hash_of_routing(const std::filesystem::path& folder, std::int64_t first, std::int64_t end) {
+  Sha256 hash;
+  for (std::int64_t step = first; step < end; ++step) hash.update(read_file(routing_of_step(folder, step).string()));
+  return hash.hex();
 }
 
 Choices read_routing(const std::filesystem::path& path, const StepProgram& program) {

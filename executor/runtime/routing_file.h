@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <string>
 #include <vector>
 
 namespace orrery::executor {
@@ -31,6 +32,9 @@ void write_routing(const std::filesystem::path& file, const StepProgram& program
 /// Throws: ConfigError with all problems.
 void check_routing(const std::filesystem::path& folder, const StepProgram& program, std::int64_t first,
                    std::int64_t end);
+
+/// A hash of the files of steps [first, end), which is the same wherever the folder is. Throws: ConfigError.
+std::string hash_of_routing(const std::filesystem::path& folder, std::int64_t first, std::int64_t end);
 
 /// Throws: ConfigError, also for an expert that the model lacks, or that a token has twice.
 Choices read_routing(const std::filesystem::path& file, const StepProgram& program);

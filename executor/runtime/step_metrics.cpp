@@ -2,6 +2,7 @@
 #include "executor/runtime/step_metrics.h"
 
 #include "base/files.h"
+#include "traces/queue_names.h"
 
 #include <algorithm>
 #include <cmath>
@@ -17,38 +18,9 @@ namespace {
 /// The dimension along which a queue's messages travel. What a rank sends from between its products is of no queue of
 /// its own.
 std::string_view dimension_of(Queue queue) {
-  switch (queue) {
-    case Queue::compute:
-      return "inline";
-    case Queue::copy:
-      return "host";
-    case Queue::tp:
-      return "tp";
-    case Queue::cp:
-      return "cp";
-    case Queue::ep:
-      return "ep";
-    case Queue::etp:
-      return "etp";
-    case Queue::dp:
-      return "dp";
-    case Queue::edp:
-      return "edp";
-    case Queue::embedding:
-      return "embedding";
-    case Queue::world:
-      return "world";
-    case Queue::pp_send_next:
-    case Queue::pp_recv_prev:
-    case Queue::pp_send_prev:
-    case Queue::pp_recv_next:
-    case Queue::pp_send_prev_act:
-    case Queue::pp_recv_next_act:
-    case Queue::pp_send_next_grad:
-    case Queue::pp_recv_prev_grad:
-      return "pp";
-  }
-  return "?";
+  if (queue == Queue::compute) return "inline";
+  if (queue == Queue::copy) return "host";
+  return is_pipeline(queue) ? "pp" : name_of(kQueueNames, queue);
 }
 
 RunMetrics empty_metrics(const StepProgram& program) {

@@ -92,11 +92,12 @@ TEST(DetectedCluster, ANodeOfEightGpus) {
   EXPECT_EQ(group.nics->per_node, 8);
   EXPECT_EQ(group.nics->rails, 8);
   EXPECT_NEAR(group.nics->each->in(unit::gigabits_per_second), 400.0, 1e-9);
+  const std::string ports =
+      "/groups/0/nics: mlx5_0 mlx5_1 mlx5_2 mlx5_3 mlx5_4 mlx5_5 mlx5_6 mlx5_7 are the fastest ports; "
+      "mlx5_8 mlx5_9 were left out: right?";
   EXPECT_EQ(
       found.questions,
-      (Questions{"/groups/0/scale_up/latency: how long does a small message take between two devices?",
-                 "/groups/0/nics: mlx5_0 mlx5_1 mlx5_2 mlx5_3 mlx5_4 mlx5_5 mlx5_6 mlx5_7 are the fastest ports; "
-                 "mlx5_8 mlx5_9 were left out: right?",
+      (Questions{"/groups/0/scale_up/latency: how long does a small message take between two devices?", ports,
                  "/groups/0/nics/rails: 8, since there are 8 ports for 8 devices: right?",
                  "/groups/0/nics/latency: how long does a small message take to another node?", kNothingSaysPrices}));
 }
@@ -134,6 +135,8 @@ TEST(DetectedCluster, ANetworkCardWithoutRdmaIsANicToo) {
   MachineTree tree;
   tree.add_network("eth0", "25000");
   tree.add_network("docker0", "100000", /*is_device=*/false);
+  tree.add_network("eth1", "100000");
+  tree.add("sys/class/net/eth1/operstate", "down\n");
   const Nics nics = tree.detect().cluster.groups.at(0).nics.value();
   EXPECT_EQ(nics.per_node, 1);
   EXPECT_NEAR(nics.each->in(unit::gigabits_per_second), 25.0, 1e-9);
@@ -178,6 +181,36 @@ TEST(DetectedCluster, ADeviceThatTheCatalogLacksIsAskedFor) {
             "and power?");
   const std::string text = to_json(found.cluster);
   EXPECT_EQ(to_json(read_cluster_text(text, "detected.json", "")), text);
+}
+
+// Of what the catalog lacks, the drivers' own numbers are all there is.
+TEST(DetectedCluster, WhatDriversSayOfUnknownDevicesIsKept) {
+  MachineTree nvidia;
+  nvidia.add_device("0000:05:00.0", "0x030200", "0x10de");
+  nvidia.add("sys/bus/pci/devices/0000:05:00.0/max_link_speed", "5.0 GT/s PCIe\n");
+  nvidia.add("nvidia-smi.csv", "00000000:05:00.0, NVIDIA X1, 24576, 350.50\n");
+  const NodeGroup x1 = nvidia.detect().cluster.groups.at(0);
+  EXPECT_EQ(x1.device.memory, gib(24));
+  EXPECT_EQ(x1.device.power_limit, watts(350.5));
+  EXPECT_NEAR(x1.host.pcie->in(unit::gigabytes_per_second), 5.0 * 16 * 0.8 / 8, 1e-9);
+  EXPECT_EQ(x1.device.sources.at("memory"), "nvidia-smi: memory.total");
+  MachineTree amd;
+  amd.add_device("0000:05:00.0", "0x120000", "0x1002");
+  amd.add("sys/bus/pci/devices/0000:05:00.0/mem_info_vram_total", "17179869184\n");
+  const NodeGroup unnamed = amd.detect().cluster.groups.at(0);
+  EXPECT_EQ(unnamed.device.name, "amd device at 0000:05:00.0");
+  EXPECT_EQ(unnamed.device.memory, gib(16));
+  EXPECT_EQ(unnamed.device.sources.at("memory"), "amdgpu: mem_info_vram_total");
+}
+
+TEST(DetectedCluster, ACatalogDeviceKeepsThePowerLimitOfThisOne) {
+  MachineTree tree;
+  tree.add_device("0000:05:00.0", "0x030200", "0x10de");
+  tree.add("nvidia-smi.csv", "00000000:05:00.0, NVIDIA H100 80GB HBM3, 81559, 500.00\n");
+  const Device device = tree.detect().cluster.groups.at(0).device;
+  EXPECT_EQ(device.name, "NVIDIA H100 SXM 80GB");
+  EXPECT_EQ(device.power_limit, watts(500));
+  EXPECT_EQ(device.sources.at("power_limit"), "nvidia-smi: power.limit");
 }
 
 TEST(DetectedCluster, EqualNodesAreAGroup) {

@@ -74,6 +74,14 @@ TEST_P(HfRoundTrip, WhatTransformersWroteComesBackToTheByte) {
   const HfFolder original(hf_folder(GetParam())), out(folder.path() / "out");
   expect_same_tensors(original, out);
   EXPECT_EQ(done.num_tensors, static_cast<std::int64_t>(original.tensors().size()));
+  for (const std::string& name : done.files) {
+    const SafetensorsFile file(folder / ("out/" + name));
+    std::int64_t bytes = 0;
+    for (const auto& [tensor, place] : file.tensors()) bytes += place.bytes;
+    EXPECT_TRUE(bytes <= 30000 || file.tensors().size() == 1) << name << " has " << bytes;
+  }
+  const std::string index = read_file((folder.path() / "out" / HfFolder::kIndex).string());
+  EXPECT_NE(index.find("\"total_size\": " + std::to_string(done.bytes)), std::string::npos) << index;
   EXPECT_EQ(differences(model, read_model(folder.path() / "out" / "config.json")), std::vector<std::string>());
 }
 

@@ -31,39 +31,40 @@ std::string error_in_copy(const std::string& family, Change&& change) {
   return error_of(folder, [&] { HfWeights(model, folder / "hf").check(weights_of(model)); });
 }
 
-/// Writes a file again, with its tensors changed by `change(std::map<name, shape>&)` and zeros in them.
+using Tensors = std::map<std::string, SafetensorsFile::Tensor>;
+
+/// Writes a file again, with its tensors changed by `change(Tensors&)` and zeros in them.
 template <class Change>
 void rewrite(const fs::path& path, Change&& change) {
-  std::map<std::string, TensorShape> shapes;
-  {
-    const SafetensorsFile file(path.string());
-    for (const auto& [name, tensor] : file.tensors()) shapes[name] = tensor.shape;
-  }
-  change(shapes);
+  Tensors tensors = SafetensorsFile(path.string()).tensors();
+  change(tensors);
   const std::vector<std::byte> zeros(1 << 20);
-  std::vector<TensorToWrite> tensors;
-  for (const auto& [name, shape] : shapes) {
-    std::size_t bytes = 2;
-    for (const std::int64_t side : shape) bytes *= static_cast<std::size_t>(side);
-    tensors.push_back({name, StoredType::bf16, shape, std::span(zeros).first(bytes)});
+  std::vector<TensorToWrite> all;
+  for (const auto& [name, tensor] : tensors) {
+    auto bytes = static_cast<std::size_t>(size_of(tensor.type));
+    for (const std::int64_t side : tensor.shape) bytes *= static_cast<std::size_t>(side);
+    all.push_back({name, tensor.type, tensor.shape, std::span(zeros).first(bytes)});
   }
-  write_safetensors(path.string(), {}, tensors);
+  write_safetensors(path.string(), {}, all);
 }
 
-TEST(HfWeights, NamesEveryTensorThatIsMissingUnknownOrOfAnotherShapeAtOnce) {
+TEST(HfWeights, NamesEveryTensorThatIsMissingUnknownOrOfAnotherShapeOrTypeAtOnce) {
   const std::string error = error_in_copy("deepseek_v3", [](const fs::path& folder) {
-    rewrite(folder / "model.safetensors", [](std::map<std::string, TensorShape>& shapes) {
-      shapes.erase("model.layers.1.mlp.experts.3.up_proj.weight");
-      shapes.erase("model.norm.weight");
-      shapes["lm_head.weight"] = {64, 31};
-      shapes["model.layers.0.mlp.down_proj.weight_scale_inv"] = {1, 1};
-      shapes["model.layers.0.self_attn.rotary_emb.inv_freq"] = {2};  // computed from the config.json: no matter
+    rewrite(folder / "model.safetensors", [](Tensors& tensors) {
+      tensors.erase("model.layers.1.mlp.experts.3.up_proj.weight");
+      tensors.erase("model.norm.weight");
+      tensors["lm_head.weight"].shape = {64, 31};
+      tensors["model.layers.0.input_layernorm.weight"].type = StoredType::i32;
+      tensors["model.layers.0.mlp.down_proj.weight_scale_inv"].shape = {1, 1};
+      // Computed from the config.json: no matter.
+      tensors["model.layers.0.self_attn.rotary_emb.inv_freq"].shape = {2};
     });
   });
   EXPECT_EQ(error,
             "hf: missing tensor 'model.layers.1.mlp.experts.3.up_proj.weight' of 24 x 32\n"
             "hf: missing tensor 'model.norm.weight' of 32\n"
             "hf/model.safetensors: tensor 'lm_head.weight': expected 64 x 32, got 64 x 31\n"
+            "hf/model.safetensors: tensor 'model.layers.0.input_layernorm.weight': expected F32, BF16 or F16, got I32\n"
             "hf/model.safetensors: unknown tensor 'model.layers.0.mlp.down_proj.weight_scale_inv': the model has no "
             "weight for it");
 }
@@ -94,6 +95,14 @@ TEST(HfWeights, TheIndexMustAgreeWithTheFiles) {
   EXPECT_NE(outside.find("/weight_map/lm_head.weight: expected a file of this folder, got ../" + first),
             std::string::npos)
       << outside;
+}
+
+TEST(HfWeights, ATensorIsInOneFile) {
+  const std::string first = "model-00001-of-00002.safetensors", second = "model-00002-of-00002.safetensors";
+  const std::string error = error_in_copy("mixtral", [&](const fs::path& folder) {
+    rewrite(folder / second, [](Tensors& tensors) { tensors["lm_head.weight"].shape = {64, 32}; });
+  });
+  EXPECT_EQ(error, "hf/" + second + ": tensor 'lm_head.weight' is in hf/" + first + ", too");
 }
 
 TEST(HfWeights, AnotherModelIsNotTakenForThisOne) {

@@ -56,6 +56,16 @@ TEST(StoredType, F16IsTheNearestOneAndOfTwoTheEven) {
   EXPECT_EQ(f16(-0.0F), 0x8000);
 }
 
+TEST(StoredType, Bf16IsTheNearestOneAndOfTwoTheEven) {
+  const auto bf16 = [](float value) { return narrow(StoredType::bf16, value); };
+  EXPECT_EQ(bf16(1.0F), 0x3F80);
+  EXPECT_EQ(bf16(1.0F + 0x1p-8F), 0x3F80);
+  EXPECT_EQ(bf16(1.0F + 0x3p-8F), 0x3F82);
+  EXPECT_EQ(bf16(1.0F + 0x1p-8F + 0x1p-20F), 0x3F81);
+  EXPECT_EQ(bf16(-1.0F - 0x3p-9F), 0xBF81);
+  EXPECT_EQ(bf16(std::numeric_limits<float>::max()), 0x7F80);
+}
+
 TEST(StoredType, F32IsItself) {
   const float values[] = {1.5F, -0.0F, 1e-40F};
   const std::vector<std::byte> bytes = narrowed(StoredType::f32, values);

@@ -3,12 +3,14 @@
 // would have made one.
 #include "executor/runtime/routing_replay.h"
 
+#include "executor/checkpoint/safetensors.h"
 #include "executor/runtime/checkpointing.h"
 #include "program/legality.h"
 #include "tests/unit/executor/checkpoint/content.h"
 #include "tests/unit/executor/checkpoint/test_folder.h"
 #include "tests/unit/executor/runtime/whole_run.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace orrery::executor {
@@ -190,6 +192,19 @@ TEST(RoutingReplay, NamesWhatIsWrongWithARecord) {
       "step_00000000.safetensors: tensor 'layers.1': expected 8 x 16 x 1 of type I32, got 8 x 16 x 2 of type I32\n"
       "step_00000000.safetensors: tensor 'layers.2': expected 8 x 16 x 1 of type I32, got 8 x 16 x 2 of type I32\n"
       "step_00000000.safetensors: unknown tensor 'layers.3'");
+
+  const std::vector<std::byte> zeros(static_cast<std::size_t>(kBatch.seq * kBatch.global_batch * 2 * 4));
+  const std::vector<std::int64_t> shape = {kBatch.global_batch, kBatch.seq, 2};
+  std::vector<TensorToWrite> tensors;
+  for (const auto& [layer, experts] : choices) {
+    tensors.push_back({fmt::format("layers.{}", layer), StoredType::i32, shape, zeros});
+  }
+  tensors.back().type = StoredType::f32;
+  write_safetensors(file(0).string(), {{"schema", "routing/2"}, {"num_experts", "8"}}, tensors);
+  EXPECT_EQ(
+      error_of(folder, [&] { check_routing(folder.path(), program, 0, 1); }),
+      "step_00000000.safetensors: expected schema routing/1, got routing/2\n"
+      "step_00000000.safetensors: tensor 'layers.3': expected 8 x 16 x 2 of type I32, got 8 x 16 x 2 of type F32");
 
   choices[2][6] = 1;  // twice, since 7 has it, too
   write_routing(file(0), program, choices);

@@ -6,8 +6,10 @@
 #include "tests/unit/executor/checkpoint/test_folder.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 
+#include <filesystem>
 #include <mutex>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace orrery::executor {
@@ -24,9 +26,14 @@ StepProgram program_of() {
 /// What the spans of all ranks sent, by op.
 using SentByOp = std::map<std::string, std::int64_t>;
 
-/// Trains two steps and keeps the file; returns what the spans say of them.
-SentByOp train(const StepProgram& program, const std::string& path, std::optional<Joules> energy) {
+struct Recorded {
   SentByOp sent;
+  Seconds last_step;  // of the slowest rank
+};
+
+/// Trains two steps and keeps the file; returns what the ranks recorded of them.
+Recorded train(const StepProgram& program, const std::string& path, std::optional<Joules> energy) {
+  Recorded recorded;
   std::mutex mutex;
   on_all_ranks(program, settings_of(2), [&](RankRuntime& runtime, int rank) {
     StepMetrics metrics(runtime, path);
@@ -34,13 +41,14 @@ SentByOp train(const StepProgram& program, const std::string& path, std::optiona
       const RankRuntime::Step done = runtime.run_step();
       metrics.after_step(done, rank == 0 ? energy : std::nullopt);
       const std::lock_guard lock(mutex);
+      if (step == 1) recorded.last_step = std::max(recorded.last_step, done.record.time);
       for (const Span& span : done.spans) {
         if (span.bytes.in(unit::byte) > 0)
-          sent[std::string(name_of(span.key.op))] += static_cast<std::int64_t>(span.bytes.in(unit::byte));
+          recorded.sent[std::string(name_of(span.key.op))] += static_cast<std::int64_t>(span.bytes.in(unit::byte));
       }
     }
   });
-  return sent;
+  return recorded;
 }
 
 TEST(StepMetrics, CountWhatAllRanksSentAndTrained) {
@@ -48,9 +56,10 @@ TEST(StepMetrics, CountWhatAllRanksSentAndTrained) {
   const StepProgram program = program_of();
   start_metrics_file(folder / "m.prom", program, /*go_on=*/false);
   EXPECT_EQ(read_file(folder / "m.prom").find("orrery_step_seconds"), std::string::npos);
-  const SentByOp sent = train(program, folder / "m.prom", std::nullopt);
+  const Recorded recorded = train(program, folder / "m.prom", std::nullopt);
   const std::string text = read_file(folder / "m.prom");
-  EXPECT_NE(text.find("\norrery_step_seconds "), std::string::npos) << text;
+  const std::string step_time = fmt::format("\norrery_step_seconds {}\n", recorded.last_step.in(unit::second));
+  EXPECT_NE(text.find(step_time), std::string::npos) << step_time << text;
   EXPECT_NE(text.find("orrery_run_info{model=\"small\",ranks=\"4\"} 1\n"), std::string::npos) << text;
   const RunTotals totals = read_totals(text, "m.prom");
   EXPECT_EQ(totals.tokens, 2 * kBatch.seq * kBatch.global_batch);
@@ -61,7 +70,7 @@ TEST(StepMetrics, CountWhatAllRanksSentAndTrained) {
     counted[place.second] += bytes;
     dimensions.insert(place.first);
   }
-  EXPECT_EQ(counted, sent);
+  EXPECT_EQ(counted, recorded.sent);
   EXPECT_EQ(dimensions, (std::set<std::string>{"dp", "ep", "pp", "world"}));
   EXPECT_TRUE(totals.sent_bytes.contains({"ep", "moe.dispatch"}));
   EXPECT_TRUE(totals.sent_bytes.contains({"pp", "pp.send_act"}));
@@ -84,6 +93,18 @@ TEST(StepMetrics, CountersGoOnWhereARunIsResumedAndStartAnewWhereItIsNot) {
   for (const auto& [place, bytes] : totals().sent_bytes) EXPECT_GE(bytes, first.sent_bytes.at(place));
   start_metrics_file(path, program, /*go_on=*/false);
   EXPECT_EQ(totals(), RunTotals());
+}
+
+// A link to the file keeps what a reader has open: the next step is a new file, not a change of this one.
+TEST(StepMetrics, WhoReadsTheFileDuringAStepHasAWholeOne) {
+  const TestFolder folder;
+  const StepProgram program = program_of();
+  start_metrics_file(folder / "m.prom", program, /*go_on=*/false);
+  const std::string before = read_file(folder / "m.prom");
+  std::filesystem::create_hard_link(folder / "m.prom", folder / "open");
+  train(program, folder / "m.prom", std::nullopt);
+  EXPECT_NE(read_file(folder / "m.prom"), before);
+  EXPECT_EQ(read_file(folder / "open"), before);
 }
 
 TEST(StepMetrics, AFileOfOthersIsLeftAlone) {
