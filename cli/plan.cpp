@@ -34,16 +34,16 @@ struct PlanOptions {
   bool no_simulation = false;
   std::optional<double> time_budget;
   std::vector<std::string> where;
-  std::string memory_limit, sweep, deadline, objective = "time", pareto;
+  std::string memory_limit, sweep, deadline, horizon, objective = "time", pareto;
   std::int64_t points = 16;
   PlanFromOptions from;
 };
 
-/// What an option says. Throws: ConfigError, that `expected` was.
+/// What an option says, above 0. Throws: ConfigError, that `expected` was.
 template <class Q>
 Q quantity_of(std::string_view option, std::string_view expected, const std::string& text) {
   const std::optional<double> value = parse_units(text, unit_table<Q>());
-  if (!value) throw ConfigError(fmt::format("{}: expected {}, got {}", option, expected, text));
+  if (!value || *value <= 0.0) throw ConfigError(fmt::format("{}: expected {}, got {}", option, expected, text));
   return Q::from_si(*value);
 }
 
@@ -61,6 +61,9 @@ PlanFromOptions from_of(const PlanOptions& options) {
   out.global_batch = options.workload.global_batch;
   out.where = options.where;
   out.memory_limit = memory_limit_of(options);
+  if (!options.horizon.empty()) {
+    out.horizon = quantity_of<Seconds>("--horizon", "a time with its unit, such as \"1 h\"", options.horizon);
+  }
   return out;
 }
 
@@ -124,7 +127,7 @@ int make_plan(const PlanOptions& options) {
   return kSuccess;
 }
 
-void add_from_options(CLI::App& command, PlanFromOptions& options) {
+void add_from_options(CLI::App& command, PlanFromOptions& options, std::string& horizon_text) {
   CLI::Option* from =
       command.add_option("--from", options.from, "plan/1 whose devices are gone in part: plans for the rest");
   const auto goes_with = [&](CLI::Option* option) { option->needs(from); };
@@ -141,7 +144,7 @@ void add_from_options(CLI::App& command, PlanFromOptions& options) {
                            ->check(CLI::PositiveNumber);
   goes_with(steps);
   CLI::Option* horizon =
-      command.add_option("--horizon", options.horizon, "time that is to come instead, such as \"8 h\" (default: 1 h)");
+      command.add_option("--horizon", horizon_text, "time that is to come instead, such as \"8 h\" (default: 1 h)");
   goes_with(horizon);
   steps->excludes(horizon);
   for (const char* of_new :
@@ -205,7 +208,7 @@ Verb add_plan(CLI::App& app) {
                              "--time-budget", "--where", "--memory-limit", "--top", "--objective", "--pareto"}) {
     sweep->excludes(command->get_option(of_one));
   }
-  add_from_options(*command, options->from);
+  add_from_options(*command, options->from, options->horizon);
   add_model_options(*command, options->common.inputs);
   add_cluster_options(*command, options->common.inputs);
   add_common_options(*command, options->common);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/plan_from.h"
 
-#include "base/errors.h"
 #include "base/files.h"
 #include "base/units_format.h"
-#include "base/units_parse.h"
 #include "cli/exit_code.h"
 #include "cli/number_list.h"
 #include "cli/plan_search.h"
@@ -88,8 +86,8 @@ void note_idle(Report& report, const planner::Replanned& result, const Plan& pla
   const std::int64_t idle = result.num_left - plan.num_ranks();
   if (idle == 0) return;
   report.note(
-      fmt::format("{} of the {} devices that are left stay idle: of the worlds that can split {} sequences by "
-                  "the rules, this one trains fastest",
+      fmt::format("{} of the {} devices that are left stay idle: of the largest worlds that can split {} sequences by "
+                  "the rules, this one comes out ahead",
                   idle, result.num_left, plan.batch.global_batch));
 }
 
@@ -139,14 +137,7 @@ int plan_from(const PlanFromOptions& options) {
                                .conditions = options.where,
                                .memory_limit = options.memory_limit};
   if (options.steps_left) wishes.horizon = *options.steps_left;
-  if (!options.horizon.empty()) {
-    const std::optional<double> horizon = parse_units(options.horizon, unit_table<Seconds>());
-    if (!horizon) {
-      throw ConfigError(
-          fmt::format("--horizon: expected a time with its unit, such as \"1 h\", got {}", options.horizon));
-    }
-    wishes.horizon = Seconds::from_si(*horizon);
-  }
+  if (options.horizon) wishes.horizon = *options.horizon;
   BatchShape batch = from.batch;
   if (options.global_batch > 0) batch.global_batch = options.global_batch;
   ProgressLine progress;

@@ -18,7 +18,7 @@ struct PlanFromOptions {
   bool whole_space = false;
   std::int64_t num_worlds = 3;
   std::optional<std::int64_t> steps_left;
-  std::string horizon;
+  std::optional<Seconds> horizon;  // instead of steps; neither: an hour
   std::vector<std::string> where;
   std::optional<Bytes> memory_limit;
 };

@@ -143,8 +143,10 @@ void add_certificate(Report& report, const Certificate& certificate) {
   report.table("tiers", "Tiers", std::move(tiers));
   if (const std::optional<double> gap = certificate.gap) {
     report.fact("gap", "gap to the smallest bound", Value::percent(*gap));
-  } else {
+  } else if (certificate.domain.front().claim == planner::kNoBoundHolds) {
     report.note("no certificate: bounds hold for balanced loads, sequences of one length and one kind of device");
+  } else {
+    report.note("no certificate: what was not searched, as the domain says, may be better by any amount");
   }
 }
 
@@ -179,12 +181,13 @@ void add_objective(Report& report, const Plan& best, const planner::RankedPlan& 
                    const costmodel::Calibration& calibration) {
   report.fact("objective", "least", planner::name_of(objective));
   const Seconds step = found.predictions.back().step_time;
-  std::optional<costmodel::PowerModel> power;
-  if (found.at_work > Seconds()) {
-    report.fact("utilisation", "compute queue at work", Value::percent(found.at_work / step));
-    power = costmodel::power_of(best.cluster.groups.front().device, calibration);
-  }
-  add_cost(report, best, costmodel::cost_of_step(best.cluster, power, step, found.at_work / step, best.num_ranks()));
+  const auto power = costmodel::power_of(best.cluster.groups.front().device, calibration);
+  const bool knows_work = found.at_work > Seconds();
+  if (knows_work) report.fact("utilisation", "compute queue at work", Value::percent(found.at_work / step));
+  add_cost(report, best,
+           costmodel::cost_of_step(best.cluster, knows_work ? power : std::nullopt, step, found.at_work / step,
+                                   best.num_ranks()),
+           power && !knows_work ? "unknown: nobody asked for it; orrery estimate says it" : kNoPower);
 }
 
 int report_infeasible(const planner::Infeasible& infeasible, bool json) {

@@ -128,10 +128,10 @@ void add_step_time(Report& report, const Plan& plan, Seconds step_time) {
       .fact("mfu_noncausal", "MFU, non-causal", mfu(flop.noncausal));
 }
 
-void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost) {
+void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost, const char* no_energy) {
   const double tokens = static_cast<double>(plan.batch.seq * plan.batch.global_batch);
   const auto or_unknown = [](const auto& x, const char* why) { return x ? Value(*x) : Value::unknown(why); };
-  report.fact("energy", "energy of a step", or_unknown(cost.energy, "unknown: no power is stated"));
+  report.fact("energy", "energy of a step", or_unknown(cost.energy, no_energy));
   if (cost.energy) report.fact("energy_per_token", "energy of a token", *cost.energy / tokens);
   report.fact("cost", "price of a step, USD", or_unknown(cost.usd, "unknown: no price is stated"));
   if (cost.usd) report.fact("cost_per_million_tokens", "price of a million tokens, USD", *cost.usd / tokens * 1e6);

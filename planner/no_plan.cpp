@@ -57,7 +57,8 @@ Infeasible nothing_is_legal(const Domains& d, const SearchProblem& problem) {
   return {.reason = fmt::format("no strategy is legal: of {} ways to choose tp, cp, pp, ep, etp and micro_batch, {} "
                                 "break a rule about {}, for example: {}",
                                 num_candidates, rule.num_broken, key, rule.example.expected),
-          .hint = rule.example.hint};
+          .hint = rule.example.hint,
+          .saw_everything = true};
 }
 
 Infeasible nothing_fits(const Strategy& smallest, Bytes memory, const SearchProblem& problem, Bytes limit,

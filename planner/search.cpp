@@ -305,9 +305,9 @@ class Search {
 
   void certify() {
     Certificate& certificate = result_.certificate;
-    certificate.domain = context_.domains.manifest(!proves()                            ? "heuristic: no bound holds"
-                                                   : found_.num_unreached_operators > 0 ? "in part, as bounds order it"
-                                                                                        : "exhaustive");
+    certificate.domain = context_.domains.manifest(!proves()                            ? kNoBoundHolds
+                                                   : found_.num_unreached_operators > 0 ? kSawAPart
+                                                                                        : kSawEverything);
     if (problem_.weights.counts_work()) {
       const auto recompute = std::ranges::find(certificate.domain, "recompute", &Certificate::Dimension::name);
       recompute->claim = "heuristic: per rank the fastest that fits, though a slower one may work less";

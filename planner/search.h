@@ -55,6 +55,10 @@ struct SearchLimits {
   std::optional<Seconds> time_budget;
 };
 
+/// What a certificate says of the first dimension of a space, and mostly of all: how much of it the search saw.
+inline constexpr std::string_view kSawEverything = "exhaustive", kSawAPart = "in part, as bounds order it",
+                                  kNoBoundHolds = "heuristic: no bound holds";
+
 /// A strategy with what each tier that saw it predicts, the most faithful last.
 struct RankedPlan {
   Strategy strategy;

@@ -15,13 +15,12 @@ static_assert(static_cast<std::int64_t>(WeightRole::head) < kNumRoles);
 
 /// A number for each weight of a model, in its order: the ends of the model have places of their own, and a head that
 /// is tied to the embedding is the embedding.
-std::int64_t tensor_of(const Parameter& p, const Model& model) {
-  const WeightRole role = model.tied_embeddings && p.role == WeightRole::head ? WeightRole::embedding : p.role;
-  const bool begins = role == WeightRole::embedding || role == WeightRole::positions;
-  const std::int64_t end = model.num_layers() + model.num_mtp_modules + 1;
-  const std::int64_t layer = p.layer >= 0 ? p.layer + 1 : begins ? 0 : end;
+std::int64_t tensor_of(const Parameter& parameter, const Model& model) {
+  const Parameter p = stored_parameter(parameter, model.tied_embeddings);
+  const std::int64_t unit = unit_of(p), end = model.num_layers() + model.num_mtp_modules + 1;
+  const std::int64_t place = unit >= 0 ? unit + 1 : unit == OpKey::kEmbed ? 0 : end;
   const std::int64_t num_experts = model.moe ? model.moe->num_experts : 0;
-  return (layer * (num_experts + 1) + p.expert + 1) * kNumRoles + static_cast<std::int64_t>(role);
+  return (place * (num_experts + 1) + p.expert + 1) * kNumRoles + static_cast<std::int64_t>(p.role);
 }
 
 StateKind kind_of(const LocalParameter& p) {

@@ -112,9 +112,11 @@ Domains near(Domains all, const Strategy& old) {
   return d;
 }
 
-void keep_what_divides(Domains& domains, std::int64_t num_devices) {
+void keep_what_divides(Domains& domains, std::span<const std::int64_t> worlds) {
   for (std::vector<std::int64_t>* degrees : {&domains.tp, &domains.cp, &domains.pp, &domains.ep, &domains.etp}) {
-    std::erase_if(*degrees, [&](std::int64_t degree) { return num_devices % degree != 0; });
+    std::erase_if(*degrees, [&](std::int64_t degree) {
+      return std::none_of(worlds.begin(), worlds.end(), [&](std::int64_t world) { return world % degree == 0; });
+    });
   }
 }
 

@@ -8,7 +8,8 @@
 #include "program/plan.h"
 
 #include <cstdint>
-#include <string>
+#include <span>
+#include <string_view>
 #include <vector>
 
 namespace orrery::planner {
@@ -26,8 +27,8 @@ Domains only(const Strategy& strategy);
 /// as it is.
 Domains near(Domains all, const Strategy& old);
 
-/// Takes out the values of degrees that no world of `num_devices` has.
-void keep_what_divides(Domains& domains, std::int64_t num_devices);
+/// Takes out the values of degrees that none of `worlds`, in devices, has.
+void keep_what_divides(Domains& domains, std::span<const std::int64_t> worlds);
 
 /// Whether some degrees of `domains` split `num_devices` devices and the batch without a rest.
 bool can_split(const Domains& domains, const BatchShape& batch, std::int64_t num_devices);

@@ -8,7 +8,7 @@
 #include "planner/replan/worlds.h"
 
 #include <algorithm>
-#include <set>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -23,24 +23,30 @@ constexpr SearchLimits kNear{.num_refined = 64, .num_analytic = 2, .num_closing 
 /// A message of that size between two devices; nothing without one.
 Seconds message_time(const costmodel::CostModel& cost, Bytes size, DeviceIndex from, DeviceIndex to) {
   const auto whole = static_cast<std::int64_t>(size.in(unit::byte));
-  if (whole == 0 || from == to) return {};
+  if (whole == 0) return {};
   return cost.peer({.bytes = whole, .peer = Group::pp_next}, from, to).alone();
 }
 
-/// At least what the move takes: no device receives faster than its ports, within its domain and from beyond.
+/// At least what the move takes: no device receives faster than its ports, within its domain and from the nearest of
+/// those beyond. `left`: who can send.
 Seconds least_time(const ShardMove& move, const Cluster& cluster, const costmodel::CostModel& cost,
-                   const std::vector<DeviceIndex>& device_of_rank) {
-  Bytes inside, outside;
-  for (const RankMove& of_rank : move.of_rank) {
-    inside = std::max(inside, of_rank.inside.total());
-    outside = std::max(outside, of_rank.outside.total());
+                   const std::vector<DeviceIndex>& device_of_rank, const std::vector<DeviceIndex>& left) {
+  Seconds longest;
+  for (StateBytes RankMove::* part : {&RankMove::inside, &RankMove::outside}) {
+    const auto most =
+        std::max_element(move.of_rank.begin(), move.of_rank.end(),
+                         [&](const RankMove& a, const RankMove& b) { return (a.*part).total() < (b.*part).total(); });
+    const DeviceIndex to = device_of_rank[static_cast<std::size_t>(most - move.of_rank.begin())];
+    std::optional<Seconds> nearest;
+    for (const DeviceIndex from : left) {
+      const bool is_inside = cluster.locate(from).domain == cluster.locate(to).domain;
+      if (from == to || is_inside != (part == &RankMove::inside)) continue;
+      const Seconds time = message_time(cost, ((*most).*part).total(), from, to);
+      nearest = std::min(nearest.value_or(time), time);
+    }
+    longest = std::max(longest, nearest.value_or(Seconds()));
   }
-  const auto domain = [&](DeviceIndex device) { return cluster.locate(device).domain; };
-  const DeviceIndex first = device_of_rank.front(), last = device_of_rank.back();
-  const auto neighbour = std::find_if(device_of_rank.begin() + 1, device_of_rank.end(),
-                                      [&](DeviceIndex device) { return domain(device) == domain(first); });
-  const Seconds within = neighbour == device_of_rank.end() ? Seconds() : message_time(cost, inside, first, *neighbour);
-  return std::max(within, message_time(cost, outside, first, last));
+  return longest;
 }
 
 void add(Certificate& sum, const Certificate& one) {
@@ -82,6 +88,10 @@ class Replanner {
     }
     if (left_.empty())
       throw ConfigError(fmt::format("--lost: expected a rank that is left, got all {}", from.num_ranks()));
+    if (from.cluster.groups.size() > 1) {
+      throw ConfigError(fmt::format("--from: expected a cluster whose nodes are all alike, got {} groups of nodes",
+                                    from.cluster.groups.size()));
+    }
     worlds_ = worlds_of(from.cluster, left_);
   }
 
@@ -100,8 +110,8 @@ class Replanner {
   static Seconds time_of(const ReplanOption& option) { return option.plan.predictions.back().step_time; }
 
   void search_near_or_all() {
+    keep_split();
     if (!wishes_.whole_space) {
-      keep_split();
       search_worlds(near(any_, from_.strategy), kNear);
       if (!found_.empty()) return;
     }
@@ -109,7 +119,7 @@ class Replanner {
     search_worlds(any_, {});
   }
 
-  /// The old strategy on the largest world that it splits and fits.
+  /// The old strategy on the largest world that it splits, if it fits there.
   void keep_split() {
     if (!wishes_.conditions.empty()) return;
     const Domains old = only(from_.strategy);
@@ -117,30 +127,55 @@ class Replanner {
       if (!can_split(old, batch_, world.size())) continue;
       SearchLimits limits = kNear;
       limits.num_seeds = 0;
-      search_world(world, old, old, limits);
+      search_world(world, old, limits);
       if (!found_.empty()) found_.front().keeps_split = true;
       break;  // on fewer devices each has to hold more
     }
-    out_.certificate = {};
-    undecided_.reset();
-    least_unproved_ = false;
   }
 
   void search_worlds(const Domains& domains, const SearchLimits& limits) {
     out_.worlds.clear();
+    out_.certificate = {};
+    undecided_.reset();
+    is_proved_ = true;
+    why_not_.reset();
+    claim_ = kSawEverything;
     for (const World& world : worlds_) {
-      if (static_cast<std::int64_t>(out_.worlds.size()) == wishes_.num_worlds) return;
+      if (static_cast<std::int64_t>(out_.worlds.size()) == wishes_.num_worlds) break;
       if (!can_split(domains, batch_, world.size())) continue;
       out_.worlds.push_back(world.size());
-      Domains all = any_, of_world = domains;
-      keep_what_divides(all, world.size());
-      keep_what_divides(of_world, world.size());
-      search_world(world, of_world, all, limits);
+      Domains of_world = domains;
+      keep_what_divides(of_world, std::span(&out_.worlds.back(), 1));
+      add_to_certificate(search_world(world, of_world, limits));
     }
     if (out_.worlds.empty()) why_not_ = nothing_splits();
+    Domains searched = domains, all = any_;
+    keep_what_divides(searched, out_.worlds);
+    keep_what_divides(all, out_.worlds);
+    out_.certificate.domain = manifest_near(searched, all, claim_);
   }
 
-  void search_world(const World& world, const Domains& domains, const Domains& all, SearchLimits limits) {
+  /// What is claimed of all worlds is the least that is claimed of one.
+  void add_to_certificate(std::variant<SearchResult, Infeasible> outcome) {
+    if (auto* infeasible = std::get_if<Infeasible>(&outcome)) {
+      if (!infeasible->saw_everything) {
+        is_proved_ = false;
+        if (claim_ == kSawEverything) claim_ = kSawAPart;
+      }
+      if (!why_not_) why_not_ = std::move(*infeasible);
+      return;
+    }
+    const auto& result = std::get<SearchResult>(outcome);
+    add(out_.certificate, result.certificate);
+    if (result.certificate.domain.front().claim != kSawEverything) claim_ = result.certificate.domain.front().claim;
+    is_proved_ = is_proved_ && result.least_undecided;
+    if (result.least_undecided) {
+      undecided_ = std::min(undecided_.value_or(*result.least_undecided), *result.least_undecided);
+    }
+  }
+
+  /// Whatever it finds is an option from then on, and has to be beaten by others.
+  std::variant<SearchResult, Infeasible> search_world(const World& world, const Domains& domains, SearchLimits limits) {
     const std::vector<DeviceIndex> devices = devices_of(world, from_.cluster, left_);
     const SearchProblem problem{.model = from_.model,
                                 .cluster = from_.cluster,
@@ -154,24 +189,13 @@ class Replanner {
     }
     const costmodel::AnalyticInterpreter analytic(cost_, from_.cluster, devices);
     auto outcome = search(domains, problem, *cost_, analytic, nullptr, limits, on_progress_);
-    if (auto* infeasible = std::get_if<Infeasible>(&outcome)) {
-      if (!why_not_) why_not_ = std::move(*infeasible);
-      return;
+    if (auto* result = std::get_if<SearchResult>(&outcome)) {
+      for (RankedPlan& plan : result->ranked) {
+        found_.push_back(
+            {.plan = std::move(plan), .device_of_rank = devices, .move = {}, .move_time = {}, .total = {}});
+      }
     }
-    auto& result = std::get<SearchResult>(outcome);
-    if (result.certificate.domain.empty()) return;
-    add(out_.certificate, result.certificate);
-    if (out_.certificate.domain.empty()) {
-      out_.certificate.domain = manifest_near(domains, all, result.certificate.domain.front().claim);
-    }
-    if (!result.least_undecided) {
-      least_unproved_ = true;
-    } else if (!undecided_ || *result.least_undecided < *undecided_) {
-      undecided_ = *result.least_undecided;
-    }
-    for (RankedPlan& plan : result.ranked) {
-      found_.push_back({.plan = std::move(plan), .device_of_rank = devices, .move = {}, .move_time = {}, .total = {}});
-    }
+    return outcome;
   }
 
   Infeasible nothing_splits() const {
@@ -198,7 +222,7 @@ class Replanner {
                                        .domain = fmt::format("{}", fmt::join(out_.worlds, " ")),
                                        .claim = "the largest worlds that the rules allow"});
     const Seconds best = time_of(found_.front());
-    if (undecided_ && !least_unproved_) c.gap = (best - std::min(best, *undecided_)) / best;
+    if (undecided_ && is_proved_) c.gap = (best - std::min(best, *undecided_)) / best;
   }
 
   void weigh() {
@@ -225,7 +249,7 @@ class Replanner {
       if (best && option.total >= *best) continue;
       const Holdings after(from_.model, option.plan.strategy, static_cast<std::int64_t>(option.device_of_rank.size()));
       option.move = mover.move_to(after, option.device_of_rank);
-      option.move_time = least_time(*option.move, from_.cluster, *cost_, option.device_of_rank);
+      option.move_time = least_time(*option.move, from_.cluster, *cost_, option.device_of_rank, left_);
       option.total += option.move_time;
       best = std::min(best.value_or(option.total), option.total);
     }
@@ -245,7 +269,8 @@ class Replanner {
   std::vector<ReplanOption> found_;
   std::optional<Infeasible> why_not_;
   std::optional<Seconds> undecided_;
-  bool least_unproved_ = false;
+  bool is_proved_ = true;  // that what was not run takes at least that
+  std::string claim_;      // of the space, over all worlds
   Replanned out_;
 };
 

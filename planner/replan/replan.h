@@ -54,7 +54,7 @@ struct Replanned {
 std::optional<double> break_even(const ReplanOption& faster, const ReplanOption& other);
 
 /// `lost`: ranks of `from`. Devices without a rank are left alone. `batch` is that of the steps to come.
-/// Throws: ConfigError: a rank that the plan does not have, or all of them; as search() does.
+/// Throws: ConfigError: a rank that the plan does not have, or all of them; nodes of several kinds; as search() does.
 std::variant<Replanned, Infeasible> replan(const Plan& from, const std::vector<RankId>& lost, const BatchShape& batch,
                                            const std::shared_ptr<const costmodel::CostModel>& cost,
                                            const ReplanWishes& wishes = {},

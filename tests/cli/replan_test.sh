@@ -46,6 +46,7 @@ expect_error 2 '--lost: expected a rank that is left, got all 64' plan --from pl
 expect_error 2 '--lost: ranks: expected numbers such as "3,8-15", got "8-3"' plan --from plan.json --lost 8-3
 expect_error 2 '--from: expected --lost RANKS, such as "3,8-15"' plan --from plan.json
 expect_error 2 '--horizon: expected a time with its unit, such as "1 h", got 5' "${replan[@]}" --horizon 5
+expect_error 2 '--horizon: expected a time with its unit, such as "1 h", got 0 s' "${replan[@]}" --horizon "0 s"
 run plan --from plan.json --lost 0-59 --where ep=8
 [[ $code == 3 && $err == *"infeasible: no world of the 4 devices that are left splits 960 sequences by the rules"* ]] ||
   fail "nothing left to do" "exit code 3 and the reason" "$code, $err"
@@ -54,6 +55,7 @@ run plan --from plan.json --lost 0-59 --where ep=8
 small=(plan moe-tiny-cpu h100-64 --sequence 64 --global-batch 128 --no-simulation --where pp=1,2 --where ep=8
   --where tp=1 --where cp=1 --where micro_batch=1)
 expect_line '^  energy of a step +[0-9.]+ [kM]?J$' "${small[@]}" --objective energy
+expect_line '^  energy of a step +unknown: nobody asked for it; orrery estimate says it$' "${small[@]}" --objective memory
 expect_line '^  step time ' "${small[@]}" --objective time
 with=$out
 run "${small[@]}"

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/objective.h"
 
-#include "base/errors.h"
 #include "costmodel/analytic_interpreter.h"
 #include "costmodel/lower_bound.h"
 #include "planner/operator_table.h"
 #include "planner/pipeline_scan.h"
 #include "program/arrivals.h"
 #include "program/lower.h"
+#include "tests/unit/planner/message_of.h"
 #include "tests/unit/planner/problem.h"
 #include "tests/unit/program/random_strategies.h"
 #include "traces/summary.h"
@@ -21,6 +21,7 @@ namespace orrery::planner {
 namespace {
 
 using costmodel::PowerModel;
+using testing::message_of;
 
 // 200 W while it waits and 500 W at work: a step of 10 s with 4 s of work takes 2000 + 1200 J, as 6.4 s at work do.
 TEST(Objective, IsTheEnergyOfADeviceInSecondsAtWork) {
@@ -30,16 +31,6 @@ TEST(Objective, IsTheEnergyOfADeviceInSecondsAtWork) {
   }
   EXPECT_EQ(weights_of(Objective::time, std::nullopt), StepWeights());
   EXPECT_EQ(weights_of(Objective::cost, std::nullopt), StepWeights());
-}
-
-template <class Call>
-std::string message_of(Call call) {
-  try {
-    call();
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(Objective, SaysWhatItNeeds) {

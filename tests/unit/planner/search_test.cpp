@@ -44,11 +44,19 @@ constexpr SearchLimits kSeeAll{.num_families = 1'000'000,
 
 using Outcome = std::variant<SearchResult, Infeasible>;
 
-Outcome run(const SmallSearch& small, const Interpreter* simulator = nullptr, const SearchLimits& limits = {},
-            const std::function<void(const Progress&)>& on_progress = {}) {
+Outcome run_in(const Domains& domains, const SmallSearch& small, const StepWeights& weights = {},
+               const Interpreter* simulator = nullptr, const SearchLimits& limits = {},
+               const std::function<void(const Progress&)>& on_progress = {}) {
   const auto cost_model = std::make_shared<OneGigaflop>(small.cluster);
   const costmodel::AnalyticInterpreter analytic(cost_model, small.cluster);
-  return search(small.domains(), small.problem(), *cost_model, analytic, simulator, limits, on_progress);
+  SearchProblem problem = small.problem();
+  problem.weights = weights;
+  return search(domains, problem, *cost_model, analytic, simulator, limits, on_progress);
+}
+
+Outcome run(const SmallSearch& small, const Interpreter* simulator = nullptr, const SearchLimits& limits = {},
+            const std::function<void(const Progress&)>& on_progress = {}) {
+  return run_in(small.domains(), small, {}, simulator, limits, on_progress);
 }
 
 SearchResult plans_of(const SmallSearch& small, const Interpreter* simulator = nullptr,
@@ -193,9 +201,7 @@ TEST(Search, SaysThatNothingFitsOnlyWhenAllWasSeen) {
   const SmallSearch small(4, gib(1));
   Domains domains = small.domains();
   domains.tp = domains.cp = domains.pp = domains.ep = domains.etp = {1};
-  const auto cost_model = std::make_shared<OneGigaflop>(small.cluster);
-  const costmodel::AnalyticInterpreter analytic(cost_model, small.cluster);
-  const auto outcome = search(domains, small.problem(), *cost_model, analytic, nullptr);
+  const auto outcome = run_in(domains, small);
   const Infeasible& infeasible = std::get<Infeasible>(outcome);
   EXPECT_TRUE(infeasible.saw_everything);
   EXPECT_EQ(infeasible.reason.substr(0, 13), "nothing fits:");
@@ -206,15 +212,25 @@ TEST(Search, NamesTheRuleThatLeavesNothingLegal) {
   const SmallSearch small(6, gib(16), {.seq = 64, .global_batch = 7});
   Domains domains = small.domains();
   domains.tp = domains.cp = domains.pp = {1};
-  const auto cost_model = std::make_shared<OneGigaflop>(small.cluster);
-  const costmodel::AnalyticInterpreter analytic(cost_model, small.cluster);
-  const auto outcome = search(domains, small.problem(), *cost_model, analytic, nullptr);
+  const auto outcome = run_in(domains, small);
   const Infeasible& infeasible = std::get<Infeasible>(outcome);
   EXPECT_THAT(infeasible.reason,
               ::testing::MatchesRegex("no strategy is legal: of [0-9]+ ways to choose tp, cp, pp, ep, etp and "
                                       "micro_batch, [0-9]+ break a rule about global_batch, for example: expected a "
                                       "multiple of 6 \\(data-parallel ranks\\), got 7"));
   EXPECT_EQ(infeasible.hint, "nearest multiples are 6 and 12");
+}
+
+// Each rank takes the fastest recomputation that fits; with work to weigh, a slower one may be better.
+TEST(Search, CallsRecomputationHeuristicOnlyWhereWorkCounts) {
+  const SmallSearch small(2);
+  const auto claim = [&](const StepWeights& weights) {
+    const SearchResult result = std::get<SearchResult>(run_in(small.domains(), small, weights));
+    return std::ranges::find(result.certificate.domain, "recompute", &Certificate::Dimension::name)->claim;
+  };
+  EXPECT_EQ(claim({}).find("heuristic"), std::string::npos) << claim({});
+  EXPECT_EQ(claim({.time = 0.5, .work = 0.5}),
+            "heuristic: per rank the fastest that fits, though a slower one may work less");
 }
 
 TEST(Search, TellsHowFarEachTierIs) {

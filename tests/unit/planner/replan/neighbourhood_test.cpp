@@ -52,7 +52,10 @@ TEST(Neighbourhood, KnowsWhichWorldsCanBeSplit) {
   EXPECT_TRUE(can_split(d, small.batch, 6));
   EXPECT_FALSE(can_split(d, small.batch, 7));
   EXPECT_FALSE(can_split(d, small.batch, 10));
-  keep_what_divides(d, 6);
+  keep_what_divides(d, std::vector<std::int64_t>{6, 4});
+  EXPECT_THAT(d.pp, ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(d.ep, ElementsAre(1, 2, 4));
+  keep_what_divides(d, std::vector<std::int64_t>{6});
   EXPECT_THAT(d.pp, ElementsAre(1, 2, 3));
   EXPECT_THAT(d.ep, ElementsAre(1, 2));
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/replan/replan.h"
 
-#include "base/errors.h"
 #include "costmodel/analytic_interpreter.h"
 #include "planner/replan/neighbourhood.h"
 #include "program/legality.h"
 #include "program/lower.h"
+#include "tests/unit/planner/message_of.h"
 #include "tests/unit/planner/problem.h"
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 namespace orrery::planner {
 namespace {
 
+using testing::message_of;
 using testing::OneGigaflop;
 using testing::SmallSearch;
 
@@ -80,7 +81,7 @@ TEST(Replan, CertifiesAgainstEveryPlanOfTheSpaceThatItNames) {
   for (const std::vector<DeviceIndex>& devices :
        {std::vector{left[0], left[1], left[2], left[3], left[4], left[5]}, std::vector(left.begin() + 3, left.end())}) {
     Domains d = near(domains_of_any_world(from.model, from.cluster, from.batch, from.strategy), from.strategy);
-    keep_what_divides(d, static_cast<std::int64_t>(devices.size()));
+    keep_what_divides(d, std::vector{static_cast<std::int64_t>(devices.size())});
     const costmodel::AnalyticInterpreter analytic(cost, from.cluster, devices);
     const SearchProblem problem{
         .model = from.model, .cluster = from.cluster, .batch = from.batch, .device_of_rank = devices};
@@ -89,6 +90,28 @@ TEST(Replan, CertifiesAgainstEveryPlanOfTheSpaceThatItNames) {
     least = std::min(least, std::get<SearchResult>(all).ranked.front().predictions.back().step_time);
   }
   EXPECT_LE((best - least) / best, *result.certificate.gap + 1e-12);
+  // The manifest is about all worlds: three pipeline ranks split the first one, four the second.
+  EXPECT_EQ(std::ranges::find(result.certificate.domain, "pp", &Certificate::Dimension::name)->domain, "1 2 3 4");
+}
+
+// A stage was on the second node, of which one device is left; whoever takes it gets it over the network.
+TEST(Replan, TakesTheMoveToLastAsLongAsTheBusiestPortNeeds) {
+  const Plan from = old_plan();
+  const Replanned result = plans_of(from, ranks({5, 6, 7}));
+  const OneGigaflop cost(from.cluster);
+  const auto message = [&](Bytes size, int sender) {
+    const PeerShape shape{.bytes = static_cast<std::int64_t>(size.in(unit::byte)), .peer = Group::pp_next};
+    return size == Bytes() ? Seconds() : cost.peer(shape, DeviceIndex(sender), DeviceIndex(0)).alone();
+  };
+  const ReplanOption& best = result.options.front();
+  Bytes inside, outside;
+  for (const RankMove& move : best.move->of_rank) {
+    inside = std::max(inside, move.inside.total());
+    outside = std::max(outside, move.outside.total());
+  }
+  for (const DeviceIndex device : best.device_of_rank) EXPECT_LT(device, DeviceIndex(4));
+  EXPECT_GT(outside, Bytes());
+  EXPECT_EQ(best.move_time, std::max(message(inside, 1), message(outside, 4)));
 }
 
 TEST(Replan, WeighsTheMoveAgainstFasterSteps) {
@@ -96,6 +119,7 @@ TEST(Replan, WeighsTheMoveAgainstFasterSteps) {
   const Replanned few = plans_of(from, ranks({1}), {.horizon = std::int64_t{1}});
   const Replanned many = plans_of(from, ranks({1}), {.horizon = std::int64_t{1'000'000}});
   EXPECT_EQ(few.num_steps, 1.0);
+  EXPECT_EQ(many.num_steps, 1'000'000.0);
   for (const Replanned* result : {&few, &many}) {
     for (const ReplanOption& option : result->options) {
       EXPECT_LE(result->options.front().total, option.total);
@@ -105,6 +129,27 @@ TEST(Replan, WeighsTheMoveAgainstFasterSteps) {
   }
   const auto step = [](const ReplanOption& option) { return option.plan.predictions.back().step_time; };
   for (const ReplanOption& option : many.options) EXPECT_LE(step(many.options.front()), step(option));
+}
+
+TEST(Replan, CountsAHorizonInStepsOfTheFastestPlan) {
+  const Replanned result = plans_of(old_plan(), ranks({1}), {.horizon = seconds(100.0)});
+  Seconds fastest = seconds(1e9);
+  for (const ReplanOption& option : result.options) {
+    fastest = std::min(fastest, option.plan.predictions.back().step_time);
+  }
+  EXPECT_DOUBLE_EQ(result.num_steps, seconds(100.0) / fastest);
+}
+
+TEST(Replan, WeighsTheOldSplitWhateverIsSearched) {
+  for (const bool whole_space : {false, true}) {
+    Plan from = old_plan();
+    from.strategy.ep = 2;  // so that four devices can have it
+    const Replanned result = plans_of(from, ranks({1}), {.whole_space = whole_space, .num_options = 2});
+    EXPECT_EQ(result.options.size(), 2);
+    ASSERT_EQ(std::ranges::count(result.options, true, &ReplanOption::keeps_split), 1);
+    const auto kept = std::ranges::find(result.options, true, &ReplanOption::keeps_split);
+    EXPECT_EQ(kept->plan.strategy, from.strategy);
+  }
 }
 
 TEST(Replan, SaysAfterHowManyStepsAFasterPlanIsAhead) {
@@ -141,18 +186,12 @@ TEST(Replan, GoesOnFromAPlanThatWasReplannedBefore) {
   }
 }
 
-template <class Call>
-std::string message_of(Call call) {
-  try {
-    call();
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(Replan, RefusesRanksThatThePlanDoesNotHave) {
   EXPECT_EQ(message_of([] { plans_of(old_plan(), ranks({8})); }), "--lost: expected ranks of the plan, 0 to 7, got 8");
+  Plan mixed = old_plan();
+  mixed.cluster.groups.push_back(mixed.cluster.groups.front());
+  EXPECT_EQ(message_of([&] { plans_of(mixed, ranks({0})); }),
+            "--from: expected a cluster whose nodes are all alike, got 2 groups of nodes");
   EXPECT_EQ(message_of([] { plans_of(old_plan(), ranks({0, 1, 2, 3, 4, 5, 6, 7})); }),
             "--lost: expected a rank that is left, got all 8");
 }
@@ -162,8 +201,22 @@ TEST(Replan, SaysWhyNothingIsLeftToDo) {
   const auto none = outcome_of(old_plan(), ranks({0, 1, 2, 3, 4, 5}), {.conditions = {"tp=4"}});
   EXPECT_EQ(std::get<Infeasible>(none).reason,
             "no world of the 2 devices that are left splits 16 sequences by the rules");
-  const auto small = outcome_of(old_plan(), ranks({1}), {.memory_limit = kib(1)});
-  EXPECT_EQ(std::get<Infeasible>(small).reason.substr(0, 13), "nothing fits:");
+  // Of what does not fit, the smallest of the whole space is named, not that of the old split.
+  const Plan from = old_plan();
+  const auto small = outcome_of(from, ranks({1}), {.memory_limit = kib(1)});
+  const std::vector<DeviceIndex> devices = {DeviceIndex(0), DeviceIndex(2), DeviceIndex(3),
+                                            DeviceIndex(4), DeviceIndex(5), DeviceIndex(6)};
+  Domains all = domains_of_any_world(from.model, from.cluster, from.batch, from.strategy);
+  keep_what_divides(all, std::vector<std::int64_t>{6});
+  const auto cost = std::make_shared<OneGigaflop>(from.cluster);
+  const auto direct = search(all,
+                             {.model = from.model,
+                              .cluster = from.cluster,
+                              .batch = from.batch,
+                              .memory_limit = kib(1),
+                              .device_of_rank = devices},
+                             *cost, costmodel::AnalyticInterpreter(cost, from.cluster, devices), nullptr);
+  EXPECT_EQ(std::get<Infeasible>(small).reason, std::get<Infeasible>(direct).reason);
 }
 
 }  // namespace
