@@ -4,7 +4,8 @@
 
 Usage: compare_steps.py FILE ORRERY DEVICE [CALIBRATION]
 
-Prints, for each row and phase, measured and predicted milliseconds: kernels that multiply, by kind, and the rest. The
+Prints, for each row and phase, measured and predicted milliseconds: kernels that multiply, by kind, and the rest; of
+short rows, where the device waits for its host, how many kernels the host starts and what one costs it. The
 prediction is `orrery estimate` of a plan with one device; CALIBRATION is a file, the catalog's tables of kernels by
 default. Its optimizer is not compared: the measured one keeps everything in bf16.
 """
@@ -95,7 +96,11 @@ def main():
                 print(f"{title:34}" + "".join(
                     f"{a * 1e3:8.2f} {b * 1e3:8.2f} {a / b - 1:+6.1%}" if b else f"{a * 1e3:8.2f} {'-':>15}"
                     for a, b in cells))
-                if row["sequence"] >= 1024:
+                if row["sequence"] < 1024:
+                    count = sum(number for number, _ in row["kernels"][phase]["kinds"].values())
+                    host = row["host"][phase]
+                    print(f"{'':34}  {count} kernels, host {host * 1e3:.1f} ms, {host / count * 1e6:.0f} us each")
+                else:
                     for kind, (a, b) in zip((*kinds, "phase"), cells):
                         if b:
                             ratios[phase, kind].append(a / b - 1)
