@@ -82,7 +82,7 @@ const std::map<std::string, std::vector<Choice>>& choice_dials() {
 
 bool lay_stages(const Plan& plan, Strategy& s) {
   if (s.num_stages() == plan.strategy.num_stages() && s.mtp == plan.strategy.mtp) return true;
-  if (s.stages.empty() || s.num_stages() < 1 || s.num_stages() > plan.model.num_layers()) return false;
+  if (s.stages.empty() || s.num_stages() < 1 || s.num_stages() > most_stages(plan.model.num_layers())) return false;
   lay_evenly(s, plan.model);
   return true;
 }

@@ -95,7 +95,7 @@ Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape&
   Domains d;
   d.tp = divisors(num_devices, domain);
   d.cp = divisors(num_devices, std::max<std::int64_t>(batch.seq / kLeastTokens, 1));
-  d.pp = divisors(num_devices, model.num_layers());
+  d.pp = divisors(num_devices, most_stages(model.num_layers()));
   d.vpp = up_to(std::min(kMostChunks, model.num_layers()));
   d.ep = model.moe ? divisors(model.moe->num_experts, num_devices) : std::vector<std::int64_t>{1};
   d.etp = model.moe ? divisors(num_devices, domain) : std::vector<std::int64_t>{1};
@@ -134,7 +134,7 @@ Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape&
 
 std::vector<StageLayout> stages_of_layout(const Model& model, const Layout& layout, const Strategy& strategy) {
   const std::int64_t num_stages = strategy.num_stages(), num_layers = model.num_layers();
-  if (num_layers < num_stages) return {};
+  if (num_stages > most_stages(num_layers)) return {};
   const bool first = layout.kind == Layout::Kind::fewer_first || layout.kind == Layout::Kind::fewer_both;
   const bool last = layout.kind == Layout::Kind::fewer_last || layout.kind == Layout::Kind::fewer_both;
   std::vector<StageLayout> stages;

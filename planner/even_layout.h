@@ -8,7 +8,7 @@
 namespace orrery::planner {
 
 /// Even stages for the degrees of `s`, each with what its last stage recomputes, and with the prediction modules, if
-/// `mtp` is on, at the end. Requires: a stage, and at least as many layers as stages.
+/// `mtp` is on, at the end. Requires: as even_stages().
 void lay_evenly(Strategy& s, const Model& model);
 
 }  // namespace orrery::planner

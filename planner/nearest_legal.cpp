@@ -95,9 +95,10 @@ class Search {
     return violations(plan_.model, attempt.strategy, attempt.batch, plan_.num_ranks());
   }
 
-  /// No legal value is above it. Degrees divide the ranks, stages have a layer each, a micro-batch is part of a batch.
+  /// No legal value is above it. Degrees divide the ranks, stages have something each, a micro-batch is part of a
+  /// batch.
   std::int64_t most_of(const std::string& key) const {
-    if (key == "vpp") return plan_.model.num_layers();
+    if (key == "vpp") return most_stages(plan_.model.num_layers());
     const Strategy& s = plan_.strategy;
     if (key == "micro_batch") {
       return plan_.batch.global_batch / std::max<std::int64_t>(1, plan_.num_ranks() / (s.tp * s.cp * s.pp));

@@ -112,7 +112,7 @@ class Changes {
   }
 
   void pipeline() {
-    const std::int64_t most = std::min(plan_.model.num_layers() / now_.vpp, plan_.num_ranks());
+    const std::int64_t most = std::min(most_stages(plan_.model.num_layers()) / now_.vpp, plan_.num_ranks());
     for (std::int64_t pp = now_.pp + 1; pp <= most; ++pp) {
       if (plan_.num_ranks() % pp != 0) continue;
       add(Dimension::pp, fmt::format("pp {} instead of {}, stages even", pp, now_.pp),

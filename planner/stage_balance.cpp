@@ -14,11 +14,11 @@ Seconds time_of(const costmodel::SlotTimes& slots) { return slots.forward + slot
 
 }  // namespace
 
-// least[s][i]: of the layers from i on, on stages from s on, the smallest largest sum.
+// least[s][i]: of the layers from i on, on stages from s on, the smallest largest sum. Ends may have no layers.
 std::vector<std::int64_t> balanced_counts(std::span<const Seconds> layers, Seconds first, Seconds last,
                                           std::int64_t num_stages) {
   const auto n = static_cast<std::int64_t>(layers.size());
-  CHECK(num_stages >= 1 && n >= num_stages, num_stages, n);
+  CHECK(num_stages >= 1 && n >= 1 && num_stages <= most_stages(n), num_stages, n);
   const Seconds infinity = Seconds::from_si(std::numeric_limits<double>::infinity());
   const auto at = [n](std::int64_t stage, std::int64_t layer) {
     return static_cast<std::size_t>(stage * (n + 1) + layer);
@@ -27,11 +27,11 @@ std::vector<std::int64_t> balanced_counts(std::span<const Seconds> layers, Secon
   std::vector<std::int64_t> best(least.size());
   least[at(num_stages, n)] = Seconds();
   for (std::int64_t stage = num_stages - 1; stage >= 0; --stage) {
-    const std::int64_t behind = num_stages - 1 - stage;
-    for (std::int64_t layer = stage; layer < n - behind; ++layer) {
+    const bool is_end = stage == 0 || stage + 1 == num_stages;
+    for (std::int64_t layer = 0; layer <= n; ++layer) {
       Seconds sum = (stage == 0 ? first : Seconds()) + (stage + 1 == num_stages ? last : Seconds());
-      for (std::int64_t end = layer + 1; end <= n - behind; ++end) {
-        sum += layers[static_cast<std::size_t>(end - 1)];
+      for (std::int64_t end = is_end ? layer : layer + 1; end <= n; ++end) {
+        if (end > layer) sum += layers[static_cast<std::size_t>(end - 1)];
         const Seconds largest = std::max(sum, least[at(stage + 1, end)]);
         if (largest < least[at(stage, layer)]) {
           least[at(stage, layer)] = largest;
@@ -52,7 +52,7 @@ std::vector<std::int64_t> balanced_counts(std::span<const Seconds> layers, Secon
 
 std::vector<StageLayout> stages_in_equal_time(const Model& model, const Strategy& strategy, OperatorTable& table) {
   const std::int64_t num_layers = model.num_layers(), num_stages = strategy.num_stages();
-  if (num_layers < num_stages) return {};
+  if (num_stages > most_stages(num_layers)) return {};
   std::vector<Seconds> times;
   for (std::int64_t layer = 0; layer < num_layers; ++layer) {
     times.push_back(time_of(table.slots({.first_layer = layer, .num_layers = 1}).times));

@@ -43,7 +43,7 @@ std::vector<StageLayout> stages_of_counts(std::span<const std::int64_t> counts) 
 
 std::vector<StageLayout> even_stages(std::int64_t num_layers, std::int64_t num_stages, bool fewer_first,
                                      bool fewer_last) {
-  CHECK(num_stages >= 1 && num_layers >= num_stages, num_layers, num_stages);
+  CHECK(num_stages >= 1 && num_layers >= 1 && num_stages <= most_stages(num_layers), num_layers, num_stages);
   const auto size = static_cast<std::size_t>(num_stages);
   std::vector<std::int64_t> counts(size, num_layers / num_stages);
   std::int64_t extra = num_layers % num_stages;

@@ -104,10 +104,15 @@ struct Strategy {
 /// Stages of so many layers each, in order, with embedding first and head last. Requires: at least one.
 std::vector<StageLayout> stages_of_counts(std::span<const std::int64_t> counts);
 
+/// The most stages on which each has something: one for each layer, and embedding and head alone.
+constexpr std::int64_t most_stages(std::int64_t num_layers) { return num_layers + 2; }
+
 /// Layouts of `num_layers` layers over `num_stages` stages with embedding first and head last. Layers that do not
-/// divide go one each to the middle stages first, so that the ends, which carry embedding and head, are not longer.
-/// `fewer_first` / `fewer_last` take one layer from the first / last stage and give it to the middle.
-/// Requires: num_layers >= num_stages >= 1.
+/// divide go one each to the middle stages first, so that the ends, which carry embedding and head, are not longer;
+/// with more stages than layers the ends have none.
+/// `fewer_first` / `fewer_last` take one layer from the first / last stage and give it to the middle, if it has
+/// more than one.
+/// Requires: num_layers >= 1, most_stages(num_layers) >= num_stages >= 1.
 std::vector<StageLayout> even_stages(std::int64_t num_layers, std::int64_t num_stages, bool fewer_first = false,
                                      bool fewer_last = false);
 

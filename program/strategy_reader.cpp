@@ -76,9 +76,10 @@ std::vector<StageLayout> read_stages(const JsonObject& in, const Strategy& strat
   }
   if (stages.present() && !stages.value().is_text("even")) {
     layouts = read_layout(stages.value());
-  } else if (strategy.num_stages() > model.num_layers()) {
-    in.required("pp").problem(fmt::format("expected at most {} stages (pp * vpp), one for each layer, got {}",
-                                          model.num_layers(), strategy.num_stages()));
+  } else if (strategy.num_stages() > most_stages(model.num_layers())) {
+    in.required("pp").problem(fmt::format(
+        "expected at most {} stages (pp * vpp), one for each layer, for the embedding and for the head, got {}",
+        most_stages(model.num_layers()), strategy.num_stages()));
     return {};
   } else {
     layouts = even_stages(model.num_layers(), strategy.num_stages());

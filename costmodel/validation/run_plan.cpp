@@ -185,14 +185,10 @@ void read_stages(Reading& in) {
   const std::int64_t num_stages = strategy.num_stages();
   if (in.plan.framework.stage_split == StageSplit::by_cost) {
     strategy.stages = stages_by_cost(model, num_stages);
-  } else if (model.num_layers() >= num_stages) {
+  } else if (num_stages <= most_stages(model.num_layers())) {
     strategy.stages = even_stages(model.num_layers(), num_stages);
-  } else if (model.num_layers() + 2 == num_stages) {
-    // Embedding and loss count as a layer each (Megatron: --account-for-{embedding,loss}-in-pipeline-split).
-    std::vector<std::int64_t> counts(static_cast<std::size_t>(num_stages), 1);
-    counts.front() = counts.back() = 0;
-    strategy.stages = stages_of_counts(counts);
-    in.assume("embedding and loss count as a layer each");
+    // Megatron: --account-for-{embedding,loss}-in-pipeline-split.
+    if (num_stages > model.num_layers()) in.assume("embedding and loss count as a layer each");
   } else {
     return in.refuse(fmt::format("{} layers on {} stages", model.num_layers(), num_stages));
   }

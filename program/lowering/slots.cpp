@@ -25,6 +25,7 @@ class SlotEmitter {
     std::vector<StageUnits> done;
     for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) {
       const std::int64_t stage = slot->beside ? slot->beside->stage : slot->stage;
+      if (streams_of(stage).of(Slot::Kind::weight_grad).body.empty()) continue;
       const bool is_gradient = slot->beside || is_weight_gradient(slot->kind);
       const auto known = std::find_if(done.begin(), done.end(), [&](const StageUnits& u) { return u.stage == stage; });
       if (is_gradient && known == done.end())
@@ -45,12 +46,12 @@ class SlotEmitter {
       emit_beside(stream, slot.micro_batch, backward, slot.beside->micro_batch);
     } else {
       watch(slot.kind, slot.stage, stream);
-      receive(stream, slot.micro_batch);
+      const std::optional<OpIndex> received = receive(stream, slot.micro_batch);
       for (const StreamItem& item : stream.body) add(item, slot.micro_batch);
-      send(stream, slot.micro_batch, stream.send_waits_for_body);
+      if (stream.body.empty()) await_message(stream, received);
+      send(stream, slot.micro_batch, stream.send_waits_for_body || stream.body.empty());
     }
-    end_before_last_ = end_of_last_;
-    end_of_last_ = last_compute_;
+    end_before_last_ = std::exchange(end_of_last_, end_of_slot());
   }
 
   BucketedGradients bucketed() const { return {buckets_ ? buckets_->reductions() : std::vector<OpIndex>{}}; }
@@ -85,35 +86,47 @@ class SlotEmitter {
   /// Weights that are gathered for it need not wait.
   void emit_beside(const SlotStream& forward, std::int64_t forward_micro_batch, const SlotStream& backward,
                    std::int64_t backward_micro_batch) {
-    std::vector<OpIndex> inputs;
-    if (const auto op = receive(forward, forward_micro_batch)) inputs.push_back(*op);
-    if (const auto op = receive(backward, backward_micro_batch)) inputs.push_back(*op);
+    await_message(forward, receive(forward, forward_micro_batch));
+    await_message(backward, receive(backward, backward_micro_batch));
     for (const ZippedItem& zipped : zip(forward.body, backward.body)) {
-      const bool begins = zipped.item->rule->queue == Queue::compute;
-      add(*zipped.item, zipped.second ? backward_micro_batch : forward_micro_batch,
-          begins ? std::exchange(inputs, {}) : std::vector<OpIndex>{});
+      add(*zipped.item, zipped.second ? backward_micro_batch : forward_micro_batch);
     }
     send(forward, forward_micro_batch, true);
     send(backward, backward_micro_batch, true);
   }
 
+  /// Has the next arithmetic wait for a message, whether it needs it or not.
+  void await_message(const SlotStream& stream, std::optional<OpIndex> received) {
+    if (received) awaited_[stream.receive->rule->queue] = *received;
+  }
+
+  /// What the next slot comes behind: the last arithmetic, and what the next one waits for.
+  std::vector<OpIndex> end_of_slot() const {
+    std::vector<OpIndex> ops;
+    if (last_compute_) ops.push_back(*last_compute_);
+    for (const auto& [queue, op] : awaited_) ops.push_back(op);
+    return ops;
+  }
+
   /// A receive is posted while the slot before its own runs, so at most one message of a kind waits in memory.
   std::optional<OpIndex> receive(const SlotStream& stream, std::int64_t micro_batch) {
     if (!stream.receive) return std::nullopt;
-    std::vector<OpIndex> after;
-    if (end_before_last_) after.push_back(*end_before_last_);
-    return emit(*stream.receive, micro_batch, after);
+    return emit(*stream.receive, micro_batch, end_before_last_);
   }
 
   /// Communication waits for all arithmetic that the host has enqueued before it, needed or not: a collective library
   /// waits for the stream that calls it, and the weight gradient of the matrix before it is on that stream.
-  void add(const StreamItem& item, std::int64_t micro_batch, std::vector<OpIndex> after = {}) {
+  void add(const StreamItem& item, std::int64_t micro_batch) {
+    std::vector<OpIndex> after;
     const bool computes = item.rule->queue == Queue::compute;
     if (!computes && !item.rule->eager && last_compute_) after.push_back(*last_compute_);
     if (const auto opened = opens_.find(&item); opened != opens_.end()) {
       const std::vector<OpIndex> weights = buckets_->weights_of(opened->second);
       after.insert(after.end(), weights.begin(), weights.end());
       opens_.erase(opened);
+    }
+    if (computes) {
+      for (const auto& [queue, message] : std::exchange(awaited_, {})) after.push_back(message);
     }
     const OpIndex op = emit(item, micro_batch, after);
     if (computes) last_compute_ = op;
@@ -125,9 +138,7 @@ class SlotEmitter {
 
   void send(const SlotStream& stream, std::int64_t micro_batch, bool after_body) {
     if (!stream.send) return;
-    std::vector<OpIndex> after;
-    if (after_body) after.push_back(*last_compute_);
-    emit(*stream.send, micro_batch, after);
+    emit(*stream.send, micro_batch, after_body ? end_of_slot() : std::vector<OpIndex>{});
   }
 
   OpIndex emit(const StreamItem& item, std::int64_t micro_batch, const std::vector<OpIndex>& after) {
@@ -141,7 +152,9 @@ class SlotEmitter {
   ClassBuilder& builder_;
   const MessageRules messages_;
   std::vector<StageStreams> streams_;  // by chunk
-  std::optional<OpIndex> last_compute_, end_of_last_, end_before_last_;
+  std::optional<OpIndex> last_compute_;
+  std::map<Queue, OpIndex> awaited_;  // messages, by their queue
+  std::vector<OpIndex> end_of_last_, end_before_last_;
 
   // Of overlapped buckets:
   std::optional<GradientBuckets> buckets_;

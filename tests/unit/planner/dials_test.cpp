@@ -74,7 +74,9 @@ TEST(Dials, LayTheStagesOfAnotherNumberOfThem) {
   s.pp = 4;
   EXPECT_TRUE(lay_stages(plan, s));
   EXPECT_EQ(s.stages, even_stages(8, 4));
-  s.pp = 9;
+  s.pp = 10;
+  EXPECT_TRUE(lay_stages(plan, s)) << "embedding and head alone";
+  s.pp = 11;
   EXPECT_FALSE(lay_stages(plan, s));
 }
 

@@ -32,13 +32,15 @@ TEST(BalancedCounts, GiveLayersOfHeavyEndsToTheMiddle) {
   EXPECT_THAT(balanced_counts(layers, {}, {}, 4), ElementsAre(2, 2, 2, 2));
   EXPECT_EQ(largest(layers, seconds(1), seconds(1), balanced_counts(layers, seconds(1), seconds(1), 4)), seconds(3));
   EXPECT_THAT(balanced_counts(layers, {}, {}, 1), ElementsAre(8));
+  EXPECT_THAT(balanced_counts(layers, {}, seconds(2), 5), ElementsAre(2, 2, 2, 2, 0));
+  EXPECT_THAT(balanced_counts(layers, {}, {}, 10), ElementsAre(0, 1, 1, 1, 1, 1, 1, 1, 1, 0));
 }
 
 TEST(BalancedCounts, HaveTheSmallestLargestStage) {
   for (std::uint64_t index = 0; index < 200; ++index) {
     const CounterRng rng(7, index);
     const auto n = static_cast<std::int64_t>(3 + rng.below(0, 6));
-    const auto stages = static_cast<std::int64_t>(1 + rng.below(1, static_cast<std::uint64_t>(n)));
+    const auto stages = static_cast<std::int64_t>(1 + rng.below(1, static_cast<std::uint64_t>(most_stages(n))));
     std::vector<Seconds> layers;
     for (std::int64_t i = 0; i < n; ++i) {
       layers.push_back(seconds(static_cast<double>(1 + rng.below(static_cast<std::uint64_t>(10 + i), 9))));
@@ -53,11 +55,12 @@ TEST(BalancedCounts, HaveTheSmallestLargestStage) {
     const std::function<void(std::int64_t)> try_all = [&](std::int64_t left) {
       if (static_cast<std::int64_t>(cut.size()) + 1 == stages) {
         cut.push_back(left);
-        if (left >= 1) best = std::min(best, largest(layers, first, last, cut));
+        best = std::min(best, largest(layers, first, last, cut));
         cut.pop_back();
         return;
       }
-      for (std::int64_t count = 1; count < left; ++count) {
+      // Only the ends may be without a layer.
+      for (std::int64_t count = cut.empty() ? 0 : 1; count <= left; ++count) {
         cut.push_back(count);
         try_all(left - count);
         cut.pop_back();

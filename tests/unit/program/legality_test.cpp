@@ -129,7 +129,7 @@ TEST(Legality, StagesHoldEachLayerOnceInOrder) {
   EXPECT_THAT(violations_of(model, strategy).front(), "stages: expected 2 stages (pp * vpp), got 1");
 }
 
-TEST(Legality, AStageHasALayerOrSomethingElse) {
+TEST(Legality, AStageNeedsNoLayer) {
   Model model = small_mla();
   model.num_mtp_modules = 1;
   Strategy strategy = small_strategy(model);
@@ -142,8 +142,7 @@ TEST(Legality, AStageHasALayerOrSomethingElse) {
   EXPECT_THAT(violations_of(model, strategy), IsEmpty());
   strategy.mtp = Mtp::off;
   strategy.stages[2].num_mtp = 0;
-  EXPECT_THAT(violations_of(model, strategy),
-              ElementsAre("stages/2/num_layers: expected at least 1 layer on a stage that has nothing else, got 0"));
+  EXPECT_THAT(violations_of(model, strategy), IsEmpty()) << "what arrives is sent on";
 }
 
 TEST(Legality, RulesOfDimensionsAreAskedOnceTheDegreesFit) {

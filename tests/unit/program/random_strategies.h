@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <utility>
 
 namespace orrery::testing {
 
@@ -72,8 +73,13 @@ inline std::optional<RandomCase> random_case(std::uint64_t index) {
   s.micro_batch = pick({1, 1, 2});
   s.schedule = static_cast<Schedule>(below(8));
   s.vpp = least_vpp(s.schedule);
-  if (num_layers < s.num_stages()) return std::nullopt;
+  if (s.num_stages() > most_stages(num_layers)) return std::nullopt;
   s.stages = even_stages(num_layers, s.num_stages());
+  if (s.num_stages() > 2 && rarely()) {  // a stage in the middle has nothing
+    StageLayout& empty = s.stages[1];
+    s.stages.front().num_layers += std::exchange(empty.num_layers, 0);
+    empty.first_layer = s.stages.front().num_layers;
+  }
   if (out.model.num_mtp_modules > 0 && !rarely()) {
     s.mtp = Mtp::on;
     s.stages = with_mtp(std::move(s.stages), 1);

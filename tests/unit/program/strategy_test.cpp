@@ -48,6 +48,13 @@ TEST(EvenStages, KeepEndsThatHaveNoMiddleToGiveTo) {
   EXPECT_EQ(counts_of(even_stages(4, 4, true, true)), (Counts{1, 1, 1, 1}));
 }
 
+TEST(EvenStages, LeaveEmbeddingAndHeadAloneWhereThereAreMoreStagesThanLayers) {
+  EXPECT_EQ(counts_of(even_stages(4, 5)), (Counts{1, 1, 1, 1, 0}));
+  EXPECT_EQ(counts_of(even_stages(4, 6)), (Counts{0, 1, 1, 1, 1, 0}));
+  EXPECT_EQ(counts_of(even_stages(1, 3)), (Counts{0, 1, 0}));
+  EXPECT_EQ(most_stages(4), 6);
+}
+
 TEST(EvenStages, FollowEachOtherWithEmbeddingFirstAndHeadLast) {
   const std::vector<StageLayout> stages = even_stages(61, 16);
   std::int64_t next = 0;

@@ -38,6 +38,21 @@ TEST(ScheduleEquality, OneDirectionChangesNoBit) {
   }
 }
 
+// The ends hold embedding and head alone, and one stage has nothing: it sends on what arrives.
+TEST(ScheduleEquality, StagesWithoutLayersChangeNoBit) {
+  const Model model = rich_model();
+  const WholeRun one = run_whole(lower(model, testing::strategy_of(model), kBatch, 1), settings_of(3));
+  for (const Pipeline& pipeline : kOneDirection) {
+    if (pipeline.pp * pipeline.vpp != 4) continue;
+    SCOPED_TRACE(name_of(pipeline.schedule));
+    Strategy strategy = strategy_of(model, pipeline);
+    strategy.stages = stages_of_counts(std::vector<std::int64_t>{0, model.num_layers(), 0, 0});
+    const StepProgram program = lower(model, strategy, kBatch, pipeline.pp);
+    expect_same_bits(one, run_whole(program, settings_of(3)));
+    expect_accounts(program, settings_of(1));
+  }
+}
+
 TEST(ScheduleEquality, ExpertParallelRanksDoNotChangeThat) {
   const Model model = rich_model();
   const BatchShape batch{.seq = 16, .global_batch = 16};  // two micro-batches for each stage and rank
