@@ -24,6 +24,16 @@ std::int64_t BlockOps::operand(std::int64_t width) const {
   return strategy.precision == DType::fp8 ? fp8_row(width, strategy.fp8_recipe) : row(width);
 }
 
+void BlockOps::quantise(const Activation& a, const Rows& rows) {
+  if (strategy.fp8_activation_input) memory(a.quant, Pass::fwd, rows, {row(a.in), fp8_row(a.in, strategy.fp8_recipe)});
+}
+
+void BlockOps::activation(const Activation& a, const Rows& rows) {
+  const std::int64_t kept = strategy.fp8_activation_input ? fp8_row(a.in, strategy.fp8_recipe) : row(a.in);
+  memory(a.act, Pass::fwd, rows, {kept + a.more, operand(a.out)});
+  memory(a.act, Pass::igrad, rows, {kept + row(a.out) + a.more, row(a.in) + a.more});
+}
+
 void BlockOps::add(OpCode op, Pass pass, const OpShape& shape) { entries_.push_back({{op, pass, shape}, part_}); }
 
 void BlockOps::memory(OpCode op, Pass pass, const Rows& rows, Traffic bytes) {

@@ -47,6 +47,15 @@ class BlockOps {
   bool sequence_parallel() const { return strategy.sp; }
   std::int64_t row(std::int64_t width) const { return width * element; }  // bytes
   std::int64_t operand(std::int64_t width) const;                         // of what a linear layer multiplies
+  /// The activation function of a product's output of `in` elements into an operand of `out`; reads `more` bytes beside
+  /// it, and their gradient is written.
+  struct Activation {
+    OpCode quant, act;
+    std::int64_t in = 0, out = 0, more = 0;
+  };
+  void activation(const Activation& a, const Rows& rows);
+  /// The cast of its input to fp8, if the strategy keeps that.
+  void quantise(const Activation& a, const Rows& rows);
   static Rows fixed(std::int64_t count) { return {Rows::Kind::fixed, count}; }
 
   /// Bytes per row.

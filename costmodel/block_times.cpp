@@ -32,7 +32,8 @@ bool is_one_of(OpCode op, const OpCode (&ops)[n]) {
 constexpr OpCode kColumns[] = {OpCode::tp_attn_in, OpCode::tp_q_latent,  OpCode::tp_kv_latent,
                                OpCode::tp_mlp_in,  OpCode::tp_shared_in, OpCode::tp_head_in};
 constexpr OpCode kRows[] = {OpCode::tp_attn_out, OpCode::tp_mlp_out, OpCode::tp_shared_out};
-constexpr OpCode kShared[] = {OpCode::shared_fc1, OpCode::shared_act, OpCode::shared_fc2, OpCode::shared_gate};
+constexpr OpCode kShared[] = {OpCode::shared_fc1, OpCode::shared_act_quant, OpCode::shared_act, OpCode::shared_fc2,
+                              OpCode::shared_gate};
 
 /// Whether arithmetic is enqueued between the op and what needs its result, of ops for which place() knows none.
 bool is_not_waited_for(const LayerOp& op, const Strategy& s) {

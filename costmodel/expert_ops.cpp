@@ -121,10 +121,12 @@ class ExpertOps {
       grouped(OpCode::moe_fc1, pass, fc1, b_.hidden);
       grouped(OpCode::moe_fc2, pass, b_.hidden, fe);
     }
-    b_.enter(OpPart::moe_act);
     const std::int64_t probability = 4;
-    b_.memory(OpCode::moe_act, Pass::fwd, computed(), {b_.row(fc1) + probability, b_.operand(fe)});
-    b_.memory(OpCode::moe_act, Pass::igrad, computed(), {b_.row(fc1 + fe) + probability, b_.row(fc1) + probability});
+    const BlockOps::Activation act{
+        .quant = OpCode::moe_act_quant, .act = OpCode::moe_act, .in = fc1, .out = fe, .more = probability};
+    b_.quantise(act, computed());
+    b_.enter(OpPart::moe_act);
+    b_.activation(act, computed());
   }
   void grouped(OpCode op, Pass pass, std::int64_t n, std::int64_t k) {
     b_.add(op, pass,
@@ -141,8 +143,10 @@ class ExpertOps {
     b_.enter(OpPart::shared);
     const std::int64_t width = moe_.shared_width / b_.tp, fc1 = b_.model.fc1_width(width);
     b_.column(OpCode::tp_shared_in, OpCode::shared_fc1, fc1, b_.hidden, back_, s_.precision);
-    b_.memory(OpCode::shared_act, Pass::fwd, b_.fixed(b_.tokens), {b_.row(fc1), b_.operand(width)});
-    b_.memory(OpCode::shared_act, Pass::igrad, b_.fixed(b_.tokens), {b_.row(fc1 + width), b_.row(fc1)});
+    const BlockOps::Activation act{
+        .quant = OpCode::shared_act_quant, .act = OpCode::shared_act, .in = fc1, .out = width};
+    b_.quantise(act, b_.fixed(b_.tokens));
+    b_.activation(act, b_.fixed(b_.tokens));
     b_.row_parallel(OpCode::shared_fc2, OpCode::tp_shared_out, b_.hidden, width);
     if (!moe_.shared_expert_gate) return;
     b_.memory(OpCode::shared_gate, Pass::fwd, b_.fixed(b_.local), {2 * back_, back_ + 4});

@@ -20,18 +20,24 @@ double as_double(std::int64_t n) { return static_cast<double>(n); }
 struct FeedForward {
   ColumnProduct fc1;
   RowProduct fc2;
+  R in_fp8;  // of the activation function
   R act, d_act;
 };
 
+R act_in(const TableSizes& s, const FeedForward& f) { return s.strategy.fp8_activation_input ? f.in_fp8 : f.fc1.out; }
+
 void add_forward(const TableSizes& s, const FeedForward& f, Module module, TensorTable& t) {
   add_forward(s, f.fc1, t);
-  t.forward({f.fc1.out}, {{f.act, s.operand(s.tokens, f.fc2.inner)}}, module);
+  if (s.strategy.fp8_activation_input) {
+    t.forward({f.fc1.out}, {{f.in_fp8, s.activation_input(s.tokens, f.fc1.width)}}, module);
+  }
+  t.forward({act_in(s, f)}, {{f.act, s.operand(s.tokens, f.fc2.inner)}}, module);
   add_forward(s, f.fc2, t);
 }
 
 void add_gradients(const TableSizes& s, const FeedForward& f, TensorTable& t) {
   add_gradients(s, f.fc2, t);
-  t.input_grad({f.fc1.out, f.d_act}, {{f.fc1.d_out, s.plain(s.tokens, f.fc1.width)}});
+  t.input_grad({act_in(s, f), f.d_act}, {{f.fc1.d_out, s.plain(s.tokens, f.fc1.width)}});
   add_gradients(s, f.fc1, t);
 }
 
@@ -56,6 +62,7 @@ FeedForward dense(const TableSizes& s) {
                   .width = s.model.hidden,
                   .inner = width,
                   .module = Module::mlp},
+          .in_fp8 = R::fc1_fp8,
           .act = R::act,
           .d_act = R::d_act};
 }
@@ -82,6 +89,7 @@ FeedForward shared(const TableSizes& s) {
                   .width = s.model.hidden,
                   .inner = width,
                   .module = Module::shared_experts},
+          .in_fp8 = R::shared_fc1_fp8,
           .act = R::shared_act,
           .d_act = R::d_shared_act};
 }
@@ -114,6 +122,7 @@ class MoeTable {
   bool all_gathers() const { return s_.strategy.dispatcher == Dispatcher::all_gather; }
   std::int64_t hidden() const { return s_.model.hidden; }
   std::int64_t fe() const { return moe_.expert_width / etp(); }
+  R act_in() const { return s_.strategy.fp8_activation_input ? R::expert_fc1_fp8 : R::expert_fc1; }
 
   /// Rows that leave this rank: k for each token, or the places that a capacity factor leaves.
   double pairs() const {
@@ -184,7 +193,10 @@ class MoeTable {
                  {{R::gathered_in, row_operand(expert_rows_)}, {R::gathered_probs, kFloat * expert_rows_}});
     }
     t_.forward({in}, {{R::expert_fc1, s_.plain(expert_rows_, s_.model.fc1_width(fe()))}});
-    t_.forward({R::expert_fc1, probs}, {{R::expert_act, s_.operand(expert_rows_, fe())}}, Module::moe_act);
+    if (s_.strategy.fp8_activation_input) {
+      t_.forward({R::expert_fc1}, {{R::expert_fc1_fp8, s_.activation_input(expert_rows_, s_.model.fc1_width(fe()))}});
+    }
+    t_.forward({act_in(), probs}, {{R::expert_act, s_.operand(expert_rows_, fe())}}, Module::moe_act);
     if (splits_experts()) {
       t_.forward({R::expert_act}, {{R::expert_part, row(expert_rows_)}});
       t_.forward({R::expert_part}, {{R::expert_out, row(rows_)}});
@@ -220,7 +232,7 @@ class MoeTable {
     t_.input_grad({d_out}, {{R::d_expert_act, s_.plain(expert_rows_, fe())}});
     t_.weight_grad({R::expert_act, d_out});
     t_.input_grad(
-        {R::expert_fc1, splits_experts() ? R::gathered_probs : R::expert_probs, R::d_expert_act},
+        {act_in(), splits_experts() ? R::gathered_probs : R::expert_probs, R::d_expert_act},
         {{R::d_expert_fc1, s_.plain(expert_rows_, s_.model.fc1_width(fe()))}, {d_probs, kFloat * expert_rows_}});
     t_.input_grad({R::d_expert_fc1}, {{d_in, row(expert_rows_)}});
     t_.weight_grad({splits_experts() ? R::gathered_in : R::expert_in, R::d_expert_fc1});

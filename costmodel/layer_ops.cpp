@@ -69,8 +69,9 @@ class LayerBuilder {
     b_.norm(OpCode::mlp_norm, b_.operand(b_.hidden), 2);
     b_.enter(OpPart::ffn);
     b_.column(OpCode::tp_mlp_in, OpCode::mlp_fc1, fc1, b_.hidden, b_.operand(b_.hidden), b_.strategy.precision);
-    b_.memory(OpCode::mlp_act, Pass::fwd, b_.fixed(b_.tokens), {b_.row(fc1), b_.operand(f)});
-    b_.memory(OpCode::mlp_act, Pass::igrad, b_.fixed(b_.tokens), {b_.row(fc1 + f), b_.row(fc1)});
+    const BlockOps::Activation act{.quant = OpCode::mlp_act_quant, .act = OpCode::mlp_act, .in = fc1, .out = f};
+    b_.quantise(act, b_.fixed(b_.tokens));
+    b_.activation(act, b_.fixed(b_.tokens));
     b_.row_parallel(OpCode::mlp_fc2, OpCode::tp_mlp_out, b_.hidden, f);
     b_.enter(OpPart::kept);
     b_.residual(OpCode::mlp_residual, 2);

@@ -41,6 +41,10 @@ double TableSizes::operand(double rows, std::int64_t width) const {
   return fp8() ? rows * static_cast<double>(fp8_row(width, strategy.fp8_recipe)) : plain(rows, width);
 }
 
+double TableSizes::activation_input(double rows, std::int64_t width) const {
+  return rows * static_cast<double>(fp8_row(width, strategy.fp8_recipe));
+}
+
 void add_forward(const TableSizes& s, const ColumnProduct& p, TensorTable& t) {
   const double out = s.plain(s.tokens, p.width);
   if (!s.sequence_parallel()) {

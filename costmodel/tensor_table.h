@@ -102,6 +102,8 @@ class TableSizes {
   double plain(double rows, std::int64_t width) const { return rows * static_cast<double>(width) * element; }
   /// The same as operand of a linear layer: fp8 with its scales if the strategy multiplies in fp8.
   double operand(double rows, std::int64_t width) const;
+  /// What an activation function keeps of `rows` of `width` elements in fp8, with their scales.
+  double activation_input(double rows, std::int64_t width) const;
   bool fp8() const { return strategy.precision == DType::fp8; }
   /// A row of the residual stream for each of its tokens.
   double stream() const { return plain(stream_tokens, model.hidden); }

@@ -69,6 +69,7 @@ const std::map<std::string, std::vector<Choice>>& choice_dials() {
       {"offload_activations", on_or_off([](Strategy& s) -> bool& { return s.offload_activations; })},
       {"precision", choices(kFloatNames, &Strategy::precision)},
       {"fp8_recipe", choices(kFp8RecipeNames, &Strategy::fp8_recipe)},
+      {"fp8_activation_input", on_or_off([](Strategy& s) -> bool& { return s.fp8_activation_input; })},
       {"optimizer", choices(kOptimizerNames, &Strategy::optimizer)},
       {"master_dtype", choices(kFloatNames, &Strategy::master_dtype)},
       {"moment_dtype", choices(kFloatNames, &Strategy::moment_dtype)},

@@ -115,8 +115,11 @@ enum class OpCode : std::uint8_t {
   opt_store,
   act_load,  // saved activations from the host, and there
   act_store,
+  mlp_act_quant,  // fp8 input of the activation function
+  moe_act_quant,
+  shared_act_quant,
 };
-inline constexpr int kNumOpCodes = static_cast<int>(OpCode::act_store) + 1;
+inline constexpr int kNumOpCodes = static_cast<int>(OpCode::shared_act_quant) + 1;
 
 struct OpKey {
   static constexpr std::int16_t kNoLayer = -1;

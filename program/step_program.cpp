@@ -142,6 +142,9 @@ constexpr std::array<std::string_view, kNumTensorRoles> kRoleNames = {
     "layer_weights",
     "expert_layer_weights",
     "optimizer_states",
+    "fc1_fp8",
+    "expert_fc1_fp8",
+    "shared_fc1_fp8",
 };
 
 /// Hashes plain values, a block at a time.

@@ -158,8 +158,11 @@ enum class TensorRole : std::uint8_t {
   layer_weights,
   expert_layer_weights,
   optimizer_states,
+  fc1_fp8,  // what activation functions take, if that is kept in fp8
+  expert_fc1_fp8,
+  shared_fc1_fp8,
 };
-inline constexpr int kNumTensorRoles = static_cast<int>(TensorRole::optimizer_states) + 1;
+inline constexpr int kNumTensorRoles = static_cast<int>(TensorRole::shared_fc1_fp8) + 1;
 
 std::string_view name_of(TensorRole role);
 

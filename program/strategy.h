@@ -89,6 +89,7 @@ struct Strategy {
   bool offload_activations = false;
   DType precision = DType::bf16;  // of weights, activations and their messages; fp8: of operands of linear layers
   Fp8Recipe fp8_recipe = Fp8Recipe::blockwise;
+  bool fp8_activation_input = false;  // what activation functions take is kept in fp8
   OptimizerKind optimizer = OptimizerKind::adamw;
   DType master_dtype = DType::f32;
   DType moment_dtype = DType::f32;

@@ -141,6 +141,7 @@ Strategy read_strategy(const JsonObject& in, const Model& model) {
   boolean("offload_activations", out.offload_activations);
   choice("precision", out.precision, kFloatNames);
   choice("fp8_recipe", out.fp8_recipe, kFp8RecipeNames);
+  boolean("fp8_activation_input", out.fp8_activation_input);
   choice("optimizer", out.optimizer, kOptimizerNames);
   choice("master_dtype", out.master_dtype, kFloatNames);
   choice("moment_dtype", out.moment_dtype, kFloatNames);

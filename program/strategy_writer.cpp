@@ -45,6 +45,7 @@ void write_strategy(JsonWriter& out, const Strategy& strategy) {
   out.field("offload_activations", strategy.offload_activations);
   out.field("precision", name_of(kFloatNames, strategy.precision));
   out.field("fp8_recipe", name_of(kFp8RecipeNames, strategy.fp8_recipe));
+  out.field("fp8_activation_input", strategy.fp8_activation_input);
   out.field("optimizer", name_of(kOptimizerNames, strategy.optimizer));
   out.field("master_dtype", name_of(kFloatNames, strategy.master_dtype));
   out.field("moment_dtype", name_of(kFloatNames, strategy.moment_dtype));

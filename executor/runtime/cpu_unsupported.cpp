@@ -34,6 +34,7 @@ void add_reasons(const Strategy& s, Reasons& reasons) {
     if (condition) reasons.push_back(fmt::format("the CPU executor has no {}", what));
   };
   refuse(s.cuda_graphs, "CUDA graphs");
+  refuse(s.fp8_activation_input, "fp8 to keep inputs of activation functions in");
   refuse(s.optimizer == OptimizerKind::muon && s.offload_optimizer && s.zero_dense + s.zero_expert > 0,
          "offload of Muon's states with ZeRO: whole matrices are dealt, and ranks hold different shares of them");
   refuse(s.master_dtype != DType::f32 || s.moment_dtype != DType::f32, "optimizer states but in f32");

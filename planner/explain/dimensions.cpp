@@ -110,6 +110,7 @@ const std::vector<StrategyDimension>& plain_dimensions() {
       overlap("shared_expert", &Overlap::shared_expert),
       choice("precision", Kind::types, &Strategy::precision, kFloatNames),
       choice("fp8_recipe", Kind::types, &Strategy::fp8_recipe, kFp8RecipeNames),
+      field("fp8_activation_input", Kind::types, &Strategy::fp8_activation_input),
       choice("optimizer", Kind::types, &Strategy::optimizer, kOptimizerNames),
       choice("master_dtype", Kind::types, &Strategy::master_dtype, kFloatNames),
       choice("moment_dtype", Kind::types, &Strategy::moment_dtype, kFloatNames),

@@ -64,6 +64,7 @@ class DeepSpeed {
       out_.refuse("num_optimizer_instances", "its optimizer states are shared by all data-parallel ranks");
     }
     if (s_.precision == DType::fp8) out_.refuse("precision", "its configuration knows bf16 and f32, no fp8");
+    if (s_.fp8_activation_input) out_.refuse("fp8_activation_input", "it keeps activations in their type");
     list_unused_fp8_recipe(plan_, out_);
     if (s_.master_dtype != DType::f32) out_.refuse("master_dtype", "its master weights are f32");
     if (s_.moment_dtype != DType::f32) out_.refuse("moment_dtype", "its moments are f32");

@@ -193,6 +193,11 @@ class Settings {
       set("--fp8-recipe", Strings{std::string(name_of(kFp8RecipeNames, s_.fp8_recipe))},
           {"mixed_precision.fp8_recipe"});
     }
+    if (s_.fp8_activation_input && !plan_.model.gated) {
+      out_.refuse("fp8_activation_input", "it keeps the inputs of SwiGLU in fp8, and of no other function");
+    } else if (s_.fp8_activation_input) {
+      turn_on("--activation-func-fp8-input-store", {"model.activation_func_fp8_input_store"});
+    }
     list_unused_fp8_recipe(plan_, out_);
     if (s_.grad_dtype != s_.grad_wire_dtype) {
       out_.refuse("grad_wire_dtype", fmt::format("gradients travel in the type in which it adds them up: {} and {}",

@@ -232,6 +232,7 @@ class Settings {
     if (s_.cuda_graphs) out_.list("cuda_graphs", "left out: it has no such switch for a whole step");
     if (s_.offload_optimizer)
       out_.refuse("offload_optimizer", "it offloads weights and gradients with them, or nothing");
+    if (s_.fp8_activation_input) out_.refuse("fp8_activation_input", "it keeps activations in their type");
     if (s_.offload_activations) out_.refuse("offload_activations", "it keeps activations on the device");
   }
 

@@ -264,6 +264,7 @@ class Reader {
       s_.precision = DType::fp8;
       s_.fp8_recipe = fp8_recipe(recipe.value_or("delayed"));
     }
+    s_.fp8_activation_input = in_.on("--activation-func-fp8-input-store");
     const bool bf16_messages = in_.on("--grad-reduce-in-bf16");
     const bool f32_gradients = in_.on("--accumulate-allreduce-grads-in-fp32");
     const std::optional<DType> main_grads = in_.one_of("--main-grads-dtype", kStateTypes);

@@ -35,14 +35,15 @@ BlockRules dense_ffn_rules(const RuleContext& c) {
   rules.fwd.push_back(
       c.memory(OpCode::mlp_norm, Pass::fwd, 5 * h, {read(R::x_mid), c.create_operand(R::norm2, local, h)}));
   tp.forward(fc1, rules.fwd);
-  rules.fwd.push_back(c.memory(OpCode::mlp_act, Pass::fwd, 5 * f, {read(R::fc1), c.create_operand(R::act, rows, f)}));
+  const R act_in = c.activation_input(R::fc1, R::fc1_fp8, OpCode::mlp_act_quant, rows, f1, rules.fwd);
+  rules.fwd.push_back(c.memory(OpCode::mlp_act, Pass::fwd, 5 * f, {read(act_in), c.create_operand(R::act, rows, f)}));
   tp.forward(fc2, rules.fwd);
   rules.fwd.push_back(
       c.memory(OpCode::mlp_residual, Pass::fwd, h, {read(R::x_mid), read(R::ffn_out), create(R::x, local, h, t, 1)}));
 
   tp.input_gradient(fc2, rules.igrad);
   rules.igrad.push_back(
-      c.memory(OpCode::mlp_act, Pass::igrad, 10 * f, {read(R::fc1), read(R::d_act), create(R::d_fc1, rows, f1, t)}));
+      c.memory(OpCode::mlp_act, Pass::igrad, 10 * f, {read(act_in), read(R::d_act), create(R::d_fc1, rows, f1, t)}));
   tp.input_gradient(fc1, rules.igrad);
   rules.igrad.push_back(c.memory(OpCode::mlp_norm, Pass::igrad, 10 * h,
                                  {read(R::x_mid), read(R::d_norm2), read(R::d_x, 1), create(R::d_x_mid, local, h, t)}));

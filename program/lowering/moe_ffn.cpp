@@ -113,9 +113,9 @@ class MoeRules {
     }
     fwd.push_back(
         grouped(OpCode::moe_fc1, Pass::fwd, f1_, h_, {read(in()), create(R::expert_fc1, rows_.computed, f1_, t_)}));
-    fwd.push_back(
-        c_.memory(OpCode::moe_act, Pass::fwd, 6 * fe_,
-                  {read(R::expert_fc1), read(probs()), c_.create_operand(R::expert_act, rows_.computed, fe_)}));
+    act_in_ = c_.activation_input(R::expert_fc1, R::expert_fc1_fp8, OpCode::moe_act_quant, rows_.computed, f1_, fwd);
+    fwd.push_back(c_.memory(OpCode::moe_act, Pass::fwd, 6 * fe_,
+                            {read(act_in_), read(probs()), c_.create_operand(R::expert_act, rows_.computed, fe_)}));
     const R out = has_etp() ? R::expert_part : R::expert_out;
     fwd.push_back(
         grouped(OpCode::moe_fc2, Pass::fwd, h_, fe_, {read(R::expert_act), create(out, rows_.computed, h_, t_)}));
@@ -133,8 +133,10 @@ class MoeRules {
   void shared_forward() {
     auto& fwd = rules_.fwd;
     tp_.forward(shared_fc1_, fwd);
+    shared_act_in_ = c_.activation_input(R::shared_fc1, R::shared_fc1_fp8, OpCode::shared_act_quant, c_.token_rows(),
+                                         shared_f1_, fwd);
     fwd.push_back(c_.memory(OpCode::shared_act, Pass::fwd, 5 * shared_,
-                            {read(R::shared_fc1), c_.create_operand(R::shared_act, c_.token_rows(), shared_)}));
+                            {read(shared_act_in_), c_.create_operand(R::shared_act, c_.token_rows(), shared_)}));
     tp_.forward(shared_fc2_, fwd);
     if (!moe_.shared_expert_gate) return;
     fwd.push_back(c_.memory(OpCode::shared_gate, Pass::fwd, 3 * h_,
@@ -153,7 +155,7 @@ class MoeRules {
     const R d_probs = has_etp() ? R::d_gathered_probs : R::d_expert_probs;
     igrad.push_back(
         c_.memory(OpCode::moe_act, Pass::igrad, 12 * fe_,
-                  {read(R::expert_fc1), read(probs()), read(R::d_expert_act),
+                  {read(act_in_), read(probs()), read(R::d_expert_act),
                    create(R::d_expert_fc1, rows_.computed, f1_, t_), create(d_probs, rows_.computed, 1, DType::f32)}));
     const R d_in = has_etp() ? R::d_gathered_in : R::d_expert_in;
     igrad.push_back(
@@ -183,7 +185,7 @@ class MoeRules {
     tp_.input_gradient(shared_fc2_, igrad);
     igrad.push_back(c_.memory(
         OpCode::shared_act, Pass::igrad, 10 * shared_,
-        {read(R::shared_fc1), read(R::d_shared_act), create(R::d_shared_fc1, c_.token_rows(), shared_f1_, t_)}));
+        {read(shared_act_in_), read(R::d_shared_act), create(R::d_shared_fc1, c_.token_rows(), shared_f1_, t_)}));
     tp_.input_gradient(shared_fc1_, igrad);
   }
 
@@ -232,6 +234,7 @@ class MoeRules {
                                 .d_out_offset = moe_.shared_expert_gate ? 0 : 1,
                                 .n = h_,
                                 .k = shared_};
+  R act_in_ = R::expert_fc1, shared_act_in_ = R::shared_fc1;  // of the activation functions
   BlockRules rules_;
 };
 

@@ -44,8 +44,8 @@ RecomputeRules recompute_rules(const std::set<RecomputeModule>& modules, LayerKi
     if (has(RecomputeModule::layernorm)) add_ops(ffn, {OpCode::mlp_norm, OpCode::moe_norm}, out.before_ffn);
     if (has(RecomputeModule::shared_experts)) {
       add_ops(ffn,
-              {OpCode::tp_shared_in, OpCode::shared_fc1, OpCode::shared_act, OpCode::shared_fc2, OpCode::tp_shared_out,
-               OpCode::shared_gate},
+              {OpCode::tp_shared_in, OpCode::shared_fc1, OpCode::shared_act_quant, OpCode::shared_act,
+               OpCode::shared_fc2, OpCode::tp_shared_out, OpCode::shared_gate},
               out.before_ffn);
     }
     if (has(RecomputeModule::moe_act)) add_ops(ffn, {OpCode::moe_act}, out.before_ffn);

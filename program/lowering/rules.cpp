@@ -53,6 +53,14 @@ RoleUse RuleContext::create_operand(TensorRole role, Rows rows, std::int64_t wid
   return create(role, rows, operand_row(width) / size_of(operand), operand, layer_offset);
 }
 
+TensorRole RuleContext::activation_input(TensorRole out, TensorRole kept, OpCode quant, Rows rows, std::int64_t width,
+                                         std::vector<OpRule>& forward) const {
+  if (!strategy.fp8_activation_input) return out;
+  const std::int64_t row = fp8_row(width, strategy.fp8_recipe);
+  forward.push_back(memory(quant, Pass::fwd, 2 * width, {read(out), create(kept, rows, row, DType::fp8)}));
+  return kept;
+}
+
 OpRule RuleContext::gemm(OpCode op, Pass pass, std::int64_t m, std::int64_t n, std::int64_t k,
                          const std::vector<RoleUse>& uses) const {
   return gemm(op, pass, m, n, k, operand, uses);

@@ -79,6 +79,10 @@ class RuleContext {
   /// A tensor that a linear layer multiplies: with fp8, `width` elements and their scales.
   RoleUse create_operand(TensorRole role, Rows rows, std::int64_t width, int layer_offset = 0) const;
   std::int64_t operand_row(std::int64_t width) const;  // its bytes per row
+  /// What an activation function takes of `out` [rows, width]: `out`, or if the strategy keeps that in fp8, `kept`,
+  /// which `quant` then makes behind `forward`.
+  TensorRole activation_input(TensorRole out, TensorRole kept, OpCode quant, Rows rows, std::int64_t width,
+                              std::vector<OpRule>& forward) const;
 
   /// y[m, n] = x w^T with w of shape (n, k), of a linear layer; or of the given type.
   OpRule gemm(OpCode op, Pass pass, std::int64_t m, std::int64_t n, std::int64_t k,

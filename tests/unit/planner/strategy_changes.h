@@ -78,6 +78,7 @@ inline std::map<std::string, StrategyChange> strategy_changes() {
       {"offload_activations", with([](Strategy& s) { s.offload_activations = true; })},
       {"precision", with([](Strategy& s) { s.precision = DType::f32; })},
       {"fp8_recipe", {fp8, [](Strategy& s) { s.fp8_recipe = Fp8Recipe::tensorwise; }, [](Strategy&) {}}},
+      {"fp8_activation_input", with([](Strategy& s) { s.fp8_activation_input = true; })},
       {"optimizer", with([](Strategy& s) { s.optimizer = OptimizerKind::muon; })},
       {"master_dtype", with([](Strategy& s) { s.master_dtype = DType::bf16; })},
       {"moment_dtype", with([](Strategy& s) { s.moment_dtype = DType::bf16; })},

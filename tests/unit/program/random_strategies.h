@@ -110,6 +110,7 @@ inline std::optional<RandomCase> random_case(std::uint64_t index) {
   s.offload_activations = rarely();
   s.precision = static_cast<DType>(below(3));
   s.fp8_recipe = rarely() ? Fp8Recipe::mxfp8 : Fp8Recipe::tensorwise;
+  s.fp8_activation_input = rarely();
   s.optimizer = rarely() ? OptimizerKind::muon : OptimizerKind::adamw;
   s.master_dtype = rarely() ? DType::bf16 : DType::f32;
   s.moment_dtype = rarely() ? DType::bf16 : DType::f32;

@@ -39,7 +39,7 @@ TEST_F(StrategyReader, ReadsEveryKey) {
     "num_optimizer_instances": 1, "schedule": "gpipe", "stages": "even", "recompute": ["moe_act", "mla_up_proj"],
     "dispatcher": "all_to_all", "capacity_factor": null, "overlap": {"tp": false}, "cuda_graphs": false,
     "offload_optimizer": false, "offload_activations": false, "precision": "f32", "fp8_recipe": "mxfp8",
-    "optimizer": "adamw", "master_dtype": "f32", "moment_dtype": "f32", "grad_dtype": "f32", "grad_wire_dtype": "f32", "mtp": "off",
+    "fp8_activation_input": true, "optimizer": "adamw", "master_dtype": "f32", "moment_dtype": "f32", "grad_dtype": "f32", "grad_wire_dtype": "f32", "mtp": "off",
     "order": "tp-cp-ep-dp-pp"})");
   Strategy expected;
   expected.pp = 4;
@@ -50,6 +50,7 @@ TEST_F(StrategyReader, ReadsEveryKey) {
   expected.schedule = Schedule::gpipe;
   expected.precision = DType::f32;
   expected.fp8_recipe = Fp8Recipe::mxfp8;
+  expected.fp8_activation_input = true;
   expected.stages = even_stages(61, 4);
   for (StageLayout& stage : expected.stages) {
     stage.recompute = {RecomputeModule::moe_act, RecomputeModule::mla_up_proj};

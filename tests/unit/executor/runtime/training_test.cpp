@@ -219,6 +219,8 @@ TEST(Training, WhatItDoesNotRunIsRefusedInWords) {
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.moment_dtype = DType::bf16; }), no("optimizer states but in f32"));
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.precision = DType::fp8; }),
               ElementsAre("the CPU executor computes in f32 or bf16, not in fp8"));
+  EXPECT_THAT(reasons([](Model&, Strategy& s) { s.fp8_activation_input = true; }),
+              ElementsAre("the CPU executor has no fp8 to keep inputs of activation functions in"));
   EXPECT_THAT(reasons([](Model&, Strategy& s) { s.tp = 4; }),
               ElementsAre("the CPU executor has at most 2 tensor-parallel ranks without sequence parallelism, one for "
                           "each key-value head: nobody sums the gradients of copies, got 4"));

@@ -129,6 +129,22 @@ TEST(MoeFfn, AGatedSharedExpertKeepsItsOutputForTheGradientOfTheGate) {
   EXPECT_EQ(lowered.uses("shared.gate", Pass::igrad), "d_x shared_gate! shared_out! ~d_norm2 +d_shared_out");
 }
 
+TEST(MoeFfn, KeepsInFp8WhatActivationFunctionsTakeIfAsked) {
+  Strategy strategy = small_strategy(with_shared(false));
+  strategy.fp8_activation_input = true;
+  strategy.fp8_recipe = Fp8Recipe::mxfp8;
+  strategy.stages[0].recompute = {RecomputeModule::moe_act};
+  const Lowered lowered(with_shared(false), strategy);
+  EXPECT_EQ(lowered.uses("moe.act_quant", Pass::fwd), "expert_fc1! +expert_fc1_fp8");
+  EXPECT_EQ(lowered.uses("moe.act", Pass::fwd), "expert_fc1_fp8 expert_probs +expert_act");
+  EXPECT_EQ(lowered.uses("moe.act", Pass::rec), "expert_fc1_fp8 expert_probs +expert_act");
+  EXPECT_EQ(lowered.uses("shared.act_quant", Pass::fwd), "shared_fc1! +shared_fc1_fp8");
+  EXPECT_EQ(lowered.uses("shared.act", Pass::igrad), "shared_fc1_fp8! d_shared_act! +d_shared_fc1");
+  const auto cast = lowered.shape<MemoryShape>("moe.act_quant", Pass::fwd);
+  EXPECT_EQ(cast.read_per_row, 2 * lowered.shape<GroupedGemmShape>("moe.fc1", Pass::fwd).n);
+  EXPECT_EQ(cast.written_per_row, lowered.shape<MemoryShape>("moe.act", Pass::fwd).read_per_row - 4) << "a probability";
+}
+
 TEST(MoeFfn, TheRouterMultipliesInF32UnderEveryPrecision) {
   for (const DType precision : {DType::bf16, DType::fp8}) {
     Strategy strategy = small_strategy(small_moe());
