@@ -37,9 +37,9 @@ MAPPINGS = {
     "deepseek-v3": {
         "model": "deepseek-v3", "cluster": "h800-2048", "nodes": 0, "sequence": 4096, "global_batch": 15360,
         "calibration": "tables/h800", "space": HAI_LLM,
-        "base": {"precision": "fp8", "mtp": "on", "moment_dtype": "bf16"},
+        "base": {"precision": "fp8", "fp8_activation_input": True, "mtp": "on", "moment_dtype": "bf16"},
         "mapping": {"pp": 16, "ep": 64, "micro_batch": 1, "schedule": "dualpipe", "dispatcher": "two_level",
-                    "recompute": ["layernorm", "mla_up_proj", "moe_act"], "fp8_activation_input": True, "overlap": {"shared_expert": True}}},
+                    "recompute": ["layernorm", "mla_up_proj", "moe_act"], "overlap": {"shared_expert": True}}},
     "pai qwen3-235b tp2 pp32 ep8": qwen235(32, 8, 2, 3, ["layernorm", "moe_act"]),
     "pai qwen3-235b tp1 pp32 ep8": qwen235(32, 8, 1, 3, ["layernorm", "moe"]),
     "pai qwen3-235b tp2 pp8 ep8": qwen235(8, 8, 2, 1, ["layernorm", "moe_act"]),
