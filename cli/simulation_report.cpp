@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace orrery::cli {
 
 void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input,
@@ -41,6 +43,15 @@ void add_links(Report& report, const sim::UseOfLinks& use) {
                           Value::percent(link.peak)});
   }
   report.table("links", "The fullest links", std::move(table));
+  constexpr double kWorthSaying = 5e-4;
+  for (const auto& [label, link_class] : kLinkClassLabels) {
+    const double cut = use.cut[static_cast<std::size_t>(link_class)];
+    if (cut < kWorthSaying) continue;
+    report.note(
+        fmt::format("{} links: {:.1f} % of the bytes are cut from peaks and tracks, where flows that overlap in "
+                    "part came to up to {:.0f} % of a link",
+                    label, 100.0 * cut, 100.0 * use.fullest));
+  }
 }
 
 std::vector<CounterTrack> tracks_of(const sim::UseOfLinks& use) {

@@ -2,6 +2,7 @@
 // orrery validate: how far are we from what others measured? Scores predictions against published runs (runs/1).
 #include "base/errors.h"
 #include "base/json_reader.h"
+#include "cli/collective_validation.h"
 #include "cli/exit_code.h"
 #include "cli/kernel_validation.h"
 #include "cli/report.h"
@@ -27,7 +28,7 @@ namespace {
 struct ValidateOptions {
   CommonOptions common;
   std::string runs;
-  bool memory = false;
+  bool memory = false, collectives = false;
   TimeOptions time;
   bool cross_validate = false;
 };
@@ -173,12 +174,14 @@ Report memory_report(const costmodel::MemoryScore& score, bool cross_validate) {
   return report;
 }
 
-/// What is asked of step times alone.
+/// What is asked of step times alone, or of curves.
 void check(const ValidateOptions& options) {
   if (options.time.wanted) return;
+  if (!options.time.runs_out.empty() && !options.collectives) {
+    throw ConfigError("--runs-out: expected --time too, whose results it writes");
+  }
   for (const auto& [flag, value] :
-       {std::pair("--runs-out", &options.time.runs_out), std::pair("--plot", &options.time.plot),
-        std::pair("--factors-out", &options.time.factors_out)}) {
+       {std::pair("--plot", &options.time.plot), std::pair("--factors-out", &options.time.factors_out)}) {
     if (!value->empty()) throw ConfigError(fmt::format("{}: expected --time too, whose results it writes", flag));
   }
 }
@@ -187,6 +190,11 @@ int validate(const ValidateOptions& options) {
   check(options);
   const auto lookup = [&](const std::string& name) { return device_of_catalog(options.common.inputs.catalog, name); };
   const JsonDocument document = JsonDocument::parse_file(options.runs);
+  if (options.collectives) {
+    print(collective_report(document, lookup, options.common.inputs.catalog, options.time.runs_out),
+          options.common.json);
+    return kSuccess;
+  }
   if (const JsonValue schema = document.root().required("schema"); schema.is_text("calibration/1")) {
     print(kernel_report(costmodel::read_calibration(options.runs), lookup), options.common.json);
     return kSuccess;
@@ -210,7 +218,9 @@ Verb add_validate(CLI::App& app) {
       ->required();
   command->add_flag("--memory", options->memory, "score memory: the default");
   command->add_flag("--time", options->time.wanted, "score step times");
-  command->add_option("--runs-out", options->time.runs_out, "write every run's predictions there, one JSON line each");
+  command->add_flag("--collectives", options->collectives, "score measured curves of collectives");
+  command->add_option("--runs-out", options->time.runs_out,
+                      "write each prediction of a run or curve there, a JSON line each");
   command->add_option("--plot", options->time.plot, "draw predicted over measured there (SVG)");
   command->add_option("--factors-out", options->time.factors_out,
                       "write the factors that --cross-validate fits to all runs there (time_factors/1)");

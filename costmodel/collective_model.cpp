@@ -81,7 +81,7 @@ const auto& nearest(const std::map<std::int64_t, LinearCurve>& by_ranks, std::in
   });
 }
 
-// From here on a curve tells a rate. That of its largest message is the steady one.
+// From here on a curve tells a rate. That of further bytes at its end is the steady one.
 constexpr Bytes kLargeMessage = unit::mebibyte;
 constexpr Bytes kSteady = bytes(std::numeric_limits<double>::infinity());
 
@@ -203,13 +203,16 @@ std::optional<CollectiveModel::Efficiency> CollectiveModel::measured_efficiency(
   Place same = place;
   same.ranks_in_domain = ranks;
   const Seconds start = start_in_domain(op, same).time;
-  const Bytes size = payload < kSteady ? payload / wire_factor(op, ranks) : curve.largest();
-  const Seconds moving = curve.at(size).time - start;
+  const double factor = wire_factor(op, ranks);
   Efficiency out{.fraction = 1.0, .extrapolated = ranks != place.ranks_in_domain};
-  if (moving > Seconds::zero()) {
-    const BytesPerSecond rate = size * wire_factor(op, ranks) / moving;
-    out.fraction = std::min(1.0, rate / measured_port(place, PathClass::node));
+  const BytesPerSecond port = measured_port(place, PathClass::node);
+  if (!(payload < kSteady)) {
+    out.fraction = std::min(1.0, factor * curve.end_rate() / port);
+    return out;
   }
+  const Bytes size = payload / factor;
+  const Seconds moving = curve.at(size).time - start;
+  if (moving > Seconds::zero()) out.fraction = std::min(1.0, size * factor / moving / port);
   return out;
 }
 
@@ -338,8 +341,8 @@ CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatr
   }
   constexpr std::string_view kOp = "all_to_all";
   if (place.shared_memory && place.widest == PathClass::node && has_table(kOp)) return measured(kOp, place, busiest);
-  if (shape.two_level && place.num_domains > 1) {
-    // One copy crosses the network for each domain that a token needs; inside, one for each rank.
+  if (shape.two_level) {
+    // One copy crosses the network for each domain that a token needs; inside, one for each rank, in one domain too.
     const auto top_k = static_cast<double>(shape.top_k), domains = static_cast<double>(place.num_domains);
     const double to_domains =
         expected_nodes(routing.num_experts, shape.top_k, place.num_domains, shape.num_groups, shape.top_k_groups) /

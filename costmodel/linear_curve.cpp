@@ -8,6 +8,17 @@
 
 namespace orrery::costmodel {
 
+BytesPerSecond LinearCurve::end_rate() const {
+  CHECK(!points_.empty());
+  const auto& [largest, time] = *points_.rbegin();
+  auto below = points_.upper_bound(largest / 2.0);
+  if (below != points_.begin()) {
+    const auto& [size, at_size] = *--below;
+    if (time > at_size) return Bytes::from_si(largest - size) / (time - at_size);
+  }
+  return Bytes::from_si(largest) / time;
+}
+
 LinearCurve::Value LinearCurve::at(Bytes size) const {
   CHECK(!points_.empty());
   const double x = size.in(unit::byte);
@@ -15,7 +26,7 @@ LinearCurve::Value LinearCurve::at(Bytes size) const {
   if (right != points_.end() && right->first == x) return {right->second, true};
   if (right == points_.end()) {
     const auto& [largest, time] = *points_.rbegin();
-    return {time * (x / largest), false};
+    return {time + Bytes::from_si(x - largest) / end_rate(), false};
   }
   const bool inside = right != points_.begin();
   if (!inside && points_.size() == 1) return {right->second, false};

@@ -37,17 +37,22 @@ class Links {
   UseOfLinks use() const {
     UseOfLinks use{.links = {}, .slice = slice_, .tracks = {}};
     std::array<double, kNumLinkClasses> num_links{};
+    std::array<Bytes, kNumLinkClasses> all{}, cut{};
     for (std::size_t i = 0; i < links_.size(); ++i) {
       const Link& link = links_[i];
       if (link.slices.empty()) continue;
       const Port& port = network_.ports()[i / 2];
       const double capacity = (port.bandwidth * slice_).in(unit::byte);
-      std::vector<double>& track = use.tracks[static_cast<std::size_t>(port.link_class)];
+      const auto link_class = static_cast<std::size_t>(port.link_class);
+      std::vector<double>& track = use.tracks[link_class];
       track.resize(kNumSlices);
-      num_links[static_cast<std::size_t>(port.link_class)] += 1.0;
+      num_links[link_class] += 1.0;
+      all[link_class] += link.size;
       double peak = 0.0;
       for (std::size_t slice = 0; slice < kNumSlices; ++slice) {
-        const double used = std::min(1.0, link.slices[slice] / capacity);
+        const double wanted = link.slices[slice] / capacity, used = std::min(1.0, wanted);
+        use.fullest = std::max(use.fullest, wanted);
+        cut[link_class] += bytes((wanted - used) * capacity);
         peak = std::max(peak, used);
         track[slice] += used;
       }
@@ -59,6 +64,7 @@ class Links {
     }
     for (std::size_t i = 0; i < num_links.size(); ++i) {
       for (double& used : use.tracks[i]) used /= num_links[i];
+      if (all[i] > Bytes::zero()) use.cut[i] = cut[i] / all[i];
     }
     std::ranges::stable_sort(use.links, [](const LinkUse& a, const LinkUse& b) { return a.mean > b.mean; });
     return use;

@@ -30,6 +30,9 @@ struct UseOfLinks {
   Seconds slice;               // into which the step is cut
   /// Mean utilisation of the links above of each class, in each slice; empty without such links.
   std::vector<double> tracks[kNumLinkClasses];
+  /// Of what went over the links of each class, the part that is cut from tracks and peaks.
+  double cut[kNumLinkClasses] = {};
+  double fullest = 0.0;  // slice before the cut, of any link
 };
 
 /// Requires: `trace` is one step of `timed`, simulated at `fidelities`; its spans are in the order of the program.

@@ -17,6 +17,7 @@ struct Server {
   double gbps = 400.0;  // each
 };
 constexpr Server kServers[] = {
+    {.gpu = "V100", .scale_up = ScaleUpKind::nvlink, .nics = 4, .gbps = 100.0},  // DGX-1: four ConnectX-4
     {.gpu = "A100", .scale_up = ScaleUpKind::nvlink, .gbps = 200.0},  // DGX A100: eight ConnectX-6 for compute
     {.gpu = "H", .scale_up = ScaleUpKind::nvlink},                    // HGX H100, H200, H800: eight ConnectX-7
     {.gpu = "B200", .scale_up = ScaleUpKind::nvlink},

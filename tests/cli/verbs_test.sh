@@ -164,6 +164,13 @@ expect_error 2 '--factors-out: expected --cross-validate too, which makes the fi
 
 expect_error 2 '--plot: expected --time too, whose results it writes' validate "$runs" --plot early.svg
 
+# validate of curves of collectives: each point by what up to 64 MiB on one or two nodes tells.
+curves=$repository/tests/data/collectives/curves.json
+expect_line '^  all_to_all +[0-9]+ +[0-9.]+ % ' validate --collectives "$curves"
+expect_line '^ +8 +DeepEP low-latency .* go around NVLink +12$' validate --collectives "$curves" --runs-out points.jsonl
+[[ $(grep -c '"predicted_s":' points.jsonl) == 138 ]] || fail "points" "138" "$(wc -l points.jsonl)"
+expect_error 2 '/schema_version: expected' validate --collectives "$runs"
+
 # validate of a calibration: its own points judge the form and the table.
 tables=$repository/catalog/calibration/tables
 expect_line '^  gemm +fwd +bf16 +144 +[0-9.]+ % ' validate "$tables/b200.json"

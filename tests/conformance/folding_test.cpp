@@ -127,7 +127,10 @@ void expect_same(Fidelity fidelity, Disturbed what, double tolerance, const Limi
 
 TEST(Folding, ChangesNoStepInClosedForm) { expect_same(Fidelity::l0, Disturbed::nothing, 1e-9); }
 TEST(Folding, ChangesNoStepInClosedFormWithAStraggler) { expect_same(Fidelity::l0, Disturbed::rank, 1e-9); }
-TEST(Folding, ChangesNoStep) { expect_same(Fidelity::l1, Disturbed::nothing, 1e-6, {.devices_per_node = 1}); }
+TEST(Folding, ChangesNoStep) { expect_same(Fidelity::l1, Disturbed::nothing, 1e-6); }
+TEST(Folding, ChangesNoStepInPairsOfNodes) {
+  expect_same(Fidelity::l2, Disturbed::nothing, 1e-6, {.nodes_per_leaf = 1});
+}
 TEST(Folding, ChangesNoStepInPairs) { expect_same(Fidelity::l3, Disturbed::nothing, 1e-6, {.nodes_per_leaf = 1}); }
 TEST(Folding, ChangesNoStepWithAFaultOfALink) {
   expect_same(Fidelity::l1, Disturbed::link, 1e-6, {.devices_per_node = 1, .oversubscription = 1.0});
@@ -151,7 +154,6 @@ TEST(Folding, ChangesAStepWithAFaultOfALinkBelowOversubscribedLeaves) {
 TEST(Folding, ChangesAStepWithTrafficBelowOversubscribedLeaves) {
   expect_same(Fidelity::l1, Disturbed::traffic, 0.003, {.devices_per_node = 1}, 2);
 }
-TEST(Folding, ChangesAStepOfSeveralDevicesANode) { expect_same(Fidelity::l1, Disturbed::nothing, 0.105, {}, 9); }
 TEST(Folding, ChangesAStepInPairsOfSeveralNodesALeaf) { expect_same(Fidelity::l3, Disturbed::nothing, 0.112, {}, 3); }
 
 /// With noise every rank is simulated, and both interpreters draw the same: equal to 1e-9 without contention.

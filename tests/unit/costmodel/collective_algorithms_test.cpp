@@ -108,10 +108,10 @@ TEST(CollectiveAlgorithms, MeetPublishedTimesOfRacks) {
     for (std::int64_t i = 0; i < ranks; ++i) all.emplace_back(static_cast<int>(i));
     return microseconds_of(model.collective(shape(kReduce, size), all));
   };
-  EXPECT_NEAR(among(72, 0x1p29) / 1806.7, 1.0, 0.17);
-  EXPECT_NEAR(among(72, 0x1p33) / 20299.0, 1.0, 0.17);
-  EXPECT_NEAR(among(144, 0x1p31) / 6264.0, 1.0, 0.06);
-  EXPECT_NEAR(among(144, 0x1p34) / 42067.0, 1.0, 0.13);
+  EXPECT_NEAR(among(72, 0x1p29) / 1806.7, 1.0, 0.21);
+  EXPECT_NEAR(among(72, 0x1p33) / 20299.0, 1.0, 0.11);
+  EXPECT_NEAR(among(144, 0x1p31) / 6264.0, 1.0, 0.10);
+  EXPECT_NEAR(among(144, 0x1p34) / 42067.0, 1.0, 0.07);
 }
 
 // 2 x p5 again, small messages, which wait for the network: EFA's hop is not stated, so the bound is one-sided, and

@@ -27,7 +27,23 @@ TEST(LinearCurve, IsExactAtThePointsAndStraightBetweenThem) {
 
 TEST(LinearCurve, GoesOnBelowTheLeastSizeAndSaysSo) { expect(two_points(), 50, 9, false); }
 
-TEST(LinearCurve, GrowsInProportionAboveTheLargestSize) { expect(two_points(), 600, 28, false); }
+TEST(LinearCurve, TakesForFurtherBytesWhatTheLastOnesTook) {
+  expect(two_points(), 600, 20, false);
+  EXPECT_NEAR(two_points().end_rate().in(unit::byte_per_second), 200 / 4e-6, 1.0);
+}
+
+TEST(LinearCurve, DoesNotLetTwoPointsThatLieCloseTogetherDecide) {
+  LinearCurve curve = two_points();
+  curve.add(bytes(299), microseconds(8));
+  expect(curve, 600, 20, false);
+}
+
+TEST(LinearCurve, GrowsInProportionWhereTheLastBytesTookNoTime) {
+  LinearCurve falling;
+  falling.add(bytes(100), microseconds(9));
+  falling.add(bytes(200), microseconds(4));
+  expect(falling, 600, 12, false);
+}
 
 TEST(LinearCurve, NeverGoesBelowZeroNorAboveTheFirstPoint) {
   LinearCurve steep;

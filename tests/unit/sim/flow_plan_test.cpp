@@ -52,7 +52,8 @@ TEST(FlowPlan, ShiftsWhatLeavesEachNodeToTheNext) {
   HandTimed program(5, {0, 1, 2, 4, 5});  // two on node 0, one on node 1, two on node 2
   program.collective({0, 1, 2, 3, 4}, over(PathClass::rail, bytes(1e6), kRate));
   EXPECT_THAT(flows_of_first(program, small_cluster(3, 2)),
-              ElementsAre(is_flow(0, 1, 2, 2), is_flow(1, 2, 1, 1), is_flow(2, 0, 2, 2)));
+              ElementsAre(is_flow(0, 1, 1, 1), is_flow(0, 1, 1, 1), is_flow(1, 2, 1, 1), is_flow(2, 0, 1, 1),
+                          is_flow(2, 0, 1, 1)));
 }
 
 TEST(FlowPlan, KeepsTrafficWithinNodesOnThem) {
@@ -76,13 +77,27 @@ TEST(FlowPlan, SendsAMessageToItsReceiver) {
   EXPECT_THAT(flows_of_first(program, small_cluster(2, 2)), ElementsAre(is_flow(1, 0, 2, 2)));
 }
 
+TEST(FlowPlan, CarriesInOneFlowWhatAllNodesHaveInCommon) {
+  // Four ranks stand for each node's first stage and six for its second: two of either weigh the same.
+  HandTimed program(2);
+  program.rank(0).represents_on_node = 4;
+  program.rank(1).represents_on_node = 6;
+  program.message(0, 1, over(PathClass::rail, bytes(1e6), kRate));
+  program.message(1, 0, over(PathClass::rail, bytes(1e6), kRate));
+  EXPECT_THAT(flows_of_first(program, small_cluster(2, 1)), ElementsAre(is_flow(0, 1, 2, 2), is_flow(0, 1, 2, 2)));
+  const FlowPlan plan = plan_flows(program.timed(), small_cluster(2, 1), Fidelity::l1);
+  EXPECT_EQ(plan.members_in_flow, 2);
+  EXPECT_EQ(plan.sites[0].num_lanes, 4);  // for each of its two queues
+  EXPECT_EQ(plan.sites[1].num_lanes, 6);
+}
+
 TEST(FlowPlan, HasNoFlowForALegWithoutBytes) {
   HandTimed program(2);
   program.collective({0, 1}, over(PathClass::rail, Bytes::zero(), kRate));
   EXPECT_THAT(flows_of_first(program, small_cluster(2, 1)), IsEmpty());
 }
 
-TEST(FlowPlan, GivesANodeOneLaneForEachQueueOfItsRanks) {
+TEST(FlowPlan, GivesANodeOneLaneForEachFlowOfItsRanks) {
   HandTimed program(3);  // ranks 0 and 1 on node 0
   program.collective({0, 1, 2}, over(PathClass::rail, bytes(1e6), kRate));
   program.collective({0, 1}, over(PathClass::node, bytes(1e6), kRate));

@@ -77,6 +77,10 @@ TEST(LinkUse, IsNeverMoreThanTheLinkHas) {
   const UseOfLinks use = use_of(program, small_cluster(2, 2));
   EXPECT_THAT(use.links, Each(Field(&LinkUse::peak, ::testing::Le(1.0))));
   EXPECT_THAT(use.links, Each(Field(&LinkUse::mean, ::testing::Le(1.0 + 1e-12))));
+  // 2 MB within 120 us, and beside them 1 MB within 80 us: 16.7 and 12.5 GB/s on a link of 25.
+  EXPECT_NEAR(use.fullest, 29.17 / 25.0, 1e-3);
+  EXPECT_GT(use.cut[1], 0.0);
+  EXPECT_EQ(use.cut[0], 0.0);
 }
 
 TEST(LinkUse, OfClosedFormsIsUnknown) {
