@@ -152,7 +152,7 @@ Report fit_report(const Plan& plan, const std::vector<MemoryByCause>& ranks) {
   const std::optional<std::string> problem = costmodel::why_it_does_not_fit(ranks, device);
   const Mesh mesh(plan.strategy, plan.num_ranks());
   auto parameters = costmodel::MemoryModel::of(device);
-  parameters.rho = FullestShare(plan.model, plan.load).of(plan.strategy);
+  parameters.rho = FullestShare(plan.model, plan.load, plan.experts).of(plan.strategy);
   const std::vector<RankTable> tables = costmodel::rank_tables(plan.model, plan.strategy, plan.batch, mesh, parameters);
   const auto less = [](const MemoryByCause& a, const MemoryByCause& b) { return a.total() < b.total(); };
   const std::int64_t fullest = std::max_element(ranks.begin(), ranks.end(), less) - ranks.begin();

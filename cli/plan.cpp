@@ -7,6 +7,7 @@
 #include "cli/plan_check.h"
 #include "cli/plan_from.h"
 #include "cli/plan_front.h"
+#include "cli/plan_place.h"
 #include "cli/plan_search.h"
 #include "cli/plan_sweep.h"
 #include "cli/verbs.h"
@@ -37,6 +38,7 @@ struct PlanOptions {
   std::string memory_limit, sweep, deadline, horizon, objective = "time", pareto;
   std::int64_t points = 16;
   PlanFromOptions from;
+  PlanPlaceOptions place;
 };
 
 /// What an option says, above 0. Throws: ConfigError, that `expected` was.
@@ -67,6 +69,15 @@ PlanFromOptions from_of(const PlanOptions& options) {
   return out;
 }
 
+PlanPlaceOptions place_of(const PlanOptions& options) {
+  PlanPlaceOptions out = options.place;
+  out.common = options.common;
+  out.calibration = options.calibration;
+  out.out = options.out;
+  if (options.workload.load != WorkloadOptions().load) out.load = options.workload.load;
+  return out;
+}
+
 SweepOptions sweep_of(const PlanOptions& options) {
   if (options.out.empty()) throw ConfigError("--sweep: expected --out FILE for its results, as JSON Lines");
   SweepOptions out{.inputs = options.common.inputs,
@@ -85,6 +96,7 @@ SweepOptions sweep_of(const PlanOptions& options) {
 int make_plan(const PlanOptions& options) {
   if (!options.sweep.empty()) return sweep_plans(sweep_of(options));
   if (!options.from.from.empty()) return plan_from(from_of(options));
+  if (!options.place.plan.empty()) return place_experts(place_of(options));
   if (options.model.empty() || options.cluster.empty()) {
     throw ConfigError("expected a model and a cluster, or --sweep FILE with many of them", "orrery plan --help");
   }
@@ -154,6 +166,24 @@ void add_from_options(CLI::App& command, PlanFromOptions& options, std::string& 
   }
 }
 
+void add_place_options(CLI::App& command, PlanPlaceOptions& options) {
+  CLI::Option* place = command.add_option(
+      "--place-experts", options.plan, "plan/1: search nothing, say which ranks shall hold which experts under --load");
+  command
+      .add_option("--redundant-experts", options.num_copies,
+                  "copies of experts in each layer beyond one of each; a multiple of EP")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65536))
+      ->needs(place);
+  command.add_option("--placement", options.placement, "write where experts go to this file (placement/1)")
+      ->needs(place);
+  for (const char* of_search : {"model", "cluster", "--check", "--sweep", "--strategy", "--precision", "--sequence",
+                                "--global-batch", "--sequences", "--time-budget", "--top", "--no-simulation",
+                                "--objective", "--pareto", "--where", "--memory-limit", "--from"}) {
+    place->excludes(command.get_option(of_search));
+  }
+}
+
 }  // namespace
 
 Verb add_plan(CLI::App& app) {
@@ -209,6 +239,7 @@ Verb add_plan(CLI::App& app) {
     sweep->excludes(command->get_option(of_one));
   }
   add_from_options(*command, options->from, options->horizon);
+  add_place_options(*command, options->place);
   add_model_options(*command, options->common.inputs);
   add_cluster_options(*command, options->common.inputs);
   add_common_options(*command, options->common);

@@ -45,12 +45,10 @@ std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, cons
 
 std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, std::optional<double> rho) {
   auto parameters = costmodel::MemoryModel::of(plan.cluster.groups.front().device);
-  parameters.rho = rho ? *rho : FullestShare(plan.model, plan.load).of(plan.strategy);
+  parameters.rho = rho ? *rho : FullestShare(plan.model, plan.load, plan.experts).of(plan.strategy);
   return costmodel::memory_per_stage(plan.model, plan.strategy, plan.batch, Mesh(plan.strategy, plan.num_ranks()),
                                      parameters);
 }
-
-StepProgram lower(const Plan& plan) { return lower(plan.model, plan.strategy, plan.batch, plan.num_ranks()); }
 
 Trace run(const Interpreter& interpreter, const StepProgram& program, const RunInput& input,
           const std::string& plan_name) {

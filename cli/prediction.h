@@ -31,9 +31,6 @@ std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, cons
 /// over those that leave it; without it, what the plan's load makes of it.
 std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, std::optional<double> rho = std::nullopt);
 
-/// The program of a plan. Requires: a plan that was read, or whose strategy is legal.
-StepProgram lower(const Plan& plan);
-
 /// Runs `program` and fills in what only the caller knows of the header. Throws: BackendError if the interpreter
 /// cannot run it.
 Trace run(const Interpreter& interpreter, const StepProgram& program, const RunInput& input,

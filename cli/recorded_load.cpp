@@ -34,13 +34,30 @@ std::shared_ptr<const RecordedLoad> last_step(const Trace& trace) {
 
 LoadModel recorded_load(const Trace& trace) { return last_step(trace); }
 
-LoadModel popularity_load(const std::string& path) {
-  const Trace trace = read_trace_file(path);
+namespace {
+
+Trace trace_with_loads(const std::string& path) {
+  Trace trace = read_trace_file(path);
   if (trace.loads.empty()) {
     throw ConfigError(fmt::format("{}: expected a trace with load records, got none", path),
                       "orrery execute PLAN --trace FILE records them");
   }
-  return std::make_shared<const PopularityLoad>(popularity_of(*last_step(trace)));
+  return trace;
+}
+
+}  // namespace
+
+LoadModel popularity_load(const std::string& path) {
+  return std::make_shared<const PopularityLoad>(popularity_of(*last_step(trace_with_loads(path))));
+}
+
+LoadModel load_by_source(const std::string& path, std::int64_t ep) {
+  const Trace trace = trace_with_loads(path);
+  std::shared_ptr<const RecordedLoad> recorded = last_step(trace);
+  const bool same_groups = std::all_of(recorded->matrices.begin(), recorded->matrices.end(),
+                                       [&](const auto& of) { return of.second.group == ep; });
+  if (same_groups) return recorded;
+  return std::make_shared<const PopularityLoad>(popularity_of(*recorded));
 }
 
 double fullest_rank(const Trace& trace) {

@@ -106,7 +106,8 @@ const RoutingMatrix& OpTimer::routing_of(const Op& op, std::int64_t pairs_per_ra
   const auto [found, is_new] = routings_.try_emplace(where);
   if (is_new) {
     const Coords& at = rank_->view.coords;
-    found->second = routing(load_, {.layer = op.key.layer,
+    found->second = placed_routing(load_, program_.experts,
+                                   {.layer = op.key.layer,
                                     .micro_batch = op.key.micro_batch,
                                     .ep_group = at.edp * program_.strategy.etp + etp,
                                     .group = program_.mesh.ep(),

@@ -22,9 +22,10 @@ struct FitCheck {
 class FitChecker {
  public:
   /// Requires: `model` and `device` outlive this, and the device's memory is known.
-  FitChecker(const Model& model, const LoadModel& load, const Device& device)
-      : model_(model), device_(device), fullest_share_(model, load) {}
-  explicit FitChecker(const Plan& plan) : FitChecker(plan.model, plan.load, plan.cluster.groups.front().device) {}
+  FitChecker(const Model& model, const LoadModel& load, const Device& device, const ExpertPlacement& experts = {})
+      : model_(model), device_(device), fullest_share_(model, load, experts) {}
+  explicit FitChecker(const Plan& plan)
+      : FitChecker(plan.model, plan.load, plan.cluster.groups.front().device, plan.experts) {}
 
   /// Complexity: that of violations() and memory_per_stage(), some microseconds for each stage.
   FitCheck check(const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices) const;

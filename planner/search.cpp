@@ -82,7 +82,7 @@ class Search {
         limits_(limits),
         on_progress_(on_progress),
         begin_(std::chrono::steady_clock::now()),
-        fullest_share_(problem.model, problem.load),
+        fullest_share_(problem.model, problem.load, problem.experts),
         densest_(densest_of(problem)),
         context_{.model = problem.model,
                  .domains = domains,
@@ -185,7 +185,8 @@ class Search {
 
   /// Adds what `interpreter` predicts.
   void predict(const Interpreter& interpreter, RankedPlan& plan) const {
-    const StepProgram program = lower(problem_.model, plan.strategy, problem_.batch, context_.num_devices);
+    StepProgram program = lower(problem_.model, plan.strategy, problem_.batch, context_.num_devices);
+    program.experts = problem_.experts;
     const std::vector<Unsupported> unsupported = interpreter.unsupported(program);
     CHECK(unsupported.empty(), unsupported.front().reason);
     const bool asks_for_work = problem_.weights.counts_work() && &interpreter == &analytic_;

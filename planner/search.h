@@ -34,6 +34,8 @@ struct SearchProblem {
   std::optional<Bytes> memory_limit = {};        // of a device; less than it has
   std::vector<DeviceIndex> device_of_rank = {};  // in order, of each node as many; empty: rank r is on device r
 
+  ExpertPlacement experts = {};  // of every plan
+
   StepWeights weights = {};  // of what is made least; the step time
 
   std::int64_t num_ranks() const {

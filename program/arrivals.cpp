@@ -54,7 +54,7 @@ class LayerRouting {
   const RoutingMatrix& of_group(std::int64_t ep_group) {
     query_.ep_group = differs_by_group(load_) ? ep_group : 0;
     const auto [found, is_new] = groups_.try_emplace(query_.ep_group);
-    if (is_new) found->second = routing(load_, query_);
+    if (is_new) found->second = placed_routing(load_, program_.experts, query_);
     return found->second;
   }
 
@@ -72,14 +72,16 @@ std::int64_t pairs_per_rank(const Model& model, const Strategy& strategy, const 
   return tokens * model.moe->top_k;
 }
 
-FullestShare::FullestShare(const Model& model, const LoadModel& load) {
+FullestShare::FullestShare(const Model& model, const LoadModel& load, const ExpertPlacement& placement) {
   CHECK(!differs_by_group(load));
   if (is_balanced(load) || !model.moe) return;
   constexpr std::int64_t kPairs = std::int64_t{1} << 40;  // so many that whole pairs round nothing
   for (std::int64_t layer = 0; layer < model.num_layers(); ++layer) {
     std::vector<double>& shares = shares_.emplace_back();
     if (model.kind(layer) != LayerKind::moe) continue;
-    shares = routing(load, {.layer = layer, .num_experts = model.moe->num_experts, .pairs_per_rank = kPairs}).pairs;
+    shares = placed_routing(load, placement,
+                            {.layer = layer, .num_experts = model.moe->num_experts, .pairs_per_rank = kPairs})
+                 .pairs;
     for (double& share : shares) share /= static_cast<double>(kPairs);
   }
 }

@@ -22,7 +22,7 @@ std::int64_t pairs_per_rank(const Model& model, const Strategy& strategy, const 
 class FullestShare {
  public:
   /// Requires: a load that is the same for all EP groups. Throws: ConfigError as routing() does.
-  FullestShare(const Model& model, const LoadModel& load);
+  FullestShare(const Model& model, const LoadModel& load, const ExpertPlacement& placement = {});
 
   /// At least 1. Complexity: linear in layers times experts; constant under a balanced load.
   double of(const Strategy& strategy) const;

@@ -159,4 +159,12 @@ std::vector<LocalParameter> local_parameters(const Model& model, const Strategy&
   return out;
 }
 
+std::vector<LocalParameter> local_parameters(const StepProgram& program, RankId rank) {
+  std::vector<LocalParameter> all = local_parameters(program.model, program.strategy, program.mesh, rank);
+  for (LocalParameter& p : all) {
+    if (p.whole.is_expert()) p.whole.expert = program.experts.expert_at(p.whole.layer, p.whole.expert);
+  }
+  return all;
+}
+
 }  // namespace orrery

@@ -8,6 +8,7 @@
 #include "program/flat_buffer.h"
 #include "program/mesh.h"
 #include "program/parameters.h"
+#include "program/step_program.h"
 
 #include <cstdint>
 #include <string>
@@ -55,6 +56,8 @@ std::vector<StageLayout> stages_in_order(const Strategy& strategy, const Mesh& m
 /// The weights of `rank`, buffers included, in the order of its flat buffers.
 std::vector<LocalParameter> local_parameters(const Model& model, const Strategy& strategy, const Mesh& mesh,
                                              RankId rank);
+/// The same under the program's placement: which experts' weights they are.
+std::vector<LocalParameter> local_parameters(const StepProgram& program, RankId rank);
 
 /// The unit of the model to which a weight belongs under ZeRO 2 and 3: a layer, OpKey::kEmbed or OpKey::kHead.
 std::int16_t unit_of(const Parameter& parameter);

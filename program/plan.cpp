@@ -2,6 +2,7 @@
 #include "program/plan.h"
 
 #include "base/check.h"
+#include "program/lower.h"
 
 namespace orrery {
 
@@ -12,6 +13,12 @@ std::int64_t Plan::num_ranks() const {
 DeviceIndex Plan::device_of(RankId rank) const {
   CHECK(!rank.is_none() && rank.value() < num_ranks(), rank, num_ranks());
   return device_of_rank.empty() ? DeviceIndex(rank.value()) : device_of_rank[rank.index()];
+}
+
+StepProgram lower(const Plan& plan) {
+  StepProgram program = lower(plan.model, plan.strategy, plan.batch, plan.num_ranks());
+  program.experts = plan.experts;
+  return program;
 }
 
 }  // namespace orrery

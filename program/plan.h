@@ -2,6 +2,7 @@
 #pragma once
 
 #include "program/cluster.h"
+#include "program/expert_placement.h"
 #include "program/load_model.h"
 #include "program/model.h"
 #include "program/sequence_model.h"
@@ -70,6 +71,7 @@ struct Plan {
   LoadModel load;  // any but a recorded one, which no file holds
   SequenceModel sequences;
   Strategy strategy;
+  ExpertPlacement experts;  // every expert on one rank of an EP group
   /// Device of each rank; empty: rank r is on device r.
   std::vector<DeviceIndex> device_of_rank;
   std::vector<Prediction> predictions;
@@ -81,6 +83,9 @@ struct Plan {
   /// Requires: rank < num_ranks().
   DeviceIndex device_of(RankId rank) const;
 };
+
+/// The program of a plan. Requires: a plan that was read, or whose strategy is legal.
+StepProgram lower(const Plan& plan);
 
 /// Throws: ConfigError with all problems of the file, broken strategy rules included.
 Plan read_plan(const std::filesystem::path& path);

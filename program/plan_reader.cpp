@@ -75,6 +75,16 @@ void read_workload(const JsonObject& in, Plan& plan) {
   in.finish();
 }
 
+void read_experts(const JsonValue& in, Plan& plan) {
+  if (!plan.model.moe) return in.problem(fmt::format("expected none: {} has no experts", plan.model.name));
+  plan.experts = read_layers(in, {.num_experts = plan.model.moe->num_experts, .ep = plan.strategy.ep});
+  for (const auto& [layer, experts] : plan.experts.layers) {
+    if (layer < plan.model.num_layers() + plan.model.num_mtp_modules && plan.model.kind(layer) == LayerKind::moe)
+      continue;
+    in.problem(fmt::format("expected layers with experts, got layer {}", layer));
+  }
+}
+
 void read_placement(const JsonObject& in, Plan& plan) {
   const JsonValue order = in.required("order");
   if (!order.is_text(plan.strategy.order)) {
@@ -95,6 +105,7 @@ void read_placement(const JsonObject& in, Plan& plan) {
       devices.problem("expected null or at least one device, got none");
     }
   }
+  if (const auto experts = in.optional("experts"); experts.present()) read_experts(experts.value(), plan);
   in.finish();
 }
 

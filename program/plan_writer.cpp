@@ -31,6 +31,10 @@ void write_placement(JsonWriter& out, const Plan& plan) {
     for (const DeviceIndex device : plan.device_of_rank) out.value(device.value());
     out.end_array();
   }
+  if (!plan.experts.is_default()) {
+    out.key("experts");
+    write_layers(out, plan.experts, plan.strategy.ep);
+  }
   out.end_object();
 }
 

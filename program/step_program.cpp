@@ -258,6 +258,10 @@ std::string hash_of(const StepProgram& program) {
           program.num_micro_batches);
   for (const OpShape& shape : program.shapes) std::visit(AddShape{out}, shape);
   for (const RankClass& c : program.classes) add_class(c, out);
+  for (const auto& [layer, experts] : program.experts.layers) {
+    out.add(layer, experts.size());
+    for (const std::int32_t expert : experts) out.add(expert);
+  }
   return out.hex();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "program/expert_placement.h"
 #include "program/mesh.h"
 #include "program/model.h"
 #include "program/op.h"
@@ -234,6 +235,7 @@ struct StepProgram {
   Strategy strategy;
   BatchShape batch;
   Mesh mesh;
+  ExpertPlacement experts = {};        // which of them a rank has; no op depends on it
   std::int64_t num_micro_batches = 0;  // per pipeline and step
   std::vector<OpShape> shapes;
   std::vector<RankClass> classes;  // indexed by pipeline rank
@@ -244,7 +246,7 @@ struct StepProgram {
   std::int64_t num_ops() const;
 };
 
-/// Text that is equal for equal programs: sha256 over classes, shapes, mesh and batch.
+/// Text that is equal for equal programs: sha256 over classes, shapes, mesh, batch and placed experts.
 std::string hash_of(const StepProgram& program);
 
 /// Bytes of a tensor when `received` rows arrive at this rank's experts (ignored for other tensors).

@@ -127,7 +127,8 @@ class Bounds {
 
   RoutingMatrix routing_of(const Op& op, RankId rank, std::int64_t pairs_per_rank, std::int64_t etp) const {
     CHECK(program_.model.moe.has_value(), to_string(op.key));
-    return routing(load_, {.layer = op.key.layer,
+    return placed_routing(load_, program_.experts,
+                          {.layer = op.key.layer,
                            .micro_batch = op.key.micro_batch,
                            .ep_group = program_.mesh.coords(rank).edp * program_.strategy.etp + etp,
                            .group = program_.mesh.ep(),

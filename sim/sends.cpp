@@ -110,12 +110,13 @@ Payload SendMaker::payload_of(MeetingIndex meeting) const {
   if (exchange == nullptr || is_balanced(timed_.load)) return {};
   const StepProgram& program = *timed_.program;
   const Coords& at = timed_.ranks[plan_.op_of[meeting].rank].view.coords;
-  const RoutingMatrix rows = routing(timed_.load, {.layer = op.key.layer,
-                                                   .micro_batch = op.key.micro_batch,
-                                                   .ep_group = at.edp * program.strategy.etp + at.etp,
-                                                   .group = program.mesh.ep(),
-                                                   .num_experts = program.model.moe.value().num_experts,
-                                                   .pairs_per_rank = exchange->rows.count});
+  const RoutingMatrix rows = placed_routing(timed_.load, program.experts,
+                                            {.layer = op.key.layer,
+                                             .micro_batch = op.key.micro_batch,
+                                             .ep_group = at.edp * program.strategy.etp + at.etp,
+                                             .group = program.mesh.ep(),
+                                             .num_experts = program.model.moe.value().num_experts,
+                                             .pairs_per_rank = exchange->rows.count});
   Payload payload;
   for (std::int64_t from = 0; from < rows.group; ++from) {
     for (std::int64_t to = 0; to < rows.group; ++to) {

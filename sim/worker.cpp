@@ -26,9 +26,7 @@ namespace {
 class TimedPlan {
  public:
   TimedPlan(const Plan& plan, const std::filesystem::path& calibration)
-      : plan_(plan),
-        program_(lower(plan.model, plan.strategy, plan.batch, plan.num_ranks())),
-        model_(plan, costmodel::read_calibration(calibration)) {}
+      : plan_(plan), program_(lower(plan)), model_(plan, costmodel::read_calibration(calibration)) {}
 
   const StepProgram& program() const { return program_; }
   Bytes memory(const RunInput& input, const Fidelities& fidelities) const {

@@ -37,6 +37,7 @@ Plan WorkerInterpreter::plan_of(const StepProgram& program) const {
   Plan plan = plan_;
   plan.strategy = program.strategy;
   plan.batch = program.batch;
+  plan.experts = program.experts;
   plan.predictions.clear();
   plan.certificate.reset();
   if (plan.device_of_rank.empty() && program.mesh.world() < plan.cluster.num_devices()) {
@@ -52,7 +53,7 @@ std::vector<Unsupported> WorkerInterpreter::unsupported(const StepProgram& progr
                          program.mesh.world())}};
   }
   const bool legal = violations(plan.model, plan.strategy, plan.batch, plan.num_ranks()).empty();
-  if (legal && hash_of(lower(plan.model, plan.strategy, plan.batch, plan.num_ranks())) == hash_of(program)) return {};
+  if (legal && hash_of(lower(plan)) == hash_of(program)) return {};
   return {
       {fmt::format("simgrid: expected a program that was lowered from {}, got one that was built by hand: the "
                    "worker process lowers the plan again and cannot know it",

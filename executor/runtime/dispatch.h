@@ -26,7 +26,8 @@ const DispatchFunctions& dispatch_of(const Strategy& strategy);
 const MoeBlock& moe_of(const OpCall& call);
 inline std::int64_t ep_of(const OpCall& call) { return call.rank.strategy().ep; }
 std::int64_t num_local_experts(const OpCall& call);
-/// The experts that each token of the call chose, (tokens, top_k), best first.
+/// The positions (program/expert_placement.h) of the experts that each token of the call chose, (tokens, top_k), best
+/// first.
 std::vector<std::int32_t> chosen_of_call(const OpCall& call);
 /// Takes counts of rows per (source rank, local expert): offsets and rows that arrive follow from them.
 void set_receive_counts(OpCall& call, std::vector<std::int64_t> counts);

@@ -155,7 +155,7 @@ ExecutionRequest read_execution_request(const std::string& path) {
 
 void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   const Plan plan = read_plan(request.plan_path);
-  const StepProgram program = lower(plan.model, plan.strategy, plan.batch, process.size());
+  const StepProgram program = lower(plan);
   CHECK(hash_of(program) == request.program_hash, request.plan_path);
   set_num_threads(process.threads());
 

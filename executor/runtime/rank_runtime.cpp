@@ -149,7 +149,11 @@ std::vector<LoadRecord> RankRuntime::take_loads() {
                       .ep_group = state_.view.coords.edp * state_.strategy().etp + state_.view.coords.etp};
     record.routing = {.group = 1,
                       .num_experts = static_cast<std::int64_t>(routed.send_counts.size()),
-                      .pairs = {routed.send_counts.begin(), routed.send_counts.end()}};
+                      .pairs = std::vector<double>(routed.send_counts.size())};
+    for (std::size_t at = 0; at < routed.send_counts.size(); ++at) {  // loads speak of experts
+      const std::int32_t expert = state_.program.experts.expert_at(place.first, static_cast<std::int64_t>(at));
+      record.routing.pairs[static_cast<std::size_t>(expert)] = static_cast<double>(routed.send_counts[at]);
+    }
     loads.push_back(std::move(record));
   }
   return loads;

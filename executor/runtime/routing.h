@@ -28,7 +28,7 @@ struct SentTokens {
 struct RoutedBatch {
   std::vector<float> probability;                     // (tokens, top_k), from the router until rows leave
   SequenceCounts sequence_counts;                     // of which the auxiliary loss is made
-  std::vector<std::int64_t> send_counts;              // rows per global expert that leave this rank
+  std::vector<std::int64_t> send_counts;              // rows that leave this rank, by position of the expert
   std::vector<std::int64_t> receive_counts;           // rows per (source rank, local expert)
   std::vector<std::int64_t> offsets;                  // first row of each local expert as they compute, and the end
   std::vector<std::vector<std::int64_t>> etp_counts;  // receive_counts of each rank of the ETP group

@@ -56,6 +56,20 @@ std::vector<float> router_bias(const OpCall& call) {
   return {values.begin(), values.end()};
 }
 
+/// Where the chosen experts stand in their layer, and back: who sends and computes knows positions only.
+std::vector<std::int32_t> positions_of(const OpCall& call, std::span<const std::int32_t> chosen) {
+  const std::vector<std::int32_t> positions =
+      call.rank.program.experts.positions(call.layer(), moe_of(call).num_experts);
+  std::vector<std::int32_t> out;
+  out.reserve(chosen.size());
+  for (const std::int32_t expert : chosen) out.push_back(positions[static_cast<std::size_t>(expert)]);
+  return out;
+}
+std::vector<std::int32_t> experts_at(const OpCall& call, std::vector<std::int32_t> positions) {
+  for (std::int32_t& at : positions) at = call.rank.program.experts.expert_at(call.layer(), at);
+  return positions;
+}
+
 void forward(OpCall& call) {
   RankState& rank = call.rank;
   const RouterShape shape = router_of(call);
@@ -73,9 +87,10 @@ void forward(OpCall& call) {
   if (rank.settings.balanced_routing || rank.replayed) {
     router_probabilities(shape, scores, chosen, routed.probability);
   }
-  write_choices(chosen, shape.num_experts, shape.top_k, call.elements<std::uint8_t>(R::choices));
+  const std::vector<std::int32_t> positions = positions_of(call, chosen);
+  write_choices(positions, shape.num_experts, shape.top_k, call.elements<std::uint8_t>(R::choices));
   routed.send_counts.assign(static_cast<std::size_t>(shape.num_experts), 0);
-  count_chosen(chosen, routed.send_counts);
+  count_chosen(positions, routed.send_counts);
   routed.sequence_counts = sequence_counts(call, chosen, block);
   if (call.op.key.pass == Pass::rec) return;
   if (rank.recorded) note_choices(call, chosen);
@@ -86,28 +101,28 @@ void forward(OpCall& call) {
 }
 
 /// Of each token's choices; a dispatcher that sends rows over all experts brings such rows back.
-std::vector<float> probability_gradients(const OpCall& call, std::span<const std::int32_t> chosen) {
+std::vector<float> probability_gradients(const OpCall& call, std::span<const std::int32_t> positions) {
   const std::span<const float> given = call.elements<float>(R::d_probs);
   const Strategy& s = call.rank.strategy();
   if (s.dispatcher != Dispatcher::all_gather || s.ep == 1) return {given.begin(), given.end()};
   const auto top_k = static_cast<std::size_t>(moe_of(call).top_k);
-  std::vector<float> taken(chosen.size());
-  for (std::size_t i = 0; i < chosen.size(); ++i) {
+  std::vector<float> taken(positions.size());
+  for (std::size_t i = 0; i < positions.size(); ++i) {
     taken[i] =
-        given[i / top_k * static_cast<std::size_t>(moe_of(call).num_experts) + static_cast<std::size_t>(chosen[i])];
+        given[i / top_k * static_cast<std::size_t>(moe_of(call).num_experts) + static_cast<std::size_t>(positions[i])];
   }
   return taken;
 }
 
 void input_gradient(OpCall& call) {
   const RouterShape shape = router_of(call);
-  const std::vector<std::int32_t> chosen = chosen_of_call(call);
+  const std::vector<std::int32_t> positions = chosen_of_call(call), chosen = experts_at(call, positions);
   const Matrix scores = call.tensor(R::scores);
   const std::int64_t block = scores.rows / call.num_sequences();
   std::vector<float> d_scores(static_cast<std::size_t>(scores.rows * scores.cols));
   auxiliary_loss_backward(shape, scores, call.routed().sequence_counts, auxiliary_scale(call), d_scores);
   const Matrix d_logits = call.tensor(R::d_router_logits);
-  router_backward(shape, scores, chosen, probability_gradients(call, chosen), d_scores, d_logits);
+  router_backward(shape, scores, chosen, probability_gradients(call, positions), d_scores, d_logits);
   const Matrix d_norm = call.tensor(R::d_norm2);
   thread_local std::vector<std::byte> scratch;
   const Matrix more = scratch_like(d_norm, scratch);

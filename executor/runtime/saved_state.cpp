@@ -12,7 +12,7 @@ constexpr FlatBufferKind kKinds[] = {FlatBufferKind::dense, FlatBufferKind::expe
 
 /// The selection biases that a rank has, as parameters.
 std::vector<LocalParameter> buffers_of(const StepProgram& program, RankId rank) {
-  std::vector<LocalParameter> all = local_parameters(program.model, program.strategy, program.mesh, rank);
+  std::vector<LocalParameter> all = local_parameters(program, rank);
   std::erase_if(all, [](const LocalParameter& p) { return !p.whole.buffer; });
   return all;
 }

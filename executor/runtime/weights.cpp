@@ -86,7 +86,7 @@ UnitId unit_of(const OpKey& key) {
 Weights::Weights(const StepProgram& program, RankId rank, const TrainingSettings& settings)
     : num_layers_(program.model.num_layers()), tied_(program.model.tied_embeddings) {
   std::array<std::vector<LocalParameter>, 2> by_kind;
-  for (const LocalParameter& p : local_parameters(program.model, program.strategy, program.mesh, rank)) {
+  for (const LocalParameter& p : local_parameters(program, rank)) {
     if (p.whole.buffer) {
       router_biases_[p.whole.layer].assign(static_cast<std::size_t>(p.size()), 0.0F);
       continue;

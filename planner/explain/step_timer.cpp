@@ -13,8 +13,9 @@ namespace orrery::planner {
 Trace StepTimer::run(const Strategy& strategy, std::shared_ptr<const costmodel::CostModel> model,
                      bool steps_only) const {
   const costmodel::AnalyticInterpreter interpreter(std::move(model), plan_.cluster, plan_.device_of_rank);
-  return interpreter.run(lower(plan_.model, strategy, plan_.batch, plan_.num_ranks()),
-                         {.load = plan_.load, .sequences = plan_.sequences, .steps_only = steps_only});
+  StepProgram program = lower(plan_.model, strategy, plan_.batch, plan_.num_ranks());
+  program.experts = plan_.experts;
+  return interpreter.run(program, {.load = plan_.load, .sequences = plan_.sequences, .steps_only = steps_only});
 }
 
 std::shared_ptr<const costmodel::CostModel> StepTimer::model_of(const Strategy& strategy) const {

@@ -183,7 +183,8 @@ class Replanner {
                                 .load = from_.load,
                                 .sequences = from_.sequences,
                                 .memory_limit = wishes_.memory_limit,
-                                .device_of_rank = devices};
+                                .device_of_rank = devices,
+                                .experts = from_.experts};
     for (const ReplanOption& known : found_) {
       if (!limits.to_beat || time_of(known) < *limits.to_beat) limits.to_beat = time_of(known);
     }

@@ -271,5 +271,32 @@ TEST(Plan, ReadsAFileAndNamesOneThatIsNotThere) {
             "no/plan.json: expected a readable file, got: No such file or directory");
 }
 
+/// Experts 0 and 255 of layer 3 change places.
+Plan placed_plan() {
+  Plan plan = deepseek_plan();
+  std::vector<std::int32_t>& experts = plan.experts.layers[3];
+  for (std::int32_t expert = 0; expert < 256; ++expert) experts.push_back(expert);
+  std::swap(experts.front(), experts.back());
+  return plan;
+}
+
+TEST(Plan, SaysWhichRankHasWhichExperts) {
+  const Plan plan = placed_plan(), back = read(to_json(plan));
+  EXPECT_EQ(back.experts, plan.experts);
+  EXPECT_EQ(to_json(back), to_json(plan));
+  EXPECT_EQ(to_json(deepseek_plan()).find("experts\": [\n"), std::string::npos);
+  EXPECT_NE(hash_of(lower(back)), hash_of(lower(deepseek_plan())));
+}
+
+TEST(Plan, RefusesExpertsWhereThereAreNone) {
+  Plan plan = placed_plan();
+  plan.experts.layers[0] = plan.experts.layers[3];  // a dense layer
+  const std::string message = problems_of([&] { return read(to_json(plan)); });
+  EXPECT_NE(message.find(": /placement/experts: expected layers with experts, got layer 0"), std::string::npos);
+  const std::string twice = problems_of([&] { return read(edited(to_json(placed_plan()), "[255, 1,", "[1, 1,")); });
+  EXPECT_NE(twice.find("/placement/experts/0/ranks/0/1: expected each expert on one rank, got 1 again"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace orrery

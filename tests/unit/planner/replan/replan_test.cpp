@@ -65,6 +65,22 @@ TEST(Replan, PlansForDevicesThatAreLeftAndNoOthers) {
   }
 }
 
+TEST(Replan, LeavesExpertsAtTheirPositions) {
+  Plan from = old_plan();
+  PopularityLoad load;
+  for (const std::int64_t layer : {1, 2, 3}) load.layers[layer] = {9, 7, 1, 2, 2, 1, 1, 1};
+  from.load = std::make_shared<const PopularityLoad>(load);
+  from.experts = {.layers = {{1, {0, 2, 1, 3, 4, 5, 6, 7}}}};
+  const Replanned result = plans_of(from, ranks({1}));
+  const ReplanOption& option = result.options.front();
+  const auto world = static_cast<std::int64_t>(option.device_of_rank.size());
+  const costmodel::AnalyticInterpreter analytic(std::make_shared<OneGigaflop>(from.cluster), from.cluster,
+                                                option.device_of_rank);
+  StepProgram program = lower(from.model, option.plan.strategy, from.batch, world);
+  program.experts = from.experts;
+  EXPECT_EQ(analytic.run(program, {.load = from.load}).steps.front().time, option.plan.predictions.back().step_time);
+}
+
 // The gap is about step times: no plan near the old one, on any of the worlds, is faster by more.
 TEST(Replan, CertifiesAgainstEveryPlanOfTheSpaceThatItNames) {
   const Plan from = old_plan();
