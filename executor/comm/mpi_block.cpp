@@ -98,7 +98,8 @@ MpiBlock& MpiBlock::operator=(MpiBlock&& other) noexcept {
 MpiBlock::~MpiBlock() {
   if (!state_ || state_->is_over()) return;
   if (state_->receives) MPI_Cancel(&state_->request);  // of a send, Open MPI cannot
-  if (!state_->is_over()) static_cast<void>(state_.release());
+  if (state_->is_over()) return;
+  [[maybe_unused]] const State* kept_for_mpi = state_.release();
 }
 
 std::span<std::byte> MpiBlock::room() { return {state_->room.get(), state_->num_bytes}; }

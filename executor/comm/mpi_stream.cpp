@@ -63,7 +63,8 @@ std::size_t MpiStream::read(std::span<std::byte> bytes) {
   while (done < bytes.size() && !closed_) {
     MpiBlock& block = receives_[first_];
     if (block.is_under_way()) break;
-    if ((closed_ = block.has_failed())) break;
+    closed_ = block.has_failed();
+    if (closed_) break;
     const std::size_t count = std::min(bytes.size() - done, block.num_received() - num_read_);
     std::memcpy(bytes.data() + done, block.room().data() + num_read_, count);
     done += count;
