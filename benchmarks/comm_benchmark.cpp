@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Times of collectives between rank processes: the best of many calls, on the slowest rank.
 //     comm_benchmark [ranks [hosts]]        default 2 and 1; the program starts itself as the ranks
+//     mpirun -n 2 comm_benchmark mpi        as many ranks as processes, over MPI
 // Hosts share the ranks and talk over TCP, on the loopback interface.
 // `bytes` is what a rank passes in (all-gather and reduce-scatter: the larger of the two buffers).
+#include "base/errors.h"
+#include "executor/comm/mpi_peers.h"
 #include "executor/launch/launcher.h"
 #include "executor/launch/rank_main.h"
 
@@ -11,6 +14,7 @@
 #include <functional>
 #include <iostream>
 #include <limits>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -84,11 +88,23 @@ LaunchSpec spec_of(const std::string& own_path, int num_ranks, Job* job) {
 }
 
 /// Launches the share of one host; what rank 0 has sent, on the first host.
-std::string launch_host(const std::string& own_path, int num_ranks, const JobPlace& place) {
-  Job job({.place = place, .token = "benchmark", .listen = ""}, num_ranks, {});
+std::string launch_host(const std::string& own_path, int num_ranks, const JobPlace& place, Carrier carrier) {
+  Job job({.place = place, .carrier = carrier, .token = "benchmark", .listen = ""}, num_ranks, {});
   const LaunchResult result = launch(spec_of(own_path, num_ranks, &job));
   job.finish();
   return job.is_first() ? result.results[0] : "";
+}
+
+void print(const std::string& title, const std::string& rows) {
+  std::cout << fmt::format("{}\n{:<16} {:>10} {:>12}\n", title, "collective", "bytes", "us") << rows;
+}
+
+int run_over_mpi(const std::string& own_path) {
+  const std::optional<JobPlace> place = job_place_of(variable_of_this_process);
+  if (!place) throw ConfigError("expected several processes that mpirun has started");
+  const std::string rows = launch_host(own_path, place->num_processes, *place, Carrier::mpi);
+  if (place->process == 0) print(fmt::format("{} ranks over MPI", place->num_processes), rows);
+  return 0;
 }
 
 int run(const std::string& own_path, int num_ranks, int num_hosts) {
@@ -100,12 +116,10 @@ int run(const std::string& own_path, int num_ranks, int num_hosts) {
     const auto place = [&](int host) { return JobPlace{host, num_hosts, rendezvous, "benchmark"}; };
     std::vector<std::jthread> others;
     for (int host = 1; host < num_hosts; ++host)
-      others.emplace_back([&, host] { launch_host(own_path, num_ranks, place(host)); });
-    rows = launch_host(own_path, num_ranks, place(0));
+      others.emplace_back([&, host] { launch_host(own_path, num_ranks, place(host), Carrier::tcp); });
+    rows = launch_host(own_path, num_ranks, place(0), Carrier::tcp);
   }
-  std::cout << fmt::format("{} ranks on {} hosts\n{:<16} {:>10} {:>12}\n", num_ranks, num_hosts, "collective", "bytes",
-                           "us")
-            << rows;
+  print(fmt::format("{} ranks on {} hosts", num_ranks, num_hosts), rows);
   return 0;
 }
 
@@ -114,6 +128,7 @@ int run(const std::string& own_path, int num_ranks, int num_hosts) {
 
 int main(int argc, char** argv) {
   const std::string argument = argc > 1 ? argv[1] : "2";
-  if (argument == "--rank") return orrery::executor::run_rank(orrery::executor::measure);
+  if (argument == "--rank") return orrery::executor::run_rank(orrery::executor::measure, orrery::executor::mpi_peers);
+  if (argument == "mpi") return orrery::executor::run_over_mpi(argv[0]);
   return orrery::executor::run(argv[0], std::stoi(argument), argc > 2 ? std::stoi(argv[2]) : 1);
 }

@@ -15,6 +15,9 @@ namespace {
 using namespace executor;
 
 constexpr std::string_view kToken = "ORRERY_JOB_TOKEN";
+constexpr std::string_view kFlags = "flags", kTorchrun = "torchrun";  // who says where a process stands
+
+Carrier carrier_of(const JobFlags& flags) { return flags.communicator == "mpi" ? Carrier::mpi : Carrier::tcp; }
 
 std::optional<HostPort> rendezvous_of(const JobFlags& flags) {
   if (flags.rendezvous.empty()) return std::nullopt;
@@ -33,8 +36,17 @@ std::optional<JobPlace> place_of(const JobFlags& flags) {
   if (flags.node_rank < 0 || flags.node_rank >= flags.nodes || !rendezvous)
     throw ConfigError(fmt::format("--nodes {}: expected --node-rank from 0 to {} and --rendezvous HOST:PORT",
                                   flags.nodes, flags.nodes - 1));
-  return JobPlace{
-      .process = flags.node_rank, .num_processes = flags.nodes, .rendezvous = *rendezvous, .source = "flags"};
+  return JobPlace{.process = flags.node_rank,
+                  .num_processes = flags.nodes,
+                  .rendezvous = *rendezvous,
+                  .source = std::string(kFlags)};
+}
+
+/// MPI finds the other processes by itself, so it has to know them: flags and torchrun do not tell it.
+void check_started_for_mpi(const std::optional<JobPlace>& place, std::int64_t num_ranks) {
+  if (place ? place->source != kFlags && place->source != kTorchrun : num_ranks == 1) return;
+  throw ConfigError("--communicator mpi: expected processes that mpirun has started, one for each rank",
+                    fmt::format("mpirun -n {} orrery execute PLAN --communicator mpi", num_ranks));
 }
 
 }  // namespace
@@ -53,19 +65,29 @@ void add_job_options(CLI::App& command, JobFlags& flags) {
                      "HOST:PORT of process 0, where the others find it; all need the same ORRERY_JOB_TOKEN");
   command.add_option("--listen", flags.listen,
                      "address to listen at (default: of the rendezvous, and of the way to it)");
+  command
+      .add_option("--communicator", flags.communicator,
+                  "what carries bytes between the processes: tcp, or mpi, for which mpirun starts one for each rank; "
+                  "ranks of one process share memory")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"tcp", "mpi"}));
 }
 
 std::unique_ptr<Job> join_job(const JobFlags& flags, const StepProgram& program, const TrainingSettings& settings,
                               std::int64_t first_step) {
   const std::optional<JobPlace> place = place_of(flags);
+  const Carrier carrier = carrier_of(flags);
+  if (carrier == Carrier::mpi) check_started_for_mpi(place, program.mesh.world());
   if (!place) return nullptr;
   const std::optional<std::string> token = variable_of_this_process(kToken);
   if (!token)
     throw ConfigError(fmt::format("{}: expected the secret of the job, got nothing", kToken),
                       "any text that only this job knows, the same on every host: openssl rand -hex 16");
-  const JobOptions options{.place = *place, .token = *token, .listen = flags.listen, .time_out = settings.time_out};
-  return std::make_unique<Job>(options, static_cast<int>(program.mesh.world()),
-                               job_facts_of(program, settings, first_step));
+  const JobOptions options{
+      .place = *place, .carrier = carrier, .token = *token, .listen = flags.listen, .time_out = settings.time_out};
+  JobFacts facts = job_facts_of(program, settings, first_step);
+  facts.emplace("communicator", name_of(carrier));
+  return std::make_unique<Job>(options, static_cast<int>(program.mesh.world()), facts);
 }
 
 }  // namespace orrery::cli

@@ -21,6 +21,7 @@ struct JobFlags {
   int node_rank = -1;
   std::string rendezvous;
   std::string listen;
+  std::string communicator = "tcp";
 };
 
 void add_job_options(CLI::App& command, JobFlags& flags);

@@ -11,6 +11,8 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(Threads REQUIRED)
 find_package(OneDNN)  # cmake/FindOneDNN.cmake: Debian's own config needs OpenCL headers
 
+find_package(MPI COMPONENTS C)  # of orrery-rank alone; CXX would be MPI's dead C++ bindings
+
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(SimGrid REQUIRED IMPORTED_TARGET simgrid>=3.32)
 

@@ -24,7 +24,11 @@ std::string own_host_name() {
   return name;
 }
 
-int share_of(int num_ranks, int num_processes) {
+int share_of(int num_ranks, int num_processes, Carrier carrier) {
+  if (carrier == Carrier::mpi && num_ranks != num_processes)
+    throw ConfigError(fmt::format("over MPI: expected one process for each of the {} ranks of the plan, got {}",
+                                  num_ranks, num_processes),
+                      fmt::format("mpirun -n {}", num_ranks));
   if (num_ranks % num_processes != 0)
     throw ConfigError(fmt::format("expected a number of processes that divides the {} ranks of the plan, got {}",
                                   num_ranks, num_processes),
@@ -34,8 +38,10 @@ int share_of(int num_ranks, int num_processes) {
 
 }  // namespace
 
+std::string_view name_of(Carrier carrier) { return carrier == Carrier::tcp ? "tcp" : "mpi"; }
+
 Job::Job(const JobOptions& options, int num_ranks, const JobFacts& facts)
-    : options_(options), num_local_(share_of(num_ranks, options.place.num_processes)) {
+    : options_(options), num_local_(share_of(num_ranks, options.place.num_processes, options.carrier)) {
   const JobPlace& place = options_.place;
   if (is_first()) {
     const std::string& host = options_.listen.empty() ? place.rendezvous.host : options_.listen;
@@ -45,7 +51,8 @@ Job::Job(const JobOptions& options, int num_ranks, const JobFacts& facts)
   store_ = connect();
   measure_clock();
   const std::string& host = options_.listen.empty() ? store_->own_host() : options_.listen;
-  for (int i = 0; i < num_local_; ++i) listeners_.push_back(listen_at({host, 0}));
+  const int num_listeners = options_.carrier == Carrier::tcp ? num_local_ : 0;
+  for (int i = 0; i < num_listeners; ++i) listeners_.push_back(listen_at({host, 0}));
   join(facts);
 }
 

@@ -13,12 +13,19 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace orrery::executor {
 
+/// What carries bytes between ranks of different processes. Over MPI each process has one rank.
+enum class Carrier { tcp, mpi };
+
+std::string_view name_of(Carrier carrier);
+
 struct JobOptions {
   JobPlace place;
+  Carrier carrier = Carrier::tcp;
   std::string token;   ///< a secret that all processes of the job know and nobody else
   std::string listen;  ///< address to listen at; empty: that of the rendezvous, and of the way there
   std::chrono::nanoseconds time_out = std::chrono::minutes(2);
@@ -30,8 +37,8 @@ using JobFacts = std::map<std::string, std::string>;
 class Job {
  public:
   /// Finds the others; returns when all are there. Each has as many ranks, in the order of the processes.
-  /// Throws: ConfigError, when the processes cannot share the ranks or contradict each other; BackendError, when they
-  /// do not come or cannot be reached.
+  /// Throws: ConfigError, when the processes cannot share the ranks so, or contradict each other; BackendError, when
+  /// they do not come or cannot be reached.
   Job(const JobOptions& options, int num_ranks, const JobFacts& facts);
   ~Job();
 
@@ -48,7 +55,7 @@ class Job {
   std::string name_of_process(int process) const;
   const JobOptions& options() const { return options_; }
 
-  /// What a rank of this process needs, without its listener.
+  /// What a rank of this process needs over TCP, without its listener.
   TcpSeat seat() const;
   /// The listeners of this process's ranks, in their order. Once.
   std::vector<Descriptor> take_listeners() { return std::move(listeners_); }

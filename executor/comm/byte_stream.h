@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes from one rank to another, in order, without waiting: a ring in shared memory or a socket. It knows no messages;
-// stream_transfer.h frames them. Private to `comm/`.
+// Bytes from one rank to another, in order, without waiting: a ring in shared memory, a socket, or blocks over MPI. It
+// knows no messages; stream_transfer.h frames them. Private to `comm/`.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,9 @@
 
 namespace orrery::executor {
 
-/// What carries bytes, which decides how a rank can sleep until there are more.
-enum class Medium { memory, network };
+/// How a rank learns that bytes can move, which decides how it can sleep until then: nobody tells it, so it has to look
+/// again and again (memory, MPI), or the system wakes it (sockets).
+enum class Medium { polled, signalled };
 
 class ByteStream {
  public:
@@ -18,10 +19,11 @@ class ByteStream {
   virtual Medium medium() const = 0;
 
   /// Moves as many bytes as there is room for, or as there are; returns how many. Only of the writer, or the reader.
-  virtual std::size_t write(std::span<const std::byte> bytes) = 0;
+  /// `more`: more bytes follow at once, so that small pieces can travel together.
+  virtual std::size_t write(std::span<const std::byte> bytes, bool more = false) = 0;
   virtual std::size_t read(std::span<std::byte> bytes) = 0;
 
-  /// Whether nothing will move any more, because the other side has gone. Memory does not know.
+  /// Whether nothing will move any more, because the other side has gone. Memory and MPI do not know.
   virtual bool closed() const { return false; }
 };
 

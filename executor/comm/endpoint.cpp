@@ -2,11 +2,11 @@
 #include "executor/comm/endpoint.h"
 
 #include "base/check.h"
+#include "executor/comm/peers.h"
 #include "executor/comm/self_communicator.h"
 #include "executor/comm/shm_communicator.h"
+#include "executor/comm/stream_communicator.h"
 #include "executor/comm/stream_transfer.h"
-#include "executor/comm/tcp_communicator.h"
-#include "executor/comm/tcp_peers.h"
 
 #include <algorithm>
 #include <numeric>
@@ -17,7 +17,7 @@
 namespace orrery::executor {
 namespace {
 
-constexpr auto kShortSleep = std::chrono::microseconds(20);  // nobody wakes a rank that waits for memory
+constexpr auto kShortSleep = std::chrono::microseconds(20);  // nobody wakes a rank that waits for memory or MPI
 constexpr auto kLongSleep = std::chrono::milliseconds(5);    // sockets do; this is for news that comes by memory
 
 }  // namespace
@@ -26,17 +26,21 @@ Endpoint::Endpoint(std::shared_ptr<Segment> segment, int rank) : segment_(std::m
   segment_->set_running(rank);
 }
 
-Endpoint::Endpoint(std::shared_ptr<Segment> segment, int rank, TcpSeat seat) : Endpoint(std::move(segment), rank) {
-  peers_ = std::make_unique<TcpPeers>(std::move(seat), rank);
+Endpoint::Endpoint(std::shared_ptr<Segment> segment, int rank, std::unique_ptr<Peers> peers)
+    : Endpoint(std::move(segment), rank) {
+  peers_ = std::move(peers);
 }
 
-Endpoint::~Endpoint() { segment_->set_finished(rank_); }
+Endpoint::~Endpoint() {
+  if (peers_ && !segment_->failure()) peers_->leave();
+  segment_->set_finished(rank_);
+}
 
 std::unique_ptr<Communicator> Endpoint::group(std::string_view id, std::span<const int> members) {
   CHECK(std::ranges::count(members, rank_) == 1, id, rank_);
   CHECK(ids_.emplace(id).second, id, rank_);  // else two communicators would read the same bytes
   if (members.size() == 1) return std::make_unique<SelfCommunicator>();
-  if (peers_ && !peers_->are_on_this_host(members)) return std::make_unique<TcpCommunicator>(*this, id, members);
+  if (peers_ && !peers_->are_on_this_host(members)) return std::make_unique<StreamCommunicator>(*this, id, members);
   return std::make_unique<ShmCommunicator>(*this, id, members);
 }
 
@@ -52,13 +56,13 @@ void Endpoint::progress() {
 
 void Endpoint::wait_until(const std::function<bool()>& ready, std::string_view what, std::string_view key, int peer) {
   set_key(key);
-  wait({rank_, what, key, peer}, Medium::memory, ready);
+  wait({rank_, what, key, peer}, Medium::polled, ready);
 }
 
 void Endpoint::rest(Patience::Rest rest, Medium medium) {
-  const auto in_memory = [](const Channel* channel) { return channel->waits_for(Medium::memory); };
-  const bool memory_matters = medium == Medium::memory || std::ranges::any_of(channels_, in_memory);
-  if (peers_ && !memory_matters) {
+  const auto is_polled = [](const Channel* channel) { return channel->waits_for(Medium::polled); };
+  const bool must_look = medium == Medium::polled || std::ranges::any_of(channels_, is_polled);
+  if (peers_ && !must_look) {
     peers_->sleep(kLongSleep);
   } else if (rest == Patience::Rest::give_way) {
     ::sched_yield();

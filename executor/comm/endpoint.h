@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One rank's seat in a run. It hands out the rank's communicators, through shared memory where all members of a group
-// are on this host and over the network where not, and keeps its sends and receives moving while the rank waits for
-// something else, in whichever group, so that a full ring or socket never blocks a pipeline.
-// There are no globals: ranks can be processes, or threads of one process.
+// are on this host and over streams to its peers (TCP or MPI) where not, and keeps its sends and receives moving while
+// the rank waits for something else, in whichever group, so that a full ring or socket never blocks a pipeline. There
+// are no globals: ranks can be processes, or threads of one process.
 #pragma once
 
 #include "executor/comm/byte_stream.h"
@@ -20,17 +20,17 @@
 
 namespace orrery::executor {
 
-class Channel;   // stream_transfer.h
-class TcpPeers;  // tcp_peers.h
-struct TcpSeat;
+class Channel;  // stream_transfer.h
+class Peers;    // peers.h
 
 class Endpoint {
  public:
   /// All ranks of the run are on this host.
   /// Requires: 0 <= rank < segment->num_ranks(); one endpoint per rank, used by one thread.
   Endpoint(std::shared_ptr<Segment> segment, int rank);
-  /// Some are on other hosts; the segment is that of this host, with the number of all ranks.
-  Endpoint(std::shared_ptr<Segment> segment, int rank, TcpSeat seat);
+  /// Some are in other processes of a job, which `peers` reach; the segment is that of this process, with the number of
+  /// all ranks.
+  Endpoint(std::shared_ptr<Segment> segment, int rank, std::unique_ptr<Peers> peers);
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;
   ~Endpoint();
@@ -59,15 +59,15 @@ class Endpoint {
   /// Throws: BackendError, when that peer is gone, does not come, or the run has been stopped.
   void wait_until(const std::function<bool()>& ready, std::string_view what, std::string_view key, int peer);
 
-  /// Requires: some ranks are on other hosts. Private to `comm/`.
-  TcpPeers& peers() { return *peers_; }
+  /// Requires: some ranks are elsewhere. Private to `comm/`.
+  Peers& peers() { return *peers_; }
 
   /// Waits until `ready()`, whose news comes by `medium`; in between, keeps other work of the rank moving. Private to
   /// `comm/`.
   template <class Ready>
   void wait(const WaitPlace& place, Medium medium, Ready&& ready) {
     // Longer spinning is fatal when there are more ranks than cores, and each look at sockets asks the system.
-    const int num_spins = medium == Medium::memory ? 200 : 10;
+    const int num_spins = medium == Medium::polled ? 200 : 10;
     for (int spin = 0; spin < num_spins; ++spin) {
       if (ready()) return;
       spin_pause();
@@ -94,8 +94,8 @@ class Endpoint {
   std::shared_ptr<Segment> segment_;
   int rank_;
   std::set<std::string, std::less<>> ids_;
-  std::unique_ptr<TcpPeers> peers_;  // null where all ranks are on this host
-  std::vector<Channel*> channels_;   // they enter and leave by themselves
+  std::unique_ptr<Peers> peers_;    // null where all ranks are on this host
+  std::vector<Channel*> channels_;  // they enter and leave by themselves
 };
 
 }  // namespace orrery::executor

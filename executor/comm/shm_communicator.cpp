@@ -26,7 +26,7 @@ void ShmCommunicator::meet() {
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
     const std::atomic<std::uint64_t>& theirs = memory_.num_meetings(peer);
-    endpoint().wait({endpoint().rank(), name_of(kind_), key_, run_rank(peer)}, Medium::memory,
+    endpoint().wait({endpoint().rank(), name_of(kind_), key_, run_rank(peer)}, Medium::polled,
                     [&] { return theirs.load(std::memory_order_acquire) >= num_meetings_; });
   }
 }

@@ -15,7 +15,7 @@ constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 ShmRing::ShmRing(std::span<std::byte> memory)
     : counters_(reinterpret_cast<RingCounters*>(memory.data())), room_(memory.subspan(sizeof(RingCounters))) {}
 
-std::size_t ShmRing::write(std::span<const std::byte> bytes) {
+std::size_t ShmRing::write(std::span<const std::byte> bytes, bool /*more*/) {
   std::uint64_t written = counters_->written.load(std::memory_order_relaxed);
   std::size_t done = 0;
   while (done < bytes.size()) {

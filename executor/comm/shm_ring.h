@@ -27,8 +27,8 @@ class ShmRing final : public ByteStream {
     return static_cast<std::int64_t>(sizeof(RingCounters)) + capacity;
   }
 
-  Medium medium() const override { return Medium::memory; }
-  std::size_t write(std::span<const std::byte> bytes) override;
+  Medium medium() const override { return Medium::polled; }
+  std::size_t write(std::span<const std::byte> bytes, bool more = false) override;
   std::size_t read(std::span<std::byte> bytes) override;
 
  private:

@@ -59,7 +59,7 @@ bool StreamTransfer::look() {
 bool StreamTransfer::advance() {
   const bool receiving = channel_.direction_ == Channel::Direction::receive;
   if (moved_ < sizeof(Header)) {
-    if (!move(std::as_writable_bytes(std::span(&header_, 1)), 0)) return false;
+    if (!move(std::as_writable_bytes(std::span(&header_, 1)), 0, /*more=*/!message_.empty())) return false;
     if (receiving) {
       CHECK(header_.bytes == static_cast<std::int64_t>(message_.size()), key_, channel_.peer_, header_.bytes,
             message_.size());
@@ -71,10 +71,10 @@ bool StreamTransfer::advance() {
   return done_ = true;
 }
 
-bool StreamTransfer::move(std::span<std::byte> piece, std::size_t begin) {
+bool StreamTransfer::move(std::span<std::byte> piece, std::size_t begin, bool more) {
   const std::span<std::byte> rest = piece.subspan(moved_ - begin);
-  moved_ +=
-      channel_.direction_ == Channel::Direction::send ? channel_.stream_->write(rest) : channel_.stream_->read(rest);
+  ByteStream& stream = *channel_.stream_;
+  moved_ += channel_.direction_ == Channel::Direction::send ? stream.write(rest, more) : stream.read(rest);
   return moved_ == begin + piece.size();
 }
 

@@ -65,8 +65,8 @@ class StreamTransfer final : public Transfer {
   /// Moves bytes of this message; true when it is through.
   bool advance();
   /// Moves as much of `piece` as possible, of which `begin` bytes of the message stand before it; true when it is
-  /// through.
-  bool move(std::span<std::byte> piece, std::size_t begin);
+  /// through. `more`: another piece follows at once.
+  bool move(std::span<std::byte> piece, std::size_t begin, bool more = false);
   /// Whether it is through. Throws: BackendError, when it never will be.
   bool look();
   WaitPlace place() const;

@@ -29,8 +29,8 @@ bool TcpPeers::are_on_this_host(std::span<const int> ranks) const {
   return std::ranges::all_of(ranks, [&](int rank) { return seat_.hosts[static_cast<std::size_t>(rank)] == own; });
 }
 
-std::unique_ptr<TcpStream> TcpPeers::open(std::string_view name, int peer, bool connects) {
-  if (!connects) return std::make_unique<TcpStream>(*this, StreamName{fnv1a(name), peer, rank_});
+std::unique_ptr<ByteStream> TcpPeers::open(std::string_view name, int peer, bool opens) {
+  if (!opens) return std::make_unique<TcpStream>(*this, StreamName{fnv1a(name), peer, rank_});
   const StreamHello hello{kStreamMagic, token_hash_, {fnv1a(name), rank_, peer}};
   return std::make_unique<TcpStream>(*this, hello, start_connecting(seat_.places[static_cast<std::size_t>(peer)]));
 }

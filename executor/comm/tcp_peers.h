@@ -5,6 +5,7 @@
 // used. Private to `comm/`.
 #pragma once
 
+#include "executor/comm/peers.h"
 #include "executor/comm/tcp_socket.h"
 #include "executor/comm/tcp_stream.h"
 
@@ -29,22 +30,19 @@ struct TcpSeat {
   std::string token;             ///< of the job, the same for all; a secret
 };
 
-class TcpPeers {
+class TcpPeers final : public Peers {
  public:
   TcpPeers(TcpSeat seat, int rank);
   TcpPeers(const TcpPeers&) = delete;
   TcpPeers& operator=(const TcpPeers&) = delete;
-  ~TcpPeers();
+  ~TcpPeers() override;
 
-  bool are_on_this_host(std::span<const int> ranks) const;
-
-  /// One end of a connection that both ranks call `name`. Exactly one of them says `connects`.
-  std::unique_ptr<TcpStream> open(std::string_view name, int peer, bool connects);
-
-  /// Sleeps until a stream that had to wait can go on, but not longer than `time`.
-  void sleep(std::chrono::nanoseconds time);
-
-  std::uint64_t num_moved() const { return num_moved_; }
+  bool are_on_this_host(std::span<const int> ranks) const override;
+  /// A connection; the rank that `opens` the stream connects.
+  std::unique_ptr<ByteStream> open(std::string_view name, int peer, bool opens) override;
+  Medium medium() const override { return Medium::signalled; }
+  void sleep(std::chrono::nanoseconds time) override;
+  std::uint64_t num_moved() const override { return num_moved_; }
 
  private:
   friend class TcpStream;

@@ -38,13 +38,10 @@ class TcpStream final : public ByteStream {
   TcpStream& operator=(const TcpStream&) = delete;
   ~TcpStream() override;
 
-  Medium medium() const override { return Medium::network; }
-  std::size_t write(std::span<const std::byte> bytes) override { return write(bytes, false); }
+  Medium medium() const override { return Medium::signalled; }
+  std::size_t write(std::span<const std::byte> bytes, bool more = false) override;
   std::size_t read(std::span<std::byte> bytes) override;
   bool closed() const override { return closed_; }
-
-  /// `more`: more bytes follow at once.
-  std::size_t write(std::span<const std::byte> bytes, bool more);
 
  private:
   friend class TcpPeers;

@@ -89,6 +89,12 @@ class RankSet {
       return;
     }
     link_.emplace(*spec_.job, *segment_);
+    if (spec_.job->options().carrier == Carrier::mpi) {
+      environment.rank = first_rank_;
+      environment.uses_mpi = true;
+      children_.emplace_back(command, environment.variables(spec_.environment), inherited);
+      return;
+    }
     seat_file_.emplace(to_json(spec_.job->seat()));
     environment.seat_file = seat_file_->path();
     // A listener is closed here once its rank has it: else others could connect to a rank that has died.

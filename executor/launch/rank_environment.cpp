@@ -21,6 +21,7 @@ constexpr std::string_view kSegment = "ORRERY_SEGMENT_FD";
 constexpr std::string_view kLauncher = "ORRERY_LAUNCHER_PID";
 constexpr std::string_view kListener = "ORRERY_LISTENER_FD";
 constexpr std::string_view kSeatFile = "ORRERY_SEAT_FILE";
+constexpr std::string_view kUsesMpi = "ORRERY_USES_MPI";
 constexpr std::string_view kThreads = "OMP_NUM_THREADS";
 
 std::string text_in_environment(std::string_view name) {
@@ -55,6 +56,7 @@ std::vector<std::string> RankEnvironment::variables(
   values[std::string(kThreads)] = std::to_string(num_threads);
   values[std::string(kListener)] = std::to_string(listener_descriptor);
   values[std::string(kSeatFile)] = seat_file;
+  values[std::string(kUsesMpi)] = std::to_string(static_cast<int>(uses_mpi));
   std::vector<std::string> lines;
   for (const auto& [name, value] : values) lines.push_back(fmt::format("{}={}", name, value));
   return lines;
@@ -67,7 +69,8 @@ RankEnvironment RankEnvironment::of_this_process() {
           .result_descriptor = number_in_environment(ChildProcess::kResultVariable),
           .launcher = number_in_environment(kLauncher),
           .listener_descriptor = number_in_environment(kListener),
-          .seat_file = text_in_environment(kSeatFile)};
+          .seat_file = text_in_environment(kSeatFile),
+          .uses_mpi = number_in_environment(kUsesMpi) == 1};
 }
 
 }  // namespace orrery::executor

@@ -16,6 +16,7 @@ struct RankEnvironment {
   int launcher = 0;              ///< its process
   int listener_descriptor = -1;  ///< with ranks on other hosts, where they reach this one; -1 without
   std::string seat_file;         ///< where the others listen (seat_file.h)
+  bool uses_mpi = false;         ///< whether ranks of other processes are reached over MPI, and not over TCP
 
   /// The environment of this process with `changes`, then these values: "NAME=value" each.
   std::vector<std::string> variables(const std::vector<std::pair<std::string, std::string>>& changes) const;

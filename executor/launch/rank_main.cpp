@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/launch/rank_main.h"
 
+#include "base/check.h"
 #include "base/errors.h"
+#include "executor/comm/tcp_peers.h"
 #include "executor/launch/rank_environment.h"
 #include "executor/launch/seat_file.h"
 
@@ -30,12 +32,18 @@ void end_with_launcher(int launcher) {
 // A rank that waits sleeps for 20 us at a time; by default the kernel may make 70 us of it.
 void make_short_sleeps_short() { ::prctl(PR_SET_TIMERSLACK, 1000UL); }
 
-std::unique_ptr<Endpoint> endpoint_of(const RankEnvironment& environment) {
-  std::shared_ptr<Segment> segment = Segment::open(environment.segment_descriptor);
-  if (environment.listener_descriptor < 0) return std::make_unique<Endpoint>(std::move(segment), environment.rank);
+std::unique_ptr<Endpoint> endpoint_of(const RankEnvironment& environment, const std::shared_ptr<Segment>& segment,
+                                      const MakePeers& over_mpi) {
+  const int rank = environment.rank;
+  if (environment.uses_mpi) {
+    CHECK(over_mpi != nullptr, rank);
+    segment->set_key(rank, "MPI_Init");  // it waits for all ranks; so a launcher sees who hangs in it
+    return std::make_unique<Endpoint>(segment, rank, over_mpi(rank, segment->num_ranks()));
+  }
+  if (environment.listener_descriptor < 0) return std::make_unique<Endpoint>(segment, rank);
   TcpSeat seat = read_seat(environment.seat_file);
   seat.listener = Descriptor(environment.listener_descriptor);
-  return std::make_unique<Endpoint>(std::move(segment), environment.rank, std::move(seat));
+  return std::make_unique<Endpoint>(segment, rank, std::make_unique<TcpPeers>(std::move(seat), rank));
 }
 
 }  // namespace
@@ -54,20 +62,23 @@ void RankProcess::send_result(std::string_view bytes) {
   }
 }
 
-int run_rank(const std::function<void(RankProcess&)>& body) {
+int run_rank(const std::function<void(RankProcess&)>& body, const MakePeers& over_mpi) {
+  RankEnvironment environment;
+  std::shared_ptr<Segment> segment;
   std::unique_ptr<RankProcess> process;
   const auto fail = [&](const std::exception& error, int status) {
-    // Every other rank stops at once, and the launcher reports the message; without a seat there is only stderr.
-    if (process) process->endpoint().segment().fail(process->rank(), error.what());
-    if (!process) fmt::print(stderr, "{}\n", error.what());
+    // Every other rank stops at once, and the launcher reports the message; without a segment there is only stderr.
+    if (segment) segment->fail(environment.rank, error.what());
+    if (!segment) fmt::print(stderr, "{}\n", error.what());
     return status;
   };
   try {
-    const RankEnvironment environment = RankEnvironment::of_this_process();
+    environment = RankEnvironment::of_this_process();
     end_with_launcher(environment.launcher);
     make_short_sleeps_short();
-    process =
-        std::make_unique<RankProcess>(endpoint_of(environment), environment.num_threads, environment.result_descriptor);
+    segment = Segment::open(environment.segment_descriptor);
+    process = std::make_unique<RankProcess>(endpoint_of(environment, segment, over_mpi), environment.num_threads,
+                                            environment.result_descriptor);
     body(*process);
     return 0;
   } catch (const ConfigError& error) {

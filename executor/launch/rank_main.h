@@ -4,6 +4,7 @@
 #pragma once
 
 #include "executor/comm/endpoint.h"
+#include "executor/comm/peers.h"
 
 #include <functional>
 #include <memory>
@@ -33,6 +34,8 @@ class RankProcess {
 
 /// Call it first in main, before any thread and any GEMM. Returns the exit status: 0, or what the exception of `body`
 /// stands for (2 the user's input, 4 the system or a peer, 1 our bug), after all ranks have been told to stop.
-int run_rank(const std::function<void(RankProcess&)>& body);
+/// `over_mpi` makes the peers of a rank whose launcher wants MPI; it comes from outside, since a library that knows MPI
+/// cannot be linked into `orrery` (docs/design/layers.md).
+int run_rank(const std::function<void(RankProcess&)>& body, const MakePeers& over_mpi = {});
 
 }  // namespace orrery::executor

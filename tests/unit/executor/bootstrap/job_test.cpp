@@ -47,6 +47,29 @@ TEST(Job, SharesTheRanksAndTellsEachWhereAllListen) {
   }
 }
 
+TEST(Job, OverMpiHasOneRankInEachProcessAndNobodyListens) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(2, [&](int process) {
+    JobOptions options = options_of(process, 2, rendezvous);
+    options.carrier = Carrier::mpi;
+    Job job(options, 2, kFacts);
+    EXPECT_EQ(job.num_local(), 1);
+    EXPECT_TRUE(job.take_listeners().empty());
+    EXPECT_TRUE(job.seat().places.empty());
+    job.finish();
+  });
+  EXPECT_THAT(errors, Each(""));
+  JobOptions options = options_of(0, 2, rendezvous);
+  options.carrier = Carrier::mpi;
+  try {
+    const Job job(options, 4, kFacts);
+    FAIL() << "a process would have two ranks";
+  } catch (const ConfigError& error) {
+    EXPECT_STREQ(error.what(),
+                 "over MPI: expected one process for each of the 4 ranks of the plan, got 2\n  hint: mpirun -n 4");
+  }
+}
+
 bool answers(const HostPort& place) {
   const Descriptor socket = start_connecting(place);
   std::optional<int> outcome;

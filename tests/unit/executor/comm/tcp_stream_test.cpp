@@ -26,7 +26,7 @@ bool within_a_second(const std::function<bool()>& ready) {
 }
 
 /// Whether a byte that rank 0 writes arrives at rank 1.
-bool a_byte_arrives(TcpStream& from, TcpStream& to) {
+bool a_byte_arrives(ByteStream& from, ByteStream& to) {
   const std::byte sent[] = {std::byte{42}};
   std::byte got[1] = {};
   std::size_t num_sent = 0;
@@ -107,7 +107,7 @@ TEST(TcpPeers, AHelloOfAnotherVersionOrForAnotherRankIsNotTaken) {
   const auto astray = zero.open("a", 2, true), to = one.open("a", 0, false);
   EXPECT_FALSE(a_byte_arrives(of_another_version, *to));
   std::byte room[1];
-  for (TcpStream* stream : {&of_another_version, astray.get()})
+  for (ByteStream* stream : {static_cast<ByteStream*>(&of_another_version), astray.get()})
     EXPECT_TRUE(within_a_second([&] { return stream->read(room) + to->read(room) == 0 && stream->closed(); }));
 }
 
@@ -121,16 +121,16 @@ TEST(TcpPeers, AHostWhereNobodyListensIsClosedAtOnce) {
 }
 
 /// A rank of another host that dies: its segment is not ours, so only its connections tell.
-TEST(TcpCommunicator, APeerThatClosesItsConnectionIsNamedUnlessSomebodyKnowsMore) {
+TEST(StreamCommunicator, APeerThatClosesItsConnectionIsNamedUnlessSomebodyKnowsMore) {
   for (const bool has_news : {false, true}) {
     std::vector<TcpSeat> seats = seats_of(Backend::tcp, 2);
     const auto own = Segment::create(small_segment(2)), other = Segment::create(small_segment(2));
     std::thread peer([&] {
-      Endpoint endpoint(other, 1, std::move(seats[1]));
+      Endpoint endpoint(other, 1, std::make_unique<TcpPeers>(std::move(seats[1]), 1));
       endpoint.world()->barrier("step/start");
       own->set_key(1, "step/mb0/stage1/layer3/fwd/moe.experts");  // as a launcher would
     });
-    Endpoint endpoint(own, 0, std::move(seats[0]));
+    Endpoint endpoint(own, 0, std::make_unique<TcpPeers>(std::move(seats[0]), 0));
     const auto world = endpoint.world();
     world->barrier("step/start");
     peer.join();
@@ -152,19 +152,19 @@ TEST(TcpCommunicator, APeerThatClosesItsConnectionIsNamedUnlessSomebodyKnowsMore
   }
 }
 
-TEST(TcpCommunicator, APeerThatClosesItsConnectionBeforeAMessageIsNamed) {
+TEST(StreamCommunicator, APeerThatClosesItsConnectionBeforeAMessageIsNamed) {
   std::vector<TcpSeat> seats = seats_of(Backend::tcp, 2);
   SegmentOptions options = small_segment(2);
   options.time_out = std::chrono::seconds(1);  // how long the rank waits for news of why
   const auto own = Segment::create(options), other = Segment::create(options);
   std::vector<std::byte> message(10);
   std::thread peer([&, message] {
-    Endpoint endpoint(other, 1, std::move(seats[1]));
+    Endpoint endpoint(other, 1, std::make_unique<TcpPeers>(std::move(seats[1]), 1));
     const auto world = endpoint.world();
     world->send(message, 0, "step/send");
     world->barrier("step/sent");
   });
-  Endpoint endpoint(own, 0, std::move(seats[0]));
+  Endpoint endpoint(own, 0, std::make_unique<TcpPeers>(std::move(seats[0]), 0));
   const auto world = endpoint.world();
   world->receive(message, 1, "step/recv");
   world->barrier("step/sent");
@@ -178,17 +178,17 @@ TEST(TcpCommunicator, APeerThatClosesItsConnectionBeforeAMessageIsNamed) {
   }
 }
 
-TEST(TcpCommunicator, InstantsOfAnotherHostAreReadOnTheClockOfThisOne) {
+TEST(StreamCommunicator, InstantsOfAnotherHostAreReadOnTheClockOfThisOne) {
   std::vector<TcpSeat> seats = seats_of(Backend::tcp, 2);
   SegmentOptions late = small_segment(2);
   late.clock_offset = std::chrono::hours(-5);  // its clock shows five hours more than that of the run
   const auto zero = Segment::create(small_segment(2)), one = Segment::create(late);
   CommReport seen_by_zero, seen_by_one;
   std::thread peer([&] {
-    Endpoint endpoint(one, 1, std::move(seats[1]));
+    Endpoint endpoint(one, 1, std::make_unique<TcpPeers>(std::move(seats[1]), 1));
     seen_by_one = endpoint.world()->barrier("step/start");
   });
-  Endpoint endpoint(zero, 0, std::move(seats[0]));
+  Endpoint endpoint(zero, 0, std::make_unique<TcpPeers>(std::move(seats[0]), 0));
   seen_by_zero = endpoint.world()->barrier("step/start");
   peer.join();
   // The test has one clock, and so has each rank but for what it was told.
@@ -196,7 +196,7 @@ TEST(TcpCommunicator, InstantsOfAnotherHostAreReadOnTheClockOfThisOne) {
   EXPECT_EQ(seen_by_one.last_arrival, seen_by_zero.own_arrival - late.clock_offset);
 }
 
-TEST(TcpCommunicator, ALongMessageMayTakeLongerThanTheTimeOutAsLongAsItMoves) {
+TEST(StreamCommunicator, ALongMessageMayTakeLongerThanTheTimeOutAsLongAsItMoves) {
   SegmentOptions options = small_segment(2);
   options.time_out = std::chrono::milliseconds(400);
   constexpr std::size_t kBytes = 20'000'000, kPieces = 8;
@@ -213,7 +213,7 @@ TEST(TcpCommunicator, ALongMessageMayTakeLongerThanTheTimeOutAsLongAsItMoves) {
       while (num_read < end) num_read += stream->read(std::span(room).subspan(num_read, end - num_read));
     }
   });
-  Endpoint endpoint(segment, 0, std::move(seats[0]));
+  Endpoint endpoint(segment, 0, std::make_unique<TcpPeers>(std::move(seats[0]), 0));
   const std::vector<std::byte> message(kBytes);
   EXPECT_EQ(endpoint.world()->send(message, 1, "step/send").bytes_sent, kBytes);
   slow.join();

@@ -12,18 +12,24 @@
 #include <thread>
 #include <vector>
 
-#include <gtest/gtest.h>
-
 namespace orrery::executor::testing {
 
 /// How the ranks reach each other. With `tcp` each is a host of its own; with `islands` two share one, so that groups
-/// through memory and over the network meet in one rank.
-enum class Backend { shm, tcp, islands };
-
-inline constexpr Backend kBackends[] = {Backend::shm, Backend::tcp, Backend::islands};
+/// through memory and over the network meet in one rank. With `mpi` they are processes, and not threads of one.
+enum class Backend { shm, tcp, islands, mpi };
 
 inline std::string name_of(Backend backend) {
-  return backend == Backend::shm ? "shm" : backend == Backend::tcp ? "tcp" : "islands";
+  switch (backend) {
+    case Backend::shm:
+      return "shm";
+    case Backend::tcp:
+      return "tcp";
+    case Backend::islands:
+      return "islands";
+    case Backend::mpi:
+      return "mpi";
+  }
+  return "";
 }
 
 /// The hosts of all ranks on the loopback interface, with the listener of each rank.
@@ -49,7 +55,8 @@ inline std::vector<TcpSeat> seats_of(Backend backend, int num_ranks) {
 inline std::unique_ptr<Endpoint> endpoint_of(Backend backend, const std::shared_ptr<Segment>& segment, int rank,
                                              std::vector<TcpSeat>& seats) {
   if (backend == Backend::shm) return std::make_unique<Endpoint>(segment, rank);
-  return std::make_unique<Endpoint>(segment, rank, std::move(seats[static_cast<std::size_t>(rank)]));
+  return std::make_unique<Endpoint>(segment, rank,
+                                    std::make_unique<TcpPeers>(std::move(seats[static_cast<std::size_t>(rank)]), rank));
 }
 
 /// Runs `body` on each rank of a new segment and returns what each rank died of; empty for those that did not.
@@ -89,21 +96,4 @@ inline SegmentOptions small_segment(int num_ranks) {
           .time_out = std::chrono::seconds(60)};
 }
 
-/// What every back end has to do is tested with each of them.
-class OfEveryBackend : public ::testing::TestWithParam<Backend> {
- protected:
-  void run_ranks(const SegmentOptions& options, const std::function<void(Endpoint&)>& body) const {
-    testing::run_ranks(GetParam(), options, body);
-  }
-  std::vector<std::string> errors_of_ranks(const SegmentOptions& options,
-                                           const std::function<void(Endpoint&)>& body) const {
-    return testing::errors_of_ranks(GetParam(), options, body);
-  }
-};
-
 }  // namespace orrery::executor::testing
-
-/// In namespace orrery::executor.
-#define ORRERY_INSTANTIATE_BACKENDS(suite)                                           \
-  INSTANTIATE_TEST_SUITE_P(Backends, suite, ::testing::ValuesIn(testing::kBackends), \
-                           [](const auto& backend) { return testing::name_of(backend.param); })

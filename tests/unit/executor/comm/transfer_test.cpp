@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/errors.h"
-#include "tests/unit/executor/comm/thread_ranks.h"
+#include "tests/unit/executor/comm/every_backend.h"
 
 #include <algorithm>
 #include <random>
@@ -32,7 +32,7 @@ SegmentOptions segment_with_ring(std::int64_t ring_bytes) {
 class MessageLength : public ::testing::TestWithParam<std::tuple<Backend, std::size_t>> {};
 // Nothing, one byte, about the ring of 4096 bytes with and without the header, and far beyond it.
 INSTANTIATE_TEST_SUITE_P(Bytes, MessageLength,
-                         ::testing::Combine(::testing::ValuesIn(testing::kBackends),
+                         ::testing::Combine(::testing::ValuesIn(testing::backends()),
                                             ::testing::Values(0, 1, 4079, 4080, 4081, 4096, 4097, 1'000'003)),
                          [](const auto& message) {
                            return name_of(std::get<0>(message.param)) + "_" +
@@ -41,7 +41,7 @@ INSTANTIATE_TEST_SUITE_P(Bytes, MessageLength,
 
 TEST_P(MessageLength, ArrivesUnchangedAndCountsForTheSenderOnly) {
   const auto [backend, length] = GetParam();
-  testing::run_ranks(backend, segment_with_ring(4096), [length = length](Endpoint& endpoint) {
+  testing::run_over(backend, segment_with_ring(4096), [length = length](Endpoint& endpoint) {
     const auto world = endpoint.world();
     for (int number = 0; number < 5; ++number) {
       std::vector<std::byte> message = message_of(number, length);
@@ -63,8 +63,8 @@ TEST_P(MessageLength, ArrivesUnchangedAndCountsForTheSenderOnly) {
 
 class TransferOfGroup : public testing::OfEveryBackend {
  protected:
-  /// Bytes for which neither a ring of 1024 bytes nor the sockets of two hosts have room.
-  static std::size_t much() { return GetParam() == Backend::tcp ? 50'000'000 : 3000; }
+  /// Bytes for which neither a ring of 1024 bytes nor the sockets of two hosts nor a stream over MPI has room.
+  static std::size_t much() { return GetParam() == Backend::tcp || GetParam() == Backend::mpi ? 50'000'000 : 3000; }
 };
 ORRERY_INSTANTIATE_BACKENDS(TransferOfGroup);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/errors.h"
-#include "tests/unit/executor/comm/thread_ranks.h"
+#include "tests/unit/executor/comm/every_backend.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "executor/comm/tcp_communicator.h"
+#include "executor/comm/stream_communicator.h"
 
 #include "base/check.h"
 #include "executor/comm/endpoint.h"
+#include "executor/comm/peers.h"
 #include "executor/comm/sum.h"
-#include "executor/comm/tcp_peers.h"
 
 #include <fmt/format.h>
 
@@ -24,29 +24,29 @@ std::span<Byte> part_of(std::span<Byte> buffer, std::int64_t offset, std::int64_
 
 }  // namespace
 
-bool TcpCommunicator::Pair::is_through() const {
+bool StreamCommunicator::Pair::is_through() const {
   return rest_of(out, num_sent).empty() && rest_of(in, num_received).empty();
 }
 
-TcpCommunicator::Payload TcpCommunicator::nothing() const {
+StreamCommunicator::Payload StreamCommunicator::nothing() const {
   const auto n = static_cast<std::size_t>(size());
   return {.sends = std::vector<std::span<const std::byte>>(n), .receives = std::vector<std::span<std::byte>>(n)};
 }
 
-TcpStream& TcpCommunicator::stream(int peer) {
+ByteStream& StreamCommunicator::stream(int peer) {
   streams_.resize(static_cast<std::size_t>(size()));
   auto& stream = streams_[static_cast<std::size_t>(peer)];
   if (!stream) stream = endpoint().peers().open(id() + " collectives", run_rank(peer), rank() < peer);
   return *stream;
 }
 
-std::unique_ptr<ByteStream> TcpCommunicator::open_stream(const std::string& name, Channel::Direction direction,
-                                                         int peer) {
+std::unique_ptr<ByteStream> StreamCommunicator::open_stream(const std::string& name, Channel::Direction direction,
+                                                            int peer) {
   return endpoint().peers().open(name, run_rank(peer), direction == Channel::Direction::send);
 }
 
-CommReport TcpCommunicator::begin(CollectiveKind kind, std::int64_t bytes, std::string_view key,
-                                  const Payload& payload) {
+CommReport StreamCommunicator::begin(CollectiveKind kind, std::int64_t bytes, std::string_view key,
+                                     const Payload& payload) {
   endpoint().set_key(key);
   kind_ = kind;
   key_ = key;
@@ -73,14 +73,14 @@ CommReport TcpCommunicator::begin(CollectiveKind kind, std::int64_t bytes, std::
   return report_;
 }
 
-void TcpCommunicator::exchange(const Payload& payload, std::vector<Pair> pairs) {
+void StreamCommunicator::exchange(const Payload& payload, std::vector<Pair> pairs) {
   pairs.resize(static_cast<std::size_t>(size()));
   for (std::size_t peer = 0; peer < pairs.size(); ++peer) {
     pairs[peer].out[1] = payload.sends[peer];
     pairs[peer].in[1] = payload.receives[peer];
   }
   WaitPlace place{endpoint().rank(), name_of(kind_), key_, -1};
-  endpoint().wait(place, Medium::network, [&] {
+  endpoint().wait(place, endpoint().peers().medium(), [&] {
     bool through = true;
     for (int peer = size() - 1; peer >= 0; --peer) {
       Pair& pair = pairs[static_cast<std::size_t>(peer)];
@@ -95,9 +95,9 @@ void TcpCommunicator::exchange(const Payload& payload, std::vector<Pair> pairs) 
   });
 }
 
-void TcpCommunicator::move(int peer, Pair& pair) {
+void StreamCommunicator::move(int peer, Pair& pair) {
   const auto p = static_cast<std::size_t>(peer);
-  TcpStream& connection = stream(peer);
+  ByteStream& connection = stream(peer);
   for (std::span<const std::byte> rest; !(rest = rest_of(pair.out, pair.num_sent)).empty();) {
     const bool more = pair.num_sent < pair.out[0].size() && !pair.out[1].empty();
     const std::size_t count = connection.write(rest, more);
@@ -117,9 +117,11 @@ void TcpCommunicator::move(int peer, Pair& pair) {
   }
 }
 
-CommReport TcpCommunicator::barrier(std::string_view key) { return begin(CollectiveKind::barrier, 0, key, nothing()); }
+CommReport StreamCommunicator::barrier(std::string_view key) {
+  return begin(CollectiveKind::barrier, 0, key, nothing());
+}
 
-CommReport TcpCommunicator::broadcast(std::span<std::byte> values, int root, std::string_view key) {
+CommReport StreamCommunicator::broadcast(std::span<std::byte> values, int root, std::string_view key) {
   CHECK(0 <= root && root < size(), root, size(), key);
   Payload payload = nothing();
   if (rank() == root) payload.sends.assign(payload.sends.size(), values);
@@ -127,8 +129,8 @@ CommReport TcpCommunicator::broadcast(std::span<std::byte> values, int root, std
   return begin(CollectiveKind::broadcast, ssize_of(values), key, payload);
 }
 
-CommReport TcpCommunicator::all_gather(std::span<const std::byte> input, std::span<std::byte> output,
-                                       std::string_view key) {
+CommReport StreamCommunicator::all_gather(std::span<const std::byte> input, std::span<std::byte> output,
+                                          std::string_view key) {
   const std::int64_t block = ssize_of(input);
   CHECK(ssize_of(output) == block * size(), key, block, size(), output.size());
   copy_bytes(output.data() + rank() * block, input.data(), block);
@@ -139,8 +141,8 @@ CommReport TcpCommunicator::all_gather(std::span<const std::byte> input, std::sp
   return begin(CollectiveKind::all_gather, block, key, payload);
 }
 
-CommReport TcpCommunicator::all_to_all_v(std::span<const std::byte> input, const Blocks& sends,
-                                         std::span<std::byte> output, const Blocks& receives, std::string_view key) {
+CommReport StreamCommunicator::all_to_all_v(std::span<const std::byte> input, const Blocks& sends,
+                                            std::span<std::byte> output, const Blocks& receives, std::string_view key) {
   check_inside(sends, size(), ssize_of(input), key);
   check_inside(receives, size(), ssize_of(output), key);
   Payload payload = nothing();
@@ -154,8 +156,8 @@ CommReport TcpCommunicator::all_to_all_v(std::span<const std::byte> input, const
   return begin(CollectiveKind::all_to_all_v, 0, key, payload);
 }
 
-CommReport TcpCommunicator::sum(CollectiveKind kind, SumType type, std::span<const std::byte> input,
-                                const std::vector<Piece>& parts, std::span<std::byte> target, std::string_view key) {
+CommReport StreamCommunicator::sum(CollectiveKind kind, SumType type, std::span<const std::byte> input,
+                                   const std::vector<Piece>& parts, std::span<std::byte> target, std::string_view key) {
   const auto own = static_cast<std::size_t>(rank());
   const std::int64_t part = parts[own].bytes;
   room_.resize(static_cast<std::size_t>(part * size()));
@@ -171,7 +173,7 @@ CommReport TcpCommunicator::sum(CollectiveKind kind, SumType type, std::span<con
   return report;
 }
 
-CommReport TcpCommunicator::do_all_reduce(SumType type, std::span<std::byte> values, std::string_view key) {
+CommReport StreamCommunicator::do_all_reduce(SumType type, std::span<std::byte> values, std::string_view key) {
   const std::vector<Piece> parts = even_parts(ssize_of(values) / size_of(type), size_of(type), size());
   const Piece own = parts[static_cast<std::size_t>(rank())];
   const std::span<std::byte> sum_of_own = part_of(values, own.offset, own.bytes);
@@ -185,8 +187,8 @@ CommReport TcpCommunicator::do_all_reduce(SumType type, std::span<std::byte> val
   return report;
 }
 
-CommReport TcpCommunicator::do_reduce_scatter(SumType type, std::span<const std::byte> input,
-                                              std::span<std::byte> output, std::string_view key) {
+CommReport StreamCommunicator::do_reduce_scatter(SumType type, std::span<const std::byte> input,
+                                                 std::span<std::byte> output, std::string_view key) {
   CHECK(ssize_of(input) == ssize_of(output) * size(), key, input.size(), output.size(), size());
   const std::vector<Piece> parts = even_parts(ssize_of(input) / size_of(type), size_of(type), size());
   return sum(CollectiveKind::reduce_scatter, type, input, parts, output, key);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks of several hosts, over one connection for each pair. In a phase of a collective each rank sends to all others
-// and receives from all of them at the same time, so nobody waits for a turn: first what it posts, then its bytes.
-// Parts of sums go to their owner, who adds them up in the order of the ranks, so that results have the bits of those
-// through shared memory. Private to `comm/`.
+// Ranks of several processes, over one stream for each pair, whatever carries it (peers.h). In a phase of a collective
+// each rank sends to all others and receives from all of them at the same time, so nobody waits for a turn: first what
+// it posts, then its bytes. Parts of sums go to their owner, who adds them up in the order of the ranks, so that
+// results have the bits of those through shared memory. Private to `comm/`.
 #pragma once
 
+#include "executor/comm/byte_stream.h"
 #include "executor/comm/group_member.h"
 #include "executor/comm/shm_pieces.h"
-#include "executor/comm/tcp_stream.h"
 
 #include <array>
 #include <memory>
@@ -17,7 +17,7 @@
 
 namespace orrery::executor {
 
-class TcpCommunicator final : public GroupMember {
+class StreamCommunicator final : public GroupMember {
  public:
   using GroupMember::GroupMember;
 
@@ -54,14 +54,14 @@ class TcpCommunicator final : public GroupMember {
   void exchange(const Payload& payload, std::vector<Pair> pairs);
   /// Moves what can be moved. Throws: InternalError, when the peer is in another collective.
   void move(int peer, Pair& pair);
-  TcpStream& stream(int peer);
+  ByteStream& stream(int peer);
   /// The phase that brings each part of `input` to its owner, and the sum of the own one into `target`.
   CommReport sum(CollectiveKind kind, SumType type, std::span<const std::byte> input, const std::vector<Piece>& parts,
                  std::span<std::byte> target, std::string_view key);
 
-  std::vector<std::unique_ptr<TcpStream>> streams_;  // by member, made when first used
-  std::vector<Post> own_posts_, peer_posts_;         // by member
-  std::vector<std::byte> room_;                      // parts of sums that came from the peers
+  std::vector<std::unique_ptr<ByteStream>> streams_;  // by member, made when first used
+  std::vector<Post> own_posts_, peer_posts_;          // by member
+  std::vector<std::byte> room_;                       // parts of sums that came from the peers
   CommReport report_;
   CollectiveKind kind_ = CollectiveKind::barrier;
   std::string_view key_;
