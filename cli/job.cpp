@@ -55,6 +55,8 @@ void add_job_options(CLI::App& command, JobFlags& flags) {
                      "address to listen at (default: of the rendezvous, and of the way to it)");
 }
 
+bool is_shared(const JobFlags& flags) { return place_of(flags).has_value(); }
+
 std::unique_ptr<Job> join_job(const JobFlags& flags, const StepProgram& program, const TrainingSettings& settings,
                               std::int64_t first_step) {
   const std::optional<JobPlace> place = place_of(flags);
