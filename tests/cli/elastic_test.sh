@@ -103,8 +103,8 @@ run execute saved/plan.elastic.json --steps 21 --checkpoint saved --resume
 # A rank dies while a checkpoint is being written: what is not DONE counts for nothing. One rank is left, with more
 # threads.
 rm -rf saved
-"$orrery" execute pp2.json --steps 20 --json >whole2.json 2>err || fail "a run without a failure" 0 "$(<err)"
-start pp2.json --steps 20 --checkpoint saved --every 1
+"$orrery" execute pp2.json --steps 8 --json >whole2.json 2>err || fail "a run without a failure" 0 "$(<err)"
+start pp2.json --steps 8 --checkpoint saved --every 1
 await_ranks 2
 await_file saved/step_00000003/DONE
 for _ in $(seq 2000); do
@@ -118,7 +118,7 @@ same_losses whole2.json out.json 2>difference || fail "losses after a death in a
 
 # A rank that is stopped is killed after the time-out; it is the lost one, whoever waited for whom. No checkpoint.
 rm -rf saved
-start pp4.json --steps 15 --time-out 1 --where pp=3
+start pp4.json --steps 8 --time-out 1 --where pp=3
 await_ranks 4
 sleep 0.3
 kill -STOP "${ranks[2]}"
