@@ -2,9 +2,11 @@
 // orrery execute: trains for a few steps on CPU ranks, of this machine or of several, and says what that took.
 #include "base/errors.h"
 #include "base/files.h"
+#include "cli/elastic_execution.h"
 #include "cli/execution.h"
 #include "cli/exit_code.h"
 #include "cli/job.h"
+#include "cli/plan_search.h"
 #include "cli/prediction.h"
 #include "cli/step_report.h"
 #include "cli/trace_files.h"
@@ -18,6 +20,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <optional>
+#include <utility>
+#include <variant>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -30,12 +35,38 @@ struct ExecuteOptions {
   std::string plan;
   TraceOptions trace;
   JobFlags job;
+  ElasticFlags elastic;
   executor::TrainingSettings settings{.num_steps = 10};
   bool resume = false;
   double time_out_seconds = 120.0;
 };
 
+void report_execution(const ExecuteOptions& options, const Trace& trace, Report report) {
+  write_trace_files(options.trace, trace);
+  print(report, options.common.json);
+}
+
+/// Requires: all that `settings` name has been looked at, and files to be written have been started.
+int execute_until_done(const ExecuteOptions& options, const Plan& plan, const executor::TrainingSettings& settings,
+                       const std::optional<executor::StartPoint>& start) {
+  const ElasticResult result =
+      execute_elastically(plan, start, settings, options.elastic, options.common.inputs, options.plan);
+  if (const auto* end = std::get_if<GaveUp>(&result.outcome)) {
+    fmt::print(stderr, "orrery: execute: gives up: {}\n", end->why);
+    return end->infeasible ? report_infeasible(*end->infeasible, options.common.json) : kBackend;
+  }
+  const auto& trace = std::get<Trace>(result.outcome);
+  Report report = execution_report(result.plan, trace, result.steps);
+  add_restarts(report, result);
+  report_execution(options, trace, std::move(report));
+  return kSuccess;
+}
+
 int execute(const ExecuteOptions& options) {
+  if (options.elastic.on && is_shared(options.job)) {
+    throw ConfigError("--elastic: expected all ranks on this host, got a job of several processes",
+                      "after a failure: orrery plan --from PLAN --lost RANKS, then execute --resume under its plan");
+  }
   const Plan plan = read_plan(options.plan);
   executor::TrainingSettings settings = options.settings;
   settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
@@ -61,13 +92,12 @@ int execute(const ExecuteOptions& options) {
   const bool is_first = !job || job->is_first();
   if (is_first && !settings.record_routing.empty()) executor::start_routing(settings.record_routing, program);
   if (is_first && !settings.metrics_file.empty()) {
-    executor::start_metrics_file(settings.metrics_file, program, /*go_on=*/options.resume);
+    executor::start_metrics_file(settings.metrics_file, program,
+                                 options.resume ? executor::RunStart::resumed : executor::RunStart::anew);
   }
+  if (options.elastic.on) return execute_until_done(options, plan, settings, start);
   const Trace trace = execute_plan(plan, settings, options.plan, job.get());
-  if (is_first) {
-    write_trace_files(options.trace, trace);
-    print(execution_report(plan, trace), options.common.json);
-  }
+  if (is_first) report_execution(options, trace, execution_report(plan, trace, trace.steps));
   if (job) job->finish();
   return kSuccess;
 }
@@ -115,6 +145,7 @@ Verb add_execute(CLI::App& app) {
                  "every expert gets the same number of tokens, whatever the router says")
       ->excludes(replay);
   add_job_options(*command, options->job);
+  add_elastic_options(*command, options->elastic);
   add_trace_options(*command, options->trace);
   add_common_options(*command, options->common);
   return {command, [options] { return execute(*options); }};

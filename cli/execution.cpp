@@ -18,13 +18,13 @@ namespace {
 /// Losses shown of a long run.
 constexpr std::size_t kMostRows = 20;
 
-Table losses_of(const Trace& trace) {
+Table losses_of(std::span<const StepRecord> steps) {
   Table table{.columns = {{"step", "step"}, {"loss", "loss"}, {"grad_norm", "gradient norm"}, {"time", "time"}},
               .rows = {}};
-  const std::size_t every = (trace.steps.size() + kMostRows - 1) / kMostRows;
-  for (std::size_t i = 0; i < trace.steps.size(); ++i) {
-    const StepRecord& step = trace.steps[i];
-    if (i % every != 0 && i + 1 != trace.steps.size()) continue;
+  const std::size_t every = (steps.size() + kMostRows - 1) / kMostRows;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const StepRecord& step = steps[i];
+    if (i % every != 0 && i + 1 != steps.size()) continue;
     table.rows.push_back({step.step, step.loss, step.grad_norm, step.time});
   }
   return table;
@@ -33,19 +33,19 @@ Table losses_of(const Trace& trace) {
 }  // namespace
 
 Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings, const std::string& plan_name,
-                   executor::Job* job) {
+                   executor::Job* job, executor::RunLog* log) {
   if (!is_fixed(plan.sequences)) {
     throw ConfigError(
         fmt::format("execute: expected a plan whose sequences are one document each, got {}: the kernels "
                     "attend over whole sequences",
                     describe(plan.sequences)));
   }
-  const executor::CpuInterpreter interpreter(plan, executor::rank_executable_beside_this(), settings, job);
+  const executor::CpuInterpreter interpreter(plan, executor::rank_executable_beside_this(), settings, job, log);
   return run(interpreter, lower(plan), {.load = plan.load, .num_steps = settings.num_steps, .all_ranks = true},
              plan_name);
 }
 
-Report execution_report(const Plan& plan, const Trace& trace) {
+Report execution_report(const Plan& plan, const Trace& trace, std::span<const StepRecord> steps) {
   Report report("Execution");
   report.fact("model", "model", plan.model.name);
   add_workload(report, plan);
@@ -53,9 +53,9 @@ Report execution_report(const Plan& plan, const Trace& trace) {
   report.fact("threads_per_rank", "threads of a rank", trace.header.threads_per_rank);
   add_trace(report, plan, trace);
   add_memory(report, summarize(trace).peak_memory, plan.cluster.groups.front().device);
-  report.table("steps", "Steps", losses_of(trace));
-  const double first = trace.steps.front().loss, last = trace.steps.back().loss;
-  if (trace.steps.size() > 1 && !(last < first)) report.note("the loss did not fall");
+  report.table("steps", "Steps", losses_of(steps));
+  const double first = steps.front().loss, last = steps.back().loss;
+  if (steps.size() > 1 && !(last < first)) report.note("the loss did not fall");
   return report;
 }
 

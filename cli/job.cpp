@@ -73,6 +73,8 @@ void add_job_options(CLI::App& command, JobFlags& flags) {
       ->check(CLI::IsMember({"tcp", "mpi"}));
 }
 
+bool is_shared(const JobFlags& flags) { return place_of(flags).has_value(); }
+
 std::unique_ptr<Job> join_job(const JobFlags& flags, const StepProgram& program, const TrainingSettings& settings,
                               std::int64_t first_step) {
   const std::optional<JobPlace> place = place_of(flags);

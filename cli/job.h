@@ -26,6 +26,9 @@ struct JobFlags {
 
 void add_job_options(CLI::App& command, JobFlags& flags);
 
+/// Whether this process is one of several that share the ranks. Throws: ConfigError.
+bool is_shared(const JobFlags& flags);
+
 /// Finds the other processes of the job; null when this one is alone. `first_step`: the steps that were trained before.
 /// Throws: ConfigError, BackendError (executor/bootstrap/job.h).
 std::unique_ptr<executor::Job> join_job(const JobFlags& flags, const StepProgram& program,

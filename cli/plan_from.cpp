@@ -9,7 +9,6 @@
 #include "cli/prediction.h"
 #include "cli/progress.h"
 #include "cli/step_report.h"
-#include "planner/replan/replan.h"
 #include "planner/strategy_text.h"
 #include "program/mesh.h"
 
@@ -129,6 +128,17 @@ Report report_of(const Plan& plan, const planner::Replanned& result) {
 
 }  // namespace
 
+Plan plan_of(const Plan& from, const ReplanOption& option, const planner::Replanned& result, Source calibration) {
+  Plan plan = from;
+  plan.calibration_source = std::move(calibration);
+  plan.strategy = option.plan.strategy;
+  plan.device_of_rank = option.device_of_rank;
+  plan.predictions = option.plan.predictions;
+  plan.certificate = result.certificate;
+  plan.provenance = {.version = version(), .seed = from.provenance.seed, .command = command_line()};
+  return plan;
+}
+
 int plan_from(const PlanFromOptions& options) {
   const Plan from = read_plan(options.from);
   const Loaded<costmodel::Calibration> calibration = load_calibration(options.common.inputs, options.calibration, from);
@@ -148,15 +158,8 @@ int plan_from(const PlanFromOptions& options) {
     return report_infeasible(*infeasible, options.common.json);
   }
   const auto& result = std::get<planner::Replanned>(outcome);
-  const ReplanOption& best = result.options.front();
-  Plan plan = from;
-  plan.calibration_source = calibration.source;
+  Plan plan = plan_of(from, result.options.front(), result, calibration.source);
   plan.batch = batch;
-  plan.strategy = best.plan.strategy;
-  plan.device_of_rank = best.device_of_rank;
-  plan.predictions = best.plan.predictions;
-  plan.certificate = result.certificate;
-  plan.provenance = {.version = version(), .seed = from.provenance.seed, .command = command_line()};
   if (!options.out.empty()) write_file_atomically(options.out, to_json(plan));
   print(report_of(plan, result), options.common.json);
   return kSuccess;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cli/options.h"
+#include "planner/replan/replan.h"
 
 #include <cstdint>
 #include <optional>
@@ -22,6 +23,10 @@ struct PlanFromOptions {
   std::vector<std::string> where;
   std::optional<Bytes> memory_limit;
 };
+
+/// `from` with what an option of `result` changes.
+Plan plan_of(const Plan& from, const planner::ReplanOption& option, const planner::Replanned& result,
+             Source calibration);
 
 /// Plans, prints the report, and returns the exit code. Throws: ConfigError.
 int plan_from(const PlanFromOptions& options);

@@ -33,13 +33,15 @@ class TraceWriter {
   void write(const PowerSample& sample);
   void write(const StepRecord& step);
 
+  /// Hands on what was written so far: a reader at the other end of a stream sees it now.
+  void flush();
+
   /// Writes the last line; a file gets its name. Call once, last.
   void finish();
 
  private:
   void write_header(const TraceHeader& header);
   void take_line(std::string_view line);
-  void flush();
 
   std::ostream* stream_ = nullptr;
   std::unique_ptr<AtomicFile> file_;  // either a stream or a file
@@ -54,5 +56,8 @@ void write_trace_file(const std::string& path, const Trace& trace);
 Trace read_trace(std::istream& in, const std::string& name);
 Trace read_trace_text(std::string_view text, const std::string& name);
 Trace read_trace_file(const std::string& path);
+
+/// The records of a trace whose writer was stopped: without the last line, and but for a line that was cut off.
+Trace read_unfinished_trace_text(std::string_view text, const std::string& name);
 
 }  // namespace orrery

@@ -75,7 +75,7 @@ class TraceReader {
  public:
   explicit TraceReader(const std::string& name) : name_(name) {}
 
-  Trace read(std::string_view text) {
+  Trace read(std::string_view text, bool is_finished) {
     while (!text.empty() && !problems_full()) {
       const std::size_t end = text.find('\n');
       ++line_;
@@ -85,7 +85,7 @@ class TraceReader {
       text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
       if (line_ == 1) problems_.throw_if_any();  // with a wrong header everything behind it looks wrong
     }
-    if (!ended_ && !problems_full()) {
+    if (is_finished && !ended_ && !problems_full()) {
       add_problem("the trace was cut off: expected the record \"end\" as the last line");
     }
     problems_.throw_if_any();
@@ -262,7 +262,13 @@ class TraceReader {
 
 }  // namespace
 
-Trace read_trace_text(std::string_view text, const std::string& name) { return TraceReader(name).read(text); }
+Trace read_trace_text(std::string_view text, const std::string& name) {
+  return TraceReader(name).read(text, /*is_finished=*/true);
+}
+
+Trace read_unfinished_trace_text(std::string_view text, const std::string& name) {
+  return TraceReader(name).read(text, /*is_finished=*/false);
+}
 
 Trace read_trace(std::istream& in, const std::string& name) {
   return read_trace_text(std::string(std::istreambuf_iterator<char>(in), {}), name);

@@ -16,6 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace orrery::executor {
@@ -59,6 +60,9 @@ class Endpoint {
   /// Throws: BackendError, when that peer is gone, does not come, or the run has been stopped.
   void wait_until(const std::function<bool()>& ready, std::string_view what, std::string_view key, int peer);
 
+  /// Called before each wait of this rank; a test lets it be late there.
+  void before_waiting(std::function<void()> hold) { before_waiting_ = std::move(hold); }
+
   /// Requires: some ranks are elsewhere. Private to `comm/`.
   Peers& peers() { return *peers_; }
 
@@ -66,6 +70,7 @@ class Endpoint {
   /// `comm/`.
   template <class Ready>
   void wait(const WaitPlace& place, Medium medium, Ready&& ready) {
+    if (before_waiting_) before_waiting_();
     // Longer spinning is fatal when there are more ranks than cores, and each look at sockets asks the system.
     const int num_spins = medium == Medium::polled ? 200 : 10;
     for (int spin = 0; spin < num_spins; ++spin) {
@@ -96,6 +101,7 @@ class Endpoint {
   std::set<std::string, std::less<>> ids_;
   std::unique_ptr<Peers> peers_;    // null where all ranks are on this host
   std::vector<Channel*> channels_;  // they enter and leave by themselves
+  std::function<void()> before_waiting_;
 };
 
 }  // namespace orrery::executor

@@ -39,7 +39,8 @@ struct SegmentHeader {
   SegmentOptions options;
 
   alignas(kLineBytes) std::atomic<FailureState> failure;
-  std::int32_t failed_rank;  ///< these three are written before `failure` becomes known
+  std::int32_t failed_rank;  ///< these four are written before `failure` becomes known
+  std::int32_t missing_rank;
   AtomicText<192> failed_key;
   AtomicText<1536> failure_text;
 

@@ -105,10 +105,11 @@ bool Segment::gone(int rank) const {
   return process != 0 && ::kill(process, 0) != 0 && errno == ESRCH;
 }
 
-bool Segment::fail(int rank, std::string_view text) {
+bool Segment::fail(int rank, std::string_view text, int missing) {
   FailureState expected = FailureState::none;
   if (!header().failure.compare_exchange_strong(expected, FailureState::being_written)) return false;
   header().failed_rank = rank;
+  header().missing_rank = missing;
   header().failed_key.store(key(rank));
   header().failure_text.store(text);
   header().failure.store(FailureState::known, std::memory_order_release);
@@ -117,7 +118,10 @@ bool Segment::fail(int rank, std::string_view text) {
 
 std::optional<SegmentFailure> Segment::failure() const {
   if (header().failure.load(std::memory_order_acquire) != FailureState::known) return std::nullopt;
-  return SegmentFailure{header().failed_rank, header().failed_key.load(), header().failure_text.load()};
+  return SegmentFailure{.rank = header().failed_rank,
+                        .key = header().failed_key.load(),
+                        .text = header().failure_text.load(),
+                        .missing = header().missing_rank};
 }
 
 std::span<std::byte> Segment::region(std::string_view name, std::int64_t bytes) {

@@ -44,6 +44,7 @@ struct SegmentFailure {
   int rank = -1;
   std::string key;  ///< what the rank did at that time
   std::string text;
+  int missing = -1;  ///< the rank that is gone or does not answer, if that is why; -1: `rank` itself said why
 };
 
 class Segment {
@@ -87,7 +88,8 @@ class Segment {
   bool gone(int rank) const;
 
   /// Stops the run: every wait of every rank ends soon. Only the first call counts; returns whether this was it.
-  bool fail(int rank, std::string_view text);
+  /// `missing`: see SegmentFailure.
+  bool fail(int rank, std::string_view text, int missing = -1);
   std::optional<SegmentFailure> failure() const;
 
   /// Memory, zero at first, that all who ask with this name share; whoever asks first fixes its size.

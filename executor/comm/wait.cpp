@@ -29,7 +29,7 @@ std::string last_key(const Segment& segment, int rank) {
 [[noreturn]] void give_up(Segment& segment, const WaitPlace& place, const std::string& why) {
   const std::string text =
       fmt::format("{}: rank {} {}; {}", place.what, place.peer, why, last_key(segment, place.peer));
-  segment.fail(place.rank, text);
+  segment.fail(place.rank, text, place.peer);
   throw BackendError(place.rank, std::string(place.key), text);
 }
 

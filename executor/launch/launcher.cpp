@@ -51,7 +51,7 @@ class RankSet {
     }
   }
 
-  /// Returns when no rank is left. Throws: BackendError, for the first failure.
+  /// Returns when no rank is left. Throws: RanksFailed, for the first failure.
   void run() {
     while (look_at_children() > 0) {
       wait_for_news();
@@ -61,9 +61,18 @@ class RankSet {
     throw_if_failed();
   }
 
-  /// Throws: BackendError, for the first failure, also one on another host after all ranks here have ended.
+  /// Throws: RanksFailed, for the first failure, also one on another host after all ranks here have ended.
   void throw_if_failed() const {
-    if (const auto failure = segment_->failure()) throw BackendError(failure->rank, failure->key, failure->text);
+    const auto failure = segment_->failure();
+    if (!failure) return;
+    const std::vector<int> lost = lost_ranks(*failure);
+    const Instant noticed = failed_at_.value_or(now());
+    FailureTimes times{.last_sign = noticed, .noticed = noticed, .ended = now()};
+    for (const int rank : lost.empty() ? std::vector<int>{failure->rank} : lost) {
+      const auto child = static_cast<std::size_t>(rank - first_rank_);
+      if (child < last_seen_.size()) times.last_sign = std::min(times.last_sign, last_seen_[child].since);
+    }
+    throw RanksFailed(*failure, lost, times);
   }
 
   std::vector<std::string> results() const {
@@ -113,12 +122,28 @@ class RankSet {
       const int rank = rank_of(i);
       // Marked before it is reaped: else a peer could see that it is gone before anybody can say why.
       const auto end = children_[i].poll_exit([&](int status) {
-        if (status != 0) segment_->fail(rank, text_of_exit(status));
+        if (status == 0) return;
+        const bool is_first = segment_->fail(rank, text_of_exit(status), rank);
+        const bool was_killed = std::ranges::find(killed_, rank) != killed_.end();
+        if (is_first || (WIFSIGNALED(status) && !was_killed)) died_.push_back(rank);
       });
+      const std::size_t num_known = children_[i].result().size();
       children_[i].read_pipes([&](std::string_view line) { on_line_(rank, line); });
+      const std::string_view news = std::string_view(children_[i].result()).substr(num_known);
+      if (!news.empty()) spec_.on_result(rank, news);
       if (!end) ++num_running;
     }
+    if (!failed_at_ && segment_->failure()) failed_at_ = now();
     return num_running;
+  }
+
+  /// See RanksFailed. A rank that is waited for in vain may itself wait for another one; who really hangs is seen
+  /// afterwards: the others end by themselves.
+  std::vector<int> lost_ranks(const SegmentFailure& failure) const {
+    std::vector<int> died = died_;
+    if (failure.missing < 0) std::erase(died, failure.rank);  // it said why, and then fell
+    if (!died.empty() || failure.missing < 0) return died;
+    return killed_.empty() ? std::vector<int>{failure.missing} : killed_;
   }
 
   void wait_for_news() {
@@ -135,24 +160,28 @@ class RankSet {
     const auto patience = spec_.segment.time_out + spec_.segment.time_out / 10;
     last_seen_.resize(children_.size());
     for (std::size_t i = 0; i < children_.size(); ++i) {
+      if (children_[i].has_ended()) continue;
       const std::string key = segment_->key(rank_of(i));
       const std::uint32_t num_moves = segment_->num_moves(rank_of(i));
       LastSeen& seen = last_seen_[i];
-      if (key != seen.key || num_moves != seen.num_moves || key.empty() || children_[i].has_ended()) {
+      if (key != seen.key || num_moves != seen.num_moves || key.empty()) {
         seen = {key, num_moves, now()};
       } else if (now() - seen.since > patience) {
         segment_->fail(rank_of(i),
-                       fmt::format("no new op within {:g} s", std::chrono::duration<double>(patience).count()));
+                       fmt::format("no new op within {:g} s", std::chrono::duration<double>(patience).count()),
+                       rank_of(i));
       }
     }
   }
 
   /// The other ranks find out by themselves; one that does not, because it hangs, is killed when the grace is over.
   void end_what_has_failed() {
-    if (!segment_->failure()) return;
-    if (!deadline_) deadline_ = now() + spec_.grace;
-    if (now() < *deadline_) return;
-    for (ChildProcess& child : children_) child.signal(SIGKILL);
+    if (!failed_at_ || now() < *failed_at_ + spec_.grace) return;
+    for (std::size_t i = 0; i < children_.size(); ++i) {
+      if (children_[i].has_ended()) continue;
+      if (std::ranges::find(killed_, rank_of(i)) == killed_.end()) killed_.push_back(rank_of(i));
+      children_[i].signal(SIGKILL);
+    }
   }
 
   struct LastSeen {
@@ -169,7 +198,9 @@ class RankSet {
   std::optional<HostLink> link_;  // goes after the children: it tells how they ended
   std::vector<ChildProcess> children_;
   std::vector<LastSeen> last_seen_;  // by child
-  std::optional<Instant> deadline_;
+  std::optional<Instant> failed_at_;
+  std::vector<int> died_;    // by themselves, for whatever reason but their own exception
+  std::vector<int> killed_;  // by us, when the grace was over
 };
 
 }  // namespace

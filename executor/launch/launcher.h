@@ -8,6 +8,7 @@
 
 #include "executor/bootstrap/job.h"
 #include "executor/comm/shm_segment.h"
+#include "executor/launch/ranks_failed.h"
 
 #include <chrono>
 #include <functional>
@@ -34,6 +35,8 @@ struct LaunchSpec {
   /// Takes each line that a rank prints, stdout and stderr alike, in this thread; by default it goes to stderr with the
   /// rank in front.
   std::function<void(int rank, std::string_view line)> on_line;
+  /// Takes each part of a result as it comes, in this thread; the whole is in the LaunchResult all the same.
+  std::function<void(int rank, std::string_view bytes)> on_result = [](int, std::string_view) {};
 };
 
 struct LaunchResult {
@@ -47,7 +50,8 @@ struct LaunchResult {
 int threads_per_rank(int num_cores, int num_ranks);
 
 /// Runs all ranks to their end. Blocks; the thread that calls it must live as long as the ranks do.
-/// Throws: BackendError, when a rank cannot be started, dies, or fails, on whichever host; by then none is left here.
+/// Throws: BackendError, when a rank cannot be started; RanksFailed, when one dies or fails, on whichever host. By then
+/// none is left here.
 LaunchResult launch(const LaunchSpec& spec);
 
 }  // namespace orrery::executor

@@ -14,6 +14,7 @@ namespace {
 constexpr std::string_view kInfo = "orrery_run_info";
 constexpr std::string_view kStepSeconds = "orrery_step_seconds";
 constexpr std::string_view kTokens = "orrery_tokens_total";
+constexpr std::string_view kRestarts = "orrery_restarts_total";
 constexpr std::string_view kEnergy = "orrery_energy_joules_total";
 constexpr std::string_view kSentBytes = "orrery_comm_bytes_total";
 
@@ -48,6 +49,7 @@ bool read_number(std::string_view text, Number& number) {
 bool read_line(std::string_view line, RunTotals& totals) {
   if (line.empty() || line.starts_with('#') || line.starts_with(kInfo) || line.starts_with(kStepSeconds)) return true;
   if (take(line, kTokens)) return take(line, " ") && read_number(line, totals.tokens);
+  if (take(line, kRestarts)) return take(line, " ") && read_number(line, totals.restarts);
   if (take(line, kEnergy)) {
     double value = 0.0;
     if (!take(line, " ") || !read_number(line, value)) return false;
@@ -84,6 +86,8 @@ std::string metrics_text(const RunMetrics& metrics) {
   }
   begin_family(out, kTokens, "counter", "Tokens trained by all ranks.");
   out += fmt::format("{} {}\n", kTokens, totals.tokens);
+  begin_family(out, kRestarts, "counter", "Restarts of the run after ranks were lost or failed.");
+  out += fmt::format("{} {}\n", kRestarts, totals.restarts);
   if (totals.energy) {
     begin_family(out, kEnergy, "counter", "Energy of the CPU packages of this machine during steps (RAPL).");
     out += fmt::format("{} {}\n", kEnergy, totals.energy->in(unit::joule));

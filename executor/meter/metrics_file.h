@@ -18,6 +18,7 @@ namespace orrery::executor {
 /// Sums over all steps and ranks.
 struct RunTotals {
   std::int64_t tokens = 0;
+  std::int64_t restarts = 0;     // after ranks were lost or failed
   std::optional<Joules> energy;  // of the machine's CPUs; nothing without a counter
   /// Payload that ranks sent to each other, by dimension and op: {"ep", "moe.dispatch"}.
   std::map<std::pair<std::string, std::string>, std::int64_t> sent_bytes;

@@ -19,8 +19,13 @@
 
 namespace orrery::executor {
 
-CpuInterpreter::CpuInterpreter(Plan plan, std::filesystem::path rank_executable, TrainingSettings settings, Job* job)
-    : plan_(std::move(plan)), rank_executable_(std::move(rank_executable)), settings_(std::move(settings)), job_(job) {}
+CpuInterpreter::CpuInterpreter(Plan plan, std::filesystem::path rank_executable, TrainingSettings settings, Job* job,
+                               RunLog* log)
+    : plan_(std::move(plan)),
+      rank_executable_(std::move(rank_executable)),
+      settings_(std::move(settings)),
+      job_(job),
+      log_(log) {}
 
 bool CpuInterpreter::enabled() const {
   std::error_code error;
@@ -48,6 +53,7 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
   }
   const MemoryFile request_file(to_json(request));
 
+  if (log_ != nullptr) log_->start(static_cast<int>(program.mesh.world()));
   const LaunchResult launched =
       launch({.executable = rank_executable_.string(),
               .arguments = {"execute", request_file.path()},
@@ -55,7 +61,10 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
                           .time_out = settings_.time_out,
                           .clock_offset = job_ == nullptr ? std::chrono::nanoseconds{} : job_->clock_offset()},
               .job = job_,
-              .watch = true});
+              .watch = true,
+              .on_result = [this](int rank, std::string_view bytes) {
+                if (log_ != nullptr) log_->take(rank, bytes);
+              }});
   if (job_ != nullptr && !job_->is_first()) return {};
   std::vector<Trace> traces;
   for (std::size_t rank = 0; rank < launched.results.size(); ++rank) {
@@ -112,22 +121,20 @@ Trace merge_rank_traces(std::vector<Trace> traces, const Mesh& mesh) {
   CHECK(!traces.empty());
   Trace all;
   all.header = traces.front().header;
-  all.steps = traces.front().steps;
   all.header.represents.clear();
+  std::vector<std::vector<StepRecord>> steps;
   LoadMerger loads(mesh.ep());
   for (std::size_t rank = 0; rank < traces.size(); ++rank) {
     const Trace& trace = traces[rank];
-    CHECK(trace.steps.size() == all.steps.size(), rank, trace.steps.size(), all.steps.size());
+    CHECK(trace.steps.size() == traces.front().steps.size(), rank, trace.steps.size(), traces.front().steps.size());
+    steps.push_back(trace.steps);
     all.header.represents[static_cast<std::int32_t>(rank)] = 1;
     for (std::size_t i = 0; i < trace.spans.size(); ++i) all.spans.push_back(trace.spans.at(i));
-    for (std::size_t i = 0; i < trace.steps.size(); ++i) {
-      all.steps[i].time = std::max(all.steps[i].time, trace.steps[i].time);
-      all.steps[i].peak_memory = std::max(all.steps[i].peak_memory, trace.steps[i].peak_memory);
-    }
     all.power.insert(all.power.end(), trace.power.begin(), trace.power.end());
     const std::int64_t member = mesh.index_in_group(Group::ep, RankId(static_cast<std::int32_t>(rank)));
     for (const LoadRecord& row : trace.loads) loads.add(row, member);
   }
+  all.steps = merge_steps(steps);
   all.loads = std::move(loads).take();
   return all;
 }

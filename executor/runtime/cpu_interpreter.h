@@ -5,6 +5,7 @@
 #pragma once
 
 #include "executor/bootstrap/job.h"
+#include "executor/runtime/run_log.h"
 #include "executor/runtime/settings.h"
 #include "program/plan.h"
 #include "traces/interpreter.h"
@@ -18,15 +19,17 @@ class CpuInterpreter final : public Interpreter {
  public:
   /// `rank_executable`: path of orrery-rank. run() trains `settings.num_steps` steps; RunInput::num_steps, if larger,
   /// wins. With a job, run() starts the ranks of this process; its trace is that of all ranks at process 0 and has no
-  /// steps elsewhere.
-  CpuInterpreter(Plan plan, std::filesystem::path rank_executable, TrainingSettings settings, Job* job = nullptr);
+  /// steps elsewhere. `log`, if any, is filled while run() goes on. Both outlive this.
+  CpuInterpreter(Plan plan, std::filesystem::path rank_executable, TrainingSettings settings, Job* job = nullptr,
+                 RunLog* log = nullptr);
 
   std::string_view name() const override { return "cpu"; }
   bool available() const override { return true; }
   /// Whether orrery-rank is where it should be.
   bool enabled() const override;
   std::vector<Unsupported> unsupported(const StepProgram& program) const override;
-  /// Requires, beside the interface's: `program` is what the plan lowers to.
+  /// Requires, beside the interface's: `program` is what the plan lowers to; a log only without a job.
+  /// Throws: RanksFailed, when a rank dies or fails; BackendError, when none can be started.
   Trace run(const StepProgram& program, const RunInput& input) const override;
 
  private:
@@ -34,6 +37,7 @@ class CpuInterpreter final : public Interpreter {
   std::filesystem::path rank_executable_;
   TrainingSettings settings_;
   Job* job_;
+  RunLog* log_;
 };
 
 /// Puts the traces of all ranks together: spans of all, the longest time and the largest memory of each step, and the

@@ -18,8 +18,10 @@
 #include "program/names.h"
 #include "traces/trace_io.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <iterator>
 #include <optional>
 #include <sstream>
 
@@ -181,13 +183,21 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
                  milliseconds(saved.copy_time), milliseconds(saved.write_time));
     });
   }
+  // The launcher learns of each step as it ends. Spans wait for the end: sending them would disturb the next step.
   std::ostringstream text;
+  const auto send = [&](TraceWriter& out) {
+    out.flush();
+    process.send_result(text.view());
+    text.str("");
+  };
   TraceWriter out(text, {.interpreter = "cpu",
                          .program_hash = request.program_hash,
                          .plan = request.plan_path,
                          .num_ranks = process.size(),
                          .represents = {{process.rank(), 1}},
                          .threads_per_rank = process.threads()});
+  send(out);
+  Trace rest;
   // One rank reads the machine's counters for all.
   std::optional<EnergyMeter> meter;
   if (process.rank() == 0) meter.emplace();
@@ -198,7 +208,7 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   while (state.step < request.settings.num_steps) {
     if (!request.settings.replay_routing.empty()) replay_routing(state, request.settings.replay_routing);
     if (!request.settings.record_routing.empty()) record_routing(state);
-    const RankRuntime::Step done = runtime.run_step();
+    RankRuntime::Step done = runtime.run_step();
     if (state.recorded) save_routing(state, request.settings.record_routing);
     if (checkpointing) checkpointing->after_step();
     out.write(done.record);
@@ -209,14 +219,17 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
       out.write(PowerSample{.rank = 0, .time = elapsed, .power = *used / done.record.time});
       before = *energy;
     }
+    send(out);
     if (metrics) metrics->after_step(done, used);
     if (request.steps_only) continue;
-    for (const Span& span : done.spans) out.write(span);
-    for (const LoadRecord& load : done.loads) out.write(load);
+    for (const Span& span : done.spans) rest.spans.push_back(span);
+    std::ranges::move(done.loads, std::back_inserter(rest.loads));
   }
   if (checkpointing) checkpointing->finish();
+  for (std::size_t i = 0; i < rest.spans.size(); ++i) out.write(rest.spans.at(i));
+  for (const LoadRecord& load : rest.loads) out.write(load);
   out.finish();
-  process.send_result(text.str());
+  process.send_result(text.view());
 }
 
 }  // namespace orrery::executor

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/runtime/rank_state.h"
 
+#include "base/errors.h"
+
+#include <cmath>
 #include <numeric>
+
+#include <fmt/format.h>
 
 namespace orrery::executor {
 namespace {
@@ -12,6 +17,12 @@ std::int64_t rotated_width(const Attention& attention) {
 }
 
 }  // namespace
+
+void StepTotals::add_loss(double value) {
+  if (!std::isfinite(value))
+    throw BackendError(fmt::format("expected a finite loss, got {}: training diverges", value));
+  loss += static_cast<Int128>(std::nearbyint(value / kLossUnit));
+}
 
 RankState::RankState(const StepProgram& the_program, RankId rank, Endpoint& endpoint,
                      const TrainingSettings& the_settings)

@@ -14,7 +14,6 @@
 #include "program/step_program.h"
 
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -34,7 +33,8 @@ struct StepTotals {
   std::array<Int128, 2> reduce_values{};
   std::map<std::int64_t, std::vector<std::int64_t>> expert_counts;  // by layer: tokens of each expert
 
-  void add_loss(double value) { loss += static_cast<Int128>(std::nearbyint(value / kLossUnit)); }
+  /// Throws: BackendError, when it is infinite or no number: training that has diverged does not come back.
+  void add_loss(double value);
 };
 
 /// Everything that a rank has.

@@ -29,10 +29,12 @@ RunMetrics empty_metrics(const StepProgram& program) {
 
 }  // namespace
 
-void start_metrics_file(const std::string& path, const StepProgram& program, bool go_on) {
+void start_metrics_file(const std::string& path, const StepProgram& program, RunStart start) {
   RunMetrics metrics = empty_metrics(program);
   std::error_code error;
-  if (go_on && std::filesystem::exists(path, error)) metrics.totals = read_totals(read_file(path), path);
+  const bool goes_on = start != RunStart::anew && std::filesystem::exists(path, error);
+  if (goes_on) metrics.totals = read_totals(read_file(path), path);
+  if (start == RunStart::restarted) ++metrics.totals.restarts;
   write_file_atomically(path, metrics_text(metrics));
 }
 

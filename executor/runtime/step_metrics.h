@@ -10,9 +10,11 @@
 
 namespace orrery::executor {
 
-/// Writes the file with which a run begins: zeros, or with `go_on` the totals that it has already.
+enum class RunStart { anew, resumed, restarted };  // restarted: by the launcher, after ranks were lost or failed
+
+/// Writes the file with which a run begins: zeros, or of a run that goes on the totals that it has already.
 /// Throws: ConfigError, when it is not one of ours; BackendError, when it cannot be written.
-void start_metrics_file(const std::string& path, const StepProgram& program, bool go_on);
+void start_metrics_file(const std::string& path, const StepProgram& program, RunStart start);
 
 class StepMetrics {
  public:

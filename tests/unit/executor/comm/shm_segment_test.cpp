@@ -106,12 +106,13 @@ TEST(Segment, KeepsTheFirstFailureOnly) {
   EXPECT_FALSE(segment->failure().has_value());
   segment->set_key(1, "step/mb0");
   EXPECT_TRUE(segment->fail(1, "first"));
-  EXPECT_FALSE(segment->fail(0, "second"));
+  EXPECT_FALSE(segment->fail(0, "second", 1));
   segment->set_key(1, "later");
   ASSERT_TRUE(segment->failure().has_value());
   EXPECT_EQ(segment->failure()->rank, 1);
   EXPECT_EQ(segment->failure()->key, "step/mb0");
   EXPECT_EQ(segment->failure()->text, "first");
+  EXPECT_EQ(segment->failure()->missing, -1);
 }
 
 TEST(Segment, ARankIsGoneOnlyAfterItHasCome) {

@@ -4,6 +4,7 @@
 
 #include "executor/comm/endpoint.h"
 #include "executor/comm/tcp_peers.h"
+#include "tests/unit/executor/comm/delays.h"
 
 #include <exception>
 #include <functional>
@@ -54,9 +55,13 @@ inline std::vector<TcpSeat> seats_of(Backend backend, int num_ranks) {
 /// The seat of `rank`; takes its place in `seats`.
 inline std::unique_ptr<Endpoint> endpoint_of(Backend backend, const std::shared_ptr<Segment>& segment, int rank,
                                              std::vector<TcpSeat>& seats) {
-  if (backend == Backend::shm) return std::make_unique<Endpoint>(segment, rank);
-  return std::make_unique<Endpoint>(segment, rank,
-                                    std::make_unique<TcpPeers>(std::move(seats[static_cast<std::size_t>(rank)]), rank));
+  auto endpoint =
+      backend == Backend::shm
+          ? std::make_unique<Endpoint>(segment, rank)
+          : std::make_unique<Endpoint>(
+                segment, rank, std::make_unique<TcpPeers>(std::move(seats[static_cast<std::size_t>(rank)]), rank));
+  if (const auto seed = delay_seed()) endpoint->before_waiting(delays_of(*seed, rank));
+  return endpoint;
 }
 
 /// Runs `body` on each rank of a new segment and returns what each rank died of; empty for those that did not.

@@ -160,6 +160,55 @@ TEST(Launcher, EndsARankThatHangsWhileNobodyWaitsForIt) {
   EXPECT_FALSE(has_children());
 }
 
+/// The ranks that a launch has lost.
+std::vector<int> lost_by(const LaunchSpec& spec) {
+  try {
+    launch(spec);
+  } catch (const RanksFailed& failed) {
+    EXPECT_LE(failed.times().last_sign, failed.times().noticed);
+    EXPECT_LE(failed.times().noticed, failed.times().ended);
+    return failed.lost();
+  }
+  ADD_FAILURE() << "nothing failed";
+  return {};
+}
+
+TEST(Launcher, ARankIsLostThatDiedAndNotOneThatSaidWhyItCannotGoOn) {
+  EXPECT_THAT(lost_by(ranks_that("killed", 3)), ElementsAre(1));
+  EXPECT_THAT(lost_by(ranks_that("exit", 3)), ElementsAre(1));
+  EXPECT_THAT(lost_by(ranks_that("throw", 3)), ElementsAre());
+  EXPECT_THAT(lost_by(ranks_that("bug", 3)), ElementsAre());
+  EXPECT_THAT(lost_by(ranks_that("all-killed", 3)), UnorderedElementsAre(0, 1, 2));
+}
+
+TEST(Launcher, ARankIsLostThatHangsAndNotOneThatWaitsForIt) {
+  LaunchSpec spec = ranks_that("hang-behind", 3);
+  spec.segment.time_out = std::chrono::milliseconds(500);
+  spec.grace = std::chrono::milliseconds(500);
+  EXPECT_THAT(error_of_launch(spec), ::testing::StartsWith("rank 0, step/recv: receive: rank 2 did not come"));
+  EXPECT_THAT(lost_by(spec), ElementsAre(1));
+  spec.arguments = {"hang-alone"};
+  spec.segment.num_ranks = 1;
+  spec.watch = true;
+  EXPECT_THAT(lost_by(spec), ElementsAre(0));
+}
+
+TEST(Launcher, ARankIsLostThatComesTooLate) {
+  LaunchSpec spec = ranks_that("slow", 2);
+  spec.segment.time_out = std::chrono::milliseconds(300);
+  EXPECT_THAT(lost_by(spec), ElementsAre(1));
+}
+
+TEST(Launcher, HandsOnPartsOfAResultAsTheyCome) {
+  LaunchSpec spec = ranks_that("two-parts", 1);
+  std::string seen;
+  spec.on_result = [&](int rank, std::string_view bytes) {
+    seen += std::to_string(rank) + ":" + std::string(bytes) + " ";
+  };
+  EXPECT_THAT(launch(spec).results, ElementsAre("firstsecond"));
+  EXPECT_EQ(seen, "0:first 0:second ");
+}
+
 TEST(Launcher, SaysWhenTheProgramCannotBeStarted) {
   LaunchSpec spec = ranks_that("threads", 2);
   spec.executable = "/nowhere/orrery-rank";

@@ -99,6 +99,12 @@ void return_much(RankProcess& process) {
   process.send_result(std::string(3'000'000, static_cast<char>('a' + process.rank())));
 }
 
+void return_two_parts(RankProcess& process) {
+  process.send_result("first");
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // the launcher looks every 10 ms
+  process.send_result("second");
+}
+
 void print_lines(RankProcess& process) {
   std::fprintf(stderr, "first of %d\n", process.rank());
   std::fflush(stderr);
@@ -138,6 +144,19 @@ void hang_alone(RankProcess& process) {
   sleep_for_ever();
 }
 
+/// Rank 1 hangs, rank 2 waits for it, and rank 0 has waited longer, for rank 2.
+void hang_behind_another(RankProcess& process) {
+  const auto world = process.endpoint().world();
+  world->barrier("step/start");
+  std::vector<std::byte> message(8);
+  if (process.rank() == 1) sleep_for_ever();
+  if (process.rank() == 2) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    world->receive(message, 1, "step/recv");
+  }
+  world->receive(message, 2, "step/recv");
+}
+
 /// The last rank gets into trouble when all others have ended.
 void fail_late(RankProcess& process) {
   const auto world = process.endpoint().world();
@@ -151,13 +170,17 @@ const std::map<std::string, Body> kBodies = {
     {"collectives", check_collectives},
     {"threads", report_threads},
     {"much", return_much},
+    {"two-parts", return_two_parts},
     {"lines", print_lines},
     {"print-process", print_process},
     {"killed", trouble([] { ::raise(SIGKILL); })},
     {"late", fail_late},
     {"exit", trouble([] { ::_exit(3); })},
     {"hang", trouble(sleep_for_ever)},
+    {"slow", trouble([] { std::this_thread::sleep_for(std::chrono::seconds(1)); })},
     {"hang-alone", hang_alone},
+    {"hang-behind", hang_behind_another},
+    {"all-killed", [](RankProcess&) { ::raise(SIGKILL); }},
     {"throw", trouble([] { throw BackendError("no space left on device"); })},
     {"config", trouble([] { throw ConfigError("expected text, got nothing", "give it a file"); })},
     {"bug", trouble([] { CHECK(1 + 1 == 3); })},

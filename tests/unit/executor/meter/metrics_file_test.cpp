@@ -15,6 +15,7 @@ namespace {
 RunMetrics some_metrics() {
   RunMetrics metrics{.model = "mixtral", .num_ranks = 4, .step_time = seconds(0.25), .totals = {}};
   metrics.totals.tokens = 4096;
+  metrics.totals.restarts = 2;
   metrics.totals.energy = joules(12.5);
   metrics.totals.sent_bytes = {{{"ep", "moe.dispatch"}, 5'000'000'000}, {{"pp", "pp.send_act"}, 64}};
   return metrics;
@@ -31,6 +32,9 @@ TEST(MetricsFile, IsWhatPrometheusReads) {
             "# HELP orrery_tokens_total Tokens trained by all ranks.\n"
             "# TYPE orrery_tokens_total counter\n"
             "orrery_tokens_total 4096\n"
+            "# HELP orrery_restarts_total Restarts of the run after ranks were lost or failed.\n"
+            "# TYPE orrery_restarts_total counter\n"
+            "orrery_restarts_total 2\n"
             "# HELP orrery_energy_joules_total Energy of the CPU packages of this machine during steps (RAPL).\n"
             "# TYPE orrery_energy_joules_total counter\n"
             "orrery_energy_joules_total 12.5\n"
@@ -72,7 +76,7 @@ TEST(MetricsFile, EveryLineIsInTheGrammarWhateverTheModelIsCalled) {
     EXPECT_TRUE(seen.insert(line.substr(0, line.rfind(' '))).second) << line;
     last = line;
   }
-  EXPECT_EQ(typed.size(), 5U);
+  EXPECT_EQ(typed.size(), 6U);
   EXPECT_EQ(escaped_label(metrics.model), "a \\\"quoted\\\"\\nname with \\\\ in it");
 }
 
@@ -93,9 +97,9 @@ TEST(MetricsFile, NamesEveryLineThatIsNotItsOwn) {
     return std::string();
   };
   EXPECT_EQ(error("node_load1 0.5\norrery_tokens_total x\norrery_comm_bytes_total{dim=\"ep\"} 3\n"),
-            "x.prom:17: expected a metric as orrery execute writes it, got: node_load1 0.5\n"
-            "x.prom:18: expected a metric as orrery execute writes it, got: orrery_tokens_total x\n"
-            "x.prom:19: expected a metric as orrery execute writes it, got: orrery_comm_bytes_total{dim=\"ep\"} 3");
+            "x.prom:20: expected a metric as orrery execute writes it, got: node_load1 0.5\n"
+            "x.prom:21: expected a metric as orrery execute writes it, got: orrery_tokens_total x\n"
+            "x.prom:22: expected a metric as orrery execute writes it, got: orrery_comm_bytes_total{dim=\"ep\"} 3");
   EXPECT_NE(error("orrery_tokens_total -1"), "");
   EXPECT_NE(error("orrery_energy_joules_total 1 2"), "");
 }

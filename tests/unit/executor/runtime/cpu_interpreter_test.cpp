@@ -79,6 +79,39 @@ TEST(CpuInterpreter, ProcessesTrainAsThreadsDoOnManyDimensionsAtOnce) {
   EXPECT_THAT(trace.header.notes, ::testing::Contains(HasSubstr("one after the other")));
 }
 
+TEST(CpuInterpreter, TheLogHasWhatTheTraceHas) {
+  const Plan plan = small_plan(1, 2, 2);
+  const StepProgram program = lower(plan.model, plan.strategy, plan.batch, 2);
+  RunLog log;
+  const CpuInterpreter interpreter(plan, ORRERY_BINARY_DIR "/orrery-rank", {.num_steps = 3}, nullptr, &log);
+  const Trace trace = interpreter.run(program, {});
+  ASSERT_EQ(log.steps().size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(log.steps()[i].step, trace.steps[i].step);
+    EXPECT_EQ(log.steps()[i].loss, trace.steps[i].loss);
+    EXPECT_EQ(log.steps()[i].time, trace.steps[i].time);
+  }
+  ASSERT_TRUE(log.loaded() && log.first_step());
+  EXPECT_LT(log.started(), *log.loaded());
+  EXPECT_GE(seconds(std::chrono::duration<double>(*log.first_step() - *log.loaded()).count()), trace.steps[0].time);
+}
+
+TEST(CpuInterpreter, ARunThatFailsLeavesItsStepsInTheLog) {
+  const Plan plan = small_plan(1, 2, 2);
+  const StepProgram program = lower(plan.model, plan.strategy, plan.batch, 2);
+  RunLog log;
+  TrainingSettings settings{.num_steps = 5, .adamw = {.learning_rate = 1e30F}};
+  const CpuInterpreter interpreter(plan, ORRERY_BINARY_DIR "/orrery-rank", settings, nullptr, &log);
+  try {
+    interpreter.run(program, {});
+    FAIL();
+  } catch (const RanksFailed& failed) {
+    EXPECT_THAT(failed.what(), HasSubstr("expected a finite loss, got "));
+    EXPECT_THAT(failed.lost(), ::testing::IsEmpty());
+  }
+  EXPECT_EQ(log.steps().size(), 1U);
+}
+
 TEST(CpuInterpreter, RoutingMatricesHaveARowForEachRank) {
   const Plan plan = small_plan(1, 2, 2);
   const StepProgram program = lower(plan.model, plan.strategy, plan.batch, 2);

@@ -54,7 +54,7 @@ Recorded train(const StepProgram& program, const std::string& path, std::optiona
 TEST(StepMetrics, CountWhatAllRanksSentAndTrained) {
   const TestFolder folder;
   const StepProgram program = program_of();
-  start_metrics_file(folder / "m.prom", program, /*go_on=*/false);
+  start_metrics_file(folder / "m.prom", program, RunStart::anew);
   EXPECT_EQ(read_file(folder / "m.prom").find("orrery_step_seconds"), std::string::npos);
   const Recorded recorded = train(program, folder / "m.prom", std::nullopt);
   const std::string text = read_file(folder / "m.prom");
@@ -81,17 +81,20 @@ TEST(StepMetrics, CountersGoOnWhereARunIsResumedAndStartAnewWhereItIsNot) {
   const StepProgram program = program_of();
   const std::string path = folder / "m.prom";
   const auto totals = [&] { return read_totals(read_file(path), path); };
-  start_metrics_file(path, program, /*go_on=*/true);  // there is none yet
+  start_metrics_file(path, program, RunStart::resumed);  // there is none yet
   train(program, path, joules(3.0));
   const RunTotals first = totals();
   EXPECT_EQ(first.energy, joules(6.0));
-  start_metrics_file(path, program, /*go_on=*/true);
+  start_metrics_file(path, program, RunStart::resumed);
   EXPECT_EQ(totals(), first);
   train(program, path, joules(3.0));
   EXPECT_EQ(totals().tokens, 2 * first.tokens);
   EXPECT_EQ(totals().energy, joules(12.0));
   for (const auto& [place, bytes] : totals().sent_bytes) EXPECT_GE(bytes, first.sent_bytes.at(place));
-  start_metrics_file(path, program, /*go_on=*/false);
+  start_metrics_file(path, program, RunStart::restarted);
+  EXPECT_EQ(totals().restarts, 1);
+  EXPECT_EQ(totals().tokens, 2 * first.tokens);
+  start_metrics_file(path, program, RunStart::anew);
   EXPECT_EQ(totals(), RunTotals());
 }
 
@@ -99,7 +102,7 @@ TEST(StepMetrics, CountersGoOnWhereARunIsResumedAndStartAnewWhereItIsNot) {
 TEST(StepMetrics, WhoReadsTheFileDuringAStepHasAWholeOne) {
   const TestFolder folder;
   const StepProgram program = program_of();
-  start_metrics_file(folder / "m.prom", program, /*go_on=*/false);
+  start_metrics_file(folder / "m.prom", program, RunStart::anew);
   const std::string before = read_file(folder / "m.prom");
   std::filesystem::create_hard_link(folder / "m.prom", folder / "open");
   train(program, folder / "m.prom", std::nullopt);
@@ -110,7 +113,7 @@ TEST(StepMetrics, WhoReadsTheFileDuringAStepHasAWholeOne) {
 TEST(StepMetrics, AFileOfOthersIsLeftAlone) {
   const TestFolder folder;
   write_file_atomically(folder / "m.prom", "node_load1 0.5\n");
-  EXPECT_EQ(error_of(folder, [&] { start_metrics_file(folder / "m.prom", program_of(), /*go_on=*/true); }),
+  EXPECT_EQ(error_of(folder, [&] { start_metrics_file(folder / "m.prom", program_of(), RunStart::resumed); }),
             "m.prom:1: expected a metric as orrery execute writes it, got: node_load1 0.5");
   EXPECT_EQ(read_file(folder / "m.prom"), "node_load1 0.5\n");
 }

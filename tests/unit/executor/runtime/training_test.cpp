@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/errors.h"
 #include "program/arrivals.h"
 #include "program/memory_replay.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
@@ -45,6 +46,22 @@ TEST(Training, TheLossFallsInBf16) {
   const std::vector<double> full = losses(lower(model, strategy, kBatch, 1), settings_of(20));
   EXPECT_LT(half.back(), half.front());
   for (std::size_t i = 0; i < half.size(); ++i) EXPECT_NEAR(half[i], full[i], 0.02 * full[i]) << i;
+}
+
+TEST(Training, ALossThatIsNoNumberEndsTheRunWithTheRankAndTheReason) {
+  TrainingSettings settings = settings_of(5);
+  settings.adamw.learning_rate = 1e30F;
+  const Model model = small_model();
+  const auto segment = Segment::create({.num_ranks = 2});
+  EXPECT_THROW(on_all_ranks(lower(model, strategy_of(model, 1, 2), kBatch, 2), settings, segment,
+                            [&](RankRuntime& runtime, int) {
+                              while (true) runtime.run_step();
+                            }),
+               BackendError);
+  ASSERT_TRUE(segment->failure());
+  EXPECT_THAT(segment->failure()->text,
+              ::testing::MatchesRegex("expected a finite loss, got -?(nan|inf): training diverges"));
+  EXPECT_EQ(segment->failure()->missing, -1);
 }
 
 TEST(Training, EverySpanIsInOrderAndEveryOpHasOne) {
