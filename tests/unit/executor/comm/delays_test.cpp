@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/unit/executor/comm/delays.h"
 
-#include "tests/unit/executor/comm/thread_ranks.h"
+#include "tests/unit/executor/comm/every_backend.h"
 
 #include <atomic>
 #include <numeric>
