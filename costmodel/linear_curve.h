@@ -21,8 +21,8 @@ class LinearCurve {
   bool empty() const { return points_.empty(); }
   /// Requires: not empty.
   Bytes largest() const { return Bytes::from_si(points_.rbegin()->first); }
-  /// The rate of further bytes, in which the start no longer counts: from the largest size of at most half the largest one,
-  /// so that two points that lie close together do not decide; over all bytes where there is none or where it was
+  /// The rate of further bytes, in which the start no longer counts: from the largest size of at most half the largest
+  /// one, so that two points that lie close together do not decide; over all bytes where there is none or where it was
   /// slower. Requires: not empty.
   BytesPerSecond end_rate() const;
   /// Below the least size the first line goes on, but never below zero and never above the first point; above the

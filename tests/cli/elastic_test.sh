@@ -6,7 +6,7 @@
 repository=$1
 orrery=$2
 source "$(dirname "$0")/expect.sh"
-source "$(dirname "$0")/jobs.sh"
+source "$repository/tests/cli/jobs.sh"
 sed -i 's/"memory_bandwidth": null/"memory_bandwidth": {"value": "10 GB\/s", "source": "a guess"}/
         s/"per_device": null/"per_device": "10 GB\/s"/; s/"latency": null/"latency": "1 us"/' cluster.json
 sed 's/"devices_per_node": 4/"devices_per_node": 2/' cluster.json >cluster2.json

@@ -169,7 +169,8 @@ curves=$repository/tests/data/collectives/curves.json
 expect_line '^  all_to_all +[0-9]+ +[0-9.]+ % ' validate --collectives "$curves"
 expect_line '^ +8 +DeepEP low-latency .* go around NVLink +12$' validate --collectives "$curves" --runs-out points.jsonl
 [[ $(grep -c '"predicted_s":' points.jsonl) == 138 ]] || fail "points" "138" "$(wc -l points.jsonl)"
-expect_error 2 '/schema_version: expected' validate --collectives "$runs"
+echo '{"schema_version": 1}' >no-entries.json
+expect_error 2 'no-entries.json:1: expected the key "entries", which is missing' validate --collectives no-entries.json
 
 # validate of a calibration: its own points judge the form and the table.
 tables=$repository/catalog/calibration/tables

@@ -94,7 +94,7 @@ TEST(ClusterReader, SuggestsTheDeviceThatWasMeant) {
             "c.json:8: /groups/0/device: expected a device of " + folder + ", got \"../models/mixtral-8x7b\"\n" +
                 "  hint: devices there: a100, a100-40gb, b200, b300, gb200, gb300, h100, h100-96gb, h200, h200-nvl, "
                 "h800, l40s, "
-                "mi300x, mi325x, mi350x, mi355x");
+                "mi250x, mi300x, mi325x, mi350x, mi355x, v100");
   EXPECT_EQ(problems_of_edit("\"device\": \"h800\"", "\"device\": 800"),
             "c.json:8: /groups/0/device: expected the name of a catalog device, or a device/1 object");
 }
