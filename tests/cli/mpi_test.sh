@@ -7,7 +7,7 @@ repository=$1
 orrery=$2
 source "$(dirname "$0")/expect.sh"
 command -v mpirun >/dev/null || { echo "skipped: there is no mpirun: apt-get install openmpi-bin"; exit 77; }
-ldd "$(dirname "$orrery")/orrery-rank" | grep -q libmpi || { echo "skipped: orrery-rank is built without MPI"; exit 77; }
+ldd "$(dirname "$orrery")/orrery-rank" | grep libmpi >/dev/null || { echo "skipped: orrery-rank is built without MPI"; exit 77; }
 source "$repository/tests/cli/jobs.sh"
 fit_plan layout '"ep": 2, "pp": 2'
 fit_plan wide '"ep": 4, "zero_dense": 1'

@@ -4,7 +4,7 @@
 # Exit 77 (skipped) when the binary is not built, or without MPI.
 set -euo pipefail
 [[ -x $1 ]] || { echo "skipped: $1 is not built"; exit 77; }
-nm -D --undefined-only "$1" | grep -q ' MPI_Init_thread$' || { echo "skipped: $1 is built without MPI"; exit 77; }
+nm -D --undefined-only "$1" | grep ' MPI_Init_thread$' >/dev/null || { echo "skipped: $1 is built without MPI"; exit 77; }
 bindings=$(LD_DEBUG=bindings LD_BIND_NOW=1 "$1" 2>&1 | grep -F "binding file $1 " | grep -F "\`MPI_Init_thread'") || true
 if ! grep -qE ' to [^ ]*/libmpi\.so[.0-9]* ' <<<"$bindings"; then
   printf 'expected MPI_Init_thread of libmpi, see the link rule in docs/design/layers.md; got:\n%s\n' "$bindings"
