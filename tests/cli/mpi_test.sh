@@ -14,7 +14,9 @@ fit_plan wide '"ep": 4, "zero_dense": 1'
 sed 's/"devices_per_node": 4/"devices_per_node": 2/' -i cluster.json
 fit_plan pair '"ep": 2, "zero_dense": 3'
 fit_plan stages '"pp": 2'
-mpirun=(mpirun --allow-run-as-root --oversubscribe --bind-to none)
+# Open MPI's shared memory lies in a folder of this test, so that what others leave is not taken for ours.
+mkdir "$sandbox/shared"
+mpirun=(mpirun --allow-run-as-root --oversubscribe --bind-to none --mca btl_vader_backing_directory "$sandbox/shared")
 execute=("$orrery" execute)
 
 # over_mpi RANKS ARGS: leaves $code and its output in mpi.out, mpi.err.
@@ -95,7 +97,6 @@ start() {
 }
 
 # expect_end WHAT CODE PATTERN: within the time-out and a little, with nobody and nothing left.
-segments=$(ls /dev/shm)
 expect_end() {
   local before=$SECONDS
   wait "$job"
@@ -105,7 +106,7 @@ expect_end() {
   gone $processes
   [[ -z $3 ]] || grep -qE "$3" mpi.err || fail "message after $1" "$3" "$(<mpi.err)"
   local left
-  left=$(comm -13 <(sort <<<"$segments") <(ls /dev/shm | sort) | grep -E "vader_segment\.[^.]*\.[0-9]+\.") || true
+  left=$(ls "$sandbox/shared")
   [[ -z $left ]] || fail "shared memory after $1" "none" "$left"
 }
 
@@ -116,7 +117,8 @@ expect_end "a killed rank" 4 '^orrery: rank 2(, [^ ]+)?: (on .* \(rank 2\): )?ki
 
 start
 kill -STOP "$(rank_process 2)"
-expect_end "a rank that hangs" 4 "rank [0-3], [^ ]+: .*: rank [0-3] did not come within 3 s; its last op was "
+expect_end "a rank that hangs" 4 \
+  "rank [0-3], [^ ]+: .*(rank [0-3] did not come within 3 s; its last op was |no new op within 3)"
 
 start
 kill -INT "$job"
