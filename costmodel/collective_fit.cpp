@@ -13,7 +13,6 @@
 namespace orrery::costmodel {
 namespace {
 
-constexpr Bytes kSmall = 64.0 * unit::kibibyte;
 constexpr Bytes kLarge = unit::mebibyte;
 
 Seconds latency_of(const CollectiveFit& fit, std::int64_t ranks) {
@@ -87,7 +86,7 @@ std::vector<CollectiveFit> fitted(std::span<const CollectiveMeasurement> points)
     fit.max_ranks = most->ranks;
     std::vector<CollectiveMeasurement> small, large;
     for (const CollectiveMeasurement& point : measured) {
-      if (point.bytes <= kSmall) small.push_back(point);
+      if (point.bytes <= kLargestStart) small.push_back(point);
       if (point.bytes >= kLarge) large.push_back(point);
     }
     fit_latency(small, fit);

@@ -16,9 +16,12 @@ namespace orrery::costmodel {
 /// 1 for send_recv, else (n-1)/n. Source: nccl-tests PERFORMANCE.md.
 double wire_factor(std::string_view op, std::int64_t ranks);
 
-/// One fit for each (op, path) that was measured, sorted. Latency: least squares over messages up to 64 KiB, weighted
-/// by 1 / time, so that residuals are relative; both parameters are kept non-negative. Rate: median over messages of
-/// at least 1 MiB.
+/// Up to here a message tells what a call costs to start.
+inline constexpr Bytes kLargestStart = 64.0 * unit::kibibyte;
+
+/// One fit for each (op, path) that was measured, sorted. Latency: least squares over messages up to kLargestStart,
+/// weighted by 1 / time, so that residuals are relative; both parameters are kept non-negative. Rate: median over
+/// messages of at least 1 MiB.
 std::vector<CollectiveFit> fitted(std::span<const CollectiveMeasurement> points);
 
 }  // namespace orrery::costmodel

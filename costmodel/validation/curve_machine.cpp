@@ -2,6 +2,7 @@
 #include "costmodel/validation/curve_machine.h"
 
 #include "base/median.h"
+#include "costmodel/collective_fit.h"
 #include "costmodel/collective_model.h"
 #include "costmodel/validation/run_cluster.h"
 
@@ -15,7 +16,6 @@ namespace {
 
 constexpr Bytes kLargestFitted = 64.0 * unit::mebibyte;
 constexpr std::int64_t kMostNodes = 2;
-constexpr Bytes kSmall = 64.0 * unit::kibibyte;  // up to here a message tells a start, as in collective_fit
 
 CollectiveShape shape_of(const Curve& curve, const CurvePoint& point) {
   CollectiveShape out{.kind = CollectiveKind::all_reduce, .group = Group::world};
@@ -142,7 +142,7 @@ void fit_network(CurveMachine& machine, const Device& device) {
   bool is_start_told = false;
   for_two_nodes(machine, device, network, false, [&](const CurvePoint& point, Seconds) {
     ++num_messages;
-    is_start_told = is_start_told || point.size <= kSmall;
+    is_start_told = is_start_told || point.size <= kLargestStart;
   });
   for_two_nodes(machine, device, network, true, [&](const CurvePoint&, Seconds) { ++num_tokens; });
   const auto with_hop = [&](double hop) {

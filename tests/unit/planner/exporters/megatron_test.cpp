@@ -36,6 +36,17 @@ TEST(MegatronExport, SaysEveryReasonToRefuse) {
   }
 }
 
+TEST(MegatronExport, KeepsTheInputsOfSwiGluInFp8AndOfNoOtherFunction) {
+  Plan plan = plan_to_export();
+  plan.strategy.fp8_activation_input = true;
+  EXPECT_THAT(exported("megatron", plan).text, ::testing::HasSubstr("--activation-func-fp8-input-store"));
+  EXPECT_THAT(exported("bridge", plan).text, ::testing::HasSubstr("model.activation_func_fp8_input_store=true"));
+  plan.model.gated = false;
+  EXPECT_THAT(
+      lines_of(exported("megatron", plan).refused),
+      ::testing::Contains("fp8_activation_input: it keeps the inputs of SwiGLU in fp8, and of no other function"));
+}
+
 TEST(MegatronExport, AlwaysWritesTheExpertTensorParallelSizeWhoseDefaultIsNotOne) {
   Plan plan = plan_to_export();
   plan.strategy.tp = 2;
