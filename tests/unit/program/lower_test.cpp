@@ -339,6 +339,26 @@ TEST(Lower, AReceiveIsPostedOneSlotAhead) {
   EXPECT_EQ(to_string(c.ops[c.deps_of(receive)[0]].key), "step/mb1/stage1/head/fwd/head.loss");
 }
 
+TEST(Lower, ArithmeticBehindASlotWithoutAnyWaitsForWhatThatOneWaitedFor) {
+  const Model model = small_moe(4);
+  Strategy strategy = staged_strategy(model, Schedule::interleaved, 2, 2);
+  strategy.stages = stages_of_counts(std::vector<std::int64_t>{2, 1, 0, 1});  // the third is of rank 0
+  const RankClass c = lower(model, strategy, kBatch, 2).classes[0];
+  int num_passed_on = 0, num_followed = 0;
+  for (OpIndex receive = 0; receive + 2 < c.ops.size(); ++receive) {
+    const OpKey& key = c.ops[receive].key;
+    if (key.op != OpCode::pp_recv_act || key.stage != 2) continue;
+    ++num_passed_on;
+    EXPECT_EQ(c.ops[receive + 1].key.op, OpCode::pp_send_act);
+    // A later message on the same queue stands for those before it.
+    if (c.ops[receive + 2].queue != Queue::compute) continue;
+    ++num_followed;
+    EXPECT_THAT(c.deps_of(receive + 2), ::testing::Contains(receive));
+  }
+  EXPECT_EQ(num_passed_on, 16);
+  EXPECT_GT(num_followed, 0);
+}
+
 TEST(Lower, ZeroStageDecidesTheCollectivesOfEachBuffer) {
   const Model model = small_moe();
   Strategy strategy = small_strategy(model, 1, 2);
