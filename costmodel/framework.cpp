@@ -4,7 +4,10 @@
 #include "program/flat_buffer.h"
 #include "program/parameters.h"
 
+#include <algorithm>
+#include <cctype>
 #include <set>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -198,16 +201,19 @@ Framework framework_named(std::string_view name) {
 }
 
 std::optional<Framework> framework_of(std::string_view software) {
-  if (contains(software, "nanotron")) return nanotron();
-  if (contains(software, "torchtitan")) return torchtitan(!contains(software, "(2024"));
-  if (contains(software, "Megatron-Bridge")) return megatron_bridge();
-  if (contains(software, "Megatron-DeepSpeed")) return megatron_deepspeed();
-  if (contains(software, "Composer")) return composer();
-  if (contains(software, "InternEvo")) return internevo();
-  // NeMo trains with Megatron-LM core; MLPerf's submitters spell it in three ways, or name PyTorch alone.
-  for (const std::string_view name : {"Megatron", "megatron", "NeMo", "Nemo", "NEMO", "PyTorch", "Pytorch", "pytorch",
-                                      "NVIDIA Release", "ROCm", "LLMBoost", "CUDA"}) {
-    if (contains(software, name)) return megatron();
+  std::string words(software);
+  std::transform(words.begin(), words.end(), words.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (contains(words, "nanotron")) return nanotron();
+  if (contains(words, "torchtitan")) return torchtitan(!contains(words, "(2024"));
+  if (contains(words, "megatron-bridge")) return megatron_bridge();
+  if (contains(words, "megatron-deepspeed")) return megatron_deepspeed();
+  if (contains(words, "composer")) return composer();
+  if (contains(words, "internevo")) return internevo();
+  // NeMo, Primus and MindSpeed train with Megatron-LM core; MLPerf's submitters spell it in three ways, or name PyTorch
+  // alone.
+  for (const std::string_view name :
+       {"megatron", "nemo", "primus", "mindspeed", "pytorch", "nvidia release", "rocm", "llmboost", "cuda"}) {
+    if (contains(words, name)) return megatron();
   }
   return std::nullopt;
 }

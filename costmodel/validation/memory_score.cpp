@@ -79,6 +79,7 @@ std::variant<Modelled, NotModelled> modelled(const RunsFile& file, const Publish
   auto read = plan_of(file, run);
   if (const auto* refused = std::get_if<NotModelled>(&read)) return *refused;
   RunPlan plan = std::get<RunPlan>(std::move(read));
+  if (!plan.framework_is_known) return NotModelled{"no preset for the software of " + run.group};
   if (!plan.framework.memory_is_known) return NotModelled{fmt::format("no memory of {}", plan.framework.name)};
   if (plan.trains_adapters) return NotModelled{"task: lora"};  // no gradients and optimizer states of frozen weights
   plan.strategy = without_timing_choices(plan.strategy);

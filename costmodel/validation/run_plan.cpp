@@ -2,9 +2,11 @@
 #include "costmodel/validation/run_plan.h"
 
 #include "base/check.h"
+#include "program/layout_text.h"
 #include "program/names.h"
 
 #include <algorithm>
+#include <cctype>
 #include <optional>
 #include <utility>
 
@@ -53,6 +55,14 @@ std::optional<std::int64_t> ffn_of_siblings(const RunsFile& file, const RunModel
 /// Megatron pads the vocabulary to a multiple of 128 for each rank of tensor parallelism.
 constexpr std::int64_t kVocabularyMultiple = 128;
 
+/// Software without a preset is timed as the trainer that most others are built on; nothing is said of its memory.
+void read_software(Reading& in) {
+  const std::optional<Framework> known = framework_of(in.run.software);
+  in.plan.framework = known.value_or(megatron());
+  in.plan.framework_is_known = known.has_value();
+  if (!known) in.assume("software without a preset: as " + std::string(in.plan.framework.name));
+}
+
 void read_model(Reading& in) {
   RunModel model = in.file.model_of(in.run);
   if (in.plan.framework.name == nanotron().name) {
@@ -81,24 +91,49 @@ void read_model(Reading& in) {
   if (in.plan.model.num_mtp_modules > 0 && says(in.run, "w/o MTP")) in.plan.model.num_mtp_modules = 0;
 }
 
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+/// What words of a precision mean, the more special ones first. Scales of MX formats belong to 32 elements, those of
+/// blocks to 128 ("fp8_sc" of Megatron-Bridge); "fp8", "fp8-current" and "fp8_cs" scale a tensor.
+struct PrecisionWord {
+  std::string_view word;
+  DType type = DType::fp8;
+  Fp8Recipe recipe = Fp8Recipe::tensorwise;
+};
+constexpr PrecisionWord kPrecisionWords[] = {{"fp4", DType::fp8, Fp8Recipe::mxfp8},
+                                             {"mx", DType::fp8, Fp8Recipe::mxfp8},
+                                             {"block", DType::fp8, Fp8Recipe::blockwise},
+                                             {"fp8_sc", DType::fp8, Fp8Recipe::blockwise},
+                                             {"fp8-sc", DType::fp8, Fp8Recipe::blockwise},
+                                             {"fp8"},
+                                             {"float8"},
+                                             {"bf16", DType::bf16},
+                                             {"bfloat16", DType::bf16},
+                                             {"fp16", DType::bf16},
+                                             {"float16", DType::bf16},
+                                             {"32", DType::f32}};
+
 void read_precision(Reading& in) {
-  const std::string& precision = in.run.precision;
-  if (precision == "bf16" || in.plan.framework.name == torchtitan().name) {
+  const std::string words = lower_case(in.run.precision);
+  const auto has = [&](std::string_view word) { return words.find(word) != std::string::npos; };
+  const auto found = std::find_if(std::begin(kPrecisionWords), std::end(kPrecisionWords),
+                                  [&](const PrecisionWord& known) { return has(known.word); });
+  if (found == std::end(kPrecisionWords)) return in.refuse("precision " + in.run.precision);
+  in.plan.strategy.precision = found->type;
+  in.plan.strategy.fp8_recipe = found->recipe;
+  if (found->word == "fp16" || found->word == "float16") in.assume("fp16: as bf16, which has its size");
+  if (in.plan.framework.name == torchtitan().name && found->type == DType::fp8) {
     // torchtitan casts to float8 inside the product: what it saves is bf16.
     in.plan.strategy.precision = DType::bf16;
-    in.plan.casts_inside_products = precision != "bf16";
-  } else if (precision == "fp16") {
-    in.plan.strategy.precision = DType::bf16;
-    in.assume("fp16: as bf16, which has its size");
-  } else {
-    // Scales of MX formats belong to 32 elements; "fp8" and "fp8-current" scale a tensor (Megatron-Bridge: fp8_cs).
-    in.plan.strategy.precision = DType::fp8;
-    const bool is_block = precision == "mxfp8" || precision == "nvfp4";
-    in.plan.strategy.fp8_recipe = is_block ? Fp8Recipe::mxfp8 : Fp8Recipe::tensorwise;
-    // Adapters are trained beside weights that stay in 8 bits: such runs take as long as those in fp8.
-    in.plan.multiplies_fp4 = precision == "nvfp4" && !in.plan.trains_adapters;
-    if (precision == "nvfp4") in.assume("nvfp4: as mxfp8, at the fp4 rate unless adapters are trained");
+    in.plan.casts_inside_products = true;
   }
+  if (!has("fp4")) return;
+  // Adapters are trained beside weights that stay in 8 bits: such runs take as long as those in fp8.
+  in.plan.multiplies_fp4 = !in.plan.trains_adapters;
+  in.assume("nvfp4: as mxfp8, at the fp4 rate unless adapters are trained");
 }
 
 void read_degrees(Reading& in) {
@@ -140,7 +175,15 @@ void read_schedule(Reading& in) {
     if (!schedule) return in.refuse("schedule " + *run.schedule);
     strategy.schedule = *schedule;
   }
-  if (run.pipeline_layout) in.refuse("pipeline_layout");
+}
+
+/// Whether a text names a library that sends a token once to each node or domain: DeepEP, HybridEP, NCCL EP.
+bool sends_tokens_once(std::string dispatcher) {
+  dispatcher = lower_case(std::move(dispatcher));
+  std::erase_if(dispatcher, [](char c) { return c == ' ' || c == '_' || c == '-'; });
+  constexpr std::string_view kLibraries[] = {"deepep", "hybridep", "ncclep"};
+  return std::any_of(std::begin(kLibraries), std::end(kLibraries),
+                     [&](std::string_view name) { return dispatcher.find(name) != std::string::npos; });
 }
 
 void read_timing_choices(Reading& in) {
@@ -153,12 +196,13 @@ void read_timing_choices(Reading& in) {
   strategy.overlap.dp_buckets = is_stated ? is_on("grad_reduce") : in.plan.framework.overlaps_gradients;
   if (strategy.zero_dense > 1 || strategy.zero_expert > 1) strategy.overlap.dp_buckets = false;  // units are their own
   strategy.overlap.tp = is_on("tp_comm") || is_on("async_tp");
+  strategy.overlap.ep_batch_level = is_on("moe_a2a");
+  strategy.overlap.delayed_wgrad = is_on("delayed_wgrad");
+  strategy.overlap.shared_expert = is_on("shared_expert");
   // Graphs of a few modules spare little of the host's time.
   const auto& graphs = in.run.cuda_graph;
   strategy.cuda_graphs = std::find(graphs.begin(), graphs.end(), "full_iteration") != graphs.end();
-  if (in.run.dispatcher && in.run.dispatcher->find("DeepEP") != std::string::npos) {
-    strategy.dispatcher = Dispatcher::two_level;
-  }
+  if (in.run.dispatcher && sends_tokens_once(*in.run.dispatcher)) strategy.dispatcher = Dispatcher::two_level;
 }
 
 /// The modules that a row names, in our words; `selective` is a word of the framework.
@@ -179,19 +223,52 @@ std::optional<std::set<RecomputeModule>> recomputed_modules(Reading& in) {
   return modules;
 }
 
+/// Stages as Megatron's layouts write them. They also say how many prediction modules train, and may say vpp.
+void read_layout(Reading& in, const std::string& text) {
+  Strategy& strategy = in.plan.strategy;
+  auto parsed = parse_layout(text);
+  if (const auto* problem = std::get_if<LayoutTextProblem>(&parsed)) {
+    return in.refuse(fmt::format("pipeline_layout: at character {} {}", problem->position, problem->message));
+  }
+  auto stages = std::get<std::vector<StageLayout>>(std::move(parsed));
+  const auto num_stages = static_cast<std::int64_t>(stages.size());
+  if (strategy.vpp == 1 && num_stages % strategy.pp == 0) strategy.vpp = num_stages / strategy.pp;
+  if (num_stages != strategy.num_stages()) {
+    return in.refuse(
+        fmt::format("pipeline_layout: {} stages, not {} x {} (pp x vpp)", num_stages, strategy.pp, strategy.vpp));
+  }
+  std::int64_t layers = 0, modules = 0;
+  for (const StageLayout& stage : stages) {
+    layers += stage.num_layers;
+    modules += stage.num_mtp;
+  }
+  if (layers != in.plan.model.num_layers()) {
+    return in.refuse(fmt::format("pipeline_layout: {} layers, not {}", layers, in.plan.model.num_layers()));
+  }
+  if (modules != in.plan.model.num_mtp_modules) {
+    in.plan.model.num_mtp_modules = modules;
+    in.assume(fmt::format("pipeline_layout: {} prediction modules", modules));
+  }
+  strategy.stages = std::move(stages);
+}
+
 void read_stages(Reading& in) {
   Strategy& strategy = in.plan.strategy;
   const Model& model = in.plan.model;
   const std::int64_t num_stages = strategy.num_stages();
-  if (in.plan.framework.stage_split == StageSplit::by_cost) {
+  if (in.run.pipeline_layout) {
+    read_layout(in, *in.run.pipeline_layout);
+    if (in.refusal) return;
+  } else if (in.plan.framework.stage_split == StageSplit::by_cost) {
     strategy.stages = stages_by_cost(model, num_stages);
   } else if (num_stages <= most_stages(model.num_layers())) {
-    strategy.stages = even_stages(model.num_layers(), num_stages);
+    strategy.stages = with_mtp(even_stages(model.num_layers(), num_stages), model.num_mtp_modules);
     // Megatron: --account-for-{embedding,loss}-in-pipeline-split.
     if (num_stages > model.num_layers()) in.assume("embedding and loss count as a layer each");
   } else {
     return in.refuse(fmt::format("{} layers on {} stages", model.num_layers(), num_stages));
   }
+  if (model.num_mtp_modules > 0) strategy.mtp = Mtp::on;
   if (const auto modules = recomputed_modules(in)) {
     for (StageLayout& stage : strategy.stages) stage.recompute = *modules;
   }
@@ -270,13 +347,11 @@ Strategy without_timing_choices(Strategy strategy) {
 
 std::variant<RunPlan, NotModelled> plan_of(const RunsFile& file, const PublishedRun& run) {
   Reading in{.file = file, .run = run, .plan = {}, .refusal = {}};
-  const std::optional<Framework> framework = framework_of(run.software);
-  if (!framework) return NotModelled{"no preset for the software of " + run.group};
   constexpr std::string_view kTasks[] = {"pretrain", "pretrain_performance", "sft", "lora"};
   if (std::find(std::begin(kTasks), std::end(kTasks), run.task) == std::end(kTasks)) {
     return NotModelled{"task: " + run.task};
   }
-  in.plan.framework = *framework;
+  read_software(in);
   in.plan.trains_adapters = run.task == "lora";
   if (in.plan.trains_adapters) in.assume("LoRA: the adapters' own products and gradients take no time");
   in.plan.batch = {.seq = run.seq, .global_batch = run.global_batch};
@@ -286,10 +361,9 @@ std::variant<RunPlan, NotModelled> plan_of(const RunsFile& file, const Published
   if (in.refusal) return NotModelled{*in.refusal};
   read_precision(in);
   read_degrees(in);
+  read_stages(in);
   read_schedule(in);
   read_timing_choices(in);
-  read_stages(in);
-  if (in.plan.model.num_mtp_modules > 0) in.plan.strategy.mtp = Mtp::on;
   if (in.refusal) return NotModelled{*in.refusal};
   return std::move(in.plan);
 }

@@ -30,6 +30,21 @@ std::vector<std::string> texts_or_one(const OptionalJsonValue& in) {
   return texts(in.value());
 }
 
+constexpr Named<char> kLayoutSymbols[] = {{"embedding", 'E'}, {"decoder", 't'}, {"mtp", 'm'}, {"loss", 'L'}};
+
+/// A layout as Megatron's text, or as its list of stages: [["embedding", "decoder"], ["decoder", "loss"]].
+std::optional<std::string> layout_text_of(const OptionalJsonValue& in) {
+  if (!in.present()) return std::nullopt;
+  if (in.value().kind() == JsonKind::string) return in.value().string();
+  std::string out;
+  bool is_first = true;
+  for (const JsonValue& stage : in.value().array()) {
+    if (!std::exchange(is_first, false)) out += '|';
+    for (const JsonValue& layer : stage.array()) out += layer.one_of(kLayoutSymbols);
+  }
+  return out;
+}
+
 RunModel read_run_model(const JsonObject& in) {
   // Keys and what they fill; null means that the source does not say.
   constexpr std::pair<const char*, std::optional<std::int64_t> RunModel::*> kSizes[] = {
@@ -126,7 +141,9 @@ void read_interconnect(const JsonObject& in, PublishedRun& out) {
 void read_overlap(const JsonObject& in, PublishedRun& out) {
   const auto overlap = in.optional("overlap").object();
   if (!overlap) return;
-  for (const std::string& key : overlap->keys()) out.overlap[key] = overlap->required(key).boolean();
+  for (const std::string& key : overlap->keys()) {
+    if (const std::optional<bool> is_on = overlap->nullable(key).boolean()) out.overlap[key] = *is_on;
+  }
 }
 
 PublishedRun read_run(const JsonObject& in) {
@@ -161,7 +178,7 @@ PublishedRun read_run(const JsonObject& in) {
   out.recompute_known = in.required("recompute_known").boolean();
   out.dispatcher = in.nullable("dispatcher").string();
   out.schedule = in.nullable("schedule").string();
-  out.pipeline_layout = in.nullable("pipeline_layout").string();
+  out.pipeline_layout = layout_text_of(in.nullable("pipeline_layout"));
   out.tp_mode = in.nullable("tp_mode").string();
   read_overlap(in, out);
   out.cuda_graph = texts_or_one(in.nullable("cuda_graph"));

@@ -107,11 +107,18 @@ TEST(RunPlan, GivesBothEndsACopyOfTiedEmbeddings) {
   EXPECT_EQ(layers_of(tied.strategy.stages), (std::vector<std::int64_t>{16, 12}));
 }
 
-TEST(RunPlan, RefusesWhatHasNoPresetOrTrainsNoModel) {
+TEST(RunPlan, TakesSoftwareWithoutAPresetForMegatron) {
   PublishedRun run = run_of("vtrain-multi-0");
+  EXPECT_TRUE(plan(run).framework_is_known);
   run.software = "JAX";
-  EXPECT_EQ(refusal(run), "no preset for the software of vtrain_multi_node");
-  run = run_of("bridge-285e9ead");
+  const RunPlan jax = plan(run);
+  EXPECT_FALSE(jax.framework_is_known);
+  EXPECT_EQ(jax.framework.name, "megatron");
+  EXPECT_TRUE(assumes(jax, "software without a preset: as megatron"));
+}
+
+TEST(RunPlan, RefusesWhatTrainsNoModel) {
+  PublishedRun run = run_of("bridge-285e9ead");
   run.task = "inference";
   EXPECT_EQ(refusal(run), "task: inference");
 }
@@ -140,6 +147,31 @@ TEST(RunPlan, MultipliesFp4WhereWeightsAreTrainedInIt) {
   EXPECT_TRUE(plan(run).multiplies_fp4);
   run.task = "lora";
   EXPECT_FALSE(plan(run).multiplies_fp4);
+}
+
+TEST(RunPlan, KnowsPrecisionsByTheirWords) {
+  PublishedRun run = run_of("simumax-70c6e4a0");
+  const auto read = [&](const std::string& precision) {
+    run.precision = precision;
+    const Strategy strategy = plan(run).strategy;
+    return std::pair(strategy.precision, strategy.fp8_recipe);
+  };
+  for (const std::string name : {"fp8", "fp8-current", "FP8_CS", "float8 tensorwise"}) {
+    EXPECT_EQ(read(name), std::pair(DType::fp8, Fp8Recipe::tensorwise)) << name;
+  }
+  for (const std::string name : {"fp8_sc", "fp8 blockwise", "FP8 (blocks of 128)"}) {
+    EXPECT_EQ(read(name), std::pair(DType::fp8, Fp8Recipe::blockwise)) << name;
+  }
+  for (const std::string name : {"mxfp8", "MXFP8", "fp8_mx", "nvfp4"}) {
+    EXPECT_EQ(read(name), std::pair(DType::fp8, Fp8Recipe::mxfp8)) << name;
+  }
+  for (const std::string name : {"bf16", "BF16-mixed", "bfloat16", "fp16"}) {
+    EXPECT_EQ(read(name).first, DType::bf16) << name;
+  }
+  EXPECT_EQ(read("fp32").first, DType::f32);
+  EXPECT_EQ(read("tf32").first, DType::f32);
+  run.precision = "int8";
+  EXPECT_EQ(refusal(run), "precision int8");
 }
 
 TEST(RunPlan, CastsInsideProductsInTheFloat8OfTorchtitan) {
@@ -181,24 +213,86 @@ TEST(RunPlan, RefusesDegreesThatAreNotTheNumberOfDevices) {
   EXPECT_EQ(refusal(run), "tp * cp * pp * dp is 4, not 8 (gpus)");
 }
 
-TEST(RunPlan, RefusesALayoutAndAnUnknownSchedule) {
+TEST(RunPlan, RefusesAnUnknownSchedule) {
   PublishedRun run = run_of("simumax-70c6e4a0");
   run.schedule = "gpipe";
   EXPECT_EQ(plan(run).strategy.schedule, Schedule::gpipe);
   run.schedule = "diagonal";
   EXPECT_EQ(refusal(run), "schedule diagonal");
-  run.schedule.reset();
+}
+
+TEST(RunPlan, LaysStagesAsALayoutSays) {
+  PublishedRun run = run_of("simumax-70c6e4a0");  // 12 layers, PP 2
+  run.pipeline_layout = "Et*4|(t|)*2t*6L";
+  RunPlan read = plan(run);
+  EXPECT_EQ(layers_of(read.strategy.stages), (std::vector<std::int64_t>{4, 1, 1, 6}));
+  EXPECT_TRUE(read.strategy.stages.front().embedding);
+  EXPECT_TRUE(read.strategy.stages.back().head);
+  EXPECT_EQ(read.strategy.vpp, 2);  // which the row does not say
+  EXPECT_EQ(read.strategy.schedule, Schedule::interleaved);
+  EXPECT_TRUE(violations(read.model, read.strategy, read.batch, read.num_devices).empty());
+
+  run.vpp = 3;
+  EXPECT_EQ(refusal(run), "pipeline_layout: 4 stages, not 2 x 3 (pp x vpp)");
+  run.vpp.reset();
   run.pipeline_layout = "Et|tL";
-  EXPECT_EQ(refusal(run), "pipeline_layout");
+  EXPECT_EQ(refusal(run), "pipeline_layout: 2 layers, not 12");
+  run.pipeline_layout = "Et*4|x";
+  EXPECT_EQ(refusal(run), "pipeline_layout: at character 6 expected E, t, m, L, | or a group, got \"x\"");
+}
+
+/// DeepSeek-V3's proportions, small: a dense layer, three with experts, a prediction module.
+PublishedRun run_with_prediction_module() {
+  PublishedRun run = run_of("simumax-15a19e03");  // DeepSeek-V2 on one B200 node
+  run.model_inline = published().model_of(run);
+  run.model_inline->layers = 4;
+  run.model_inline->mtp = true;
+  run.layers_override.reset();
+  run.pp = 2;
+  run.dp = 4;
+  run.ep = 4;
+  return run;
+}
+
+TEST(RunPlan, PutsThePredictionModuleOnTheStageOfTheHeadOrWhereTheLayoutHasIt) {
+  PublishedRun run = run_with_prediction_module();
+  RunPlan read = plan(run);
+  EXPECT_EQ(read.strategy.mtp, Mtp::on);
+  EXPECT_EQ(read.strategy.stages.back().num_mtp, 1);
+  EXPECT_TRUE(violations(read.model, read.strategy, read.batch, read.num_devices).empty());
+
+  run.pipeline_layout = "Ettt|tmL";
+  EXPECT_EQ(plan(run).strategy.stages.back().num_mtp, 1);
+  run.pipeline_layout = "Ettt|tL";  // trained without
+  read = plan(run);
+  EXPECT_EQ(read.strategy.mtp, Mtp::off);
+  EXPECT_EQ(read.model.num_mtp_modules, 0);
+  EXPECT_TRUE(assumes(read, "pipeline_layout: 0 prediction modules"));
+  EXPECT_TRUE(violations(read.model, read.strategy, read.batch, read.num_devices).empty());
+}
+
+TEST(RunPlan, SendsTokensOnceWithTheLibrariesThatDo) {
+  PublishedRun run = run_of("xtuner-147bbba6");
+  for (const std::string name : {"DeepEP", "flex (HybridEP)", "hybrid_ep", "nccl-ep", "NCCL EP"}) {
+    run.dispatcher = name;
+    EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::two_level) << name;
+  }
+  for (const std::string name : {"alltoall (default)", "allgather", "flex"}) {
+    run.dispatcher = name;
+    EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::all_to_all) << name;
+  }
 }
 
 TEST(RunPlan, KeepsTheChoicesThatMoveTimeAlone) {
   PublishedRun run = run_of("xtuner-147bbba6");
-  run.overlap["tp_comm"] = true;
+  run.overlap = {{"tp_comm", true}, {"moe_a2a", true}, {"delayed_wgrad", true}, {"shared_expert", true}};
   run.cuda_graph = {"full_iteration"};
   run.dispatcher = "DeepEP";
   const Strategy strategy = plan(run).strategy;
   EXPECT_TRUE(strategy.overlap.tp);
+  EXPECT_TRUE(strategy.overlap.ep_batch_level);
+  EXPECT_TRUE(strategy.overlap.delayed_wgrad);
+  EXPECT_TRUE(strategy.overlap.shared_expert);
   EXPECT_TRUE(strategy.cuda_graphs);
   EXPECT_EQ(strategy.dispatcher, Dispatcher::two_level);
   const Strategy plain = without_timing_choices(strategy);

@@ -90,6 +90,25 @@ TEST(Runs, OverrideTheLayersOfATruncatedModel) {
   EXPECT_EQ(file.model_of(run_of(file, "nanotron_h100_bench-0")).layers, 16);
 }
 
+TEST(Runs, TakeALayoutAsMegatronsTextOrItsListOfStages) {
+  const auto layout = [](const std::string& value) {
+    return read(edited(kSmall, R"("flags": [])", R"("flags": [], "pipeline_layout": )" + value))
+        .runs.front()
+        .pipeline_layout;
+  };
+  EXPECT_EQ(layout(R"("Et*3|tL")"), "Et*3|tL");
+  EXPECT_EQ(layout(R"([["embedding", "decoder"], [], ["decoder", "mtp", "loss"]])"), "Et||tmL");
+  EXPECT_EQ(layout("null"), std::nullopt);
+  EXPECT_THROW(layout(R"([["embedding", "head"]])"), ConfigError);
+}
+
+TEST(Runs, TakeAnOverlapOfNullForOneThatIsNotStated) {
+  const std::string overlap = R"("flags": [], "overlap": {"moe_a2a": true, "grad_reduce": null})";
+  const PublishedRun run = read(edited(kSmall, R"("flags": [])", overlap)).runs.front();
+  EXPECT_TRUE(run.overlap.at("moe_a2a"));
+  EXPECT_FALSE(run.overlap.contains("grad_reduce"));
+}
+
 TEST(Runs, KeepCudaGraphScopesAsAListOrAsOneWord) {
   const std::string list = R"("flags": [], "cuda_graph": ["attn", "moe_router"])";
   EXPECT_EQ(read(edited(kSmall, R"("flags": [])", list)).runs.front().cuda_graph,
