@@ -5,7 +5,7 @@ namespace orrery::costmodel {
 namespace {
 
 template <class Map, class Key, class Ask>
-auto remembered(Map& map, Key&& key, Ask ask) {
+auto known(Map& map, Key&& key, Ask ask) {
   const auto found = map.find(key);
   if (found != map.end()) return found->second;
   return map.emplace(std::forward<Key>(key), ask()).first->second;
@@ -15,25 +15,23 @@ auto remembered(Map& map, Key&& key, Ask ask) {
 
 OpTime CachedCostModel::compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
                                 DeviceIndex device) const {
-  return remembered(compute_, std::tuple(key.op, key.pass, shape),
-                    [&] { return model_.compute(key, shape, load, device); });
+  return known(compute_, std::tuple(key.op, key.pass, shape), [&] { return model_.compute(key, shape, load, device); });
 }
 
 CommTime CachedCostModel::collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const {
-  return remembered(collectives_, std::pair(shape, Members(members.begin(), members.end())),
-                    [&] { return model_.collective(shape, members); });
+  return remembered(collectives_, shape, members, [&] { return model_.collective(shape, members); });
 }
 
 CommTime CachedCostModel::exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                                    std::span<const DeviceIndex> members) const {
-  return remembered(exchanges_, std::tuple(shape, routing.num_experts, Members(members.begin(), members.end())),
+  return remembered(exchanges_, Exchange(shape, routing.num_experts), members,
                     [&] { return model_.exchange(shape, routing, members); });
 }
 
 CommTime CachedCostModel::copy(const CopyShape& shape, DeviceIndex device) const { return model_.copy(shape, device); }
 
 CommTime CachedCostModel::peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const {
-  return remembered(peers_, std::tuple(shape, from, to), [&] { return model_.peer(shape, from, to); });
+  return known(peers_, std::tuple(shape, from, to), [&] { return model_.peer(shape, from, to); });
 }
 
 }  // namespace orrery::costmodel

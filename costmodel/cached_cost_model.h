@@ -5,6 +5,8 @@
 
 #include "costmodel/cost_model.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <map>
 #include <span>
 #include <tuple>
@@ -30,11 +32,38 @@ class CachedCostModel : public CostModel {
   Seconds dispatch(const OpKey& key, const OpShape& shape) const override { return model_.dispatch(key, shape); }
 
  private:
-  using Members = std::vector<DeviceIndex>;
+  /// A question about a group. Looked up by a view of its members, so that asking again makes no list.
+  template <class Shape, class Members>
+  struct Asked {
+    Shape shape;
+    Members members;
+  };
+  struct ComesBefore {
+    using is_transparent = void;
+    template <class Shape, class A, class B>
+    bool operator()(const Asked<Shape, A>& a, const Asked<Shape, B>& b) const {
+      if (const auto order = a.shape <=> b.shape; order != 0) return order < 0;
+      if (a.members.size() != b.members.size()) return a.members.size() < b.members.size();
+      return std::lexicographical_compare(a.members.begin(), a.members.end(), b.members.begin(), b.members.end());
+    }
+  };
+  using View = std::span<const DeviceIndex>;
+  using List = std::vector<DeviceIndex>;
+  template <class Shape>
+  using OfGroups = std::map<Asked<Shape, List>, CommTime, ComesBefore>;
+  using Exchange = std::pair<ExchangeShape, std::int64_t>;  // of so many experts
+
+  template <class Shape, class Ask>
+  static CommTime remembered(OfGroups<Shape>& map, const Shape& shape, View members, Ask ask) {
+    const auto found = map.find(Asked<Shape, View>{shape, members});
+    if (found != map.end()) return found->second;
+    return map.emplace(Asked<Shape, List>{shape, {members.begin(), members.end()}}, ask()).first->second;
+  }
+
   const CostModel& model_;
   mutable std::map<std::tuple<OpCode, Pass, OpShape>, OpTime> compute_;
-  mutable std::map<std::pair<CollectiveShape, Members>, CommTime> collectives_;
-  mutable std::map<std::tuple<ExchangeShape, std::int64_t, Members>, CommTime> exchanges_;
+  mutable OfGroups<CollectiveShape> collectives_;
+  mutable OfGroups<Exchange> exchanges_;
   mutable std::map<std::tuple<PeerShape, DeviceIndex, DeviceIndex>, CommTime> peers_;
 };
 

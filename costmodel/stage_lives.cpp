@@ -149,7 +149,9 @@ void StageLivesMaker::add_layer_weight_grads(LayerKind kind, Part part, int posi
 }
 
 const TensorLives::Parts& StageLivesMaker::layer(LayerKind kind, const Modules& recompute, bool split) {
-  const auto [found, is_new] = layers_.try_emplace({kind, recompute, split});
+  std::uint32_t modules = 0;
+  for (const RecomputeModule module : recompute) modules |= 1U << static_cast<int>(module);
+  const auto [found, is_new] = layers_.try_emplace({kind, modules, split});
   if (!is_new) return found->second;
   std::int64_t example = 0;
   while (sizes_.model.kind(example) != kind) ++example;
@@ -323,8 +325,10 @@ const StageLives& StageLivesMaker::stage(const StageLayout& layout, const StageN
     add(flag);
   }
   add(layout.num_mtp);
-  add(neighbours.before);
-  add(neighbours.behind);
+  // Whichever rank a message comes from or goes to.
+  const auto add_side = [&](Neighbour side) { add(is_message(side) ? Neighbour::next_rank : side); };
+  add_side(neighbours.before);
+  add_side(neighbours.behind);
   for (const RecomputeModule module : layout.recompute) add(module);
   const auto [found, is_new] = stages_.try_emplace(std::move(key));
   if (is_new) found->second = make(layout, neighbours, kinds);
@@ -338,6 +342,7 @@ StageLives StageLivesMaker::make(const StageLayout& layout, const StageNeighbour
   const auto modules = static_cast<double>(num_modules());
   const LiveBytes x{sizes_.stream(), sizes_.stream()}, d_x{sizes_.stream(), 0.0};
 
+  static const Modules kNone;
   StageLives out;
   for (const bool split : {false, true}) {
     if (!(split ? kinds.split : kinds.whole)) continue;
@@ -353,7 +358,7 @@ StageLives StageLivesMaker::make(const StageLayout& layout, const StageNeighbour
     const auto add_layer = [&](std::int64_t i, std::size_t part, std::vector<Unit>& units) {
       const bool recomputes = i < layout.num_recompute_layers.value_or(layout.num_layers);
       const std::int64_t index = layout.first_layer + i;
-      const Parts& parts = layer(sizes_.model.kind(index), recomputes ? layout.recompute : Modules{}, split);
+      const Parts& parts = layer(sizes_.model.kind(index), recomputes ? layout.recompute : kNone, split);
       units.push_back(unit(parts[part].front(), counts_.layer(index), true));
     };
     const auto add_embedding = [&](std::size_t part, std::vector<Unit>& units) {

@@ -88,7 +88,7 @@ class StageLivesMaker {
   std::optional<TensorTable> dense_, moe_;
   const TensorTable embedding_;
   std::optional<TensorTable> head_, adding_head_, mtp_, adding_mtp_;
-  std::map<std::tuple<LayerKind, std::set<RecomputeModule>, bool>, Parts> layers_;
+  std::map<std::tuple<LayerKind, std::uint32_t, bool>, Parts> layers_;  // modules as bits
   std::unordered_map<std::string, StageLives> stages_;
 };
 

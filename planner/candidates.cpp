@@ -3,20 +3,25 @@
 
 #include "costmodel/cached_cost_model.h"
 #include "costmodel/closed_form.h"
+#include "planner/frontier.h"
 #include "planner/operator_choices.h"
 #include "planner/parallel.h"
+#include "planner/pipeline_bound.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <set>
 #include <span>
 #include <utility>
 
 namespace orrery::planner {
 namespace {
 
-constexpr std::int64_t kWave = 16;  // choices of operators that are scanned against one time
+constexpr std::size_t kWave = 4;    // pipelines that are scanned against one time
+constexpr std::size_t kApart = 64;  // choices of operators that are taken apart into their pipelines at once
 constexpr std::size_t kProbed = 8;  // members that the closed form compares, to measure the best of them
 constexpr std::size_t kSeedWave = 64;
 constexpr std::size_t kPlain = 96;  // plain members that are kept, whatever is found later
@@ -98,26 +103,35 @@ class Finder {
     const bool is_tight = !something_lean_fits(choices.legal, order);
     if (!is_tight) measure_best_of(plain(c_.domains), choices.legal, order, bounds);
     std::erase_if(out_.plain, [&](const Member& member) { return member.bound >= cutoff(); });
-    std::int64_t done = 0;
-    while (done < out_.num_operators) {
-      const Seconds least = bounds[order[static_cast<std::size_t>(done)]];
-      if (least >= cutoff()) break;
-      if (done > 0 && (out_of_time() || num_looked_into() >= limits_.most_families)) {
-        unseen(least);
-        const auto pruned =
-            std::find_if(order.begin() + done, order.end(), [&](std::size_t i) { return bounds[i] >= cutoff(); });
-        out_.num_unreached_operators = pruned - order.begin() - done;
+    Frontier frontier(bounds);
+    std::set<std::size_t> scanned;  // choices of operators, at least in part
+    while (!frontier.empty() && frontier.least() < cutoff()) {
+      if (!scanned.empty() && (out_of_time() || num_looked_into() >= limits_.most_families)) {
+        unseen(frontier.least());
+        out_.num_unreached_operators = frontier.num_operators_below(cutoff());
         break;
       }
-      const std::int64_t count = std::min(kWave, out_.num_operators - done);
-      const std::span wave = std::span(order).subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count));
+      const std::vector<std::size_t> whole = frontier.take_whole(cutoff(), kApart);
+      if (!whole.empty()) {
+        take_apart(whole, choices.legal, bounds, frontier);
+        continue;
+      }
+      std::vector<Piece> wave;
+      for (const auto& [index, pipeline] : frontier.take_pipelines(cutoff(), kWave)) {
+        wave.push_back({.operators = index, .pipelines = {pipeline}});
+        scanned.insert(index);
+      }
       const std::size_t before = out_.members.size();
       for (ScanResult& result : scan(c_, choices.legal, wave, cutoff(), limits_.room)) add(std::move(result));
       probe(before);
-      done += count;
-      on_progress_({.tier = "bounds", .done = done, .total = out_.num_operators});
+      on_progress_({.tier = "bounds", .done = static_cast<std::int64_t>(scanned.size()), .total = out_.num_operators});
     }
-    out_.num_pruned_operators = out_.num_operators - done - out_.num_unreached_operators;
+    // What is left of those that were scanned in part was not reached.
+    const std::int64_t num_left = out_.num_unreached_operators;
+    std::int64_t num_scanned = 0;
+    for (const std::size_t index : scanned)
+      num_scanned += frontier.holds_below(index, cutoff()) && num_left > 0 ? 0 : 1;
+    out_.num_pruned_operators = out_.num_operators - num_scanned - num_left;
     if (found_nothing() && !is_tight) measure_best_of(lean(c_.domains), choices.legal, order, bounds);
     sort_and_cut(limits_.room);
     return std::move(out_);
@@ -140,7 +154,7 @@ class Finder {
     });
     for (std::size_t done = 0; done < small.size(); done += kSeedWave) {
       const std::span wave = std::span(small).subspan(done, std::min(kSeedWave, small.size() - done));
-      for (const ScanResult& result : scan(context, operators, wave, kNothing, 1)) {
+      for (const ScanResult& result : scan_all(context, operators, wave, kNothing, 1)) {
         if (!result.members.empty()) return true;
         out_.counts.add_smallest(result.counts);
       }
@@ -159,17 +173,70 @@ class Finder {
             .densest = c_.densest};
   }
 
-  /// All pipelines of some choices of operators, against one limit of what is made least. The scan knows times: what is
-  /// for time at work, which is the same for all of a choice, is taken off before and added again behind it.
+  /// Some pipelines of a choice of operators.
+  struct Piece {
+    std::size_t operators = 0;
+    std::vector<PipelineChoice> pipelines = {};
+  };
+
+  /// Bounds of the pipelines of `operators`, of what is made least.
+  std::vector<BoundedPipeline> bounded_pipelines(const FamilyContext& context, const Strategy& operators, Seconds work,
+                                                 const costmodel::CostModel& cost) const {
+    std::vector<BoundedPipeline> out = pipeline_bounds(context, operators, cost);
+    for (BoundedPipeline& pipeline : out) pipeline.bound = limits_.weights.time * pipeline.bound + work;
+    return out;
+  }
+
+  void take_apart(const std::vector<std::size_t>& whole, const std::vector<Strategy>& operators,
+                  const std::vector<Seconds>& bounds, Frontier& frontier) {
+    std::vector<std::vector<BoundedPipeline>> pipelines(whole.size());
+    parallel_for(static_cast<std::int64_t>(whole.size()), [&](std::int64_t i, int worker) {
+      const auto at = static_cast<std::size_t>(i);
+      const std::size_t index = whole[at];
+      pipelines[at] =
+          bounded_pipelines(c_, operators[index], work_bounds_[index], costs_[static_cast<std::size_t>(worker)]);
+      for (BoundedPipeline& pipeline : pipelines[at]) pipeline.bound = std::max(pipeline.bound, bounds[index]);
+    });
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+      const auto num_pruned = std::count_if(pipelines[i].begin(), pipelines[i].end(),
+                                            [&](const BoundedPipeline& p) { return p.bound >= cutoff(); });
+      out_.num_families += num_pruned;
+      out_.counts.pruned += num_pruned;
+      frontier.put(whole[i], pipelines[i], cutoff());
+    }
+  }
+
+  /// All pipelines of some choices of operators that have bounds below `limit`.
+  std::vector<ScanResult> scan_all(const FamilyContext& context, const std::vector<Strategy>& operators,
+                                   std::span<const std::size_t> wave, Seconds limit, std::size_t room) {
+    std::vector<Piece> pieces(wave.size());
+    parallel_for(static_cast<std::int64_t>(wave.size()), [&](std::int64_t i, int worker) {
+      Piece& piece = pieces[static_cast<std::size_t>(i)];
+      piece.operators = wave[static_cast<std::size_t>(i)];
+      const Strategy& s = operators[piece.operators];
+      if (limit == kNothing) {
+        piece.pipelines = pipeline_choices(context, s);
+        return;
+      }
+      for (const BoundedPipeline& pipeline :
+           bounded_pipelines(context, s, work_bounds_[piece.operators], costs_[static_cast<std::size_t>(worker)])) {
+        if (pipeline.bound < limit) piece.pipelines.push_back(pipeline.choice);
+      }
+    });
+    return scan(context, operators, pieces, limit, room);
+  }
+
+  /// Pipelines of some choices of operators, against one limit of what is made least. The scan knows times: what is for
+  /// time at work, which is the same for all of a choice, is taken off before and added again behind it.
   std::vector<ScanResult> scan(const FamilyContext& context, const std::vector<Strategy>& operators,
-                               std::span<const std::size_t> wave, Seconds limit, std::size_t room) {
+                               std::span<const Piece> wave, Seconds limit, std::size_t room) {
     std::vector<ScanResult> results(wave.size());
     parallel_for(static_cast<std::int64_t>(wave.size()), [&](std::int64_t i, int worker) {
-      const auto index = static_cast<std::size_t>(i);
-      const Seconds work = work_bounds_[wave[index]];
-      ScanResult& result = results[index];
-      result = scan_pipelines(context, operators[wave[index]], costs_[static_cast<std::size_t>(worker)],
-                              (limit - work) / limits_.weights.time, room);
+      const Piece& piece = wave[static_cast<std::size_t>(i)];
+      const Seconds work = work_bounds_[piece.operators];
+      ScanResult& result = results[static_cast<std::size_t>(i)];
+      result = scan_pipelines(context, operators[piece.operators], piece.pipelines,
+                              costs_[static_cast<std::size_t>(worker)], (limit - work) / limits_.weights.time, room);
       if (limits_.weights == StepWeights()) return;
       for (Member& member : result.members) {
         member.bound = limits_.weights.time * member.bound + work;
@@ -191,7 +258,7 @@ class Finder {
       if (best.size() >= kPlain && bounds[order[done]] >= best[kPlain - 1].bound) break;
       const std::span wave = std::span(order).subspan(done, std::min(kSeedWave, order.size() - done));
       const Seconds limit = best.size() >= kPlain ? best[kPlain - 1].bound : cutoff();
-      for (ScanResult& result : scan(context, operators, wave, limit, kPlain)) {
+      for (ScanResult& result : scan_all(context, operators, wave, limit, kPlain)) {
         std::move(result.members.begin(), result.members.end(), std::back_inserter(best));
         out_.counts.add_smallest(result.counts);
       }

@@ -7,6 +7,7 @@
 #include "program/schedule.h"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,26 +15,6 @@
 
 namespace orrery::planner {
 namespace {
-
-bool has_whole_backwards(Schedule schedule) {
-  return schedule == Schedule::gpipe || schedule == Schedule::one_f_one_b || schedule == Schedule::interleaved;
-}
-
-/// Values of `vpp` that a schedule has an order for.
-std::vector<std::int64_t> chunks_of(Schedule schedule, const std::vector<std::int64_t>& domain) {
-  const bool folds = schedule == Schedule::zbv || schedule == Schedule::dualpipev;
-  std::vector<std::int64_t> chunks;
-  std::copy_if(domain.begin(), domain.end(), std::back_inserter(chunks), [&](std::int64_t v) {
-    return folds ? v == 2 : schedule == Schedule::interleaved ? v > 1 : v == 1;
-  });
-  return chunks;
-}
-
-/// Micro-batches that each pipeline rank runs, over the number of pipeline ranks: however long the pipeline is.
-double micro_batches_per_stage(const FamilyContext& c, const Strategy& s) {
-  return static_cast<double>(c.batch.global_batch) * static_cast<double>(s.tp * s.cp) /
-         (static_cast<double>(c.num_devices) * static_cast<double>(s.micro_batch));
-}
 
 /// Flags that act within a slot, where the operators have something that they act on.
 std::vector<Overlap> overlaps_of(const Domains& d, const Strategy& s) {
@@ -68,27 +49,21 @@ class ArithmeticAlone : public costmodel::ForwardingCostModel {
 
 class Scan {
  public:
-  Scan(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost, Seconds cutoff,
-       std::size_t room)
-      : c_(context), operators_(operators), cost_(cost), cutoff_(cutoff), room_(room) {}
+  Scan(const FamilyContext& context, const Strategy& operators, std::span<const PipelineChoice> pipelines,
+       const costmodel::CostModel& cost, Seconds cutoff, std::size_t room)
+      : c_(context), operators_(operators), pipelines_(pipelines), cost_(cost), cutoff_(cutoff), room_(room) {}
 
   ScanResult run() {
     for (const Overlap& overlap : overlaps_of(c_.domains, operators_)) {
-      for (const Schedule schedule : c_.domains.schedule) {
-        for (const int pairs : c_.domains.ep_batch_level) {
-          if (pairs != 0 && (operators_.ep == 1 || !has_whole_backwards(schedule) || schedule == Schedule::gpipe)) {
-            continue;
-          }
-          Strategy s = operators_;
-          s.overlap = overlap;
-          s.overlap.ep_batch_level = pairs != 0;
-          s.schedule = schedule;
-          const bool hides = runs_pairs(s);
-          // Without anything to hide, the order of gradients changes nothing.
-          if (overlap.delayed_wgrad && s.tp == 1 && !(hides && s.ep > 1)) continue;
-          OperatorTable& table = table_of(s);
-          if (micro_batches_per_stage(c_, s) * table.all_stages(hides) < cutoff_) pipelines(s, table);
-        }
+      Strategy operators = operators_;
+      operators.overlap = overlap;
+      for (const PipelineChoice& choice : pipelines_) {
+        Strategy s = choice.of(operators);
+        const bool hides = runs_pairs(s);
+        // Without anything to hide, the order of gradients changes nothing.
+        if (overlap.delayed_wgrad && s.tp == 1 && !(hides && s.ep > 1)) continue;
+        Known& known = table_of(s);
+        if (micro_batches_per_stage(c_, s) * known.all_stages(hides) < cutoff_) layouts(s, known.table);
       }
     }
     sort_and_cut();
@@ -96,32 +71,26 @@ class Scan {
   }
 
  private:
-  OperatorTable& table_of(const Strategy& s) {
-    const Strategy operators = operators_of(s);
-    for (const auto& [known, table] : tables_) {
-      if (known == operators) return *table;
-    }
-    return *tables_
-                .emplace_back(operators, std::make_unique<OperatorTable>(c_.model, operators, c_.batch, c_.num_devices,
-                                                                         cost_, c_.densest))
-                .second;
-  }
+  /// A table, and what it says of all stages together.
+  struct Known {
+    Strategy operators;
+    OperatorTable table;
+    std::array<std::optional<Seconds>, 2> sums = {};
 
-  void pipelines(Strategy& s, OperatorTable& table) {
-    for (const std::int64_t pp : c_.domains.pp) {
-      // Alone, a pipeline rank has nobody whose waiting a better order would shorten.
-      if (pp == 1 && (s.schedule != Schedule::one_f_one_b && s.schedule != Schedule::gpipe)) continue;
-      const std::int64_t pipeline = s.tp * s.cp * pp;
-      if (c_.num_devices % pipeline != 0 || c_.num_devices % (s.etp * s.ep * pp) != 0 ||
-          c_.batch.global_batch % (c_.num_devices / pipeline * s.micro_batch) != 0) {
-        continue;
-      }
-      for (const std::int64_t vpp : chunks_of(s.schedule, c_.domains.vpp)) {
-        s.pp = pp;
-        s.vpp = vpp;
-        layouts(s, table);
-      }
+    Seconds all_stages(bool pairs) {
+      std::optional<Seconds>& sum = sums[pairs ? 1 : 0];
+      if (!sum) sum = table.all_stages(pairs);
+      return *sum;
     }
+  };
+
+  Known& table_of(const Strategy& s) {
+    const Strategy operators = operators_of(s);
+    for (const std::unique_ptr<Known>& known : tables_) {
+      if (known->operators == operators) return *known;
+    }
+    return *tables_.emplace_back(
+        new Known{.operators = operators, .table = {c_.model, operators, c_.batch, c_.num_devices, cost_, c_.densest}});
   }
 
   void layouts(Strategy& s, OperatorTable& table) {
@@ -159,32 +128,39 @@ class Scan {
 
   const FamilyContext& c_;
   const Strategy& operators_;
+  const std::span<const PipelineChoice> pipelines_;
   const costmodel::CostModel& cost_;
   const Seconds cutoff_;
   const std::size_t room_;
-  std::vector<std::pair<Strategy, std::unique_ptr<OperatorTable>>> tables_;
+  std::vector<std::unique_ptr<Known>> tables_;
   ScanResult out_;
 };
 
 }  // namespace
 
-// With everything overlapped that the domains allow.
+// With everything overlapped that the domains allow. Products in slices may take longer than whole ones, and exchanges
+// that a pair hides more than it spares, so both are asked.
 Seconds operator_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost) {
-  Strategy s = operators;
   const auto allows = [](const std::vector<int>& flags) {
     return std::find(flags.begin(), flags.end(), 1) != flags.end();
   };
   const Domains& d = context.domains;
-  const bool pairs =
-      s.ep > 1 && (allows(d.ep_batch_level) || std::any_of(d.schedule.begin(), d.schedule.end(), [](Schedule schedule) {
-                     return runs_pairs({.schedule = schedule});
-                   }));
-  s.overlap = {.tp = s.sp && allows(d.overlap_tp),
-               .delayed_wgrad = allows(d.delayed_wgrad),
-               .shared_expert = s.ep > 1 && allows(d.shared_expert)};
-  s.overlap.ep_batch_level = pairs;
-  OperatorTable table(context.model, s, context.batch, context.num_devices, cost, context.densest);
-  return micro_batches_per_stage(context, s) * table.all_stages(pairs);
+  std::optional<Seconds> least;
+  for (const int slices : d.overlap_tp) {
+    Strategy s = operators;
+    if (slices != 0 && !s.sp) continue;
+    const bool pairs = s.ep > 1 && (allows(d.ep_batch_level) ||
+                                    std::any_of(d.schedule.begin(), d.schedule.end(),
+                                                [](Schedule schedule) { return runs_pairs({.schedule = schedule}); }));
+    s.overlap = {.tp = slices != 0,
+                 .delayed_wgrad = allows(d.delayed_wgrad),
+                 .shared_expert = s.ep > 1 && allows(d.shared_expert)};
+    s.overlap.ep_batch_level = pairs;
+    OperatorTable table(context.model, s, context.batch, context.num_devices, cost, context.densest);
+    const Seconds sum = pairs ? std::min(table.all_stages(true), table.all_stages(false)) : table.all_stages(false);
+    least = std::min(least.value_or(sum), sum);
+  }
+  return micro_batches_per_stage(context, operators) * least.value_or(Seconds());
 }
 
 // Every op of a micro-batch works somewhere, so that its arithmetic over the pipeline ranks is what a rank works on
@@ -203,9 +179,10 @@ Seconds work_bound(const FamilyContext& context, const Strategy& operators, cons
   return micro_batches_per_stage(context, operators) * least.value_or(Seconds());
 }
 
-ScanResult scan_pipelines(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost,
-                          Seconds cutoff, std::size_t room) {
-  return Scan(context, operators, cost, cutoff, room).run();
+ScanResult scan_pipelines(const FamilyContext& context, const Strategy& operators,
+                          std::span<const PipelineChoice> pipelines, const costmodel::CostModel& cost, Seconds cutoff,
+                          std::size_t room) {
+  return Scan(context, operators, pipelines, cost, cutoff, room).run();
 }
 
 }  // namespace orrery::planner

@@ -2,10 +2,10 @@
 // The inner half of a search space: all pipelines of one choice of operators, family by family.
 #pragma once
 
-#include "planner/family.h"
+#include "planner/pipeline_choices.h"
 
 #include <cstdint>
-#include <string>
+#include <span>
 #include <vector>
 
 namespace orrery::planner {
@@ -24,8 +24,9 @@ Seconds operator_bound(const FamilyContext& context, const Strategy& operators, 
 /// A bound for the mean time at work of a compute queue in a step, whatever the pipeline and what is recomputed.
 Seconds work_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost);
 
-/// Scans all families of `operators` with a bound below `cutoff`. Keeps at most `room` members.
-ScanResult scan_pipelines(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost,
-                          Seconds cutoff, std::size_t room);
+/// Scans all families of `operators` in `pipelines` with a bound below `cutoff`. Keeps at most `room` members.
+ScanResult scan_pipelines(const FamilyContext& context, const Strategy& operators,
+                          std::span<const PipelineChoice> pipelines, const costmodel::CostModel& cost, Seconds cutoff,
+                          std::size_t room);
 
 }  // namespace orrery::planner

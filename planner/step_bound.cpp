@@ -37,7 +37,20 @@ StepBound::StepBound(const Strategy& strategy, std::int64_t num_micro_batches)
 
 void StepBound::set_stage(std::size_t rank, std::size_t chunk, const Slots& slots) {
   ranks_[rank].slots[chunk] = slots;
+  ranks_[rank].sums.reset();
   slots_end_.clear();
+}
+
+const StepBound::Sums& StepBound::sums_of(Rank& rank) const {
+  if (rank.sums) return *rank.sums;
+  costmodel::RankWork work(pairs_, slots_per_stage_);
+  Seconds urgent;
+  for (std::size_t chunk = 0; chunk < rank.slots.size(); ++chunk) {
+    work.add(rank.slots[chunk], rank.sharded[chunk]);
+    urgent += rank.slots[chunk].times.forward + rank.slots[chunk].times.input_grad;
+    if (pairs_) urgent -= rank.slots[chunk].exchanges;
+  }
+  return rank.sums.emplace(Sums{.slots = work.slots(), .reduced = work.slots_and_reductions(), .urgent = urgent});
 }
 
 const std::vector<Seconds>& StepBound::slots_end() const {
@@ -66,24 +79,19 @@ const std::vector<Seconds>& StepBound::slots_end() const {
   std::vector<Seconds>& out = slots_end_;
   reduced_.clear();
   Seconds first_stage;  // when the last gradient has reached it
-  for (const Rank& rank : ranks_) {
+  for (Rank& rank : ranks_) {
+    const Sums& sums = sums_of(rank);
     Seconds begin = down[static_cast<std::size_t>(rank.stages.front())], to_first;
-    costmodel::RankWork work(pairs_, slots_per_stage_);
-    Seconds urgent;
     bool is_first = true;
     for (std::size_t chunk = 0; chunk < rank.slots.size(); ++chunk) {
       const auto stage = static_cast<std::size_t>(rank.stages[chunk]);
-      const SlotTimes& slots = rank.slots[chunk].times;
       begin = std::min(begin, down[stage]);
       to_first = is_first ? up[stage] : std::min(to_first, up[stage]);
       is_first = false;
-      work.add(rank.slots[chunk], rank.sharded[chunk]);
-      urgent += slots.forward + slots.input_grad;
-      if (pairs_) urgent -= rank.slots[chunk].exchanges;
     }
-    out.push_back(begin + work.slots());
-    reduced_.push_back(begin + work.slots_and_reductions());
-    const Seconds last = splits_ ? begin + slots_per_stage_ * std::max(Seconds(), urgent) : out.back();
+    out.push_back(begin + sums.slots);
+    reduced_.push_back(begin + sums.reduced);
+    const Seconds last = splits_ ? begin + slots_per_stage_ * std::max(Seconds(), sums.urgent) : out.back();
     first_stage = std::max(first_stage, last + to_first);
   }
   // Whoever holds the first stage; in DualPipe two do, and the gradient of one half reaches each.

@@ -9,6 +9,7 @@
 #include "program/strategy.h"
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -27,7 +28,9 @@ class StepBound {
 
   /// What the queue of sharded parameters has to do for a micro-batch on that chunk.
   void set_sharded(std::size_t rank, std::size_t chunk, Seconds of_micro_batch) {
-    if (std::exchange(ranks_[rank].sharded[chunk], of_micro_batch) != of_micro_batch) slots_end_.clear();
+    if (std::exchange(ranks_[rank].sharded[chunk], of_micro_batch) == of_micro_batch) return;
+    ranks_[rank].sums.reset();
+    slots_end_.clear();
   }
   /// What a queue of the rank is busy with in all its slots together, beside them.
   void set_queue(std::size_t rank, Seconds of_micro_batch) { queues_[rank] = slots_per_stage_ * of_micro_batch; }
@@ -38,21 +41,27 @@ class StepBound {
   Seconds of_step(Seconds norm) const;
 
  private:
+  /// Of all slots of a rank: until they end, until what is reduced beside them ends, and what others wait for.
+  struct Sums {
+    Seconds slots, reduced, urgent;
+  };
   struct Rank {
     std::vector<std::int64_t> stages;
     std::vector<costmodel::Slots> slots;
     std::vector<Seconds> sharded;
+    std::optional<Sums> sums = {};  // none: to be computed again
   };
   struct End {
     Seconds sync, load, update;
   };
+  const Sums& sums_of(Rank& rank) const;
   /// When the last slot of each rank has ended at the earliest.
   const std::vector<Seconds>& slots_end() const;
 
   const bool pairs_, splits_;
   const std::int64_t num_stages_;
   const double slots_per_stage_;
-  std::vector<Rank> ranks_;
+  mutable std::vector<Rank> ranks_;
   std::vector<Seconds> messages_;
   std::vector<End> ends_;
   std::vector<Seconds> queues_;

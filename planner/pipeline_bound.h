@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// A bound for all plans of some operators in a pipeline of so many ranks, however its layers are laid and its states
+// are sharded: it knows how long the pipeline is, and what a rank's memory makes it run again. Both are sums over
+// layers, so that thousands of families are thrown away together, before one of them is laid out.
+//   pipeline  1F1B and GPipe, one chunk: rank r waits for the forwards before it, does m micro-batches, and the
+//             gradient of its last one passes the backwards before it. If all ranks end at X, with W of a micro-batch
+//             on all p ranks together, X = W / (1 - (1 - 1/m)^p), more where ranks have work that nobody waits for.
+//             With gradients apart only forwards count. In other orders stages of any size may
+//             come first: they have no such bound.
+//   memory    a rank that holds h micro-batches of n layers, A bytes for each, needs h n A, and its states at their
+//             least. Recomputation makes A smaller and costs time: the cheapest that fits is a step function of n. The
+//             convex line below it gives the least sum over ranks. ZeRO 2 and 3 need less and keep a communicator busy.
+#pragma once
+
+#include "planner/operator_table.h"
+#include "planner/pipeline_choices.h"
+
+#include <map>
+#include <memory>
+#include <set>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace orrery::planner {
+
+class PipelineBound {
+ public:
+  /// All must outlive it. Not thread-safe.
+  PipelineBound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost);
+  ~PipelineBound();
+  PipelineBound(const PipelineBound&) = delete;
+  PipelineBound& operator=(const PipelineBound&) = delete;
+
+  /// At most the time of a step of any plan with these operators in this pipeline; infinite: none fits.
+  Seconds of(const PipelineChoice& choice);
+
+ private:
+  struct Layer;
+  struct Work;
+  const Work& work(const PipelineChoice& choice, bool slices);
+  const std::vector<Layer>& layers(bool slices);
+  Seconds with(const PipelineChoice& choice, bool slices);
+  Seconds run_again(const PipelineChoice& choice, const Work& work, const std::vector<Layer>& layers,
+                    const std::vector<double>& all_held, double states) const;
+  double free_bytes() const;
+  double states_of_layer(const PipelineChoice& choice, int zero_dense, int zero_expert) const;
+  Seconds queue_of_layer(const PipelineChoice& choice, int zero, bool dense);
+
+  const FamilyContext& c_;
+  const Strategy operators_;
+  std::unique_ptr<costmodel::CostModel> cost_;  // whose host is never late
+  costmodel::MemoryModel memory_model_;
+  LayerKind kind_ = LayerKind::dense;               // of most layers
+  std::vector<std::int64_t> examples_;              // a layer of that kind for each attention span
+  double num_layers_ = 0.0;                         // of that kind
+  std::vector<std::set<RecomputeModule>> choices_;  // of recomputation, those that such a layer tells apart
+  bool knows_memory_ = true;
+  std::map<std::pair<int, bool>, Work> work_;  // by kind of slots, and whether products are cut into slices
+  std::map<bool, std::vector<Layer>> layers_;  // by choice
+  std::map<std::tuple<std::int64_t, bool, int, bool>, Seconds> queues_;  // by ranks, both ways, ZeRO, dense
+};
+
+struct BoundedPipeline {
+  PipelineChoice choice;
+  Seconds bound;  // infinite: nothing fits
+};
+
+/// All pipelines of `operators`.
+std::vector<BoundedPipeline> pipeline_bounds(const FamilyContext& context, const Strategy& operators,
+                                             const costmodel::CostModel& cost);
+
+}  // namespace orrery::planner
