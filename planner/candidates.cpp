@@ -11,8 +11,10 @@
 #include <algorithm>
 #include <iterator>
 #include <limits>
+#include <map>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <span>
 #include <utility>
@@ -105,6 +107,7 @@ class Finder {
     std::erase_if(out_.plain, [&](const Member& member) { return member.bound >= cutoff(); });
     Frontier frontier(bounds);
     std::set<std::size_t> scanned;  // choices of operators, at least in part
+    scan_near_best(choices.legal, scanned);
     while (!frontier.empty() && frontier.least() < cutoff()) {
       if (!scanned.empty() && (out_of_time() || num_looked_into() >= limits_.most_families)) {
         unseen(frontier.least());
@@ -187,6 +190,48 @@ class Finder {
     return out;
   }
 
+  /// Whatever hides and shards, of operators like those of the best plan, in its pipeline: the plain part has the best
+  /// degrees mostly, but not the best of the rest, and a better time to beat makes all that follows shorter.
+  void scan_near_best(const std::vector<Strategy>& operators, std::set<std::size_t>& scanned) {
+    while (best_) {
+      const Strategy best = *best_;
+      std::vector<Piece> pieces;
+      for (std::size_t i = 0; i < operators.size(); ++i) {
+        const Strategy& s = operators[i];
+        const bool is_near = s.cp == best.cp && s.cp_kind == best.cp_kind && s.ep == best.ep && s.etp == best.etp &&
+                             s.micro_batch == best.micro_batch && s.tp <= 2 * best.tp && best.tp <= 2 * s.tp;
+        if (!is_near) continue;
+        std::vector<PipelineChoice>& known = near_[i];
+        for (const PipelineChoice& choice : pipeline_choices(c_, s)) {
+          if (!is_in(choice, best) || std::find(known.begin(), known.end(), choice) != known.end()) continue;
+          pieces.push_back({.operators = i, .pipelines = {choice}});
+          known.push_back(choice);
+          scanned.insert(i);
+        }
+      }
+      if (pieces.empty()) return;
+      const std::size_t before = out_.members.size();
+      for (ScanResult& result : scan(c_, operators, pieces, cutoff(), limits_.room)) add(std::move(result));
+      probe(before);
+      if (*best_ == best) return;
+    }
+  }
+
+  /// The pipeline of a plan, or none at all, which has most to gain from hiding and sharding.
+  static bool is_in(const PipelineChoice& choice, const Strategy& s) {
+    if (choice.pp == 1 && choice.schedule == Schedule::one_f_one_b) return choice.pairs == s.overlap.ep_batch_level;
+    return choice.schedule == s.schedule && choice.pairs == s.overlap.ep_batch_level && choice.pp == s.pp &&
+           choice.vpp == s.vpp;
+  }
+
+  /// Measures a member: from then on others have to beat it, if it is the best.
+  void try_to_beat(const Member& member) {
+    const Seconds measured = measure_(member);
+    if (measured >= found_) return;
+    found_ = measured;
+    best_ = member.strategy;
+  }
+
   void take_apart(const std::vector<std::size_t>& whole, const std::vector<Strategy>& operators,
                   const std::vector<Seconds>& bounds, Frontier& frontier) {
     std::vector<std::vector<BoundedPipeline>> pipelines(whole.size());
@@ -196,6 +241,11 @@ class Finder {
       pipelines[at] =
           bounded_pipelines(c_, operators[index], work_bounds_[index], costs_[static_cast<std::size_t>(worker)]);
       for (BoundedPipeline& pipeline : pipelines[at]) pipeline.bound = std::max(pipeline.bound, bounds[index]);
+      const auto known = near_.find(index);
+      if (known == near_.end()) return;
+      std::erase_if(pipelines[at], [&](const BoundedPipeline& pipeline) {
+        return std::find(known->second.begin(), known->second.end(), pipeline.choice) != known->second.end();
+      });
     });
     for (std::size_t i = 0; i < whole.size(); ++i) {
       const auto num_pruned = std::count_if(pipelines[i].begin(), pipelines[i].end(),
@@ -276,7 +326,7 @@ class Finder {
     std::stable_sort(fastest.begin(), fastest.end(),
                      [&](std::size_t a, std::size_t b) { return closed[a] < closed[b]; });
     for (std::size_t i = 0; i < std::min(best.size(), static_cast<std::size_t>(limits_.num_seeds)); ++i) {
-      found_ = std::min(found_, measure_(best[fastest[i]]));
+      try_to_beat(best[fastest[i]]);
     }
   }
 
@@ -315,7 +365,7 @@ class Finder {
       fastest = time;
       best = &out_.members[index];
     }
-    if (best != nullptr && fastest < found_) found_ = std::min(found_, measure_(*best));
+    if (best != nullptr && fastest < found_) try_to_beat(*best);
     std::erase_if(out_.members, [&](const Member& member) { return member.bound >= cutoff(); });
     if (out_.members.size() > 4 * limits_.room) sort_and_cut(limits_.room);
   }
@@ -332,9 +382,11 @@ class Finder {
   const Measure& measure_;
   const ScanLimits limits_;
   const std::function<void(const Progress&)>& on_progress_;
-  std::vector<costmodel::CachedCostModel> costs_;  // by worker
-  Seconds found_;                                  // least time that was measured or is to beat
-  std::vector<Seconds> work_bounds_;               // by choice of operators, weighted
+  std::vector<costmodel::CachedCostModel> costs_;            // by worker
+  Seconds found_;                                            // least time that was measured or is to beat
+  std::vector<Seconds> work_bounds_;                         // by choice of operators, weighted
+  std::optional<Strategy> best_;                             // of what was measured
+  std::map<std::size_t, std::vector<PipelineChoice>> near_;  // by operators, what was scanned for being near the best
   Candidates out_;
 };
 

@@ -16,6 +16,8 @@ struct PipelineChoice {
   std::int64_t pp = 1, vpp = 1;
   std::int64_t num_micro_batches = 1;
 
+  bool operator==(const PipelineChoice&) const = default;
+
   /// `operators` in this pipeline, without stages.
   Strategy of(const Strategy& operators) const;
 };

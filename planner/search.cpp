@@ -8,6 +8,7 @@
 #include "costmodel/lower_bound.h"
 #include "planner/candidates.h"
 #include "planner/no_plan.h"
+#include "planner/operator_table.h"
 #include "planner/parallel.h"
 #include "program/arrivals.h"
 #include "program/lower.h"
@@ -72,6 +73,27 @@ struct Refined {
   bool is_ranked = false;  // an interpreter has run it
 };
 
+/// Takes only so many plans of each pipeline: of the same operators, schedule, ranks and chunks.
+class OfEachPipeline {
+ public:
+  explicit OfEachPipeline(std::int64_t most) : most_(most) {}
+
+  bool takes(const Strategy& strategy) {
+    Strategy pipeline = operators_of(strategy);
+    pipeline.pp = strategy.pp;
+    pipeline.vpp = strategy.vpp;
+    pipeline.schedule = strategy.schedule;
+    pipeline.overlap = {.ep_batch_level = strategy.overlap.ep_batch_level};
+    auto known = std::find_if(seen_.begin(), seen_.end(), [&](const auto& seen) { return seen.first == pipeline; });
+    if (known == seen_.end()) known = seen_.insert(seen_.end(), {std::move(pipeline), 0});
+    return ++known->second <= most_;
+  }
+
+ private:
+  const std::int64_t most_;
+  std::vector<std::pair<Strategy, std::int64_t>> seen_;
+};
+
 class Search {
  public:
   Search(const Domains& domains, const SearchProblem& problem, const costmodel::CostModel& cost_model,
@@ -130,6 +152,7 @@ class Search {
 
  private:
   static constexpr std::size_t kRoom = 16384;
+  static constexpr std::int64_t kOfOnePipeline = 4;  // members that the interpreter runs before those of others
 
   const Device& device() const { return problem_.cluster.groups.front().device; }
   Bytes memory_limit() const {
@@ -257,8 +280,13 @@ class Search {
   }
 
   void run_fastest() {
-    run_analytic(sorted_by([&](const Refined& r) { return problem_.weights.time * r.closed + r.member.work_bound; }),
-                 limits_.num_analytic);
+    std::vector<std::size_t> order =
+        sorted_by([&](const Refined& r) { return problem_.weights.time * r.closed + r.member.work_bound; });
+    // The closed form errs for all members of a pipeline alike: others get their turn.
+    OfEachPipeline few(kOfOnePipeline);
+    const auto is_one_of_few = [&](std::size_t i) { return few.takes(refined_[i].member.strategy); };
+    std::stable_partition(order.begin(), order.end(), is_one_of_few);
+    run_analytic(order, limits_.num_analytic);
   }
 
   /// What may still be faster than the best: those with the smallest bounds first.
@@ -344,11 +372,17 @@ class Search {
   void simulate(const Interpreter& simulator) {
     const auto count = std::min(limits_.num_simulated, static_cast<std::int64_t>(result_.ranked.size()));
     TierProgress progress(on_progress_, simulator.name(), count);
+    // What the simulator knows better, shared links above all, it knows of all members of a pipeline.
+    OfEachPipeline one(1);
+    std::stable_partition(result_.ranked.begin(), result_.ranked.end(),
+                          [&](const RankedPlan& plan) { return one.takes(plan.strategy); });
     for (std::int64_t i = 0; i < count; ++i) {
       predict(simulator, result_.ranked[static_cast<std::size_t>(i)]);
       progress.add_one();
     }
     rank(static_cast<std::size_t>(count));
+    std::stable_sort(result_.ranked.begin() + static_cast<std::ptrdiff_t>(count), result_.ranked.end(),
+                     [&](const RankedPlan& a, const RankedPlan& b) { return value_of(a) < value_of(b); });
     result_.certificate.tiers.back().rejected = result_.certificate.tiers.back().evaluated - count;
     result_.certificate.tiers.push_back({.name = "simgrid", .evaluated = count, .rejected = count - 1});
   }
