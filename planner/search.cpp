@@ -41,6 +41,7 @@ std::vector<DeviceIndex> densest_of(const SearchProblem& problem) {
   const std::int64_t first = node_of(problem.device_of_rank.front());
   const std::int64_t taken = std::count_if(problem.device_of_rank.begin(), problem.device_of_rank.end(),
                                            [&](DeviceIndex device) { return node_of(device) == first; });
+  CHECK(taken >= 1, taken);
   for (std::int64_t rank = 0; rank < problem.num_ranks(); ++rank) {
     out.emplace_back(static_cast<std::int32_t>(rank / taken * per_node + rank % taken));
   }
