@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""predict_covering_array.py BINARIES [--most-ranks N] [--seconds S] [--steps N] [--rows A-B]: step times predicted before they were measured.
+"""predict_covering_array.py BINARIES [--most-ranks N] [--seconds S] [--steps N] [--rows A-B]: step times predicted before
+they were measured.
 
 BINARIES: a folder with orrery, orrery-rank and covering_plans of one build. The plans are those of the pairwise covering
 array over TP, CP, EP, ETP, PP, ZeRO of dense and of experts, schedule, recomputation, dispatcher, type and family that the
@@ -9,9 +10,12 @@ covering_layouts.h). For each model, number of ranks and type that occurs: `orre
 and `orrery estimate`; only then `orrery execute`, with balanced routing as the prediction assumes.
 
 Prints each plan's error, the medians of the errors for plans with at most as many ranks as cores and for those with more,
-and Kendall's tau between predicted and measured order. Errors are (predicted - measured) / measured.
+and Kendall's tau between predicted and measured order. Errors are (predicted - measured) / measured. Beside each plan stand
+the median over classes of compute ops of the error against the median of the measured times, and how many times their
+medians the means are: about 1 on a machine that does nothing else.
 """
 import argparse
+import collections
 import itertools
 import json
 import os
@@ -65,6 +69,28 @@ def report(title, rows):
           f"{statistics.mean(row['error'] for row in rows):+.1%}, largest {max(errors):.1%}, tau {tau:.2f}")
 
 
+def times_of_ops(trace, first_step):
+    """(pass, op): times of all ranks' compute ops."""
+    times = collections.defaultdict(list)
+    for line in open(trace):
+        span = json.loads(line).get("span")
+        if span and span[0] >= first_step and span[3] == "compute":
+            *_, which, op = span[2].split("/")
+            times[which, op.split(".b")[0]].append(span[6] - span[5])
+    return times
+
+
+def compare_ops(predicted, measured):
+    """Median of the classes' errors, and means over medians of all that was measured."""
+    errors, means, medians = [], 0.0, 0.0
+    for op, times in measured.items():
+        middle = statistics.median(times)
+        means, medians = means + sum(times), medians + middle * len(times)
+        if op in predicted and middle > 0.0:
+            errors.append(abs(statistics.median(predicted[op]) - middle) / middle)
+    return statistics.median(errors), means / medians
+
+
 class Machine:
     def __init__(self, options, folder):
         self.orrery, self.options, self.folder, self.calibrated = options.binaries / "orrery", options, folder, {}
@@ -94,7 +120,9 @@ class Machine:
     def measure(self, number):
         out = json.loads(run([self.orrery, "execute", self.folder / f"plan{number}.json", "--steps", self.options.steps,
                               "--balanced-routing", "--trace", self.folder / f"plan{number}.cpu.trace", "--json"]))
-        return statistics.median(seconds_of(step["time"]) for step in out["steps"][1:])
+        ops = compare_ops(times_of_ops(self.folder / f"plan{number}.analytic.trace", 0),
+                          times_of_ops(self.folder / f"plan{number}.cpu.trace", 1))
+        return statistics.median(seconds_of(step["time"]) for step in out["steps"][1:]), ops
 
 
 def seconds_of(value):
@@ -132,9 +160,10 @@ def main():
             print(f"not calibrated: {row['text']}")
         rows = [row for row in rows if row["predicted"] is not None]
         for row in rows:
-            row["measured"] = machine.measure(row["number"])
+            row["measured"], (of_ops, of_means) = machine.measure(row["number"])
             row["error"] = (row["predicted"] - row["measured"]) / row["measured"]
-            print(f"{row['predicted'] * 1e3:8.1f} ms {row['measured'] * 1e3:8.1f} ms {row['error']:+7.1%}  {row['text']}")
+            print(f"{row['predicted'] * 1e3:8.1f} ms {row['measured'] * 1e3:8.1f} ms {row['error']:+7.1%}  ops {of_ops:4.0%}, "
+                  f"means {of_means:.1f}  {row['text']}")
         cores = os.cpu_count()
         report(f"ranks <= {cores}", [row for row in rows if row["ranks"] <= cores])
         for ranks in sorted({row["ranks"] for row in rows if row["ranks"] > cores}):
