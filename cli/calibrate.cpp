@@ -3,11 +3,13 @@
 #include "base/files.h"
 #include "cli/calibration.h"
 #include "cli/exit_code.h"
+#include "cli/job.h"
 #include "cli/machine.h"
 #include "cli/report.h"
 #include "cli/verbs.h"
 #include "costmodel/validation/time_factors.h"
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -31,6 +33,7 @@ struct CalibrateOptions {
   std::optional<DType> precision;
   std::int64_t num_ranks = default_num_ranks();
   double seconds = 45.0;
+  JobFlags job;
 };
 
 /// What the catalog's tables and factors say of a device, without measuring anything.
@@ -61,6 +64,18 @@ int calibrate_from_catalog(const CalibrateOptions& options) {
   return kSuccess;
 }
 
+constexpr auto kTimeOut = std::chrono::minutes(2);  // for a process that does not come
+
+/// What all processes must have in common to measure together.
+executor::JobFacts facts_of(const CalibrateOptions& options, const Source& model, DType precision) {
+  return {{"model", model.sha256},
+          {"sequence", std::to_string(options.workload.sequence)},
+          {"global batch", std::to_string(options.workload.global_batch)},
+          {"precision", std::string(name_of(precision))},
+          {"ranks", std::to_string(options.num_ranks)},
+          {"seconds", fmt::format("{}", options.seconds)}};
+}
+
 int calibrate(const CalibrateOptions& options) {
   if (!options.device.empty()) return calibrate_from_catalog(options);
   const std::filesystem::path folder = options.out;
@@ -68,12 +83,20 @@ int calibrate(const CalibrateOptions& options) {
       options.calibration.empty() ? folder / "calibration.json" : std::filesystem::path(options.calibration);
   const std::filesystem::path cluster =
       options.cluster.empty() ? folder / "cluster.json" : std::filesystem::path(options.cluster);
-  if (options.calibration.empty() || options.cluster.empty()) std::filesystem::create_directories(folder);
-
   const Loaded<Model> model = load_model(options.common.inputs, options.model);
+  const DType precision = options.precision.value_or(DType::f32);
+  const std::unique_ptr<executor::Job> job =
+      join_job(options.job, static_cast<int>(options.num_ranks), facts_of(options, model.source, precision), kTimeOut,
+               fmt::format("calibrate --ranks {}", options.num_ranks));
+  const bool is_first = !job || job->is_first();
+  if (is_first && (options.calibration.empty() || options.cluster.empty())) {
+    std::filesystem::create_directories(folder);
+  }
   const MachineCalibration machine = calibrate_this_machine(
       model.source, model.value, {.seq = options.workload.sequence, .global_batch = options.workload.global_batch},
-      options.precision.value_or(DType::f32), options.num_ranks, orrery::seconds(options.seconds));
+      precision, options.num_ranks, orrery::seconds(options.seconds), job.get());
+  if (job) job->finish();
+  if (!is_first) return kSuccess;
   write_calibration(machine, calibration, cluster);
 
   Report report = calibration_report(machine);
@@ -110,6 +133,7 @@ Verb add_calibrate(CLI::App& app) {
                       "write the catalog's calibration of this device instead of measuring this machine");
   command->add_option("--framework", options->framework, "that trains on the device: megatron, nanotron, ...")
       ->capture_default_str();
+  add_job_options(*command, options->job);
   add_model_options(*command, options->common.inputs);
   add_common_options(*command, options->common);
   return {command, [options] { return calibrate(*options); }};

@@ -12,17 +12,25 @@
 namespace orrery::cli {
 
 MachineCalibration calibrate_this_machine(const Source& source, const Model& model, const BatchShape& batch,
-                                          DType precision, std::int64_t num_ranks, Seconds max_time) {
+                                          DType precision, std::int64_t num_ranks, Seconds max_time,
+                                          executor::Job* job) {
   MachineCalibration machine;
-  machine.cluster = this_machine(num_ranks);
-  executor::CalibrationRequest request = executor::calibration_request(source, model, batch, precision, num_ranks);
+  const std::int64_t num_ranks_here = job == nullptr ? num_ranks : job->num_ranks_on_host();
+  machine.cluster = this_machine(num_ranks_here);
+  executor::CalibrationRequest request = executor::calibration_request(source, model, batch, precision, num_ranks_here);
+  request.num_ranks = num_ranks;
+  request.job = job;
   request.max_time = max_time;
   request.rank_executable = executor::rank_executable_beside_this();
   ProgressLine progress;
-  request.on_progress = [&](std::string_view, double done) {
-    progress.update("calibrate", static_cast<std::int64_t>(100.0 * done), 100);
-  };
-  machine.calibration = costmodel::calibration_of(executor::calibrate_machine(request));
+  if (job == nullptr || job->is_first()) {
+    request.on_progress = [&](std::string_view, double done) {
+      progress.update("calibrate", static_cast<std::int64_t>(100.0 * done), 100);
+    };
+  }
+  const Measurements measured = executor::calibrate_machine(request);
+  if (job != nullptr && !job->is_first()) return machine;
+  machine.calibration = costmodel::calibration_of(measured);
   machine.calibration.device = machine.cluster.groups.front().device;
   return machine;
 }

@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "cli/report.h"
 #include "costmodel/calibration.h"
+#include "executor/bootstrap/job.h"
 #include "program/plan.h"
 
 #include <cstdint>
@@ -20,8 +21,11 @@ struct MachineCalibration {
 
 /// Measures this machine with `num_ranks` CPU ranks for about `max_time`: the shapes that plans of `model` have, then
 /// general ones. Progress goes to stderr. Throws: BackendError if ranks cannot be started or fail.
+/// `job`: of the processes that share the ranks; its probes run on the ranks of this host, and only process 0 gets
+/// measurements.
 MachineCalibration calibrate_this_machine(const Source& source, const Model& model, const BatchShape& batch,
-                                          DType precision, std::int64_t num_ranks, Seconds max_time);
+                                          DType precision, std::int64_t num_ranks, Seconds max_time,
+                                          executor::Job* job = nullptr);
 
 /// What was measured, and under which conditions.
 Report calibration_report(const MachineCalibration& machine);

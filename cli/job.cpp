@@ -43,10 +43,10 @@ std::optional<JobPlace> place_of(const JobFlags& flags) {
 }
 
 /// MPI finds the other processes by itself, so it has to know them: flags and torchrun do not tell it.
-void check_started_for_mpi(const std::optional<JobPlace>& place, std::int64_t num_ranks) {
+void check_started_for_mpi(const std::optional<JobPlace>& place, int num_ranks, std::string_view command) {
   if (place ? place->source != kFlags && place->source != kTorchrun : num_ranks == 1) return;
   throw ConfigError("--communicator mpi: expected processes that mpirun has started, one for each rank",
-                    fmt::format("mpirun -n {} orrery execute PLAN --communicator mpi", num_ranks));
+                    fmt::format("mpirun -n {} orrery {} --communicator mpi", num_ranks, command));
 }
 
 }  // namespace
@@ -75,21 +75,27 @@ void add_job_options(CLI::App& command, JobFlags& flags) {
 
 bool is_shared(const JobFlags& flags) { return place_of(flags).has_value(); }
 
-std::unique_ptr<Job> join_job(const JobFlags& flags, const StepProgram& program, const TrainingSettings& settings,
-                              std::int64_t first_step) {
+std::unique_ptr<Job> join_job(const JobFlags& flags, int num_ranks, JobFacts facts, std::chrono::nanoseconds time_out,
+                              std::string_view command) {
   const std::optional<JobPlace> place = place_of(flags);
   const Carrier carrier = carrier_of(flags);
-  if (carrier == Carrier::mpi) check_started_for_mpi(place, program.mesh.world());
+  if (carrier == Carrier::mpi) check_started_for_mpi(place, num_ranks, command);
   if (!place) return nullptr;
   const std::optional<std::string> token = variable_of_this_process(kToken);
   if (!token)
     throw ConfigError(fmt::format("{}: expected the secret of the job, got nothing", kToken),
                       "any text that only this job knows, the same on every host: openssl rand -hex 16");
   const JobOptions options{
-      .place = *place, .carrier = carrier, .token = *token, .listen = flags.listen, .time_out = settings.time_out};
-  JobFacts facts = job_facts_of(program, settings, first_step);
+      .place = *place, .carrier = carrier, .token = *token, .listen = flags.listen, .time_out = time_out};
   facts.emplace("communicator", name_of(carrier));
-  return std::make_unique<Job>(options, static_cast<int>(program.mesh.world()), facts);
+  return std::make_unique<Job>(options, num_ranks, facts);
+}
+
+std::unique_ptr<Job> join_job(const JobFlags& flags, const StepProgram& program, const TrainingSettings& settings,
+                              std::int64_t first_step) {
+  const bool shared = is_shared(flags) || flags.communicator == "mpi";
+  return join_job(flags, static_cast<int>(program.mesh.world()),
+                  shared ? job_facts_of(program, settings, first_step) : JobFacts(), settings.time_out, "execute PLAN");
 }
 
 }  // namespace orrery::cli

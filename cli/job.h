@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options with which one training run is spread over several hosts, for `execute`.
+// The options with which one run is spread over several hosts, for `execute` and `calibrate`.
 #pragma once
 
 #include "executor/bootstrap/job.h"
 #include "executor/runtime/settings.h"
 #include "program/step_program.h"
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace CLI {
 class App;
@@ -29,8 +31,11 @@ void add_job_options(CLI::App& command, JobFlags& flags);
 /// Whether this process is one of several that share the ranks. Throws: ConfigError.
 bool is_shared(const JobFlags& flags);
 
-/// Finds the other processes of the job; null when this one is alone. `first_step`: the steps that were trained before.
+/// Finds the other processes of the job; null when this one is alone. `command`: the verb and what it needs, for hints.
 /// Throws: ConfigError, BackendError (executor/bootstrap/job.h).
+std::unique_ptr<executor::Job> join_job(const JobFlags& flags, int num_ranks, executor::JobFacts facts,
+                                        std::chrono::nanoseconds time_out, std::string_view command);
+/// The same for a training run. `first_step`: the steps that were trained before.
 std::unique_ptr<executor::Job> join_job(const JobFlags& flags, const StepProgram& program,
                                         const executor::TrainingSettings& settings, std::int64_t first_step);
 

@@ -51,6 +51,8 @@ class Job {
   /// Ranks of all processes with this one's host name: they share its cores.
   int num_ranks_on_host() const { return num_ranks_on_host_; }
 
+  /// Name of the host of a rank.
+  const std::string& host_of(int rank) const { return host_names_[static_cast<std::size_t>(rank / num_local_)]; }
   /// "NAME (ranks 2 to 3)"
   std::string name_of_process(int process) const;
   const JobOptions& options() const { return options_; }

@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "executor/calibration/calibration_task.h"
+#include "executor/calibration/collective_run.h"
 #include "executor/calibration/sample_table.h"
 #include "executor/kernels/gemm.h"
 #include "executor/launch/launcher.h"
@@ -15,6 +16,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <map>
 #include <optional>
 
 #include <fmt/format.h>
@@ -74,11 +76,30 @@ Flops flops_of(const StepProgram& program) {
   return most;
 }
 
+/// Ranks that share this host's cores.
+std::int64_t ranks_here(const CalibrationRequest& request) {
+  return request.job == nullptr ? request.num_ranks : request.job->num_ranks_on_host();
+}
+
+/// Hosts of the group in which `rank` measured; 0 where they do not have as many members each.
+std::int64_t nodes_of(const Job& job, int rank, const CollectiveSamples& samples) {
+  const GroupShape shape{static_cast<int>(samples.ranks), static_cast<int>(samples.stride)};
+  std::map<std::string, int> by_host;
+  for (const int member : members_of(shape, rank)) ++by_host[job.host_of(member)];
+  const int each = by_host.begin()->second;
+  const bool even = std::ranges::all_of(by_host, [&](const auto& host) { return host.second == each; });
+  return even ? static_cast<std::int64_t>(by_host.size()) : 0;
+}
+
 class Run {
  public:
   explicit Run(const CalibrationRequest& request) : request_(request) {}
 
   Measurements all() {
+    if (request_.job != nullptr) {
+      time_collectives_of_job();
+      if (!request_.job->is_first()) return {};
+    }
     const double kept =
         (request_.collectives ? kShareOfCollectives : 0.0) + (request_.general.empty() ? 0.0 : kShareOfGeneral);
     const Seconds until = request_.max_time * (1.0 - kept);
@@ -86,12 +107,13 @@ class Run {
       const auto left = static_cast<double>(request_.probes.size() - i);
       run_probe(request_.probes[i], asked_, std::max((until - elapsed()) / left, Seconds::zero()));
     }
-    if (request_.collectives && request_.num_ranks > 1) {
-      const Seconds time = request_.max_time * kShareOfCollectives;
-      for (const RankSamples& samples : launch_task("collectives", {.max_time = time})) asked_.add_collectives(samples);
+    if (request_.job == nullptr && request_.collectives && request_.num_ranks > 1) {
+      for (const RankSamples& samples : launch_task("collectives", task_of_collectives())) {
+        asked_.add_collectives(samples);
+      }
     }
     for (std::size_t i = 0; i < request_.general.size(); ++i) {
-      const Flops work = flops_of(program_of(request_.general[i], request_.num_ranks));
+      const Flops work = flops_of(program_of(request_.general[i], ranks_here(request_)));
       const Seconds remaining = request_.max_time - elapsed();
       if (seconds(least_per_flop_.value_or(0.0) * work.in(unit::flop)) > remaining) break;
       run_probe(request_.general[i], general_, remaining / static_cast<double>(request_.general.size() - i));
@@ -106,26 +128,40 @@ class Run {
     return seconds(std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count());
   }
 
+  CalibrationTask task_of_collectives() const { return {.max_time = request_.max_time * kShareOfCollectives}; }
+
+  /// Over shared memory between ranks of one process, over TCP or MPI between others.
+  void time_collectives_of_job() {
+    const std::vector<RankSamples> of_ranks = launch_task("collectives", task_of_collectives(), request_.job);
+    for (std::size_t rank = 0; rank < of_ranks.size(); ++rank) {
+      asked_.add_collectives(of_ranks[rank], [&](const CollectiveSamples& samples) {
+        return nodes_of(*request_.job, static_cast<int>(rank), samples);
+      });
+    }
+  }
+
   void run_probe(const Probe& probe, SampleTable& table, Seconds max_time) {
-    const StepProgram program = program_of(probe, request_.num_ranks);
+    const StepProgram program = program_of(probe, ranks_here(request_));
     const Seconds before = elapsed();
     const std::string what = fmt::format("{}, pp {}, ep {}, micro-batch {}", probe.model.name, probe.strategy.pp,
                                          probe.strategy.ep, probe.strategy.micro_batch);
     for (const RankSamples& samples : launch_task(what, {.probe = probe, .max_time = max_time})) {
-      table.add(program, samples);
+      // The ranks of a probe share memory, those of the job perhaps not.
+      request_.job == nullptr ? table.add(program, samples) : table.add_ops(program, samples);
     }
     const double per_flop = (elapsed() - before).in(unit::second) / flops_of(program).in(unit::flop);
     least_per_flop_ = std::min(per_flop, least_per_flop_.value_or(per_flop));
   }
 
-  std::vector<RankSamples> launch_task(std::string_view what, CalibrationTask task) {
+  std::vector<RankSamples> launch_task(std::string_view what, CalibrationTask task, Job* job = nullptr) {
     if (request_.on_progress) request_.on_progress(what, std::min(1.0, elapsed() / request_.max_time));
-    task.num_ranks = request_.num_ranks;
+    task.num_ranks = job == nullptr ? ranks_here(request_) : request_.num_ranks;
     task.gemm = request_.gemm;
     const MemoryFile file(to_json(task));
     const LaunchResult launched = launch({.executable = request_.rank_executable.string(),
                                           .arguments = {"calibrate", file.path()},
-                                          .segment = {.num_ranks = static_cast<int>(request_.num_ranks)}});
+                                          .segment = {.num_ranks = static_cast<int>(task.num_ranks)},
+                                          .job = job});
     out_.conditions.threads_per_rank = launched.threads_per_rank;
     std::vector<RankSamples> samples;
     for (std::size_t rank = 0; rank < launched.results.size(); ++rank) {
@@ -136,7 +172,7 @@ class Run {
 
   const CalibrationRequest& request_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  Measurements out_{.conditions = {.active_ranks = request_.num_ranks}};
+  Measurements out_{.conditions = {.active_ranks = ranks_here(request_)}};
   SampleTable asked_, general_;
   std::optional<double> least_per_flop_;  // seconds of a probe, for each FLOP of one of its steps
 };
@@ -154,11 +190,15 @@ Measurements calibrate_machine(const CalibrationRequest& request) {
   check_types(request);
   const Gemm& gemm = choose_gemm(request.gemm);  // a wrong name is the user's error before any rank starts
   for (const std::vector<Probe>* probes : {&request.probes, &request.general}) {
-    for (const Probe& probe : *probes) program_of(probe, request.num_ranks);
+    for (const Probe& probe : *probes) program_of(probe, ranks_here(request));
   }
   Measurements measured = Run(request).all();
   measured.device = cpu_name();
   measured.software = fmt::format("CPU executor, matrix products by {}", gemm.name);
+  if (request.job != nullptr) {
+    measured.software +=
+        fmt::format(", {} processes over {}", request.job->num_processes(), name_of(request.job->options().carrier));
+  }
   return measured;
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/units.h"
+#include "executor/bootstrap/job.h"
 #include "executor/calibration/probe.h"
 #include "program/plan.h"
 #include "traces/measurements.h"
@@ -29,6 +30,9 @@ struct CalibrationRequest {
   Seconds max_time = seconds(45.0);
   std::string gemm;                       // back end by name; empty: the best one
   std::filesystem::path rank_executable;  // orrery-rank
+  /// The processes that share the ranks; none: this one has all. Outlives the run. They time collectives together, over
+  /// whatever carries their bytes; then process 0 runs the probes with the ranks of its own host.
+  Job* job = nullptr;
   /// Told before each launch what it measures and which part of the time is over, from 0 to 1.
   std::function<void(std::string_view what, double done)> on_progress;
 };
@@ -37,8 +41,9 @@ struct CalibrationRequest {
 CalibrationRequest calibration_request(const Source& source, const Model& model, const BatchShape& batch,
                                        DType precision, std::int64_t num_ranks);
 
-/// Throws: ConfigError, when CPU ranks cannot run a probe, or when types of numbers are mixed: points of memory-bound
-/// ops do not say the type, so one calibration holds one. BackendError, when a rank fails.
+/// Processes of a job other than 0 get nothing back. Throws: ConfigError, when CPU ranks cannot run a probe, or when
+/// types of numbers are mixed: points of memory-bound ops do not say the type, so one calibration holds one.
+/// BackendError, when a rank fails.
 Measurements calibrate_machine(const CalibrationRequest& request);
 
 }  // namespace orrery::executor

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
-#include <numeric>
 #include <string_view>
 #include <utility>
 
@@ -49,12 +48,10 @@ struct Buffers {
 /// Times the collectives of one group.
 class GroupTimer {
  public:
-  GroupTimer(Endpoint& endpoint, Communicator& world, Buffers& buffers, int size)
-      : world_(world), buffers_(buffers), size_(size) {
-    const int first = endpoint.rank() / size * size;
-    std::vector<int> members(static_cast<std::size_t>(size));
-    std::iota(members.begin(), members.end(), first);
-    group_ = endpoint.group(fmt::format("calibration{}-{}", size, first), members);
+  GroupTimer(Endpoint& endpoint, Communicator& world, Buffers& buffers, const GroupShape& shape)
+      : world_(world), buffers_(buffers), size_(shape.size), stride_(shape.stride) {
+    const std::vector<int> members = members_of(shape, endpoint.rank());
+    group_ = endpoint.group(fmt::format("calibration{}x{}-{}", shape.size, shape.stride, members.front()), members);
   }
 
   /// Measures every collective on about `bytes`; appends to `out`.
@@ -115,7 +112,7 @@ class GroupTimer {
 
   void repeat(std::string_view op, std::int64_t bytes, std::vector<CollectiveSamples>& out,
               const std::function<CommReport()>& run) {
-    CollectiveSamples samples{.op = std::string(op), .ranks = size_, .bytes = bytes, .seconds = {}};
+    CollectiveSamples samples{.op = std::string(op), .ranks = size_, .stride = stride_, .bytes = bytes, .seconds = {}};
     double spent = 0.0;
     bool more = true;
     for (int i = -kWarmUps; more; ++i) {
@@ -133,19 +130,36 @@ class GroupTimer {
 
   Communicator& world_;
   Buffers& buffers_;
-  int size_;
+  int size_, stride_;
   std::unique_ptr<Communicator> group_;
 };
 
 }  // namespace
+
+std::vector<GroupShape> group_shapes(int num_ranks) {
+  std::vector<GroupShape> shapes;
+  for (int size = 2; size <= num_ranks; ++size) {
+    for (int stride = 1; size * stride <= num_ranks; ++stride) {
+      if (num_ranks % (size * stride) == 0) shapes.push_back({size, stride});
+    }
+  }
+  return shapes;
+}
+
+std::vector<int> members_of(const GroupShape& shape, int rank) {
+  const int span = shape.size * shape.stride, first = rank / span * span + rank % shape.stride;
+  std::vector<int> members;
+  for (int i = 0; i < shape.size; ++i) members.push_back(first + i * shape.stride);
+  return members;
+}
 
 RankSamples time_collectives(Endpoint& endpoint, Seconds max_time) {
   const Instant start = now();
   const std::unique_ptr<Communicator> world = endpoint.world();
   Buffers buffers(endpoint.rank());
   std::vector<std::unique_ptr<GroupTimer>> groups;
-  for (int size = 2; size <= endpoint.size(); ++size) {
-    if (endpoint.size() % size == 0) groups.push_back(std::make_unique<GroupTimer>(endpoint, *world, buffers, size));
+  for (const GroupShape& shape : group_shapes(endpoint.size())) {
+    groups.push_back(std::make_unique<GroupTimer>(endpoint, *world, buffers, shape));
   }
   RankSamples samples;
   for (std::int64_t bytes = kLeastBytes; bytes <= kMostBytes && !groups.empty(); bytes *= kFactor) {

@@ -7,10 +7,25 @@
 #include "executor/calibration/rank_samples.h"
 #include "executor/comm/endpoint.h"
 
+#include <vector>
+
 namespace orrery::executor {
 
-/// Every group size that a layout can have (the divisors of the ranks), in blocks of neighbours that all work at the
-/// same time; sizes from 32 bytes up to 64 MiB, the large ones only while there is time.
+/// How the groups of one kind lie: every `stride`-th rank, `size` of them. A mesh has groups of neighbours (TP) and of
+/// ranks that are as far apart as the dimensions inside are large (CP, EP, DP, copies of a head).
+struct GroupShape {
+  int size = 2, stride = 1;
+  friend bool operator==(const GroupShape&, const GroupShape&) = default;
+};
+
+/// Every shape that a layout can have: size times stride divides the ranks. Sizes ascend, then strides.
+std::vector<GroupShape> group_shapes(int num_ranks);
+
+/// The ranks of the group of `rank`, in ascending order.
+std::vector<int> members_of(const GroupShape& shape, int rank);
+
+/// All group shapes, in groups that all work at the same time; sizes from 32 bytes up to 64 MiB, the large ones only
+/// while there is time.
 /// Requires: all ranks of the endpoint's segment call it, and no other groups were made.
 RankSamples time_collectives(Endpoint& endpoint, Seconds max_time);
 

@@ -5,6 +5,7 @@
 #include "base/json_writer.h"
 #include "base/sha256.h"
 #include "program/hf_config.h"
+#include "program/legality.h"
 
 #include <algorithm>
 #include <array>
@@ -28,7 +29,8 @@ std::vector<std::int64_t> divisors(std::int64_t n) {
 }
 
 struct Layout {
-  std::int64_t pp = 1, ep = 1, micro_batch = 1;
+  std::int64_t tp = 1, cp = 1, pp = 1, ep = 1, etp = 1, micro_batch = 1;
+  ContextParallel cp_kind = ContextParallel::ring;
   int zero = 0;
   std::int64_t seq_divisor = 1;  // of the sequence
 };
@@ -38,12 +40,18 @@ constexpr std::int64_t kShortSequence = 8;
 
 Strategy strategy_of(const Model& model, const Layout& layout, DType precision) {
   Strategy strategy;
+  strategy.tp = layout.tp;
+  strategy.sp = layout.tp > 1;
+  strategy.cp = layout.cp;
+  strategy.cp_kind = layout.cp_kind;
   strategy.pp = layout.pp;
   strategy.ep = layout.ep;
+  strategy.etp = layout.etp;
   strategy.zero_dense = strategy.zero_expert = layout.zero;
   strategy.micro_batch = layout.micro_batch;
   strategy.precision = precision;
-  strategy.stages = even_stages(model.num_layers(), layout.pp);
+  strategy.mtp = model.num_mtp_modules > 0 ? Mtp::on : Mtp::off;
+  strategy.stages = with_mtp(even_stages(model.num_layers(), layout.pp), model.num_mtp_modules);
   return strategy;
 }
 
@@ -139,8 +147,9 @@ std::vector<Probe> model_probes(const Source& source, const Model& model, const 
   const std::int64_t num_experts = model.moe ? model.moe->num_experts : 1;
   std::vector<Probe> probes;
   const auto add = [&](const Layout& layout) {
-    const std::int64_t dp = num_ranks / layout.pp;
-    if (layout.pp > model.num_layers() || num_experts % layout.ep != 0 || dp % layout.ep != 0) return;
+    const std::int64_t dp = num_ranks / (layout.tp * layout.cp * layout.pp);
+    const std::int64_t of_experts = num_ranks / layout.pp;
+    if (layout.pp > model.num_layers() || num_experts % layout.ep != 0 || of_experts % layout.ep != 0) return;
     const std::int64_t num_micro_batches = batch.global_batch / (dp * layout.micro_batch);
     if (num_micro_batches == 0 && layout.micro_batch > 1) return;
     const std::int64_t most = layout.pp == 1 ? kMostMicroBatches : 1;
@@ -150,6 +159,10 @@ std::vector<Probe> model_probes(const Source& source, const Model& model, const 
          strategy_of(model, layout, precision),
          {.seq = std::max<std::int64_t>(batch.seq / layout.seq_divisor, 1),
           .global_batch = dp * layout.micro_batch * std::clamp<std::int64_t>(num_micro_batches, 1, most)}});
+    // What divides what is the model's affair.
+    const bool cuts_layers = layout.tp * layout.cp * layout.etp > 1;
+    const Probe& last = probes.back();
+    if (cuts_layers && !violations(model, last.strategy, last.batch, num_ranks).empty()) probes.pop_back();
   };
   for (const std::int64_t ep : divisors(num_ranks)) {
     for (const std::int64_t micro_batch : kMicroBatches) add({.ep = ep, .micro_batch = micro_batch});
@@ -160,6 +173,14 @@ std::vector<Probe> model_probes(const Source& source, const Model& model, const 
       if (pp > 1) add({.pp = pp, .ep = ep});
       if (pp < num_ranks) add({.pp = pp, .ep = ep, .zero = 1});
     }
+  }
+  for (const std::int64_t degree : divisors(num_ranks)) {
+    if (degree == 1) continue;
+    add({.tp = degree});
+    for (const ContextParallel kind : {ContextParallel::ring, ContextParallel::all_gather, ContextParallel::ulysses}) {
+      add({.cp = degree, .cp_kind = kind});
+    }
+    if (model.moe) add({.etp = degree});
   }
   return probes;
 }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -18,16 +19,21 @@ constexpr int kMaxSteps = 20;  // more would not change a median
 
 double seconds_since(Instant start) { return std::chrono::duration<double>(now() - start).count(); }
 
-/// Name and nccl-tests' size of a communication among `ranks`.
-std::pair<std::string, std::int64_t> named_collective(const OpShape& shape, std::int64_t ranks) {
+/// Name and nccl-tests' size of a communication among `ranks`. Nothing for a ring shift: a calibration has no name for
+/// a send and a receive at once.
+std::optional<std::pair<std::string, std::int64_t>> named_collective(const OpShape& shape, std::int64_t ranks) {
   if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
-    return {"all_to_all", exchange->rows.count * exchange->row_bytes + ranks * exchange->count_bytes};
+    return {{"all_to_all", exchange->rows.count * exchange->row_bytes + ranks * exchange->count_bytes}};
   }
   const CollectiveShape& collective = std::get<CollectiveShape>(shape);
-  const bool of_context =
-      collective.kind == CollectiveKind::all_to_all || collective.kind == CollectiveKind::ring_shift;
-  CHECK(!of_context, static_cast<int>(collective.kind));  // no probe has context parallelism
-  return {std::string(name_of(collective.kind)), collective.bytes};
+  if (collective.kind == CollectiveKind::ring_shift) return std::nullopt;
+  return {{std::string(name_of(collective.kind)), collective.bytes + collective.rows.count * collective.row_bytes}};
+}
+
+/// A point of attention says one length, so what a part of the queries takes with other keys cannot stand in a table.
+bool has_point(const OpShape& shape) {
+  const auto* attention = std::get_if<AttentionShape>(&shape);
+  return attention == nullptr || attention->kv_seq == attention->seq;
 }
 
 class Collector {
@@ -46,7 +52,9 @@ class Collector {
         continue;
       }
       const Pass pass = span.key.pass == Pass::rec ? Pass::fwd : span.key.pass;
-      ops_[{span.key.op, pass, shape}].push_back(span.duration().in(unit::second));
+      if (has_point(rank_.program.shapes[shape])) {
+        ops_[{span.key.op, pass, shape}].push_back(span.duration().in(unit::second));
+      }
       const bool has_next = i + 1 < spans.size() && spans[i + 1].queue == Queue::compute;
       if (has_next) gaps_.push_back((spans[i + 1].ready - span.end).in(unit::second));
     }
@@ -74,9 +82,10 @@ class Collector {
     const double ready = span.ready.in(unit::second);
     std::vector<double> all(static_cast<std::size_t>(group.size()));
     group.all_gather(std::as_bytes(std::span(&ready, 1)), std::as_writable_bytes(std::span(all)), "calibration");
-    const auto [op, size] = named_collective(rank_.program.shapes[shape], group.size());
+    const auto named = named_collective(rank_.program.shapes[shape], group.size());
+    if (!named) return;
     const double last = *std::max_element(all.begin(), all.end());
-    collectives_[{op, group.size(), size}].push_back(span.end.in(unit::second)-last);
+    collectives_[{named->first, group.size(), named->second}].push_back(span.end.in(unit::second)-last);
   }
 
   const Probe& probe_;

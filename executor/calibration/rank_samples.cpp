@@ -31,6 +31,7 @@ OpSamples read_op(const JsonObject& in) {
 CollectiveSamples read_collective(const JsonObject& in) {
   CollectiveSamples samples{.op = in.required("op").string(),
                             .ranks = in.required("ranks").integer({.min = 2}),
+                            .stride = in.required("stride").integer({.min = 1}),
                             .bytes = in.required("bytes").integer({.min = 1}),
                             .seconds = read_numbers(in, "seconds")};
   in.finish();
@@ -50,7 +51,8 @@ std::string to_json(const RankSamples& samples) {
   }
   out.end_array().key("collectives").begin_array();
   for (const CollectiveSamples& collective : samples.collectives) {
-    out.begin_object().field("op", collective.op).field("ranks", collective.ranks).field("bytes", collective.bytes);
+    out.begin_object().field("op", collective.op).field("ranks", collective.ranks);
+    out.field("stride", collective.stride).field("bytes", collective.bytes);
     write_numbers(out, "seconds", collective.seconds);
     out.end_object();
   }

@@ -21,7 +21,9 @@ struct OpSamples {
 /// One collective; names and sizes as in CollectiveMeasurement.
 struct CollectiveSamples {
   std::string op;
-  std::int64_t ranks = 0, bytes = 0;
+  std::int64_t ranks = 0;
+  std::int64_t stride = 1;  // from one member to the next; where one host has all, it does not matter
+  std::int64_t bytes = 0;
   std::vector<double> seconds;
 };
 

@@ -30,6 +30,11 @@ std::string point_name(OpCode op, const OpShape& shape) {
 }
 
 void SampleTable::add(const StepProgram& program, const RankSamples& samples) {
+  add_ops(program, samples);
+  add_collectives(samples);
+}
+
+void SampleTable::add_ops(const StepProgram& program, const RankSamples& samples) {
   for (const OpSamples& op : samples.ops) {
     const OpShape& shape = program.shapes.at(op.shape);
     DType dtype = program.strategy.precision;
@@ -39,12 +44,14 @@ void SampleTable::add(const StepProgram& program, const RankSamples& samples) {
     append(known.samples, op.seconds);
   }
   append(gaps_, samples.gaps);
-  add_collectives(samples);
 }
 
-void SampleTable::add_collectives(const RankSamples& samples) {
+void SampleTable::add_collectives(const RankSamples& samples,
+                                  const std::function<std::int64_t(const CollectiveSamples&)>& nodes_of) {
   for (const CollectiveSamples& collective : samples.collectives) {
-    append(collectives_[{collective.op, collective.ranks, collective.bytes}], collective.seconds);
+    const std::int64_t nodes = nodes_of(collective);
+    if (nodes == 0) continue;
+    append(collectives_[{collective.op, collective.ranks, nodes, collective.bytes}], collective.seconds);
   }
 }
 
@@ -74,14 +81,15 @@ void SampleTable::write_to(Measurements& out) const {
   }
   std::set<CollectiveId> known_collectives;
   for (const CollectiveMeasurement& point : out.collectives) {
-    known_collectives.insert({point.op, point.ranks, std::llround(point.bytes.in(unit::byte))});
+    known_collectives.insert({point.op, point.ranks, point.nodes, std::llround(point.bytes.in(unit::byte))});
   }
   for (const auto& [kind, samples] : collectives_) {
     if (known_collectives.contains(kind)) continue;
-    const auto& [op, ranks, size] = kind;
+    const auto& [op, ranks, nodes, size] = kind;
     out.collectives.push_back({.op = op,
-                               .path = "node",
+                               .path = nodes == 1 ? "node" : "rail",
                                .ranks = ranks,
+                               .nodes = nodes,
                                .bytes = bytes(static_cast<double>(size)),
                                .time = seconds(median(samples)),
                                .source = kSource});

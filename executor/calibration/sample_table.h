@@ -7,6 +7,7 @@
 #include "program/step_program.h"
 #include "traces/measurements.h"
 
+#include <functional>
 #include <map>
 #include <string>
 #include <tuple>
@@ -22,8 +23,13 @@ class SampleTable {
  public:
   /// Adds what one rank measured in `program`.
   void add(const StepProgram& program, const RankSamples& samples);
-  /// Adds what one rank measured without a program.
-  void add_collectives(const RankSamples& samples);
+  /// Adds what one rank measured in `program`, but for what it communicated.
+  void add_ops(const StepProgram& program, const RankSamples& samples);
+  /// Adds what one rank communicated. `nodes_of`: hosts that the members of its group are on, in equal numbers; 0:
+  /// there is no point for it.
+  void add_collectives(
+      const RankSamples& samples,
+      const std::function<std::int64_t(const CollectiveSamples&)>& nodes_of = [](const auto&) { return 1; });
 
   /// Appends the medians over ranks and repeats, in a fixed order, and the time between ops; but nothing that `out` has
   /// already, so that a table of what was asked for comes before one of anything else.
@@ -38,7 +44,7 @@ class SampleTable {
   static OpKind kind_of(const std::string& op, Pass pass, DType dtype, const OpShape& shape);
 
   std::map<OpKind, Op> ops_;
-  using CollectiveId = std::tuple<std::string, std::int64_t, std::int64_t>;  // op, ranks, bytes
+  using CollectiveId = std::tuple<std::string, std::int64_t, std::int64_t, std::int64_t>;  // op, ranks, nodes, bytes
   std::map<CollectiveId, std::vector<double>> collectives_;
   std::vector<double> gaps_;
 };

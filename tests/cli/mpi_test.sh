@@ -58,12 +58,34 @@ timeout 100 "${mpirun[@]}" -n 2 "${execute[@]}" layout.json --steps 3 --json >tc
 difference=$(same_losses alone.json tcp.out 2>&1) || fail "losses over TCP" "those over memory" "$difference"
 grep -q '"2 processes with 2 ranks each, over tcp; ' tcp.out || fail "notes" "processes, and TCP" "$(<tcp.out)"
 
+# calibrate times collectives over MPI, in groups of every size, and ops on the ranks of this host.
+cat >small.json <<'J'
+{"model_type": "qwen3_moe", "hidden_act": "silu", "hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 64,
+ "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 48, "moe_intermediate_size": 24,
+ "num_experts": 8, "num_experts_per_tok": 2, "norm_topk_prob": true, "mlp_only_layers": [0],
+ "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": false}
+J
+timeout 200 "${mpirun[@]}" -n 4 "$orrery" calibrate small.json --ranks 4 --seconds 1 --sequence 16 --global-batch 4 \
+  --communicator mpi --out measured >mpi.out 2>mpi.err || fail "exit code of calibrate over MPI" 0 "$?, $(<mpi.err)"
+difference=$(python3 - measured/calibration.json 2>&1 <<'P'
+import json, sys
+calibration = json.load(open(sys.argv[1]))
+groups = {(point["op"], point["path"], point["nodes"], point["ranks"]) for point in calibration["collectives"]}
+wanted = {(op, "node", 1, ranks) for op in ("all_reduce", "reduce_scatter", "all_gather") for ranks in (2, 4)}
+software, points = calibration["software"], calibration["points"]
+fits = wanted <= groups and software.endswith(", 4 processes over mpi") and any(p["op"] == "gemm" for p in points)
+raise SystemExit(0 if fits else f"{groups}, {software}, {len(points)} points")
+P
+) || fail "a calibration over MPI" "collectives of 2 and 4 ranks, and ops" "$difference"
+
 # What cannot start says why, at once.
 expect_error 2 "--communicator mpi: expected processes that mpirun has started, one for each rank
   hint: mpirun -n 4 orrery execute PLAN --communicator mpi" execute layout.json --communicator mpi
 expect_error 2 "--communicator mpi: expected processes that mpirun has started, one for each rank
   hint: mpirun -n 4 orrery execute PLAN --communicator mpi" \
   execute layout.json --communicator mpi --nodes 4 --node-rank 0 --rendezvous 127.0.0.1:1
+expect_error 2 "--communicator mpi: expected processes that mpirun has started, one for each rank
+  hint: mpirun -n 4 orrery calibrate --ranks 4 --communicator mpi" calibrate small.json --ranks 4 --communicator mpi
 over_mpi 2 layout.json
 [[ $code == 2 && $(<mpi.err) == *"over MPI: expected one process for each of the 4 ranks of the plan, got 2
   hint: mpirun -n 4"* ]] || fail "two processes for four ranks" "exit code 2 and why" "$code, $(<mpi.err)"

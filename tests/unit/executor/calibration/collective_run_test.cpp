@@ -53,11 +53,30 @@ TEST(CollectiveRun, MoreTimeGivesLargerSizes) {
   EXPECT_EQ(*sizes.at({"all_to_all", 2}).begin(), 8 << 10);
 }
 
-TEST(CollectiveRun, GroupSizesAreTheDivisorsOfTheRanks) {
+TEST(CollectiveRun, GroupsHaveEveryShapeOfAMesh) {
+  using Shape = std::pair<std::int64_t, std::int64_t>;
   for (const RankSamples& samples : samples_of(4, seconds(0.0))) {
-    std::set<std::int64_t> ranks;
-    for (const CollectiveSamples& point : samples.collectives) ranks.insert(point.ranks);
-    EXPECT_EQ(ranks, (std::set<std::int64_t>{2, 4}));
+    std::set<Shape> shapes;
+    for (const CollectiveSamples& point : samples.collectives) shapes.insert({point.ranks, point.stride});
+    EXPECT_EQ(shapes, (std::set<Shape>{{2, 1}, {2, 2}, {4, 1}}));
+  }
+}
+
+TEST(GroupShapes, AreThoseWhoseSpanDividesTheRanks) {
+  EXPECT_THAT(group_shapes(1), IsEmpty());
+  EXPECT_EQ(group_shapes(6), (std::vector<GroupShape>{{2, 1}, {2, 3}, {3, 1}, {3, 2}, {6, 1}}));
+}
+
+TEST(GroupShapes, CutTheRanksIntoGroups) {
+  EXPECT_EQ(members_of({.size = 2, .stride = 1}, 5), (std::vector<int>{4, 5}));
+  EXPECT_EQ(members_of({.size = 2, .stride = 2}, 5), (std::vector<int>{5, 7}));
+  EXPECT_EQ(members_of({.size = 2, .stride = 4}, 5), (std::vector<int>{1, 5}));
+  for (const GroupShape& shape : group_shapes(12)) {
+    for (int rank = 0; rank < 12; ++rank) {
+      const std::vector<int> members = members_of(shape, rank);
+      EXPECT_THAT(members, ::testing::Contains(rank));
+      for (const int member : members) EXPECT_EQ(members_of(shape, member), members);
+    }
   }
 }
 

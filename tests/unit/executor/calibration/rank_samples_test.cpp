@@ -9,10 +9,11 @@ namespace orrery::executor {
 namespace {
 
 TEST(RankSamples, ComeBackAsTheyWereSent) {
-  const RankSamples sent{.ops = {{.op = OpCode::moe_router, .pass = Pass::igrad, .shape = 7, .seconds = {1.25e-6, 0.1}},
-                                 {.op = OpCode::adamw_dense, .pass = Pass::update, .shape = 0, .seconds = {3e-3}}},
-                         .collectives = {{.op = "all_to_all", .ranks = 2, .bytes = 4096, .seconds = {1e-5}}},
-                         .gaps = {7e-7, 0.0}};
+  const RankSamples sent{
+      .ops = {{.op = OpCode::moe_router, .pass = Pass::igrad, .shape = 7, .seconds = {1.25e-6, 0.1}},
+              {.op = OpCode::adamw_dense, .pass = Pass::update, .shape = 0, .seconds = {3e-3}}},
+      .collectives = {{.op = "all_to_all", .ranks = 2, .stride = 4, .bytes = 4096, .seconds = {1e-5}}},
+      .gaps = {7e-7, 0.0}};
   const RankSamples received = read_rank_samples(to_json(sent), "rank 0");
   ASSERT_EQ(received.ops.size(), 2U);
   EXPECT_EQ(received.ops[0].op, OpCode::moe_router);
@@ -23,6 +24,7 @@ TEST(RankSamples, ComeBackAsTheyWereSent) {
   ASSERT_EQ(received.collectives.size(), 1U);
   EXPECT_EQ(received.collectives[0].op, "all_to_all");
   EXPECT_EQ(received.collectives[0].ranks, 2);
+  EXPECT_EQ(received.collectives[0].stride, 4);
   EXPECT_EQ(received.collectives[0].bytes, 4096);
   EXPECT_EQ(received.collectives[0].seconds, sent.collectives[0].seconds);
   EXPECT_EQ(received.gaps, sent.gaps);

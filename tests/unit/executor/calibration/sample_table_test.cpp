@@ -126,5 +126,26 @@ TEST(SampleTable, NothingMeasuredIsNoPoint) {
   EXPECT_EQ(out.launch, Seconds::zero());
 }
 
+TEST(SampleTable, GroupsOnSeveralHostsArePointsOfTheirOwn) {
+  const RankSamples samples{
+      .ops = {},
+      .collectives = {{.op = "all_reduce", .ranks = 2, .stride = 1, .bytes = 64, .seconds = {1e-6}},
+                      {.op = "all_reduce", .ranks = 2, .stride = 2, .bytes = 64, .seconds = {9e-6}},
+                      {.op = "all_reduce", .ranks = 3, .stride = 1, .bytes = 64, .seconds = {5e-6}}},
+      .gaps = {}};
+  SampleTable table;
+  // Two ranks on each of two hosts; three cannot be on them in equal numbers.
+  table.add_collectives(samples, [](const CollectiveSamples& group) { return group.ranks == 3 ? 0 : group.stride; });
+  Measurements out;
+  table.write_to(out);
+  ASSERT_THAT(out.collectives, SizeIs(2));
+  EXPECT_EQ(out.collectives[0].path, "node");
+  EXPECT_EQ(out.collectives[0].nodes, 1);
+  EXPECT_DOUBLE_EQ(out.collectives[0].time.in(unit::second), 1e-6);
+  EXPECT_EQ(out.collectives[1].path, "rail");
+  EXPECT_EQ(out.collectives[1].nodes, 2);
+  EXPECT_DOUBLE_EQ(out.collectives[1].time.in(unit::second), 9e-6);
+}
+
 }  // namespace
 }  // namespace orrery::executor
