@@ -12,6 +12,7 @@
 #include "cli/trace_files.h"
 #include "cli/verbs.h"
 #include "executor/runtime/execution.h"
+#include "executor/runtime/reproducible.h"
 #include "executor/runtime/routing_file.h"
 #include "executor/runtime/step_metrics.h"
 #include "traces/summary.h"
@@ -38,10 +39,11 @@ struct ExecuteOptions {
   ElasticFlags elastic;
   executor::TrainingSettings settings{.num_steps = 10};
   bool resume = false;
+  bool reproducible = false;
   double time_out_seconds = 120.0;
 };
 
-void report_execution(const ExecuteOptions& options, const Trace& trace, Report report) {
+void report_execution(const ExecuteOptions& options, const Trace& trace, const Report& report) {
   write_trace_files(options.trace, trace);
   print(report, options.common.json);
 }
@@ -58,7 +60,7 @@ int execute_until_done(const ExecuteOptions& options, const Plan& plan, const ex
   const auto& trace = std::get<Trace>(result.outcome);
   Report report = execution_report(result.plan, trace, result.steps);
   add_restarts(report, result);
-  report_execution(options, trace, std::move(report));
+  report_execution(options, trace, report);
   return kSuccess;
 }
 
@@ -67,7 +69,8 @@ int execute(const ExecuteOptions& options) {
     throw ConfigError("--elastic: expected all ranks on this host, got a job of several processes",
                       "after a failure: orrery plan --from PLAN --lost RANKS, then execute --resume under its plan");
   }
-  const Plan plan = read_plan(options.plan);
+  Plan plan = read_plan(options.plan);
+  if (options.reproducible) plan = executor::reproducible(std::move(plan));
   executor::TrainingSettings settings = options.settings;
   settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
   const StepProgram program = lower(plan);
@@ -140,10 +143,16 @@ Verb add_execute(CLI::App& app) {
   CLI::Option* replay =
       command->add_option("--replay-routing", options->settings.replay_routing,
                           "folder that a run has recorded, under any plan: tokens go to the experts that they went to");
+  CLI::Option* balanced = command
+                              ->add_flag("--balanced-routing", options->settings.balanced_routing,
+                                         "every expert gets the same number of tokens, whatever the router says")
+                              ->excludes(replay);
   command
-      ->add_flag("--balanced-routing", options->settings.balanced_routing,
-                 "every expert gets the same number of tokens, whatever the router says")
-      ->excludes(replay);
+      ->add_flag(
+          "--reproducible", options->reproducible,
+          "adds gradients up in whole numbers, sequence by sequence: ranks, micro-batches and restarts change no bit "
+          "of the result, for 8 bytes a gradient")
+      ->excludes(balanced);
   add_job_options(*command, options->job);
   add_elastic_options(*command, options->elastic);
   add_trace_options(*command, options->trace);

@@ -30,6 +30,13 @@ Table losses_of(std::span<const StepRecord> steps) {
   return table;
 }
 
+/// What gradients in whole numbers take of the fullest rank beyond gradients in f32, by the formulas.
+Bytes memory_of_whole_numbers(const Plan& plan) {
+  Plan floating = plan;
+  floating.strategy.grad_dtype = floating.strategy.grad_wire_dtype = DType::f32;
+  return costmodel::peak_memory(lower(plan), plan.load) - costmodel::peak_memory(lower(floating), plan.load);
+}
+
 }  // namespace
 
 Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings, const std::string& plan_name,
@@ -53,6 +60,9 @@ Report execution_report(const Plan& plan, const Trace& trace, std::span<const St
   report.fact("threads_per_rank", "threads of a rank", trace.header.threads_per_rank);
   add_trace(report, plan, trace);
   add_memory(report, summarize(trace).peak_memory, plan.cluster.groups.front().device);
+  if (plan.strategy.grad_dtype == DType::i64) {
+    report.fact("reproducible_memory", "of it for reproducible sums", memory_of_whole_numbers(plan));
+  }
   report.table("steps", "Steps", losses_of(steps));
   const double first = steps.front().loss, last = steps.back().loss;
   if (steps.size() > 1 && !(last < first)) report.note("the loss did not fall");

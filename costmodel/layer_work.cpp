@@ -182,7 +182,10 @@ PartWork LayerWork::experts() const {
       part.fwd.ep = pairs * remote * (there + probability + back);
       part.igrad.ep = pairs * remote * (there + back + probability);
       // The experts of every other rank are told their numbers of rows, unless these are fixed.
-      if (!strategy_.capacity_factor) part.fwd.ep += (e_ - 1.0) * 4.0 * num_experts / e_;
+      if (!strategy_.capacity_factor) {
+        const double counts = strategy_.grad_dtype == DType::i64 ? real(strategy_.micro_batch) : 1.0;  // of an expert
+        part.fwd.ep += (e_ - 1.0) * 4.0 * num_experts / e_ * counts;
+      }
       break;
     case Dispatcher::all_gather: {  // tokens of all ranks, with a f32 score and a u8 choice of every expert
       part.fwd.ep = (e_ - 1.0) * rows_ * (there + 5.0 * num_experts + back);

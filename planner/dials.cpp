@@ -73,8 +73,8 @@ const std::map<std::string, std::vector<Choice>>& choice_dials() {
       {"optimizer", choices(kOptimizerNames, &Strategy::optimizer)},
       {"master_dtype", choices(kFloatNames, &Strategy::master_dtype)},
       {"moment_dtype", choices(kFloatNames, &Strategy::moment_dtype)},
-      {"grad_dtype", choices(kFloatNames, &Strategy::grad_dtype)},
-      {"grad_wire_dtype", choices(kFloatNames, &Strategy::grad_wire_dtype)},
+      {"grad_dtype", choices(kGradientNames, &Strategy::grad_dtype)},
+      {"grad_wire_dtype", choices(kGradientNames, &Strategy::grad_wire_dtype)},
       {"mtp", choices(kMtpNames, &Strategy::mtp)},
       {"order", {{fmt::format("\"{}\"", Strategy().order), [](Strategy& s) { s.order = Strategy().order; }}}},
   };

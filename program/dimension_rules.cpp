@@ -136,11 +136,23 @@ class DimensionRules {
     refuse(key, fmt::format("expected \"f32\" or \"bf16\", got \"{}\"", name_of(value)));
   }
 
+  void gradients() {
+    if (s_.grad_dtype == DType::i64 || s_.grad_wire_dtype == DType::i64) {
+      if (s_.grad_dtype == s_.grad_wire_dtype) return;
+      refuse("grad_wire_dtype",
+             fmt::format("expected the type of grad_dtype, since whole numbers (\"i64\") are added as "
+                         "such wherever they are, got \"{}\" and \"{}\"",
+                         name_of(s_.grad_wire_dtype), name_of(s_.grad_dtype)));
+      return;
+    }
+    type("grad_dtype", s_.grad_dtype);
+    type("grad_wire_dtype", s_.grad_wire_dtype);
+  }
+
   void types() {
     type("master_dtype", s_.master_dtype);
     type("moment_dtype", s_.moment_dtype);
-    type("grad_dtype", s_.grad_dtype);
-    type("grad_wire_dtype", s_.grad_wire_dtype);
+    gradients();
     if (s_.optimizer == OptimizerKind::muon && (s_.zero_dense > 1 || s_.zero_expert > 1)) {
       refuse("optimizer",
              "expected \"adamw\", since Muon needs whole matrices of gradients (zero_dense, zero_expert), "

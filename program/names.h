@@ -42,6 +42,9 @@ inline constexpr Named<Fp8Recipe> kFp8RecipeNames[] = {
 
 /// The types that weights, states and messages can have.
 inline constexpr Named<DType> kFloatNames[] = {{"f32", DType::f32}, {"bf16", DType::bf16}, {"fp8", DType::fp8}};
+/// Those of gradients: whole multiples of a small unit as well, whose sums do not depend on their order.
+inline constexpr Named<DType> kGradientNames[] = {
+    {"f32", DType::f32}, {"bf16", DType::bf16}, {"fp8", DType::fp8}, {"i64", DType::i64}};
 
 inline constexpr Named<DeviceKind> kDeviceKindNames[] = {
     {"cuda", DeviceKind::cuda}, {"hip", DeviceKind::hip}, {"cpu", DeviceKind::cpu}};

@@ -145,8 +145,8 @@ Strategy read_strategy(const JsonObject& in, const Model& model) {
   choice("optimizer", out.optimizer, kOptimizerNames);
   choice("master_dtype", out.master_dtype, kFloatNames);
   choice("moment_dtype", out.moment_dtype, kFloatNames);
-  choice("grad_dtype", out.grad_dtype, kFloatNames);
-  choice("grad_wire_dtype", out.grad_wire_dtype, kFloatNames);
+  choice("grad_dtype", out.grad_dtype, kGradientNames);
+  choice("grad_wire_dtype", out.grad_wire_dtype, kGradientNames);
   choice("mtp", out.mtp, kMtpNames);
   const auto has_modules = [](const StageLayout& stage) { return stage.num_mtp > 0; };
   if (out.mtp == Mtp::on && std::none_of(out.stages.begin(), out.stages.end(), has_modules)) {

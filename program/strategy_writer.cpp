@@ -49,8 +49,8 @@ void write_strategy(JsonWriter& out, const Strategy& strategy) {
   out.field("optimizer", name_of(kOptimizerNames, strategy.optimizer));
   out.field("master_dtype", name_of(kFloatNames, strategy.master_dtype));
   out.field("moment_dtype", name_of(kFloatNames, strategy.moment_dtype));
-  out.field("grad_dtype", name_of(kFloatNames, strategy.grad_dtype));
-  out.field("grad_wire_dtype", name_of(kFloatNames, strategy.grad_wire_dtype));
+  out.field("grad_dtype", name_of(kGradientNames, strategy.grad_dtype));
+  out.field("grad_wire_dtype", name_of(kGradientNames, strategy.grad_wire_dtype));
   out.field("mtp", name_of(kMtpNames, strategy.mtp)).field("order", strategy.order);
   out.end_object();
 }

@@ -2,6 +2,7 @@
 #include "executor/kernels/elementwise.h"
 
 #include "executor/kernels/element.h"
+#include "executor/kernels/fixed_point.h"
 
 #include <cstring>
 
@@ -18,6 +19,7 @@ void check_same_shape(const A& a, const B& b) {
 void add(ConstMatrix a, ConstMatrix b, Matrix out) {
   check_same_shape(a, out);
   check_same_shape(b, out);
+  if (out.dtype == DType::i64) return add_whole_numbers(a, b, out);
   with_element(a.dtype, [&]<class A>(A) {
     with_element(b.dtype, [&]<class B>(B) {
       with_element(out.dtype, [&]<class Out>(Out) {
@@ -42,6 +44,7 @@ void convert(ConstMatrix a, Matrix out) {
     for (std::int64_t row = 0; row < a.rows; ++row) std::memcpy(out.at(row, 0), a.at(row, 0), row_bytes);
     return;
   }
+  if (a.dtype == DType::i64) return from_fixed_point(a, out);
   with_element(a.dtype, [&]<class A>(A) {
     with_element(out.dtype, [&]<class Out>(Out) {
       for (std::int64_t row = 0; row < out.rows; ++row) {

@@ -5,7 +5,8 @@
 
 #include <vector>
 
-// Element by element: residual additions and changes of storage type. Shapes of all arguments are equal.
+// Element by element: residual additions and changes of storage type. Shapes of all arguments are equal. Sums of whole
+// numbers (fixed_point.h) are added to each other and become f32, no more.
 
 namespace orrery::executor {
 

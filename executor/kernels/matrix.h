@@ -13,7 +13,7 @@
 
 // Views of row-major matrices in plain memory: what every kernel takes. A view owns nothing and knows nothing of
 // programs or ranks. Rows are `stride` elements apart, so a head inside packed q, k, v rows is a view too.
-// Element types are f32 and bf16 (storage); statistics and gradients of parameters are always f32.
+// Element types are f32 and bf16 (storage); statistics are always f32, and so is what a kernel adds to a gradient.
 
 namespace orrery::executor {
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/runtime/rank_runtime.h"
+#include "executor/runtime/reproducible.h"
 #include "program/counts.h"
 #include "program/strategy.h"
 #include "program/verify.h"
@@ -38,6 +39,12 @@ void add_reasons(const Strategy& s, Reasons& reasons) {
   refuse(s.optimizer == OptimizerKind::muon && s.offload_optimizer && s.zero_dense + s.zero_expert > 0,
          "offload of Muon's states with ZeRO: whole matrices are dealt, and ranks hold different shares of them");
   refuse(s.master_dtype != DType::f32 || s.moment_dtype != DType::f32, "optimizer states but in f32");
+  if (s.grad_dtype == DType::i64) {
+    for (const std::string& reason : why_not_reproducible(s)) {
+      reasons.push_back("the CPU executor has gradients in whole numbers where no layout changes their terms: " +
+                        reason);
+    }
+  }
   if (s.precision != DType::f32 && s.precision != DType::bf16) {
     reasons.push_back(fmt::format("the CPU executor computes in f32 or bf16, not in {}", name_of(s.precision)));
   }

@@ -105,6 +105,37 @@ void combine(OpCall& call) {
   }
 }
 
+/// Rows for each expert, by its position: of all tokens here, or sequence by sequence where gradients have a term for
+/// each sequence.
+std::vector<std::int32_t> counts_to_tell(const OpCall& call) {
+  const RoutedBatch& routed = call.routed();
+  if (!call.adds_by_sequence()) return {routed.send_counts.begin(), routed.send_counts.end()};
+  const std::vector<std::int64_t>& chosen = routed.sequence_counts.counts;
+  const auto num_experts = static_cast<std::size_t>(moe_of(call).num_experts);
+  const std::vector<std::int32_t> positions =
+      call.rank.program.experts.positions(call.layer(), moe_of(call).num_experts);
+  std::vector<std::int32_t> counts(chosen.size());
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    const std::size_t expert = i % num_experts;
+    counts[i - expert + static_cast<std::size_t>(positions[expert])] = static_cast<std::int32_t>(chosen[i]);
+  }
+  return counts;
+}
+
+/// Takes counts per (source rank, sequence, local expert), of one or several sequences of each source.
+void set_counts(OpCall& call, std::span<const std::int32_t> counts) {
+  const auto local = static_cast<std::size_t>(num_local_experts(call)), ranks = static_cast<std::size_t>(ep_of(call));
+  const std::size_t num_sequences = counts.size() / local / ranks;
+  std::vector<std::int64_t> received(local * ranks), by_sequence(counts.size());
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const std::size_t expert = i % local, sequence = i / local % num_sequences, source = i / local / num_sequences;
+    received[source * local + expert] += counts[i];
+    by_sequence[(expert * ranks + source) * num_sequences + sequence] = counts[i];
+  }
+  call.routed().sequence_rows = std::move(by_sequence);
+  set_receive_counts(call, std::move(received));
+}
+
 /// With a capacity every expert gets as many rows from each rank, and which tokens they are is decided here: those
 /// with the largest probabilities. Source: Megatron-LM, moe_token_drop_policy "probs".
 void learn(OpCall& call) {
@@ -114,8 +145,10 @@ void learn(OpCall& call) {
     if (const auto capacity = capacity_of(call, routed.probability.size())) {
       routed.kept = kept_pairs(chosen_of_call(call), routed.probability, moe_of(call).num_experts, *capacity);
       routed.send_counts.assign(static_cast<std::size_t>(moe_of(call).num_experts), *capacity);
+      if (!exchanges(call)) set_receive_counts(call, routed.send_counts);
+    } else if (!exchanges(call)) {
+      set_counts(call, counts_to_tell(call));
     }
-    if (!exchanges(call)) set_receive_counts(call, routed.send_counts);
     return;
   }
   const auto local = static_cast<std::size_t>(num_local_experts(call));
@@ -125,11 +158,19 @@ void learn(OpCall& call) {
     return;
   }
   // 32-bit counts of the rows for each expert go to the rank that has it.
-  std::vector<std::int32_t> sent(routed.send_counts.begin(), routed.send_counts.end()), received(sent.size());
-  const Blocks blocks = Blocks::even(ep_of(call), static_cast<std::int64_t>(local * sizeof(std::int32_t)));
+  const std::vector<std::int32_t> counts = counts_to_tell(call);
+  const auto num_experts = static_cast<std::size_t>(moe_of(call).num_experts);
+  const std::size_t num_sequences = counts.size() / num_experts;
+  std::vector<std::int32_t> sent(counts.size()), received(counts.size());  // (rank, sequence, local expert)
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const std::size_t sequence = i / num_experts, rank = i % num_experts / local, expert = i % local;
+    sent[(rank * num_sequences + sequence) * local + expert] = counts[i];
+  }
+  const Blocks blocks =
+      Blocks::even(ep_of(call), static_cast<std::int64_t>(num_sequences * local * sizeof(std::int32_t)));
   call.add_report(call.group().all_to_all_v(std::as_bytes(std::span(sent)), blocks,
                                             std::as_writable_bytes(std::span(received)), blocks, call.key));
-  set_receive_counts(call, {received.begin(), received.end()});
+  set_counts(call, received);
 }
 
 }  // namespace

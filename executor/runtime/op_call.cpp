@@ -2,8 +2,12 @@
 #include "executor/runtime/op_call.h"
 
 #include "base/check.h"
+#include "base/errors.h"
+#include "executor/kernels/fixed_point.h"
 
 #include <algorithm>
+
+#include <fmt/format.h>
 
 namespace orrery::executor {
 
@@ -55,6 +59,25 @@ ConstMatrix OpCall::weight(WeightRole role) const { return rank.weights.weight(r
 bool OpCall::has_weight(WeightRole role) const { return rank.weights.has(role, layer_of(role)); }
 
 Matrix OpCall::gradient(WeightRole role) const { return rank.weights.gradient(role, layer_of(role), unit_of(op.key)); }
+
+Matrix OpCall::zero_term(const Matrix& target) {
+  thread_local std::vector<float> values;
+  values.assign(static_cast<std::size_t>(target.rows * target.cols), 0.0F);
+  return matrix_of(values.data(), target.rows, target.cols);
+}
+
+/// A matrix that is embedding and head gets a term of each sequence from both, and from both ends of each prediction
+/// module; any other one term, of which there are no more than sequences.
+void OpCall::add_rounded(const Matrix& term, const Matrix& target) const {
+  if (target.dtype != DType::i64) return add(target, term, target);
+  const std::int64_t num_terms = rank.program.batch.global_batch * 2 * (1 + rank.model().num_mtp_modules);
+  const double limit = kFixedPointLimit / static_cast<double>(num_terms);
+  if (add_fixed_point(term, limit, target)) return;
+  throw BackendError(
+      fmt::format("{}: expected gradients of a sequence below {:.3g}, which whole multiples of 2^-50 can "
+                  "add up, got a larger one or no number: training diverges",
+                  key, limit));
+}
 
 void OpCall::add_report(const CommReport& more) {
   report.bytes_sent += more.bytes_sent;

@@ -12,6 +12,23 @@
 
 namespace orrery::executor {
 
+/// Which rows of a micro-batch a gradient's term is made of: all of them, or those of one sequence where terms are
+/// whole numbers (docs/design/reproducible.md).
+struct RowPart {
+  std::int64_t index = 0, count = 1;  // of equal parts
+
+  /// The same part of a matrix whose rows stand sequence by sequence.
+  template <class View>
+  View of(const View& rows) const {
+    return rows.row_block(index * (rows.rows / count), rows.rows / count);
+  }
+  template <class T>
+  std::span<T> of(std::span<T> values) const {
+    const std::size_t size = values.size() / static_cast<std::size_t>(count);
+    return values.subspan(static_cast<std::size_t>(index) * size, size);
+  }
+};
+
 /// One op that runs.
 struct OpCall {
   RankState& rank;
@@ -54,32 +71,47 @@ struct OpCall {
   /// The weight of `role` in the op's layer, or at its end of the model.
   ConstMatrix weight(WeightRole role) const;
   bool has_weight(WeightRole role) const;
-  /// Calls add(f32 matrix of the weight's shape), which adds a gradient to what is there.
+  /// Calls add_to(f32 matrix of the weight's shape, rows) for the parts whose gradients are terms of the sum; it adds a
+  /// part's gradient to what is there.
   template <class Add>
   void accumulate(WeightRole role, Add&& add_to) const {
     const Matrix target = gradient(role);
-    if (target.dtype == DType::f32) {
-      add_to(target);
-      return;
+    const std::int64_t num_parts = adds_by_sequence() ? num_sequences() : 1;
+    for (std::int64_t i = 0; i < num_parts; ++i) {
+      add_term(target, [&](const Matrix& sum) { add_to(sum, RowPart{i, num_parts}); });
     }
-    std::vector<float> sum(static_cast<std::size_t>(target.rows * target.cols));
-    const Matrix wide = matrix_of(sum.data(), target.rows, target.cols);
-    add_to(wide);
-    add(target, wide, target);
   }
   /// The same for a vector.
   template <class Add>
   void accumulate_vector(WeightRole role, Add&& add_to) const {
-    accumulate(role, [&](const Matrix& sum) {
-      add_to(std::span(static_cast<float*>(sum.first), static_cast<std::size_t>(sum.rows * sum.cols)));
+    accumulate(role, [&](const Matrix& sum, const RowPart& part) {
+      add_to(std::span(static_cast<float*>(sum.first), static_cast<std::size_t>(sum.rows * sum.cols)), part);
     });
+  }
+  /// Whether a sequence's gradient is a term of its own.
+  bool adds_by_sequence() const { return rank.strategy().grad_dtype == DType::i64; }
+
+  /// The gradient of a weight, of whatever type.
+  Matrix gradient(WeightRole role) const;
+  /// Calls add_to(f32 matrix like `target`), which adds one term to what is there, and adds that to `target`.
+  template <class Add>
+  void add_term(const Matrix& target, Add&& add_to) const {
+    if (target.dtype == DType::f32) {
+      add_to(target);
+      return;
+    }
+    const Matrix term = zero_term(target);
+    add_to(term);
+    add_rounded(term, target);
   }
 
   /// Adds a further call of the same op to its report.
   void add_report(const CommReport& more);
 
  private:
-  Matrix gradient(WeightRole role) const;
+  /// f32 zeros in the shape of `target`, there until the next call.
+  static Matrix zero_term(const Matrix& target);
+  void add_rounded(const Matrix& term, const Matrix& target) const;
   std::int64_t layer_of(WeightRole role) const;
 };
 

@@ -30,6 +30,7 @@ struct RoutedBatch {
   SequenceCounts sequence_counts;                     // of which the auxiliary loss is made
   std::vector<std::int64_t> send_counts;              // rows that leave this rank, by position of the expert
   std::vector<std::int64_t> receive_counts;           // rows per (source rank, local expert)
+  std::vector<std::int64_t> sequence_rows;            // per (local expert, source rank, sequence), if these are terms
   std::vector<std::int64_t> offsets;                  // first row of each local expert as they compute, and the end
   std::vector<std::vector<std::int64_t>> etp_counts;  // receive_counts of each rank of the ETP group
   SentTokens sent;                                    // where tokens travel, and not pairs ...

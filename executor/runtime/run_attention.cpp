@@ -120,8 +120,9 @@ void core_backward(OpCall& call) {
   if (sinks.empty()) return;
   const auto share = static_cast<std::size_t>(task.dims.num_q_heads);
   const std::size_t first = is_share ? share * static_cast<std::size_t>(call.rank.view.coords.cp) : 0;
-  call.accumulate_vector(WeightRole::sinks, [&](std::span<float> sum) {
-    attention_sink_backward(std::span(sinks).subspan(first, share), out, logsumexp, d_out, sum.subspan(first, share));
+  call.accumulate_vector(WeightRole::sinks, [&](std::span<float> sum, const RowPart& part) {
+    attention_sink_backward(std::span(sinks).subspan(first, share), part.of(out), part.of(logsumexp), part.of(d_out),
+                            sum.subspan(first, share));
   });
 }
 
@@ -180,21 +181,31 @@ void run_qk_norm(OpCall& call) {
   const AttentionDims dims = attention_dims(call);
   const auto epsilon = static_cast<float>(call.rank.model().norm_eps);
   thread_local std::vector<std::byte> scratch;
-  for (std::int64_t head = 0; head < dims.num_q_heads + dims.num_kv_heads; ++head) {
-    const WeightRole role = head < dims.num_q_heads ? WeightRole::q_norm : WeightRole::k_norm;
+  const auto norm_heads = [&](WeightRole role, std::int64_t first, std::int64_t count) {
     const ConstMatrix gamma = call.weight(role);
-    const auto of_head = [&](const Matrix& rows) { return rows.col_block(head * dims.d_qk, dims.d_qk); };
-    const Matrix x = of_head(call.tensor(R::qkv));
+    const auto for_each_head = [&](auto&& work) {
+      for (std::int64_t head = first; head < first + count; ++head) {
+        work([&, head](const Matrix& rows) { return rows.col_block(head * dims.d_qk, dims.d_qk); });
+      }
+    };
+    const Matrix in = call.tensor(R::qkv);
     if (call.is_forward()) {
-      rms_norm_forward(x, gamma, epsilon, of_head(call.tensor(R::qk)));
-      continue;
+      const Matrix out = call.tensor(R::qk);
+      for_each_head([&](auto&& of_head) { rms_norm_forward(of_head(in), gamma, epsilon, of_head(out)); });
+      return;
     }
-    const Matrix gradient = of_head(call.tensor(R::d_qkv));
-    const Matrix dy = scratch_like(gradient, scratch);
-    convert(gradient, dy);
-    call.accumulate_vector(role,
-                           [&](std::span<float> sum) { rms_norm_backward(x, gamma, epsilon, dy, gradient, sum); });
-  }
+    call.accumulate_vector(role, [&](std::span<float> sum, const RowPart& part) {
+      const Matrix x = part.of(in), dqkv = part.of(call.tensor(R::d_qkv));
+      for_each_head([&](auto&& of_head) {
+        const Matrix gradient = of_head(dqkv);
+        const Matrix dy = scratch_like(gradient, scratch);
+        convert(gradient, dy);
+        rms_norm_backward(of_head(x), gamma, epsilon, dy, gradient, sum);
+      });
+    });
+  };
+  norm_heads(WeightRole::q_norm, 0, dims.num_q_heads);
+  norm_heads(WeightRole::k_norm, dims.num_q_heads, dims.num_kv_heads);
 }
 
 void run_rope(OpCall& call) {

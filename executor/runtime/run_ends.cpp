@@ -56,8 +56,8 @@ VocabularyPart vocabulary_of(const OpCall& call) {
 void look_up(OpCall& call, std::int64_t ahead) {
   const std::span<std::int64_t> tokens = call.elements<std::int64_t>(call.layer() < 0 ? R::tokens : R::mtp_tokens);
   if (call.is_wgrad()) {
-    call.accumulate(W::embedding, [&](Matrix sum) {
-      embedding_backward(call.operand(-1), vocabulary_of(call), narrowed(tokens), sum);
+    call.accumulate(W::embedding, [&](Matrix sum, const RowPart& part) {
+      embedding_backward(part.of(call.operand(-1)), vocabulary_of(call), narrowed(part.of(tokens)), sum);
     });
     return;
   }
@@ -99,7 +99,11 @@ void run_loss(OpCall& call) {
       shift_logits(call.tensor(R::logits), call.tensor(R::logits_max), call.tensor(R::softmax));
     } else {
       convert(call.tensor(R::logits), call.tensor(R::softmax));
-      add_loss(call, cross_entropy_forward(call.tensor(R::softmax), narrowed(labels)));
+      // Sequence by sequence: what is added up in whole numbers shall not depend on how many a micro-batch has.
+      for (std::int64_t i = 0; i < call.num_sequences(); ++i) {
+        const RowPart sequence{i, call.num_sequences()};
+        add_loss(call, cross_entropy_forward(sequence.of(call.tensor(R::softmax)), narrowed(sequence.of(labels))));
+      }
     }
     return;
   }
@@ -140,11 +144,12 @@ void run_mtp_norm(OpCall& call) {
   const Matrix d_hidden = call.operand(3), d_embedding = call.operand(-1);
   const bool adds = call.use(3).access() == Access::modify;
   const Matrix dx = adds ? scratch_like(d_hidden, scratch) : d_hidden;
-  call.accumulate_vector(W::mtp_embedding_norm, [&, left = left](std::span<float> sum) {
-    rms_norm_backward(embedding, call.weight(W::mtp_embedding_norm), epsilon, left, d_embedding, sum);
+  call.accumulate_vector(W::mtp_embedding_norm, [&, left = left](std::span<float> sum, const RowPart& part) {
+    rms_norm_backward(part.of(embedding), call.weight(W::mtp_embedding_norm), epsilon, part.of(left),
+                      part.of(d_embedding), sum);
   });
-  call.accumulate_vector(W::mtp_hidden_norm, [&, right = right](std::span<float> sum) {
-    rms_norm_backward(hidden, call.weight(W::mtp_hidden_norm), epsilon, right, dx, sum);
+  call.accumulate_vector(W::mtp_hidden_norm, [&, right = right](std::span<float> sum, const RowPart& part) {
+    rms_norm_backward(part.of(hidden), call.weight(W::mtp_hidden_norm), epsilon, part.of(right), part.of(dx), sum);
   });
   if (adds) add(d_hidden, dx, d_hidden);
 }

@@ -10,6 +10,7 @@
 #include "executor/runtime/run_tensor_parallel.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 namespace orrery::executor {
@@ -20,11 +21,50 @@ using W = WeightRole;
 
 bool has_etp(const OpCall& call) { return call.rank.strategy().etp > 1; }
 
+/// Rows of which an experts' gradient is made: those of all local experts, or of one expert those of one sequence.
+struct ExpertRows {
+  std::int64_t first = 0, count = 0;
+  std::span<const std::int64_t> offsets;  // where in these rows each expert's begin, and their end
+
+  ConstMatrix of(const Matrix& rows) const { return rows.row_block(first, count); }
+  std::span<const float> of(std::span<const float> rows) const {
+    return rows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+  }
+};
+
+/// Calls add_to(f32 gradient of the experts of some rows, rows) for all terms of a gradient.
+template <class Add>
+void accumulate(OpCall& call, WeightRole role, Add&& add_to) {
+  const RoutedBatch& routed = call.routed();
+  const Matrix target = call.gradient(role);
+  if (!call.adds_by_sequence()) {
+    call.add_term(target, [&](const Matrix& sum) {
+      add_to(sum, ExpertRows{0, routed.offsets.back(), std::span(routed.offsets)});
+    });
+    return;
+  }
+  const std::int64_t local = num_local_experts(call), rows = target.rows / local;
+  const std::size_t num_terms = routed.sequence_rows.size() / static_cast<std::size_t>(local);  // of each expert
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < routed.sequence_rows.size(); ++i) {
+    const std::int64_t count = routed.sequence_rows[i];
+    if (count == 0) continue;
+    const std::array<std::int64_t, 2> offsets{0, count};
+    const Matrix of_expert = target.row_block(static_cast<std::int64_t>(i / num_terms) * rows, rows);
+    call.add_term(of_expert, [&](const Matrix& sum) { add_to(sum, ExpertRows{first, count, offsets}); });
+    first += count;
+  }
+  CHECK(first == routed.offsets.back(), call.key, first, routed.offsets.back());
+}
+
 void run_product(OpCall& call, WeightRole role) {
   const std::vector<std::int64_t>& offsets = call.routed().offsets;
   const Gemm& gemm = call.rank.gemm;
   if (call.is_wgrad()) {
-    call.accumulate(role, [&](Matrix sum) { grouped_wgrad(gemm, call.operand(1), call.operand(0), offsets, sum); });
+    const Matrix x = call.operand(0), dy = call.operand(1);
+    accumulate(call, role, [&](const Matrix& sum, const ExpertRows& rows) {
+      grouped_wgrad(gemm, rows.of(dy), rows.of(x), rows.offsets, sum);
+    });
   } else if (call.is_forward()) {
     grouped_forward(gemm, call.operand(0), call.weight(role), offsets, call.operand(-1));
   } else {
@@ -116,7 +156,10 @@ void run_expert_fc1(OpCall& call) {
   if (call.is_forward()) {
     add_grouped_bias(call.weight(W::expert_fc1_bias), offsets, {}, call.operand(-1));
   } else if (call.is_wgrad()) {
-    call.accumulate(W::expert_fc1_bias, [&](Matrix sum) { grouped_bias_backward(call.operand(1), offsets, {}, sum); });
+    const Matrix dy = call.operand(1);
+    accumulate(call, W::expert_fc1_bias, [&](const Matrix& sum, const ExpertRows& rows) {
+      grouped_bias_backward(rows.of(dy), rows.offsets, {}, sum);
+    });
   }
 }
 
@@ -126,8 +169,10 @@ void run_expert_fc2(OpCall& call) {
   if (!call.has_weight(W::expert_fc2_bias)) return;
   const std::vector<std::int64_t>& offsets = call.routed().offsets;
   if (call.is_wgrad()) {
-    call.accumulate(W::expert_fc2_bias, [&](Matrix sum) {
-      grouped_bias_backward(call.operand(1), offsets, call.routed().bias_factor, sum);
+    const Matrix dy = call.operand(1);
+    const std::span<const float> factors = call.routed().bias_factor;
+    accumulate(call, W::expert_fc2_bias, [&](const Matrix& sum, const ExpertRows& rows) {
+      grouped_bias_backward(rows.of(dy), rows.offsets, rows.of(factors), sum);
     });
   } else if (!call.is_forward()) {
     keep_bias_gradient(call, call.operand(0));

@@ -101,8 +101,9 @@ void run_kv_latent_norm(OpCall& call) {
     return;
   }
   const Matrix dx = call.tensor(R::d_kv_latent).col_block(0, width);
-  call.accumulate_vector(WeightRole::kv_latent_norm, [&](std::span<float> sum) {
-    rms_norm_backward(x, gamma, epsilon, call.tensor(R::d_kv_latent_norm), dx, sum);
+  const Matrix dy = call.tensor(R::d_kv_latent_norm);
+  call.accumulate_vector(WeightRole::kv_latent_norm, [&](std::span<float> sum, const RowPart& part) {
+    rms_norm_backward(part.of(x), gamma, epsilon, part.of(dy), part.of(dx), sum);
   });
 }
 

@@ -36,7 +36,8 @@ void for_each_counted(const OpCall& call, const Matrix& dy, F&& f) {
 void run_product(OpCall& call, WeightRole role) {
   const Gemm& gemm = call.rank.gemm;
   if (call.is_wgrad()) {
-    call.accumulate(role, [&](Matrix dw) { linear_wgrad(gemm, call.operand(1), call.operand(0), dw); });
+    const Matrix x = call.operand(0), dy = call.operand(1);
+    call.accumulate(role, [&](Matrix dw, const RowPart& part) { linear_wgrad(gemm, part.of(dy), part.of(x), dw); });
     return;
   }
   const ConstMatrix weight = call.weight(role);
@@ -69,7 +70,8 @@ void run_linear(OpCall& call, WeightRole role, std::optional<WeightRole> bias) {
     const Matrix in = call.operand(0), out = call.operand(-1);
     for_each_sequence(call, in, out, [&](Matrix, Matrix y) { add_bias(values, y); });
   } else if (call.is_wgrad()) {
-    call.accumulate_vector(*bias, [&](std::span<float> sum) { bias_backward(call.operand(1), sum); });
+    call.accumulate_vector(
+        *bias, [&](std::span<float> sum, const RowPart& part) { bias_backward(part.of(call.operand(1)), sum); });
   }
 }
 
@@ -79,8 +81,8 @@ void run_row_parallel(OpCall& call, WeightRole role, std::optional<WeightRole> b
   if (call.is_forward() && call.rank.strategy().tp == 1) {
     add_bias(call.weight(*bias), call.operand(-1));
   } else if (call.is_wgrad()) {
-    call.accumulate_vector(*bias, [&](std::span<float> sum) {
-      for_each_counted(call, call.operand(1), [&](const Matrix& dy) { bias_backward(dy, sum); });
+    call.accumulate_vector(*bias, [&](std::span<float> sum, const RowPart& part) {
+      for_each_counted(call, part.of(call.operand(1)), [&](const Matrix& dy) { bias_backward(dy, sum); });
     });
   }
 }
@@ -96,8 +98,10 @@ void run_norm(OpCall& call, WeightRole role) {
   thread_local std::vector<std::byte> scratch;
   const bool adds = call.modifies_last();
   const Matrix dx = adds ? scratch_like(out, scratch) : out;
-  call.accumulate_vector(role,
-                         [&](std::span<float> sum) { rms_norm_backward(x, gamma, epsilon, call.operand(1), dx, sum); });
+  const Matrix dy = call.operand(1);
+  call.accumulate_vector(role, [&](std::span<float> sum, const RowPart& part) {
+    rms_norm_backward(part.of(x), gamma, epsilon, part.of(dy), part.of(dx), sum);
+  });
   if (adds) add(out, dx, out);
   if (call.num_operands() == 4) add(out, call.operand(2), out);
 }

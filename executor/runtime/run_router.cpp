@@ -70,6 +70,18 @@ std::vector<std::int32_t> experts_at(const OpCall& call, std::vector<std::int32_
   return positions;
 }
 
+/// Sequence by sequence, as the loss of the head.
+void add_auxiliary_loss(OpCall& call, const Matrix& scores) {
+  const RouterShape shape = router_of(call);
+  const SequenceCounts& all = call.routed().sequence_counts;
+  for (std::int64_t i = 0; i < call.num_sequences(); ++i) {
+    const RowPart sequence{i, call.num_sequences()};
+    const std::span<const std::int64_t> counts = sequence.of(std::span<const std::int64_t>(all.counts));
+    call.rank.totals.add_loss(auxiliary_loss(
+        shape, sequence.of(scores), {all.rows, all.tokens, {counts.begin(), counts.end()}}, auxiliary_scale(call)));
+  }
+}
+
 void forward(OpCall& call) {
   RankState& rank = call.rank;
   const RouterShape shape = router_of(call);
@@ -97,7 +109,7 @@ void forward(OpCall& call) {
   std::vector<std::int64_t>& counts = rank.totals.expert_counts[call.layer()];
   counts.resize(static_cast<std::size_t>(shape.num_experts));
   count_chosen(chosen, counts);
-  rank.totals.add_loss(auxiliary_loss(shape, scores, routed.sequence_counts, auxiliary_scale(call)));
+  add_auxiliary_loss(call, scores);
 }
 
 /// Of each token's choices; a dispatcher that sends rows over all experts brings such rows back.
@@ -136,9 +148,14 @@ void run_router(OpCall& call) {
   if (call.is_forward()) return forward(call);
   if (!call.is_wgrad()) return input_gradient(call);
   const Matrix d_logits = call.tensor(R::d_router_logits);
-  call.accumulate(W::router, [&](Matrix sum) { router_wgrad(call.rank.gemm, d_logits, call.tensor(R::norm2), sum); });
+  const Matrix x = call.tensor(R::norm2);
+  call.accumulate(W::router, [&](Matrix sum, const RowPart& part) {
+    router_wgrad(call.rank.gemm, part.of(d_logits), part.of(x), sum);
+  });
   if (call.has_weight(W::router_linear_bias)) {
-    call.accumulate_vector(W::router_linear_bias, [&](std::span<float> sum) { router_bias_wgrad(d_logits, sum); });
+    call.accumulate_vector(W::router_linear_bias, [&](std::span<float> sum, const RowPart& part) {
+      router_bias_wgrad(part.of(d_logits), sum);
+    });
   }
 }
 
@@ -152,9 +169,11 @@ void run_shared_gate(OpCall& call) {
     return;
   }
   const TensorIndex norm = call.rank.tensors.alive(R::norm2, call.layer(), call.op.key.micro_batch);
-  call.accumulate_vector(W::shared_gate, [&](std::span<float> sum) {
-    shared_gate_backward(call.rank.tensors.matrix(norm), weight, call.tensor(R::shared_out), gate, call.operand(0),
-                         call.tensor(R::d_shared_out), call.tensor(R::d_norm2), sum);
+  const Matrix x = call.rank.tensors.matrix(norm);
+  call.accumulate_vector(W::shared_gate, [&](std::span<float> sum, const RowPart& part) {
+    shared_gate_backward(part.of(x), weight, part.of(call.tensor(R::shared_out)), part.of(gate),
+                         part.of(call.operand(0)), part.of(call.tensor(R::d_shared_out)),
+                         part.of(call.tensor(R::d_norm2)), sum);
   });
 }
 

@@ -98,11 +98,17 @@ WeightRole bias_behind(OpCode op) {
 
 }  // namespace
 
-SumType sum_type_of(const Matrix& values) { return values.dtype == DType::f32 ? SumType::f32 : SumType::bf16; }
+SumType sum_type_of(const Matrix& values) {
+  if (values.dtype == DType::i64) return SumType::int64;
+  return values.dtype == DType::f32 ? SumType::f32 : SumType::bf16;
+}
 
 CommReport all_reduce(Communicator& group, const Matrix& values, std::string_view key) {
   const auto count = static_cast<std::size_t>(values.rows * values.cols);
   if (values.dtype == DType::f32) return group.all_reduce(std::span(static_cast<float*>(values.first), count), key);
+  if (values.dtype == DType::i64) {
+    return group.all_reduce(std::span(static_cast<std::int64_t*>(values.first), count), key);
+  }
   CHECK(values.dtype == DType::bf16, name_of(values.dtype), key);
   return group.all_reduce(std::span(static_cast<bf16*>(values.first), count), key);
 }

@@ -68,6 +68,7 @@ class DeepSpeed {
     list_unused_fp8_recipe(plan_, out_);
     if (s_.master_dtype != DType::f32) out_.refuse("master_dtype", "its master weights are f32");
     if (s_.moment_dtype != DType::f32) out_.refuse("moment_dtype", "its moments are f32");
+    if (s_.grad_dtype == DType::i64) out_.refuse("grad_dtype", "it adds gradients up in floating point");
     if (s_.offload_optimizer && zero() == 0) {
       out_.refuse("offload_optimizer", "it offloads optimizer states that are sharded: ZeRO 1 or more");
     }

@@ -202,6 +202,8 @@ class Settings {
     if (s_.grad_dtype != s_.grad_wire_dtype) {
       out_.refuse("grad_wire_dtype", fmt::format("gradients travel in the type in which it adds them up: {} and {}",
                                                  name_of(s_.grad_wire_dtype), name_of(s_.grad_dtype)));
+    } else if (s_.grad_dtype == DType::i64) {
+      out_.refuse("grad_dtype", "it adds gradients up in floating point");
     } else if (s_.grad_dtype == DType::bf16 && s_.precision == DType::f32) {
       out_.refuse("grad_dtype", "the gradients of its f32 weights are f32");
     } else if (s_.grad_dtype == DType::bf16) {

@@ -26,6 +26,8 @@ small_plan() {
 small_plan pp4 cluster.json '"pp": 4'
 small_plan pp2 cluster2.json '"pp": 2'
 small_plan ep2 cluster2.json '"ep": 2'
+sed 's/"devices_per_node": 4/"devices_per_node": 1/' cluster.json >cluster1.json
+small_plan alone cluster1.json '"micro_batch": 2'
 segments=$(find /dev/shm -maxdepth 1 -name '*orrery*' | sort)
 
 # start ARGS: execute --elastic in the background; leaves its process in $run.
@@ -115,6 +117,27 @@ kill -KILL "${ranks[1]}"
 expect_end 0
 expect_said 'lost device 1, 1 left; planned anew in .* for 1 of them'
 same_losses whole2.json out.json 2>difference || fail "losses after a death in a save" "those of a run without" "$(<difference)"
+
+# Another number of data-parallel ranks: the same losses with --reproducible, and other bits without.
+rm -rf saved
+"$orrery" execute ep2.json --steps 20 --reproducible --json >whole.json 2>err || fail "a run without a failure" 0 "$(<err)"
+restart_on_one_rank() { # FLAGS
+  start ep2.json --steps 20 --checkpoint saved --every 2 "$@"
+  await_ranks 2
+  await_file saved/step_00000004/DONE
+  kill -KILL "${ranks[1]}"
+  expect_end 0
+  expect_said 'lost device 1, 1 left; planned anew in .* for 1 of them .*; goes on from saved/step_0000'
+}
+restart_on_one_rank --reproducible
+same_losses whole.json out.json 2>difference || fail "losses with --reproducible" "those of a run without" "$(<difference)"
+"$orrery" execute alone.json --steps 20 --reproducible --json >out.json 2>err || fail "a run of one rank" 0 "$(<err)"
+same_losses whole.json out.json 2>difference || fail "losses of one rank with --reproducible" "those of two" "$(<difference)"
+grep -q '"reproducible_memory": ' out.json || fail "report" "reproducible_memory" "$(<out.json)"
+rm -rf saved
+"$orrery" execute ep2.json --steps 20 --json >whole.json 2>err || fail "a run without a failure" 0 "$(<err)"
+restart_on_one_rank
+! same_losses whole.json out.json 2>/dev/null || fail "losses in f32" "other bits behind the restart" "the same"
 
 # A rank that is stopped is killed after the time-out; it is the lost one, whoever waited for whom. No checkpoint.
 rm -rf saved

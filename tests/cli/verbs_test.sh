@@ -218,6 +218,11 @@ mapfile -t losses < <(grep -o '"loss": [0-9.]*' <<<"$out" | grep -o '[0-9.]*')
 [[ ${#losses[@]} == 10 ]] || fail "losses" 10 "${#losses[@]}"
 awk "BEGIN { exit !(${losses[9]} < ${losses[0]}) }" || fail "loss" "below ${losses[0]}" "${losses[9]}"
 expect_line '^tokens/s ' compare cpu.trace cpu.trace
+
+# execute --reproducible: what it cannot hold is said before anything starts. What it holds: elastic_test.sh.
+sed 's/"tp": 1/"tp": 2/; s/"sp": false/"sp": true/' small.json >tp.json
+expect_error 2 "--reproducible: expected tp 1, since its ranks round parts of a product's sums before they are added, got 2" \
+  execute tp.json --reproducible
 expect_line '^0\.[0-9]+\.[0-9]+$' --version
 
 finish

@@ -57,6 +57,16 @@ TEST(ExecutionMemory, WithOffloadAndGradientsInBf16) {
   expect_predicted(rich_model(), s, 4);
 }
 
+TEST(ExecutionMemory, WithGradientsInWholeNumbers) {
+  for (const int zero : {0, 1, 2, 3}) {
+    SCOPED_TRACE(zero);
+    Strategy s = executor::testing::strategy_of(rich_model(), 2, 2);
+    s.zero_dense = s.zero_expert = zero;
+    s.grad_dtype = s.grad_wire_dtype = DType::i64;
+    expect_predicted(rich_model(), s, 8);
+  }
+}
+
 TEST(ExecutionMemory, OfLatentAttentionPredictionAndTensorParallelism) {
   const Model model = deepseek_model();
   Strategy s = executor::testing::strategy_of(model, 2, 2);

@@ -221,6 +221,22 @@ TEST(DimensionRules, StatesAreFloats) {
                                                          "grad_wire_dtype: expected \"f32\" or \"bf16\", got \"fp8\""));
 }
 
+TEST(DimensionRules, GradientsInWholeNumbersTravelAsSuch) {
+  Strategy strategy = small_strategy(small_moe());
+  strategy.grad_dtype = strategy.grad_wire_dtype = DType::i64;
+  EXPECT_THAT(broken(small_moe(), strategy), IsEmpty());
+  strategy.grad_wire_dtype = DType::f32;
+  EXPECT_THAT(
+      broken(small_moe(), strategy),
+      ElementsAre("grad_wire_dtype: expected the type of grad_dtype, since whole numbers (\"i64\") are added as "
+                  "such wherever they are, got \"f32\" and \"i64\""));
+  std::swap(strategy.grad_dtype, strategy.grad_wire_dtype);
+  EXPECT_THAT(
+      broken(small_moe(), strategy),
+      ElementsAre("grad_wire_dtype: expected the type of grad_dtype, since whole numbers (\"i64\") are added as "
+                  "such wherever they are, got \"i64\" and \"f32\""));
+}
+
 TEST(DimensionRules, MuonNeedsWholeGradients) {
   Strategy strategy = small_strategy(small_moe());
   strategy.optimizer = OptimizerKind::muon;

@@ -120,6 +120,7 @@ inline std::optional<RandomCase> random_case(std::uint64_t index) {
   const std::int64_t product = s.tp * s.cp * s.pp;
   if (out.num_devices % product != 0) return std::nullopt;
   out.batch = {.seq = 64, .global_batch = out.num_devices / product * s.micro_batch * pick({1, 2, 4, 8})};
+  if (rarely()) s.grad_dtype = s.grad_wire_dtype = DType::i64;
   if (!violations(out.model, s, out.batch, out.num_devices).empty()) return std::nullopt;
   return out;
 }

@@ -120,6 +120,36 @@ TEST_P(EachGemm, GivesARowTheSameBitsInEveryMultipleOfSixteenRows) {
   }
 }
 
+// Ranks of another layout have another number of threads. Shapes: of weight gradients, among them few elements that are
+// sums of many rows, of forward products and of a head.
+TEST_P(EachGemm, ThreadsChangeNoBit) {
+  if (GetParam()->name == "reference") GTEST_SKIP() << "it has no threads";
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const auto& [m, n, k] : {std::tuple(256, 256, 256),
+                                  {16, 256, 4096},
+                                  {8, 512, 8192},
+                                  {1024, 64, 256},
+                                  {256, 1024, 512},
+                                  {64, 64, 16}}) {
+      for (const bool is_wgrad : {false, true}) {
+        const Values a = stored(m, k, is_wgrad, "a", dtype), b = stored(k, n, !is_wgrad, "b", dtype);
+        const auto bytes_with = [&](int threads) {
+          set_num_threads(threads);
+          Values c(m, n);
+          GetParam()->run(
+              {.a = a, .b = b, .c = c, .transpose_a = is_wgrad, .transpose_b = !is_wgrad, .accumulate = is_wgrad});
+          set_num_threads(1);
+          return c.bytes();
+        };
+        const std::vector<std::byte> one = bytes_with(1);
+        for (const int threads : {2, 3, 8}) {
+          EXPECT_TRUE(bytes_with(threads) == one) << m << " " << n << " " << k << " " << threads << name_of(dtype);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(EachGemm, RefusesShapesThatDoNotFit) {
   Values c(4, 4);
   EXPECT_THROW(GetParam()->run({.a = Values(4, 5), .b = Values(6, 4), .c = c}), InternalError);

@@ -47,6 +47,16 @@ TEST(MegatronExport, KeepsTheInputsOfSwiGluInFp8AndOfNoOtherFunction) {
       ::testing::Contains("fp8_activation_input: it keeps the inputs of SwiGLU in fp8, and of no other function"));
 }
 
+TEST(MegatronExport, HasNoGradientsInWholeNumbers) {
+  Plan plan = plan_to_export();
+  plan.strategy.grad_dtype = plan.strategy.grad_wire_dtype = DType::i64;
+  for (const char* target : {"megatron", "bridge", "deepspeed"}) {
+    EXPECT_THAT(lines_of(exported(target, plan).refused),
+                ::testing::Contains("grad_dtype: it adds gradients up in floating point"))
+        << target;
+  }
+}
+
 TEST(MegatronExport, AlwaysWritesTheExpertTensorParallelSizeWhoseDefaultIsNotOne) {
   Plan plan = plan_to_export();
   plan.strategy.tp = 2;

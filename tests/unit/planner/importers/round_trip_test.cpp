@@ -38,6 +38,7 @@ std::optional<Plan> random_plan(std::uint64_t index) {
   }
   if (drawn->model.moe) s.zero_expert = s.zero_dense;
   s.master_dtype = DType::f32;
+  if (s.grad_dtype == DType::i64) s.grad_dtype = DType::f32;  // it has floats only
   s.grad_wire_dtype = s.grad_dtype;
   if (s.precision != DType::fp8) s.fp8_recipe = Strategy().fp8_recipe;
   s.cuda_graphs = rng.below(3, 4) == 0;

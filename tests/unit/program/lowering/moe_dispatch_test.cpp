@@ -60,6 +60,17 @@ TEST(MoeDispatch, ARowTravelsWithItsProbabilityAndTheCountsOfItsExperts) {
   EXPECT_FALSE(back.to_experts);
 }
 
+TEST(MoeDispatch, SaysHowManyRowsOfEachSequenceComeWhereGradientsHaveATermForEach) {
+  Strategy strategy = over(2, Dispatcher::all_to_all);
+  strategy.micro_batch = 2;
+  const auto count_bytes = [&] {
+    return Lowered(small_moe(), strategy, 2).shape<ExchangeShape>("moe.dispatch", Pass::fwd).count_bytes;
+  };
+  EXPECT_EQ(count_bytes(), 4 * 4);
+  strategy.grad_dtype = strategy.grad_wire_dtype = DType::i64;
+  EXPECT_EQ(count_bytes(), 2 * 4 * 4);
+}
+
 TEST(MoeDispatch, GradientsOfRowsTravelTheOppositeWay) {
   const Lowered lowered = lowered_over(2, Dispatcher::all_to_all);
   EXPECT_TRUE(lowered.shape<ExchangeShape>("moe.combine", Pass::igrad).to_experts);
