@@ -14,7 +14,6 @@ namespace {
 using testing::edited;
 using testing::problems_of;
 using testing::repository_path;
-using testing::repository_text;
 
 /// The smallest file: one model, one run.
 const std::string kSmall = R"({
