@@ -93,9 +93,8 @@ std::unique_ptr<Job> join_job(const JobFlags& flags, int num_ranks, JobFacts fac
 
 std::unique_ptr<Job> join_job(const JobFlags& flags, const StepProgram& program, const TrainingSettings& settings,
                               std::int64_t first_step) {
-  const bool shared = is_shared(flags) || flags.communicator == "mpi";
-  return join_job(flags, static_cast<int>(program.mesh.world()),
-                  shared ? job_facts_of(program, settings, first_step) : JobFacts(), settings.time_out, "execute PLAN");
+  JobFacts facts = is_shared(flags) ? job_facts_of(program, settings, first_step) : JobFacts();
+  return join_job(flags, static_cast<int>(program.mesh.world()), std::move(facts), settings.time_out, "execute PLAN");
 }
 
 }  // namespace orrery::cli

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/node_tree.h"
 
+#include "base/lower_case.h"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -10,6 +12,7 @@
 #include <memory>
 #include <sstream>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -63,7 +66,7 @@ std::optional<BytesPerSecond> pcie_of(const fs::path& device) {
 
 /// nvidia-smi writes the domain of an address with eight digits, the kernel with four; case differs, too.
 std::string kernel_address(std::string address) {
-  std::transform(address.begin(), address.end(), address.begin(), [](unsigned char c) { return std::tolower(c); });
+  address = lower_case(std::move(address));
   return address.size() == 16 ? address.substr(4) : address;
 }
 

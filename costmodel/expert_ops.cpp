@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ops between the norm and the residual of an MoE layer, for costmodel/layer_ops.cpp.
 #include "costmodel/block_ops.h"
+#include "program/row_counts.h"
 
 #include <cmath>
 
@@ -59,9 +60,8 @@ class ExpertOps {
     b_.memory(OpCode::moe_unpermute, Pass::fwd, tokens, {moe_.top_k * back_, back_});
     b_.memory(OpCode::moe_permute, Pass::igrad, tokens, {moe_.top_k * back_, back_});
     if (s_.ep == 1) return;
-    const std::int64_t counts = s_.grad_dtype == DType::i64 ? s_.micro_batch : 1;  // of each local expert
-    exchange(OpCode::moe_dispatch, Pass::fwd,
-             {.row_bytes = there_ + 4, .count_bytes = drops() ? 0 : 4 * moe_.num_experts / s_.ep * counts});
+    const std::int64_t counts = moe_.num_experts / s_.ep * row_counts_of_expert(s_);
+    exchange(OpCode::moe_dispatch, Pass::fwd, {.row_bytes = there_ + 4, .count_bytes = drops() ? 0 : 4 * counts});
     exchange(OpCode::moe_combine, Pass::fwd, {.row_bytes = back_});
     exchange(OpCode::moe_combine, Pass::igrad, {.row_bytes = there_});
     exchange(OpCode::moe_dispatch, Pass::igrad, {.row_bytes = back_ + 4});

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/framework.h"
 
+#include "base/lower_case.h"
 #include "program/flat_buffer.h"
 #include "program/parameters.h"
 
-#include <algorithm>
-#include <cctype>
 #include <set>
 #include <string>
 #include <type_traits>
@@ -201,8 +200,7 @@ Framework framework_named(std::string_view name) {
 }
 
 std::optional<Framework> framework_of(std::string_view software) {
-  std::string words(software);
-  std::transform(words.begin(), words.end(), words.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string words = lower_case(std::string(software));
   if (contains(words, "nanotron")) return nanotron();
   if (contains(words, "torchtitan")) return torchtitan(!contains(words, "(2024"));
   if (contains(words, "megatron-bridge")) return megatron_bridge();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/layer_work.h"
 
+#include "program/row_counts.h"
 #include "program/work.h"
 
 #include <algorithm>
@@ -183,8 +184,7 @@ PartWork LayerWork::experts() const {
       part.igrad.ep = pairs * remote * (there + back + probability);
       // The experts of every other rank are told their numbers of rows, unless these are fixed.
       if (!strategy_.capacity_factor) {
-        const double counts = strategy_.grad_dtype == DType::i64 ? real(strategy_.micro_batch) : 1.0;  // of an expert
-        part.fwd.ep += (e_ - 1.0) * 4.0 * num_experts / e_ * counts;
+        part.fwd.ep += (e_ - 1.0) * 4.0 * num_experts / e_ * real(row_counts_of_expert(strategy_));
       }
       break;
     case Dispatcher::all_gather: {  // tokens of all ranks, with a f32 score and a u8 choice of every expert

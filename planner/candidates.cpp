@@ -111,7 +111,6 @@ class Finder {
     while (!frontier.empty() && frontier.least() < cutoff()) {
       if (!scanned.empty() && (out_of_time() || num_looked_into() >= limits_.most_families)) {
         unseen(frontier.least());
-        out_.num_unreached_operators = frontier.num_operators_below(cutoff());
         break;
       }
       const std::vector<std::size_t> whole = frontier.take_whole(cutoff(), kApart);
@@ -130,11 +129,11 @@ class Finder {
       on_progress_({.tier = "bounds", .done = static_cast<std::int64_t>(scanned.size()), .total = out_.num_operators});
     }
     // What is left of those that were scanned in part was not reached.
-    const std::int64_t num_left = out_.num_unreached_operators;
-    std::int64_t num_scanned = 0;
-    for (const std::size_t index : scanned)
-      num_scanned += frontier.holds_below(index, cutoff()) && num_left > 0 ? 0 : 1;
-    out_.num_pruned_operators = out_.num_operators - num_scanned - num_left;
+    const std::set<std::size_t> left = frontier.operators_below(cutoff());
+    const auto num_scanned =
+        std::count_if(scanned.begin(), scanned.end(), [&](std::size_t index) { return !left.contains(index); });
+    out_.num_unreached_operators = static_cast<std::int64_t>(left.size());
+    out_.num_pruned_operators = out_.num_operators - num_scanned - out_.num_unreached_operators;
     if (found_nothing() && !is_tight) measure_best_of(lean(c_.domains), choices.legal, order, bounds);
     sort_and_cut(limits_.room);
     return std::move(out_);

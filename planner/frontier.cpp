@@ -1,26 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/frontier.h"
 
-#include <algorithm>
-
 namespace orrery::planner {
 
 Frontier::Frontier(const std::vector<Seconds>& bounds) : pipelines_(bounds.size()) {
   for (std::size_t i = 0; i < bounds.size(); ++i) queue_.emplace(bounds[i], i, kWhole);
 }
 
-std::int64_t Frontier::num_operators_below(Seconds limit) const {
+std::set<std::size_t> Frontier::operators_below(Seconds limit) const {
   std::set<std::size_t> operators;
   for (const auto& [bound, which, pipeline] : queue_) {
     if (bound >= limit) break;
     operators.insert(which);
   }
-  return static_cast<std::int64_t>(operators.size());
-}
-
-bool Frontier::holds_below(std::size_t operators, Seconds limit) const {
-  return std::any_of(queue_.begin(), queue_.lower_bound({limit, 0, kWhole}),
-                     [&](const Key& key) { return std::get<1>(key) == operators; });
+  return operators;
 }
 
 std::vector<std::size_t> Frontier::take_whole(Seconds limit, std::size_t most) {

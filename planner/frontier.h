@@ -27,9 +27,7 @@ class Frontier {
   bool empty() const { return queue_.empty(); }
   Seconds least() const { return std::get<0>(*queue_.begin()); }
   /// Choices of operators that are here, whole or in part, with a bound below `limit`.
-  std::int64_t num_operators_below(Seconds limit) const;
-  /// Whether a choice of operators is among them.
-  bool holds_below(std::size_t operators, Seconds limit) const;
+  std::set<std::size_t> operators_below(Seconds limit) const;
 
   /// Takes the first choices of operators that are whole, at most `most`; nothing if the smallest bound is that of a
   /// pipeline, which can be scanned.

@@ -84,6 +84,14 @@ PipelineShape shape_of(const Strategy& strategy, std::int64_t num_micro_batches)
 /// Whether the second stage of each rank belongs to a way back, from the last rank to the first.
 bool comes_back(Schedule schedule) { return is_v_shaped(schedule) || schedule == Schedule::dualpipe; }
 
+std::int64_t stages_of_rank(const Strategy& strategy) { return comes_back(strategy.schedule) ? 2 : strategy.vpp; }
+
+std::int64_t stage_of(const Strategy& strategy, std::int64_t rank, std::int64_t chunk) {
+  CHECK(rank >= 0 && rank < strategy.pp && chunk >= 0 && chunk < stages_of_rank(strategy), rank, chunk);
+  const bool is_way_back = chunk == 1 && comes_back(strategy.schedule);
+  return is_way_back ? strategy.num_stages() - 1 - rank : chunk * strategy.pp + rank;
+}
+
 }  // namespace
 
 std::optional<std::string> schedule_problem(const Strategy& strategy, std::int64_t num_micro_batches) {
@@ -95,10 +103,10 @@ std::vector<Slot> slots_of(const Strategy& strategy, std::int64_t num_micro_batc
 }
 
 std::vector<std::int64_t> stages_of(const Strategy& strategy, std::int64_t rank) {
-  CHECK(rank >= 0 && rank < strategy.pp, rank, strategy.pp);
-  if (comes_back(strategy.schedule)) return {rank, strategy.num_stages() - 1 - rank};
-  std::vector<std::int64_t> stages;
-  for (std::int64_t chunk = 0; chunk < strategy.vpp; ++chunk) stages.push_back(chunk * strategy.pp + rank);
+  std::vector<std::int64_t> stages(static_cast<std::size_t>(stages_of_rank(strategy)));
+  for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
+    stages[chunk] = stage_of(strategy, rank, static_cast<std::int64_t>(chunk));
+  }
   return stages;
 }
 
@@ -112,11 +120,8 @@ double slots_per_stage(const Strategy& strategy, std::int64_t num_micro_batches)
 }
 
 StageNeighbours neighbours_of(const Strategy& strategy, std::int64_t rank, std::size_t chunk) {
-  // The stage as in stages_of, without the list: searches ask this millions of times.
-  const auto nth = static_cast<std::int64_t>(chunk);
+  const std::int64_t stage = stage_of(strategy, rank, static_cast<std::int64_t>(chunk));
   const bool is_way_back = chunk == 1 && comes_back(strategy.schedule);
-  CHECK(rank >= 0 && rank < strategy.pp && nth < (comes_back(strategy.schedule) ? 2 : strategy.vpp), rank, chunk);
-  const std::int64_t stage = is_way_back ? strategy.num_stages() - 1 - rank : nth * strategy.pp + rank;
   StageNeighbours out = {.before = is_way_back ? Neighbour::next_rank : Neighbour::previous_rank,
                          .behind = is_way_back ? Neighbour::previous_rank : Neighbour::next_rank};
   // At the turn of a V, and everywhere on a single rank.

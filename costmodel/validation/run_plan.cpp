@@ -2,11 +2,11 @@
 #include "costmodel/validation/run_plan.h"
 
 #include "base/check.h"
+#include "base/lower_case.h"
 #include "program/layout_text.h"
 #include "program/names.h"
 
 #include <algorithm>
-#include <cctype>
 #include <optional>
 #include <utility>
 
@@ -89,11 +89,6 @@ void read_model(Reading& in) {
     in.assume("vocabulary padded to a multiple of 128 for each rank of tensor parallelism");
   }
   if (in.plan.model.num_mtp_modules > 0 && says(in.run, "w/o MTP")) in.plan.model.num_mtp_modules = 0;
-}
-
-std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
 }
 
 /// What words of a precision mean, the more special ones first. Scales of MX formats belong to 32 elements, those of

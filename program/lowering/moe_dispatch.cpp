@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/lowering/moe_block.h"
+#include "program/row_counts.h"
 #include "program/work.h"
 
 #include <cmath>
@@ -95,11 +96,10 @@ class AllToAll : public DispatchBase {
   Rows copies() const { return {Rows::Kind::fixed, r_.sent.count}; }
   ExchangeShape shape(bool to_experts, std::int64_t row_bytes, bool with_counts) const {
     const bool sizes_vary = r_.sent.kind != Rows::Kind::fixed;
-    // Sums of gradients that no layout changes have a term for each sequence, so its rows are counted by themselves.
-    const std::int64_t counts = c_.strategy.grad_dtype == DType::i64 ? c_.strategy.micro_batch : 1;
+    const std::int64_t counts = r_.local_experts * row_counts_of_expert(c_.strategy);
     return {.rows = r_.sent,
             .row_bytes = row_bytes,
-            .count_bytes = with_counts && sizes_vary ? 4 * r_.local_experts * counts : 0,
+            .count_bytes = with_counts && sizes_vary ? 4 * counts : 0,
             .to_experts = to_experts};
   }
 };

@@ -7,37 +7,23 @@
 #include "program/legality.h"
 #include "program/lower.h"
 #include "tests/unit/costmodel/enlarged_cases.h"
+#include "tests/unit/planner/random_family.h"
 
 #include <algorithm>
-#include <limits>
 
 #include <gtest/gtest.h>
 
 namespace orrery::planner {
 namespace {
 
-constexpr Seconds kNoCutoff = Seconds::from_si(std::numeric_limits<double>::infinity());
+using testing::bare;
+using testing::kNoCutoff;
 
 /// The space around one strategy: its sharding, offload and recomputation.
 Domains around(const Model& model, const Strategy& strategy) {
-  Domains d;
-  d.zero_dense = strategy.optimizer == OptimizerKind::muon ? std::vector<int>{0, 1} : std::vector<int>{0, 1, 2, 3};
-  d.zero_expert = model.moe ? d.zero_dense : std::vector<int>{0};
-  d.offload_optimizer = d.offload_activations = d.dp_buckets = {0, 1};
+  Domains d = testing::shardings_around(model, strategy);
   d.recompute = {{}, {RecomputeModule::layernorm}, {RecomputeModule::full}};
   return d;
-}
-
-/// The drawn strategy, without what a family chooses itself.
-Strategy bare(Strategy s) {
-  for (StageLayout& stage : s.stages) {
-    stage.recompute.clear();
-    stage.num_recompute_layers.reset();
-  }
-  s.zero_dense = s.zero_expert = 0;
-  s.num_optimizer_instances = 1;
-  s.offload_activations = s.offload_optimizer = s.overlap.dp_buckets = false;
-  return s;
 }
 
 TEST(Family, MembersHaveTheMemoryOfTheFormulaAndABoundUnderTheAnalyticTime) {

@@ -3,6 +3,7 @@
 #include "planner/pipeline_bound.h"
 
 #include "costmodel/cached_cost_model.h"
+#include "costmodel/forwarding_cost_model.h"
 #include "costmodel/op_times.h"
 #include "planner/domains.h"
 #include "planner/pipeline_scan.h"
@@ -10,36 +11,25 @@
 #include "program/lower.h"
 #include "program/schedule.h"
 #include "tests/unit/costmodel/enlarged_cases.h"
+#include "tests/unit/planner/random_family.h"
 
 #include <algorithm>
-#include <limits>
+#include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
 namespace orrery::planner {
 namespace {
 
-constexpr Seconds kNoCutoff = Seconds::from_si(std::numeric_limits<double>::infinity());
-
-/// The drawn strategy, without what a family chooses itself.
-Strategy bare(Strategy s) {
-  for (StageLayout& stage : s.stages) {
-    stage.recompute.clear();
-    stage.num_recompute_layers.reset();
-  }
-  s.zero_dense = s.zero_expert = 0;
-  s.num_optimizer_instances = 1;
-  s.offload_activations = s.offload_optimizer = s.overlap.dp_buckets = false;
-  return s;
-}
+using testing::bare;
+using testing::kNoCutoff;
 
 /// The space around one strategy: whatever its slots hide, its sharding, offload and recomputation.
 Domains around(const Model& model, const Strategy& s) {
-  Domains d;
-  d.zero_dense = s.optimizer == OptimizerKind::muon ? std::vector<int>{0, 1} : std::vector<int>{0, 1, 2, 3};
-  d.zero_expert = model.moe ? d.zero_dense : std::vector<int>{0};
-  d.offload_optimizer = d.offload_activations = d.dp_buckets = {0, 1};
+  Domains d = testing::shardings_around(model, s);
   d.overlap_tp = d.delayed_wgrad = d.shared_expert = d.ep_batch_level = {0, 1};
   d.recompute = recompute_choices(model);
   d.schedule = {s.schedule};
@@ -102,7 +92,9 @@ TEST(PipelineBound, IsAtMostTheTimeOfWhateverFits) {
       EXPECT_LE(roomy, bound) << index;
       num_near += bound > 0.8 * time ? 1 : 0;
       num_for_memory += bound > roomy ? 1 : 0;
-      num_more_than_operators += bound > operator_bound(tight, operators, cached) ? 1 : 0;
+      const Seconds of_operators = operator_bound(tight, operators, cached);
+      EXPECT_LE(of_operators, time * (1.0 + 1e-12)) << index;
+      num_more_than_operators += bound > of_operators ? 1 : 0;
     };
     // Without recomputation, and what the smallest device takes on which something fits.
     std::uint64_t nth = 0;
@@ -162,6 +154,34 @@ struct Small {
   }
 };
 
+/// Where nothing is gained by hiding collectives, and nobody waits for the host.
+class ArithmeticAlone : public costmodel::ForwardingCostModel {
+ public:
+  using ForwardingCostModel::ForwardingCostModel;
+  costmodel::CommTime collective(const CollectiveShape&, std::span<const DeviceIndex>) const override { return {}; }
+  Seconds dispatch(const OpKey&, const OpShape&) const override { return {}; }
+};
+
+// Products of the small model take little but their start, so that slices take longer than the whole.
+TEST(OperatorBound, AsksForWholeProductsAndForSlices) {
+  Small small;
+  small.model.hidden /= 64;
+  small.strategy = bare(testing::small_strategy(small.model, 1));
+  small.strategy.tp = 2;
+  small.strategy.sp = true;
+  const ArithmeticAlone cost(small.cost);
+  const auto bound = [&](std::vector<int> slices) {
+    small.domains.overlap_tp = std::move(slices);
+    const FamilyContext context = small.context(gib(1e6));
+    return operator_bound(context, without_pipeline(small.strategy), cost);
+  };
+  const Seconds whole = bound({0}), cut = bound({1});
+  EXPECT_GT(cut, 1.01 * whole);
+  EXPECT_EQ(bound({0, 1}), whole);
+  small.strategy.sp = false;  // nothing can be cut then
+  EXPECT_EQ(bound({0, 1}), bound({0}));
+}
+
 // With as many micro-batches as ranks a step takes 1 / (1 - (1 - 1/4)^4) of the work of one, instead of 4/4.
 TEST(PipelineBound, KnowsHowLongAPipelineIs) {
   const Small small;
@@ -179,7 +199,8 @@ TEST(PipelineBound, GrowsWhileMemoryShrinksUntilNothingFits) {
   const Small small;
   Seconds last = small.bound(gib(1e6));
   const Seconds roomy = last;
-  for (double size = 4096.0; size > 0.01; size *= 0.8) {
+  double size = 4096.0;
+  for (int step = 0; step < 58; ++step, size *= 0.8) {  // down to a hundredth
     const Seconds now = small.bound(gib(2.0) + gib(size));
     EXPECT_GE(now, last) << size;
     last = now;

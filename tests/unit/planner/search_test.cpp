@@ -10,7 +10,10 @@
 #include "tests/unit/planner/problem.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <set>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -104,6 +107,42 @@ TEST(Search, RanksSimulatedPlansBeforeAllOthers) {
   }
 }
 
+/// What plans of one pipeline have in common.
+auto pipeline_of(const RankedPlan& plan) {
+  const Strategy& s = plan.strategy;
+  return std::tuple(s.tp, s.cp, s.cp_kind, s.ep, s.etp, s.micro_batch, s.dispatcher, s.schedule, s.pp, s.vpp,
+                    s.overlap.ep_batch_level);
+}
+
+TEST(Search, SimulatesPlansOfDifferentPipelines) {
+  const LikesPipelines simulator;
+  const SearchResult result = plans_of(SmallSearch(), &simulator);
+  std::set<decltype(pipeline_of(result.ranked.front()))> pipelines;
+  for (const RankedPlan& plan : result.ranked) {
+    if (plan.predictions.back().tier == "simgrid") pipelines.insert(pipeline_of(plan));
+  }
+  EXPECT_EQ(pipelines.size(), 4);
+  for (std::size_t i = 5; i < result.ranked.size(); ++i) {  // the others stay in the order of the tier before
+    EXPECT_LE(result.ranked[i - 1].predictions.back().step_time, result.ranked[i].predictions.back().step_time) << i;
+  }
+}
+
+TEST(Search, RunsAtMostFourPlansOfAPipelineBeforeThoseOfOthers) {
+  std::map<decltype(pipeline_of(RankedPlan())), std::int64_t> plans;
+  const auto add = [&](std::int64_t num_analytic, std::int64_t sign) {
+    const SearchResult result = plans_of(SmallSearch(), nullptr, {.num_analytic = num_analytic, .num_closing = 0});
+    for (const RankedPlan& plan : result.ranked) plans[pipeline_of(plan)] += sign;
+  };
+  add(12, 1);
+  add(0, -1);  // what the scan has run anyway
+  std::int64_t sum = 0;
+  for (const auto& [pipeline, count] : plans) {
+    EXPECT_LE(count, 4);
+    sum += count;
+  }
+  EXPECT_EQ(sum, 12);
+}
+
 TEST(Search, CountsWhatEachTierDid) {
   const LikesPipelines simulator;
   const SearchResult result = plans_of(SmallSearch(), &simulator);
@@ -122,6 +161,15 @@ TEST(Search, CountsWhatEachTierDid) {
   EXPECT_EQ(tiers[6].rejected, 3);
   EXPECT_EQ(claim_of(tiers[2]), "rejects what does not fit, whatever it recomputes");
   EXPECT_EQ(claim_of(tiers[6]), "best of those evaluated");
+}
+
+// Pipelines near the best plan are scanned first, and are not scanned again when it is their turn.
+TEST(Search, LooksAtEveryPlanOnce) {
+  const std::vector<RankedPlan> ranked = plans_of(SmallSearch(2), nullptr, kSeeAll).ranked;
+  ASSERT_GT(ranked.size(), 100);
+  for (std::size_t i = 0; i < ranked.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) ASSERT_NE(ranked[i].strategy, ranked[j].strategy) << i << " and " << j;
+  }
 }
 
 TEST(Search, CertifiesTheBestOfASpaceThatItSeesWhole) {
