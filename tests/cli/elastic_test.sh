@@ -34,15 +34,22 @@ segments=$(find /dev/shm -maxdepth 1 -name '*orrery*' | sort)
 start() {
   "$orrery" execute "$@" --elastic --json >out.json 2>err &
   run=$!
+  ranks=()
 }
-# await_ranks COUNT: leaves the ranks of $run in $ranks, the last started one last.
+# await_ranks COUNT: leaves the ranks of $run in $ranks, the last started one last. After a death those that are left of
+# the ranks before are about to be stopped and do not count: only a new set of ranks does.
 await_ranks() {
+  local before=" ${ranks[*]} " now rank old
   for _ in $(seq 400); do
-    ranks=($(children "$run" | sort -n))
-    ((${#ranks[@]} == $1)) && return
+    now=($(children "$run" | sort -n)) old=
+    for rank in "${now[@]}"; do [[ $before != *" $rank "* ]] || old=1; done
+    if [[ ${#now[@]} == "$1" && -z $old ]]; then
+      ranks=("${now[@]}")
+      return
+    fi
     sleep 0.02
   done
-  fail "ranks" "$1" "${#ranks[@]}, $(<err)"
+  fail "ranks" "$1" "${#now[@]}, $(<err)"
 }
 # await_file PATH...: until one of these patterns names a file, or the run has ended.
 await_file() {
@@ -185,7 +192,6 @@ for path in glob.glob("folder/*.safetensors"):
     open(path, "wb").write(data[:begin] + b"\xff" * (len(data) - begin))
 P
 start ep2.json --steps 5 --init-from folder
-ranks=()
 expect_end 4
 expect_said 'expected a finite loss, got -?nan: training diverges'
 expect_said '^orrery: execute: restart 1 of at most 3: no rank is lost; the same plan starts again from step 0'
