@@ -57,13 +57,23 @@ inline std::vector<simgrid::s4u::LinkInRoute> in_route(const std::vector<const s
 /// Links that traffic from `host` takes before the centre of the star.
 inline void add_route_out(simgrid::s4u::NetZone& zone, simgrid::s4u::Host& host,
                           const std::vector<const simgrid::s4u::Link*>& links) {
+#if SIMGRID_VERSION >= 40000
+  const simgrid::s4u::Host* centre = nullptr;
+  zone.add_route(&host, centre, in_route(links), false);
+#else
   zone.add_route(host.get_netpoint(), nullptr, nullptr, nullptr, in_route(links), false);
+#endif
 }
 
 /// Links that traffic to `host` takes behind the centre of the star.
 inline void add_route_in(simgrid::s4u::NetZone& zone, simgrid::s4u::Host& host,
                          const std::vector<const simgrid::s4u::Link*>& links) {
+#if SIMGRID_VERSION >= 40000
+  const simgrid::s4u::Host* centre = nullptr;
+  zone.add_route(centre, &host, in_route(links), false);
+#else
   zone.add_route(nullptr, host.get_netpoint(), nullptr, nullptr, in_route(links), false);
+#endif
 }
 
 /// Lets a Comm that has just started count for `weight` flows wherever it shares a link. s4u has no word for it: the
