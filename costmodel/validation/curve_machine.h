@@ -29,7 +29,7 @@ bool is_for_fit(const Curve& curve, const CurvePoint& point);
 /// What lies between the nodes of a machine.
 struct NetworkNumbers {
   Seconds hop = microseconds(5);  // as published runs have it (run_cluster.cpp)
-  /// Of a NIC's rate. NCCL counts on 12, 24, 48 and 96 GB/s of 100 to 800 Gb/s (2.30.7, src/graph/search.cc).
+  /// Of a NIC's rate. NCCL counts on 12, 24, 48 and 96 GB/s of 100 to 800 Gb/s (src/graph/search.cc).
   double fraction = 0.96;
   std::size_t num_points = 0;  // that were fitted to; 0: stated or of a like network
   double residual = 0.0;       // median of |predicted / measured - 1| there
