@@ -110,6 +110,11 @@ void many_devices(benchmark::State& state) {
   run_on_simgrid(state, deepseek_v3(16384, state.range(0)), 16384, {}, fidelity_of(state, 1));
 }
 
+/// Each of the 16 data-parallel replicas for itself.
+void all_replicas(benchmark::State& state) {
+  run_on_simgrid(state, deepseek_v3(16384, state.range(0)), 16384, {.all_replicas = true}, fidelity_of(state, 1));
+}
+
 void all_to_all(benchmark::State& state) {
   run_on_simgrid(state, one_collective(state.range(0), CollectiveKind::all_to_all), state.range(0), {.all_ranks = true},
                  fidelity_of(state, 1));
@@ -145,6 +150,7 @@ BENCHMARK(simgrid)->ArgNames({"micro_batches", "L"})->ArgsProduct({{12, 120}, {0
 BENCHMARK(simgrid)->ArgNames({"micro_batches", "L"})->ArgsProduct({{12}, {2, 3}})->Unit(benchmark::kMillisecond);
 BENCHMARK(straggler)->ArgName("micro_batches")->Arg(12)->Arg(120)->Unit(benchmark::kMillisecond);
 BENCHMARK(many_devices)->ArgNames({"micro_batches", "L"})->Args({120, 1})->Unit(benchmark::kMillisecond);
+BENCHMARK(all_replicas)->ArgNames({"micro_batches", "L"})->Args({120, 1})->Unit(benchmark::kMillisecond);
 BENCHMARK(all_to_all)
     ->ArgNames({"ranks", "L"})
     ->ArgsProduct({{16, 64, 256, 1024}, {1, 2, 3}})

@@ -13,6 +13,7 @@
 #include "costmodel/timed_program.h"
 #include "program/disturbances.h"
 #include "sim/link_use.h"
+#include "sim/memory_need.h"
 #include "sim/worker_interpreter.h"
 
 #include <functional>
@@ -32,6 +33,7 @@ struct PredictOptions {
   CommonOptions common;
   std::string plan, calibration, disturbances;
   TraceOptions trace;
+  bool all_replicas = false;
   std::vector<std::string> fidelity;
   FabricOptions fabric;
 };
@@ -65,7 +67,12 @@ int predict(const PredictOptions& options, const std::string& title, const MakeI
   const RunInput input{.load = plan.load,
                        .sequences = plan.sequences,
                        .disturbances = disturbances_of(options, plan, simulated.has_value()),
-                       .all_ranks = options.trace.all_ranks || !alone};
+                       .all_ranks = options.trace.all_ranks || !alone,
+                       .all_replicas = options.all_replicas};
+  if (!simulated) {  // a worker asks this itself, since it adds the jobs beside
+    sim::require_memory(sim::memory_needed(program, plan.cluster, plan.device_of_rank, input, sim::Fidelity::l0),
+                        sim::memory_available());
+  }
   const Trace trace = run(*interpreter, program, input, options.plan);
   sim::UseOfLinks use;
   if (simulated) {
@@ -97,6 +104,8 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* description, 
   command->add_option("--calibration", options.calibration, "another calibration than the plan's, name or path");
   command->add_option("--disturbances", options.disturbances,
                       "disturbances/1: slow ranks, noise, links that are down or slow, traffic of others");
+  command->add_flag("--all-replicas", options.all_replicas,
+                    "simulate each data-parallel replica for itself, with one rank for each set of equal ranks in it");
   add_trace_options(*command, options.trace);
   add_common_options(*command, options.common);
   return command;

@@ -58,7 +58,8 @@ void append_sets(const Colours& colours, const std::vector<Place>& places, std::
 }  // namespace
 
 Colours colours_of(const StepProgram& program, const Cluster& cluster,
-                   const std::function<DeviceIndex(RankId)>& device_of, const Disturbances& disturbances) {
+                   const std::function<DeviceIndex(RankId)>& device_of, const Disturbances& disturbances,
+                   bool replicas_differ) {
   const auto num_ranks = static_cast<std::size_t>(program.mesh.world());
   std::vector<Cluster::Location> at;
   for (std::size_t rank = 0; rank < num_ranks; ++rank) at.push_back(cluster.locate(device_of(rank_id(rank))));
@@ -69,9 +70,10 @@ Colours colours_of(const StepProgram& program, const Cluster& cluster,
   std::vector<Signature> signatures(num_ranks);
   for (std::size_t rank = 0; rank < num_ranks; ++rank) {
     const double factor = rank_factor(disturbances, static_cast<std::int64_t>(rank));
-    signatures[rank] = {static_cast<std::uint64_t>(program.view(rank_id(rank)).program_class.value()),
-                        std::bit_cast<std::uint64_t>(factor),
-                        nodes.contains(at[rank].node) ? static_cast<std::uint64_t>(at[rank].node) + 1 : 0};
+    const RankView view = program.view(rank_id(rank));
+    signatures[rank] = {static_cast<std::uint64_t>(view.program_class.value()), std::bit_cast<std::uint64_t>(factor),
+                        nodes.contains(at[rank].node) ? static_cast<std::uint64_t>(at[rank].node) + 1 : 0,
+                        replicas_differ ? static_cast<std::uint64_t>(view.coords.edp) : 0};
   }
   Colours colours = numbered(signatures);
   // Where each rank is, by kind of group; by place of the cluster.

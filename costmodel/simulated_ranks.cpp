@@ -59,8 +59,9 @@ SimulatedRanks::SimulatedRanks(const StepProgram& program, const Cluster& cluste
   folded_ = one_kind && !input.all_ranks && is_balanced(input.load) && is_fixed(input.sequences) &&
             !disturbances.noise.is_some();
   if (folded_) {
-    if (!disturbances.stragglers.empty() || disturbances.on_links()) {
-      colours_ = colours_of(program, cluster, [this](RankId rank) { return device_of(rank); }, disturbances);
+    if (input.all_replicas || !disturbances.stragglers.empty() || disturbances.on_links()) {
+      const auto device = [this](RankId rank) { return device_of(rank); };
+      colours_ = colours_of(program, cluster, device, disturbances, input.all_replicas);
     }
     fold();
     return;
@@ -75,9 +76,11 @@ void SimulatedRanks::fold() {
   std::vector<std::int64_t> node_of(ranks_.size(), -1), leaf_of(ranks_.size(), -1);
   std::vector<std::set<std::int64_t>> nodes_on_leaf(ranks_.size());
   for (SimulatedRank& rank : ranks_) rank.represents = rank.represents_on_node = 0;
+  equal_ranks_.resize(ranks_.size());
   for (std::int64_t r = 0; r < program_.mesh.world(); ++r) {
     const RankView view = program_.view(rank_id(r));
     const std::size_t c = index_of(view.rank);
+    equal_ranks_[c].push_back(view.rank);
     SimulatedRank& rank = ranks_[c];
     const DeviceIndex device = device_of(rank_id(r));
     const Cluster::Location at = cluster_.locate(device);
@@ -146,12 +149,10 @@ std::vector<std::vector<DeviceIndex>> SimulatedRanks::devices(Group group, RankI
   std::vector<std::vector<DeviceIndex>> lists;
   std::set<std::vector<std::int64_t>> layouts;
   std::set<std::int64_t> groups;
-  const std::uint32_t self = index_of(rank);
-  for (std::int64_t r = 0; r < program_.mesh.world(); ++r) {
-    if (index_of(rank_id(r)) != self) continue;
+  for (const RankId equal : equal_ranks_[index_of(rank)]) {
     const bool edge = group == Group::pp_next || group == Group::pp_prev;
-    if (!edge && !groups.insert(program_.mesh.group_index(group, rank_id(r))).second) continue;  // once for each group
-    std::vector<DeviceIndex> members = devices_of_members(group, rank_id(r));
+    if (!edge && !groups.insert(program_.mesh.group_index(group, equal)).second) continue;  // once for each group
+    std::vector<DeviceIndex> members = devices_of_members(group, equal);
     if (layouts.insert(layout_of(cluster_, members)).second) lists.push_back(std::move(members));
   }
   return lists;

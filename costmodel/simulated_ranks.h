@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which ranks of a program are simulated. When nothing tells the ranks of a class apart (balanced load, sequences
 // of one document, one kind of device, no noise), the first of them stands for all; where some are disturbed, one for
-// each of those that differ by it (rank_colours.h); else every rank is simulated. Not an interpreter: it only picks and
-// answers who meets whom among the picked.
+// each of those that differ by it (rank_colours.h), or one in each replica; else every rank is simulated. Not an
+// interpreter: it only picks and answers who meets whom among the picked.
 #pragma once
 
 #include "program/cluster.h"
@@ -60,7 +60,8 @@ class SimulatedRanks {
   bool folded_ = false;
   std::vector<std::uint32_t> colours_;                                       // by rank, when some are disturbed
   mutable std::map<std::pair<Group, std::int64_t>, std::uint32_t> leaders_;  // likewise, by group
-  std::vector<SimulatedRank> ranks_;  // when folded: one for each class, in order
+  std::vector<SimulatedRank> ranks_;              // when folded: one for each class or colour, in order
+  std::vector<std::vector<RankId>> equal_ranks_;  // likewise: those for which it stands
 };
 
 }  // namespace orrery::costmodel

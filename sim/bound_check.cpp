@@ -206,14 +206,15 @@ std::vector<BoundedOps> check_bounds(const StepProgram& program, const Cluster& 
   std::array<BoundedOps, kNumOpCodes> by_op;
   std::map<std::pair<std::int32_t, std::int32_t>, OpIndex> next_op;  // by step and rank
   const Spans& spans = trace.spans;
-  const bool is_disturbed = input.disturbances.on_compute() || input.disturbances.on_links();
+  // Where some are disturbed, or replicas apart, a rank stands for a part of its class: then the bound is that of its
+  // own groups.
+  const bool parts_classes = input.disturbances.on_compute() || input.disturbances.on_links() || input.all_replicas;
   std::size_t i = 0;
   while (i < spans.size()) {
     const RankId rank(spans.rank()[i]);
     const std::vector<Op>& ops = program.class_of(rank).ops;
     const std::int32_t step = spans.step()[i];
-    // Where some are disturbed a rank stands for a part of its class: then the bound is that of its own groups.
-    const bool stands_for_class = !is_disturbed && trace.header.represents.at(rank.value()) > 1;
+    const bool stands_for_class = !parts_classes && trace.header.represents.at(rank.value()) > 1;
     OpIndex& op_index = next_op[{step, rank.value()}];
     for (; i < spans.size() && spans.rank()[i] == rank.value() && spans.step()[i] == step; ++i, ++op_index) {
       CHECK(op_index < ops.size() && ops[op_index].key == spans.key()[i], to_string(spans.key()[i]), rank);

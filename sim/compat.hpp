@@ -7,10 +7,13 @@
 #include <simgrid/s4u.hpp>
 
 // Not before s4u.hpp: the version header of 3.32 wants to come second.
+#include "base/check.h"
+
 #include <functional>
 #include <string>
 #include <vector>
 
+#include <simgrid/kernel/resource/Model.hpp>
 #include <simgrid/version.h>
 
 namespace orrery::sim::compat {
@@ -54,13 +57,35 @@ inline std::vector<simgrid::s4u::LinkInRoute> in_route(const std::vector<const s
 /// Links that traffic from `host` takes before the centre of the star.
 inline void add_route_out(simgrid::s4u::NetZone& zone, simgrid::s4u::Host& host,
                           const std::vector<const simgrid::s4u::Link*>& links) {
+#if SIMGRID_VERSION >= 40000
+  const simgrid::s4u::Host* centre = nullptr;
+  zone.add_route(&host, centre, in_route(links), false);
+#else
   zone.add_route(host.get_netpoint(), nullptr, nullptr, nullptr, in_route(links), false);
+#endif
 }
 
 /// Links that traffic to `host` takes behind the centre of the star.
 inline void add_route_in(simgrid::s4u::NetZone& zone, simgrid::s4u::Host& host,
                          const std::vector<const simgrid::s4u::Link*>& links) {
+#if SIMGRID_VERSION >= 40000
+  const simgrid::s4u::Host* centre = nullptr;
+  zone.add_route(centre, &host, in_route(links), false);
+#else
   zone.add_route(nullptr, host.get_netpoint(), nullptr, nullptr, in_route(links), false);
+#endif
+}
+
+/// Lets a Comm that has just started count for `weight` flows wherever it shares a link. s4u has no word for it: the
+/// Comm's action in the network model does, the last that this model has started.
+inline void set_weight(const simgrid::s4u::Engine& engine, const simgrid::s4u::Comm& comm, double weight) {
+  for (simgrid::kernel::resource::Model* model : engine.get_all_models()) {
+    const auto* started = model->get_started_action_set();
+    if (started->empty() || started->back().get_activity() != comm.get_impl()) continue;
+    model->get_started_action_set()->back().set_sharing_penalty(1.0 / weight);
+    return;
+  }
+  CHECK(false, weight);
 }
 
 /// Calls `callback` with the data of each Comm that ends, from now on and for every later Engine of this process.

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <numeric>
 #include <set>
 #include <utility>
 
@@ -56,7 +55,6 @@ class Planner {
       fidelity_.push_back(fidelity_of(meeting));
       note_paths(meeting);
     }
-    members_in_flow_ = members_in_flow();
     add_sites();
     std::vector<SiteIndex> site_of_rank;
     for (const TimedRank& rank : timed_.ranks) {
@@ -71,38 +69,10 @@ class Planner {
             .groups = std::move(groups_),
             .sites = std::move(sites_),
             .used = used_,
-            .members_in_flow = members_in_flow_,
             .at_once = is_balanced(timed_.load) ? 1 : std::max<std::size_t>(kFlowsAtOnce / senders, 1)};
   }
 
  private:
-  std::int64_t members_in_flow() {
-    std::int64_t all = 0;
-    std::map<std::int64_t, std::int64_t> members;  // of one communication or group of it, by node
-    const auto count = [&] {
-      for (const auto& [node, number] : members) all = std::gcd(all, number);
-      members.clear();
-    };
-    for (MeetingIndex meeting = 0; meeting < timed_.meetings.size() && all != 1; ++meeting) {
-      if (fidelity_[meeting] == Fidelity::l0) continue;
-      if (fidelity_[meeting] == Fidelity::l3) return 1;  // each device's own
-      if (fidelity_[meeting] == Fidelity::l2) {
-        for (const MemberGroup& group : groups_->of(meeting, op_of_[meeting])) {
-          for (const Cluster::Location& member : group.members) ++members[member.node];
-          count();
-        }
-        continue;
-      }
-      auto participants = timed_.participants_of(meeting);
-      if (timed_.meetings[meeting].message) participants = participants.first(1);  // the sender
-      for (const std::uint32_t rank : participants) {
-        members[cluster_.locate(timed_.ranks[rank].device).node] += timed_.ranks[rank].represents_on_node;
-      }
-      count();
-    }
-    return std::max<std::int64_t>(all, 1);
-  }
-
   void find_ops() {
     op_of_.assign(timed_.meetings.size(), {.rank = ~std::uint32_t{0}});
     for (std::uint32_t rank = 0; rank < timed_.ranks.size(); ++rank) {
@@ -144,8 +114,8 @@ class Planner {
     std::map<std::int64_t, Site> nodes;
     for (std::uint32_t index = 0; index < timed_.ranks.size(); ++index) {
       const TimedRank& rank = timed_.ranks[index];
-      // By queue: how many of its node send in one communication; 0 without flows.
-      std::array<std::size_t, kNumQueues> node_sends{};
+      // By queue: how many sends of its node are in one communication, one for each group at L2; 0 without flows.
+      std::array<std::int64_t, kNumQueues> node_sends{};
       std::array<bool, kNumQueues> device_sends{};
       const std::vector<Op>& ops = timed_.class_of(rank).ops;
       for (OpIndex op = 0; op < ops.size(); ++op) {
@@ -156,15 +126,14 @@ class Planner {
           device_sends[queue] = true;
           continue;
         }
-        const std::int64_t flows = (rank.represents_on_node + members_in_flow_ - 1) / members_in_flow_;
-        const auto sends = static_cast<std::size_t>(flows);
+        const std::int64_t sends = fidelity_[meeting] == Fidelity::l2 ? rank.represents_on_node : 1;
         node_sends[queue] = std::max(node_sends[queue], sends);
       }
       const std::int64_t node = cluster_.locate(rank.device).node;
       Site& site = nodes[node];
       site.node = node;
       site.like_it = std::max(site.like_it, rank.nodes_on_leaf);
-      for (const std::size_t sends : node_sends) site.num_lanes += static_cast<std::int64_t>(sends);
+      for (const std::int64_t sends : node_sends) site.num_lanes += sends;
       const std::int64_t lanes = std::ranges::count(device_sends, true);
       if (lanes == 0) continue;
       for (const DevicePlace& place : groups_->devices_of(index)) device_lanes[place] += lanes;
@@ -187,7 +156,6 @@ class Planner {
   std::vector<Fidelity> fidelity_;
   std::vector<RankOp> op_of_;
   PathClasses used_ = {};
-  std::int64_t members_in_flow_ = 1;
   std::vector<Site> sites_;
   std::map<std::int64_t, SiteIndex> node_sites_;
   std::map<DevicePlace, SiteIndex> device_sites_;

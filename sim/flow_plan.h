@@ -29,10 +29,6 @@ struct FlowPlan {
   std::unique_ptr<MemberGroups> groups;           // where something is at L2 or L3
   std::vector<Site> sites;
   PathClasses used = {};  // path classes that carry flows
-  /// At L1 and L2 a flow carries so many members of a node, and a node that has more in a communication sends as many
-  /// flows more: SimGrid shares a link by flows, devices by what each of them sends. The greatest common divisor of the
-  /// members that nodes have in communications, so that each sends one flow where all are alike; one beside L3.
-  std::int64_t members_in_flow = 1;
   /// Pairs of one sender that are under way at a time, at L2 and L3. Equal ones go one after the other, and all senders
   /// keep step. Where sizes differ that would leave hot receivers idle, so it is as many as SimGrid can take: 2000 over
   /// the number of sites.

@@ -65,7 +65,7 @@ void require_memory(Bytes needed, Bytes available) {
   throw ConfigError(
       fmt::format("the simulation would need about {} of memory, and this machine has {} left", needed, available),
       "it is small while one rank stands for all that do the same: with a balanced load, without "
-      "--all-ranks; fewer micro-batches also help");
+      "--all-ranks or --all-replicas; fewer micro-batches also help");
 }
 
 }  // namespace orrery::sim

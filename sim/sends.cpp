@@ -12,10 +12,7 @@ namespace orrery::sim {
 namespace {
 
 using costmodel::Leg;
-using costmodel::Meeting;
 using costmodel::MeetingIndex;
-using costmodel::PathClass;
-using costmodel::TimedRank;
 
 /// A node and how many members of a communication are on it.
 struct Sender {
@@ -77,17 +74,15 @@ void SendMaker::fold_into_nodes(MeetingIndex meeting) {
     if (sender == senders.end()) sender = senders.insert(sender, {.site = site});
     sender->num_members += timed_.ranks[rank].represents_on_node;
   }
-  const auto members = static_cast<double>(plan_.members_in_flow);
   for (const Leg& leg : timed_.meetings[meeting].time.used_legs()) {
     if (leg.bytes <= Bytes::zero()) continue;
     for (std::size_t i = 0; i < senders.size(); ++i) {
       SiteIndex to = senders[(i + 1) % senders.size()].site;
       if (!is_network(leg.path)) to = senders[i].site;
       if (message) to = last;
+      const auto members = static_cast<double>(senders[i].num_members);
       const Part part{.path = leg.path, .to = to, .size = leg.bytes * members};
-      for (std::int64_t sent = 0; sent < senders[i].num_members; sent += plan_.members_in_flow) {
-        add(sends_, {.from = senders[i].site, .cap = leg.bandwidth * members}, {&part, 1});
-      }
+      add(sends_, {.from = senders[i].site, .cap = leg.bandwidth * members, .weight = members}, {&part, 1});
     }
   }
 }
@@ -164,28 +159,20 @@ void SendMaker::add_group(const MemberGroup& group, std::vector<PairBytes> pairs
     if (!is_balanced(timed_.load)) quantise(pairs);
   }
   std::vector<Part> parts[2];
-  // What flows a sender's bytes and rate are on: a node's devices on as many as weigh the same.
-  const auto flows_of = [&](std::uint32_t from, std::size_t kind) {
-    if (!of_nodes) return 1.0;
-    return std::max(std::ceil(num_senders[from][kind] / static_cast<double>(plan_.members_in_flow)), 1.0);
-  };
   for (std::size_t i = 0; i < pairs.size();) {
     const std::uint32_t from = pairs[i].from;
     for (std::vector<Part>& of_kind : parts) of_kind.clear();
     for (; i < pairs.size() && pairs[i].from == from; ++i) {
       const std::size_t kind = is_network(pairs[i].path) ? 1 : 0;
-      const Bytes size = bytes(std::ceil((pairs[i].size / flows_of(from, kind)).in(unit::byte)));
+      const Bytes size = bytes(std::ceil(pairs[i].size.in(unit::byte)));
       parts[kind].push_back({.path = pairs[i].path, .to = sites[pairs[i].to], .size = size});
     }
     if (!is_simulated[from]) continue;
     for (const bool network : {false, true}) {
       const std::size_t kind = network ? 1 : 0;
-      const BytesPerSecond cap = leg_of(timed_.meetings[meeting].time, network).bandwidth * num_senders[from][kind];
-      const double flows = flows_of(from, kind);
-      const auto num_flows = static_cast<std::size_t>(flows);
-      const Send send{
-          .from = sites[from], .cap = cap / flows, .at_once = std::max<std::size_t>(plan_.at_once / num_flows, 1)};
-      for (std::size_t flow = 0; flow < num_flows; ++flow) add(sends, send, parts[kind]);
+      const double members = num_senders[from][kind];
+      const BytesPerSecond cap = leg_of(timed_.meetings[meeting].time, network).bandwidth * members;
+      add(sends, {.from = sites[from], .cap = cap, .weight = members, .at_once = plan_.at_once}, parts[kind]);
     }
   }
 }

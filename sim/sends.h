@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the sites of the network send in one communication.
-// L1: each node carries what its members send together, at the rate of all of them, in one flow or, where the plan's
-// nodes carry different numbers of members, in as many as weigh the same. Within nodes it goes to the node itself; else
-// each node sends to the next participating one, which loads every port in both directions as an all-to-all or a ring
-// does. A folded group is one node that sends to itself. A message goes from the sender's node to the receiver's. L2
-// and L3: pairs of nodes or devices (sim/pair_traffic.h), what one of them sends sharing one cap.
+// L1: each node carries what its members send together in one flow, at the rate of all of them and with their weight:
+// links are shared by devices, not by flows. Within nodes it goes to the node itself; else each node sends to the next
+// participating one, which loads every port in both directions as an all-to-all or a ring does. A folded group is one
+// node that sends to itself. A message goes from the sender's node to the receiver's. L2 and L3: pairs of nodes or
+// devices (sim/pair_traffic.h), what one of them sends sharing one cap.
 #pragma once
 
 #include "costmodel/timed_program.h"

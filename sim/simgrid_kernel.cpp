@@ -70,6 +70,7 @@ struct SimGridKernel::Impl {
   struct Sending {
     KernelEvent event;
     SiteIndex from = 0;
+    double weight = 1.0;
     Lane* lane = nullptr;
     std::vector<Lane*>* lane_home = nullptr;
     std::vector<Part> parts;
@@ -107,6 +108,7 @@ struct SimGridKernel::Impl {
     slot.comm->set_data(&slot);
     slot.comm->set_source(sending.lane->source(part.path));
     slot.comm->set_destination(platform.destination(part.to, part.path));  // starts it
+    if (sending.weight != 1.0) compat::set_weight(*engine, *slot.comm, sending.weight);
     if (num_down > 0) settle(slot);
   }
 
@@ -249,10 +251,11 @@ SimGridKernel::Timer SimGridKernel::set_timer(Seconds date, KernelEvent event) {
 void SimGridKernel::cancel(Timer timer) { timer->remove(); }
 
 void SimGridKernel::start(const Send& send, std::span<const Part> parts, KernelEvent event) {
-  CHECK(!parts.empty() && send.at_once > 0, parts.size(), send.at_once);
+  CHECK(!parts.empty() && send.at_once > 0 && send.weight > 0.0, parts.size(), send.at_once, send.weight);
   Impl::Sending& sending = *Impl::taken(impl_->free_sendings, impl_->sendings);
   sending.event = event;
   sending.from = send.from;
+  sending.weight = send.weight;
   sending.lane_home = &impl_->platform.free_lanes(send.from, is_network(parts.front().path));
   CHECK(!sending.lane_home->empty(), parts.front().path, send.from);
   sending.lane = sending.lane_home->back();

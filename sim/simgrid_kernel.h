@@ -43,6 +43,7 @@ struct Part {
 struct Send {
   SiteIndex from = 0;
   BytesPerSecond cap;
+  double weight = 1.0;      // each of its flows counts for as many where it shares a link with others
   std::size_t at_once = 1;  // parts that are under way; the next one starts when one ends
 };
 

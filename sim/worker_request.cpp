@@ -63,7 +63,8 @@ void write_request(std::ostream& out, const WorkerRequest& request) {
   for (const std::string& setting : request.fidelities.settings()) options.value(setting);
   options.end_array();
   options.field("num_steps", request.input.num_steps).field("all_ranks", request.input.all_ranks);
-  options.field("steps_only", request.input.steps_only).field("program_hash", request.program_hash);
+  options.field("all_replicas", request.input.all_replicas).field("steps_only", request.input.steps_only);
+  options.field("program_hash", request.program_hash);
   options.key("others").begin_array();
   for (std::size_t i = 0; i < others.size(); ++i) {
     options.begin_object().field("name", request.others[i].name).field("plan_bytes", others[i].size());
@@ -90,6 +91,7 @@ WorkerRequest read_request(std::istream& in) {
   for (const JsonValue& setting : options.required("fidelity").array()) fidelities.push_back(setting.string());
   request.input.num_steps = options.required("num_steps").integer({.min = 0});
   request.input.all_ranks = options.required("all_ranks").boolean();
+  request.input.all_replicas = options.required("all_replicas").boolean();
   request.input.steps_only = options.required("steps_only").boolean();
   request.program_hash = options.required("program_hash").string();
   std::vector<std::size_t> bytes_of_others;

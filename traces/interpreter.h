@@ -28,6 +28,9 @@ struct RunInput {
   std::int64_t num_steps = 1;
   /// Write spans of every rank instead of one for each set of equal ranks.
   bool all_ranks = false;
+  /// Simulate each data-parallel replica for itself, with one rank for each set of equal ranks within it. A replica
+  /// holds all experts once: its ranks have one place among those that hold the same experts.
+  bool all_replicas = false;
   /// Only the step records are wanted, no spans (a planner asks this of thousands of candidates).
   bool steps_only = false;
 };

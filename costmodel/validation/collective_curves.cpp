@@ -69,7 +69,7 @@ std::string read_source(const JsonObject& in) {
   const auto repo = in.optional("repo").string(), note = in.optional("note").string(),
              url = in.optional("url").string();
   if (!repo && !note && !url) in.problem("expected a repo, a url or a note that says where the figures are from");
-  in.ignore({"path", "commit", "table"});
+  for (const char* key : {"path", "commit", "table"}) in.optional(key).string();  // for people
   in.finish();
   return repo ? *repo : url ? *url : note.value_or("");
 }
@@ -84,6 +84,7 @@ Entry read_entry(const JsonObject& in, std::size_t index) {
   if (const OptionalJsonValue nodes = in.optional("nodes"); nodes.present()) {
     if (nodes.value().kind() == JsonKind::array) {
       for (const JsonValue& value : nodes.value().array()) out.nodes.push_back(value.integer(kCount));
+      if (out.nodes.empty()) nodes.value().problem("expected at least one number of nodes");
     } else {
       out.nodes.push_back(nodes.value().integer(kCount));
     }
@@ -92,6 +93,7 @@ Entry read_entry(const JsonObject& in, std::size_t index) {
   out.num_devices = in.optional("n_gpus").integer(kCount);
   out.columns = texts(OptionalJsonValue(in.required("columns")));
   out.flags = texts(in.optional("flags"));
+  if (out.has("busbw_1node_GBps") && !in.has("nodes")) in.problem("expected nodes, of which columns name a number");
   out.source = read_source(in.required("source").object());
   const JsonValue data = in.required("data");
   out.is_table = data.kind() == JsonKind::array;

@@ -29,10 +29,11 @@ bool is_for_fit(const Curve& curve, const CurvePoint& point);
 /// What lies between the nodes of a machine.
 struct NetworkNumbers {
   Seconds hop = microseconds(5);  // as published runs have it (run_cluster.cpp)
-  double fraction = 0.85;         // of a NIC's rate
-  std::size_t num_points = 0;     // that were fitted to; 0: stated or of a like network
-  double residual = 0.0;          // median of |predicted / measured - 1| there
-  std::string like;               // the machine whose network this is taken to be like; empty: none
+  /// Of a NIC's rate. NCCL counts on 12, 24, 48 and 96 GB/s of 100 to 800 Gb/s (src/graph/search.cc).
+  double fraction = 0.96;
+  std::size_t num_points = 0;  // that were fitted to; 0: stated or of a like network
+  double residual = 0.0;       // median of |predicted / measured - 1| there
+  std::string like;            // the machine whose network this is taken to be like; empty: none
 };
 
 struct CurveMachine {

@@ -137,4 +137,16 @@ out=$(ulimit -f 1 && "$orrery" fit moe-tiny-cpu cluster.json ep2.json "${workloa
 [[ $(<"$errors") == 'orrery: cannot write large.json: File too large' ]] || fail "file limit" "File too large" "$(<"$errors")"
 ls large.json* 2>/dev/null && fail "after a full disk" "no large.json" "$(ls large.json*)"
 
+# More than any machine holds: each of 131,072 ranks, said before it starts.
+sed 's/"nodes": 256/"nodes": 16384/' "$repository/catalog/clusters/h800-2048.json" >large-cluster.json
+printf '{"schema": "strategy/1", "pp": 16, "ep": 64, "zero_dense": 1, "zero_expert": 1, "schedule": "dualpipe", "precision": "fp8", "recompute": ["full"]}' >large.json
+run fit deepseek-v3 large-cluster.json large.json --sequence 4096 --global-batch 983040 --calibration h800 --out large-plan.json
+[[ -f large-plan.json ]] || fail "a large plan" "large-plan.json" "$err"
+for verb in estimate simulate; do
+  run "$verb" large-plan.json --all-ranks
+  [[ $code == 2 ]] || fail "exit code of $verb without enough memory" 2 "$code"
+  pattern='the simulation would need about [0-9.]+ [GT]iB of memory, and this machine has [0-9.]+ [GT]iB left'
+  [[ $err =~ $pattern ]] || fail "$verb without enough memory" "$pattern" "$err"
+done
+
 finish

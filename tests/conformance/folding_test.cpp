@@ -128,6 +128,27 @@ void expect_same(Fidelity fidelity, Disturbed what, double tolerance, const Limi
 TEST(Folding, ChangesNoStepInClosedForm) { expect_same(Fidelity::l0, Disturbed::nothing, 1e-9); }
 TEST(Folding, ChangesNoStepInClosedFormWithAStraggler) { expect_same(Fidelity::l0, Disturbed::rank, 1e-9); }
 TEST(Folding, ChangesNoStep) { expect_same(Fidelity::l1, Disturbed::nothing, 1e-6); }
+
+/// Each replica for itself: as many ranks as between one for all and all of them, and the same step.
+TEST(Folding, ChangesNoStepWithinReplicas) {
+  int num_between = 0;
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    Draws draws{.rng = CounterRng(seed, 17)};
+    const Setting s = drawn_setting(draws, {});
+    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + s.text);
+    const ProgramBuilder builder = crossing_step(draws, s.stages, s.ranks, s.ep);
+    const NanosecondPerByte model(s.cluster);
+    const RunInput replicas{.all_replicas = true};
+    const auto num_ranks = std::ssize(time_program(builder.program(), model, s.cluster, {}, replicas).ranks);
+    EXPECT_GE(num_ranks, s.stages * s.ranks / s.ep);
+    if (s.stages < num_ranks && num_ranks < s.stages * s.ranks) ++num_between;
+    const Seconds apart = makespan(builder, s.cluster, replicas, Fidelity::l1);
+    const Seconds full = makespan(builder, s.cluster, {.all_ranks = true}, Fidelity::l1);
+    EXPECT_LE(abs(apart - full), 1e-6 * full) << apart.in(unit::microsecond) << " us";
+  }
+  EXPECT_GE(num_between, 10);
+}
+
 TEST(Folding, ChangesNoStepInPairsOfNodes) {
   expect_same(Fidelity::l2, Disturbed::nothing, 1e-6, {.nodes_per_leaf = 1});
 }

@@ -31,6 +31,18 @@ std::vector<std::uint32_t> colours(const Disturbances& disturbances) {
 
 TEST(RankColours, WithoutDisturbancesAreTheClasses) { EXPECT_THAT(colours({}), ElementsAre(0, 0, 0, 0, 0, 0, 0, 0)); }
 
+TEST(RankColours, OfReplicasDifferAndAreOneWithinEach) {
+  ProgramBuilder builder(2, 4, 2);  // two stages; ranks 0 and 1 hold the experts of a stage once, as do 2 and 3
+  for (const std::int64_t stage : {0, 1}) builder.dispatch(stage, 16, 100);
+  builder.all_reduce(0, Queue::edp, Group::edp, 1000);
+  builder.send_next(0, 1000);
+  builder.recv_prev(1, 1000);
+  const auto device_of = [](RankId rank) { return DeviceIndex(rank.value()); };
+  EXPECT_THAT(colours_of(builder.program(), small_cluster(4, 2), device_of, {}, true),
+              ElementsAre(0, 0, 1, 1, 2, 2, 3, 3));
+  EXPECT_THAT(colours_of(builder.program(), small_cluster(4, 2), device_of, {}), ElementsAre(0, 0, 0, 0, 1, 1, 1, 1));
+}
+
 // 0 is slow, 1 on its node; 2 and 3 are below its leaf, with its like and with 1's; 4 and 6, 5 and 7 are not.
 TEST(RankColours, OfOneStragglerTellApartWhoMeetsIt) {
   EXPECT_THAT(colours({.stragglers = {{.rank = 0, .factor = 2.0}}}), ElementsAre(0, 1, 2, 3, 4, 5, 4, 5));

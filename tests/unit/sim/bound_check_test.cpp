@@ -79,7 +79,8 @@ TEST(BoundCheck, HoldsForRandomProgramsOnSharedLinks) {
     const std::int64_t num_devices = num_stages * ranks_per_stage;
     Cluster cluster = small_cluster((num_devices + devices_per_node - 1) / devices_per_node, devices_per_node);
     cluster.fabric.oversubscription = static_cast<double>(1 + draws.below(3));
-    const RunInput input{.all_ranks = draws.below(2) == 0};
+    const std::uint64_t simulated_ranks = draws.below(3);
+    const RunInput input{.all_ranks = simulated_ranks == 1, .all_replicas = simulated_ranks == 2};
     for (const Fidelity fidelity : {Fidelity::l0, Fidelity::l1}) {
       const Trace trace = simulated(builder.program(), cluster, input, fidelity);
       for (const BoundedOps& ops : check_bounds(builder.program(), cluster, {}, input, fidelity, trace)) {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Flows that compete, through SimGrid, against an independent solver (max_min.h) on links that are named here again.
 // Where an answer is easy by hand it is stated, too: then three agree.
+#include "base/rng.h"
 #include "sim/engine.h"
 #include "sim/simgrid_kernel.h"
 #include "tests/unit/sim/hand_timed.h"
 #include "tests/unit/sim/max_min.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 #include <vector>
@@ -32,6 +34,7 @@ struct Contender {
   double megabytes = 1.0;
   double cap = kFast;  // GB/s
   double start = 0.0;  // us
+  double weight = 1.0;
 };
 
 struct Case {
@@ -70,7 +73,8 @@ std::vector<double> solved(const Case& c) {
   std::vector<double> capacities;
   std::vector<FairFlow> flows;
   for (const Contender& contender : c.flows) {
-    FairFlow& flow = flows.emplace_back(FairFlow{.size = contender.megabytes * 1e6, .start = contender.start});
+    FairFlow& flow = flows.emplace_back(
+        FairFlow{.size = contender.megabytes * 1e6, .start = contender.start, .weight = contender.weight});
     flow.links.push_back(capacities.size());
     capacities.push_back(contender.cap * 1e3);
     auto links = links_of(c, contender.from, contender.path, true);
@@ -87,8 +91,8 @@ std::vector<double> solved(const Case& c) {
 /// Starts each flow at its date and notes when it ends.
 class Runner : public EventHandler {
  public:
-  explicit Runner(const Case& c)
-      : case_(c), network_(network(c)), kernel_(network_, microseconds(100)), ends_(c.flows.size()) {}
+  explicit Runner(const Case& c, Seconds step = microseconds(100))
+      : case_(c), network_(network(c)), kernel_(network_, step), ends_(c.flows.size()) {}
 
   std::vector<double> run() {
     for (std::uint32_t i = 0; i < case_.flows.size(); ++i) {
@@ -104,8 +108,10 @@ class Runner : public EventHandler {
       ends_[event.index] = kernel_.now().in(unit::microsecond);
       return;
     }
-    const Part parts[] = {{.path = flow.path, .to = sites_.at(flow.to), .size = bytes(flow.megabytes * 1e6)}};
-    kernel_.start({.from = sites_.at(flow.from), .cap = bytes_per_second(flow.cap * 1e9)}, parts, {1, event.index});
+    const Part parts[] = {
+        {.path = flow.path, .to = sites_.at(flow.to), .size = bytes(std::round(flow.megabytes * 1e6))}};
+    kernel_.start({.from = sites_.at(flow.from), .cap = bytes_per_second(flow.cap * 1e9), .weight = flow.weight}, parts,
+                  {1, event.index});
   }
 
  private:
@@ -203,6 +209,18 @@ const std::vector<Case> kCases = {
     {.name = "scale-up ports of devices",
      .flows = {{"0.0", "0.1", kNode, 1}, {"0.1", "0.0", kNode, 1}, {"0.0", "0.1", kNode, 1}},
      .ends = {20, 10, 20}},
+    {.name = "one that weighs three beside one",  // 37.5 GB/s and 12.5, then all
+     .flows = {{.from = "0", .to = "1", .weight = 3.0}, {"0", "2"}},
+     .ends = {80.0 / 3, 40}},
+    {.name = "one that weighs three and is held to its cap",
+     .flows = {{.from = "0", .to = "1", .cap = 20, .weight = 3.0}, {"0", "2", kRail, 3}},
+     .ends = {50, 80}},
+    {.name = "weights that meet at a receiver and on uplinks",
+     .flows = {{.from = "0", .to = "2", .path = kSpine, .megabytes = 3, .weight = 7.0},
+               {.from = "1", .to = "2", .path = kSpine, .weight = 5.0},
+               {.from = "3", .to = "2", .megabytes = 2, .start = 15, .weight = 8.0},
+               {.from = "0", .to = "1", .megabytes = 2, .weight = 0.5}},
+     .oversubscription = 1.5},
     {.name = "everything at once",
      .flows = {{"0", "1", kRail, 1.7, 21},
                {"1", "3", kSpine, 2.3},
@@ -214,6 +232,43 @@ const std::vector<Case> kCases = {
                {"0", "4", kSpine, 2.9, kFast, 40}},
      .oversubscription = 2.5},
 };
+
+/// A flow in so many equal parts that are as heavy together.
+std::vector<Contender> in_parts(const Contender& flow, std::size_t number) {
+  Contender part = flow;
+  part.megabytes /= static_cast<double>(number);
+  part.cap /= static_cast<double>(number);
+  part.weight /= static_cast<double>(number);
+  return std::vector(number, part);
+}
+
+TEST(Contention, IsTheSameForAWeightAndForAsManyFlows) {
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    const CounterRng rng(seed, 23);
+    std::uint64_t num_drawn = 0;
+    const auto below = [&](std::uint64_t n) { return rng.below(num_drawn++, n); };
+    Case weighted{.name = "seed " + std::to_string(seed), .flows = {}, .oversubscription = 2.5}, apart = weighted;
+    std::vector<std::size_t> first;
+    for (int i = 0; i < 12; ++i) {
+      const std::size_t members = 1 + below(8);
+      const PathClass path = below(2) == 0 ? kRail : kSpine;
+      const Contender flow{.from = std::to_string(below(6)),
+                           .to = std::to_string(below(6)),
+                           .path = path,
+                           .megabytes = static_cast<double>(840 * members * (1 + below(900))) * 1e-6,
+                           .cap = static_cast<double>(members * (1 + below(12))),
+                           .start = static_cast<double>(below(40)),
+                           .weight = static_cast<double>(members)};
+      first.push_back(apart.flows.size());
+      weighted.flows.push_back(flow);
+      for (const Contender& part : in_parts(flow, members)) apart.flows.push_back(part);
+    }
+    SCOPED_TRACE(weighted.name);
+    const std::vector<double> together = Runner(weighted, milliseconds(10)).run();
+    const std::vector<double> single = Runner(apart, milliseconds(10)).run();
+    for (std::size_t i = 0; i < first.size(); ++i) EXPECT_NEAR(together[i], single[first[i]], 1e-6 * together[i]);
+  }
+}
 
 TEST(Contention, HasTheEndsOfMaxMinFairness) {
   for (const Case& c : kCases) {

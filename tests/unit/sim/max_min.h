@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Max-min fairness by progressive filling (Bertsekas and Gallager, Data Networks, 2nd ed., 6.5.2): all flows speed up
-// together; when a link is full its flows keep the rate that they have, and the others go on. Written from the
-// definition, for tests: it shares nothing with sim/ or SimGrid, and is as slow as it is simple.
+// together, each as fast as it weighs; when a link is full its flows keep the rate that they have, and the others go
+// on. Written from the definition, for tests: it shares nothing with sim/ or SimGrid, and is as slow as it is simple.
 #pragma once
 
 #include <algorithm>
@@ -17,6 +17,7 @@ struct FairFlow {
   std::vector<std::size_t> links;
   double size = 0.0;
   double start = 0.0;
+  double weight = 1.0;
 };
 
 /// Rates of `flows` while those in `active` are under way.
@@ -29,7 +30,7 @@ inline std::vector<double> fair_rates(const std::vector<double>& capacities, con
     std::vector<double> num_rising(capacities.size(), 0.0);
     for (std::size_t i = 0; i < flows.size(); ++i) {
       if (!rises[i]) continue;
-      for (const std::size_t link : flows[i].links) num_rising[link] += 1.0;
+      for (const std::size_t link : flows[i].links) num_rising[link] += flows[i].weight;
     }
     double step = std::numeric_limits<double>::infinity();
     std::size_t full = 0;
@@ -42,7 +43,7 @@ inline std::vector<double> fair_rates(const std::vector<double>& capacities, con
     for (std::size_t link = 0; link < left.size(); ++link) left[link] -= step * num_rising[link];
     for (std::size_t i = 0; i < flows.size(); ++i) {
       if (!rises[i]) continue;
-      rates[i] += step;
+      rates[i] += step * flows[i].weight;
       const auto& links = flows[i].links;
       if (std::find(links.begin(), links.end(), full) != links.end()) rises[i] = false;
     }

@@ -60,7 +60,7 @@ TEST(MemoryNeed, IsHeldAgainstWhatTheMachineSays) {
     EXPECT_STREQ(error.what(),
                  "the simulation would need about 3.00 GiB of memory, and this machine has 2.00 GiB left\n"
                  "  hint: it is small while one rank stands for all that do the same: with a balanced load, without "
-                 "--all-ranks; fewer micro-batches also help");
+                 "--all-ranks or --all-replicas; fewer micro-batches also help");
   }
 }
 

@@ -8,8 +8,11 @@
 #include "tests/conformance/programs.h"
 #include "tests/unit/sim/worker_plan.h"
 
+#include <array>
 #include <fstream>
 #include <sstream>
+#include <thread>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -67,6 +70,23 @@ TEST(WorkerInterpreter, ReturnsTheTraceThatThisProcessWouldMake) {
   EXPECT_THAT(there.spans.end(), ::testing::Pointwise(::testing::DoubleNear(1e-13), here.spans.end()));
   ASSERT_EQ(there.steps.size(), 1);
   EXPECT_NEAR(there.steps[0].time.in(unit::second), here.steps[0].time.in(unit::second), 1e-13);
+}
+
+TEST(WorkerInterpreter, IsCalledAgainAndFromSeveralThreadsAtOnce) {
+  const StepProgram program = program_of(small_plan());
+  const WorkerInterpreter simgrid = interpreter();
+  std::array<std::vector<Seconds>, 4> steps;
+  {
+    std::vector<std::jthread> threads;
+    for (std::vector<Seconds>& of_thread : steps) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 3; ++i) of_thread.push_back(simgrid.run(program, {}).steps.at(0).time);
+      });
+    }
+  }
+  for (const std::vector<Seconds>& of_thread : steps) {
+    EXPECT_THAT(of_thread, ::testing::ElementsAre(steps[0][0], steps[0][0], steps[0][0]));
+  }
 }
 
 TEST(WorkerInterpreter, TellsOfJobsBesideIt) {

@@ -28,11 +28,12 @@ WorkerRequest sent_and_received(const WorkerRequest& request) {
 
 TEST(WorkerRequest, KeepsEveryOption) {
   const WorkerRequest received =
-      sent_and_received(request_with({.num_steps = 3, .all_ranks = true, .steps_only = true}));
+      sent_and_received(request_with({.num_steps = 3, .all_ranks = true, .all_replicas = true, .steps_only = true}));
   EXPECT_EQ(received.calibration, "calibration.json");
   EXPECT_EQ(received.fidelities.text(), "L0, moe.dispatch=L3");
   EXPECT_EQ(received.input.num_steps, 3);
   EXPECT_TRUE(received.input.all_ranks);
+  EXPECT_TRUE(received.input.all_replicas);
   EXPECT_TRUE(received.input.steps_only);
   EXPECT_EQ(received.program_hash, "abc");
 }

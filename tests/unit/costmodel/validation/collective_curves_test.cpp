@@ -95,6 +95,29 @@ TEST(CollectiveCurves, RefuseATableWhoseRowsDoNotFitItsColumns) {
   }
 }
 
+TEST(CollectiveCurves, JudgeTheCorpusOfFilesAsTheSchemaDoes) {
+  using orrery::testing::repository_path;
+  const JsonDocument table = JsonDocument::parse_file(repository_path("tests/data/schemas/expectations.json").string());
+  int num_judged = 0;
+  for (const JsonValue& value : table.root().required("files").array()) {
+    const JsonObject row = value.object();
+    if (row.required("schema").string() != "collective_curves") continue;
+    const std::string file = row.required("file").string(), pointer = row.optional("pointer").string().value_or("");
+    SCOPED_TRACE(file);
+    ++num_judged;
+    try {
+      read_collective_curves(JsonDocument::parse_file(repository_path("tests/data/schemas/" + file).string()));
+      EXPECT_TRUE(row.required("valid").boolean());
+    } catch (const ConfigError& error) {
+      EXPECT_FALSE(row.required("valid").boolean()) << error.what();
+      for (const Problem& problem : error.problems()) {
+        EXPECT_TRUE(pointer.starts_with(problem.pointer)) << error.what();  // a missing key is reported at its object
+      }
+    }
+  }
+  EXPECT_EQ(num_judged, 12);
+}
+
 TEST(CollectiveCurves, LeaveOutTimesThatAreNone) {
   const CurvesFile file =
       of_text(file_of(R"({"op": "all_reduce", "gpu": "A100", "n_gpus": 8, "columns": ["size_B", "time_us"],
