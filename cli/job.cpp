@@ -61,6 +61,10 @@ void add_job_options(CLI::App& command, JobFlags& flags) {
       ->check(CLI::Range(0, 4096));
   command.add_option("--node-rank", flags.node_rank, "which of them this is, from 0; 0 reports and writes the files")
       ->check(CLI::Range(0, 4095));
+  command
+      .add_option("--local-ranks", flags.local_ranks,
+                  "ranks that this process starts (default: every process as many), on hosts of different size")
+      ->check(CLI::Range(1, 4096));
   command.add_option("--rendezvous", flags.rendezvous,
                      "HOST:PORT of process 0, where the others find it; all need the same ORRERY_JOB_TOKEN");
   command.add_option("--listen", flags.listen,
@@ -80,13 +84,18 @@ std::unique_ptr<Job> join_job(const JobFlags& flags, int num_ranks, JobFacts fac
   const std::optional<JobPlace> place = place_of(flags);
   const Carrier carrier = carrier_of(flags);
   if (carrier == Carrier::mpi) check_started_for_mpi(place, num_ranks, command);
+  if (!place && flags.local_ranks > 0) throw ConfigError("--local-ranks: expected --nodes, or a launcher of several");
   if (!place) return nullptr;
   const std::optional<std::string> token = variable_of_this_process(kToken);
   if (!token)
     throw ConfigError(fmt::format("{}: expected the secret of the job, got nothing", kToken),
                       "any text that only this job knows, the same on every host: openssl rand -hex 16");
-  const JobOptions options{
-      .place = *place, .carrier = carrier, .token = *token, .listen = flags.listen, .time_out = time_out};
+  const JobOptions options{.place = *place,
+                           .carrier = carrier,
+                           .token = *token,
+                           .listen = flags.listen,
+                           .time_out = time_out,
+                           .num_local = flags.local_ranks};
   facts.emplace("communicator", name_of(carrier));
   return std::make_unique<Job>(options, num_ranks, facts);
 }

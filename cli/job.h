@@ -21,6 +21,7 @@ namespace orrery::cli {
 struct JobFlags {
   int nodes = 0;  // 0: what the environment says
   int node_rank = -1;
+  int local_ranks = 0;  // 0: as many as every other process
   std::string rendezvous;
   std::string listen;
   std::string communicator = "tcp";

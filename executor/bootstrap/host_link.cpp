@@ -77,7 +77,7 @@ std::string HostLink::own_state(bool is_last) {
 
 void HostLink::take_state_of(int process, const std::string& state) {
   Heard& heard = heard_[static_cast<std::size_t>(process)];
-  int rank = process * job_.num_local(), failed_rank = -1;
+  int rank = job_.first_rank_of(process), failed_rank = -1;
   for (const auto& [name, value] : pairs_of(state)) {
     if (name == "beat" && value != heard.beat) heard = {value, now()};
     if (name == "key") segment_.set_key(rank++, value);
@@ -88,7 +88,7 @@ void HostLink::take_state_of(int process, const std::string& state) {
 }
 
 void HostLink::fail(int process, const std::string& why) {
-  segment_.fail(process * job_.num_local(), fmt::format("on {}: {}", job_.name_of_process(process), why));
+  segment_.fail(job_.first_rank_of(process), fmt::format("on {}: {}", job_.name_of_process(process), why));
 }
 
 }  // namespace orrery::executor

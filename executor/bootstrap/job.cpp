@@ -24,24 +24,40 @@ std::string own_host_name() {
   return name;
 }
 
-int share_of(int num_ranks, int num_processes, Carrier carrier) {
-  if (carrier == Carrier::mpi && num_ranks != num_processes)
+int share_of(int num_ranks, const JobOptions& options) {
+  const int num_processes = options.place.num_processes;
+  if (options.carrier == Carrier::mpi && (num_ranks != num_processes || options.num_local > 1))
     throw ConfigError(fmt::format("over MPI: expected one process for each of the {} ranks of the plan, got {}",
                                   num_ranks, num_processes),
                       fmt::format("mpirun -n {}", num_ranks));
+  if (options.num_local > 0) return options.num_local;
   if (num_ranks % num_processes != 0)
     throw ConfigError(fmt::format("expected a number of processes that divides the {} ranks of the plan, got {}",
                                   num_ranks, num_processes),
-                      "each process starts as many ranks; --nodes and the launcher say how many processes there are");
+                      "where they start different numbers of ranks, each says its own: --local-ranks N");
   return num_ranks / num_processes;
+}
+
+std::vector<int> shares_of(const Job& job) {
+  std::vector<int> shares;
+  for (int process = 0; process < job.num_processes(); ++process) shares.push_back(job.num_ranks_of(process));
+  return shares;
 }
 
 }  // namespace
 
+std::string text_of_shares(const Job& job) {
+  const std::vector<int> shares = shares_of(job);
+  const bool even = std::ranges::count(shares, shares.front()) == std::ssize(shares);
+  return fmt::format("{} processes with {} {}{}", shares.size(),
+                     even ? std::to_string(shares.front()) : fmt::format("{}", fmt::join(shares, " + ")),
+                     even && shares.front() == 1 ? "rank" : "ranks", even ? " each" : "");
+}
+
 std::string_view name_of(Carrier carrier) { return carrier == Carrier::tcp ? "tcp" : "mpi"; }
 
 Job::Job(const JobOptions& options, int num_ranks, const JobFacts& facts)
-    : options_(options), num_local_(share_of(num_ranks, options.place.num_processes, options.carrier)) {
+    : options_(options), num_local_(share_of(num_ranks, options)) {
   const JobPlace& place = options_.place;
   if (is_first()) {
     const std::string& host = options_.listen.empty() ? place.rendezvous.host : options_.listen;
@@ -53,7 +69,7 @@ Job::Job(const JobOptions& options, int num_ranks, const JobFacts& facts)
   const std::string& host = options_.listen.empty() ? store_->own_host() : options_.listen;
   const int num_listeners = options_.carrier == Carrier::tcp ? num_local_ : 0;
   for (int i = 0; i < num_listeners; ++i) listeners_.push_back(listen_at({host, 0}));
-  join(facts);
+  join(num_ranks, facts);
 }
 
 Job::~Job() = default;
@@ -77,8 +93,9 @@ void Job::measure_clock() {
   }
 }
 
-void Job::join(const JobFacts& facts) {
+void Job::join(int num_ranks, const JobFacts& facts) {
   std::vector<std::pair<std::string, std::string>> member = {{"host", own_host_name()},
+                                                             {"ranks", std::to_string(num_local_)},
                                                              {"clock_error", std::to_string(clock_error_.count())}};
   for (const Descriptor& listener : listeners_) {
     HostPort place = own_place(listener);
@@ -95,6 +112,7 @@ void Job::join(const JobFacts& facts) {
   }
   try {
     read_members(wait_for_all(), facts);
+    check_shares(num_ranks);
   } catch (const std::exception&) {
     store_->set("verdict", "process 0 of the job has refused it, and says why");
     throw;
@@ -128,6 +146,7 @@ void Job::read_members(const std::map<std::string, std::string>& members, const 
     const auto process = static_cast<int>(host_names_.size());
     for (const auto& [name, text] : pairs_of(value)) {
       if (name == "host") host_names_.push_back(text);
+      if (name == "ranks") first_ranks_.push_back(first_ranks_.back() + std::stoi(text));
       if (name == "place") places_.push_back(host_port_of(text).value());
       if (name == "clock_error")
         largest_clock_error_ = std::max(largest_clock_error_, std::chrono::nanoseconds(std::stoll(text)));
@@ -141,12 +160,26 @@ void Job::read_members(const std::map<std::string, std::string>& members, const 
     }
   }
   if (is_first() && !problems.empty()) throw ConfigError(std::move(problems));
-  num_ranks_on_host_ =
-      num_local_ * static_cast<int>(std::ranges::count(host_names_, host_names_[static_cast<std::size_t>(process())]));
+  for (int process = 0; process < num_processes(); ++process) {
+    const auto p = static_cast<std::size_t>(process);
+    if (host_names_[p] == host_names_[static_cast<std::size_t>(this->process())])
+      num_ranks_on_host_ += num_ranks_of(process);
+  }
+}
+
+void Job::check_shares(int num_ranks) const {
+  if (first_ranks_.back() == num_ranks) return;
+  throw ConfigError(fmt::format("expected processes that start the {} ranks of the plan, got {}", num_ranks,
+                                fmt::join(shares_of(*this), " + ")),
+                    "--local-ranks N says how many a process starts");
+}
+
+int Job::process_of(int rank) const {
+  return static_cast<int>(std::ranges::upper_bound(first_ranks_, rank) - first_ranks_.begin()) - 1;
 }
 
 std::string Job::name_of_process(int process) const {
-  const int first = process * num_local_, last = first + num_local_ - 1;
+  const int first = first_rank_of(process), last = first_rank_of(process + 1) - 1;
   const std::string ranks = first == last ? fmt::format("rank {}", first) : fmt::format("ranks {} to {}", first, last);
   return fmt::format("{} ({})", host_names_[static_cast<std::size_t>(process)], ranks);
 }
@@ -155,7 +188,7 @@ TcpSeat Job::seat() const {
   TcpSeat seat;
   seat.places = places_;
   seat.token = options_.token;
-  for (int rank = 0; rank < num_ranks(); ++rank) seat.hosts.push_back(rank / num_local_);
+  for (int rank = 0; rank < num_ranks(); ++rank) seat.hosts.push_back(process_of(rank));
   return seat;
 }
 

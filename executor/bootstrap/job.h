@@ -21,7 +21,11 @@ namespace orrery::executor {
 /// What carries bytes between ranks of different processes. Over MPI each process has one rank.
 enum class Carrier { tcp, mpi };
 
+class Job;
+
 std::string_view name_of(Carrier carrier);
+/// "2 processes with 2 ranks each", "2 processes with 2 + 3 ranks".
+std::string text_of_shares(const Job& job);
 
 struct JobOptions {
   JobPlace place;
@@ -29,6 +33,7 @@ struct JobOptions {
   std::string token;   ///< a secret that all processes of the job know and nobody else
   std::string listen;  ///< address to listen at; empty: that of the rendezvous, and of the way there
   std::chrono::nanoseconds time_out = std::chrono::minutes(2);
+  int num_local = 0;  ///< ranks that this process starts; 0: as many as every other one
 };
 
 /// What a process must have in common with process 0: "plan" -> hash of its program. Names are for messages.
@@ -36,23 +41,25 @@ using JobFacts = std::map<std::string, std::string>;
 
 class Job {
  public:
-  /// Finds the others; returns when all are there. Each has as many ranks, in the order of the processes.
-  /// Throws: ConfigError, when the processes cannot share the ranks so, or contradict each other; BackendError, when
-  /// they do not come or cannot be reached.
+  /// Finds the others; returns when all are there. Ranks are in the order of the processes.
+  /// Throws: ConfigError, when the processes do not share the ranks, or contradict each other; BackendError, when they
+  /// do not come or cannot be reached.
   Job(const JobOptions& options, int num_ranks, const JobFacts& facts);
   ~Job();
 
   bool is_first() const { return options_.place.process == 0; }
   int process() const { return options_.place.process; }
   int num_processes() const { return options_.place.num_processes; }
-  int num_ranks() const { return num_processes() * num_local_; }
-  int first_rank() const { return process() * num_local_; }
+  int num_ranks() const { return first_ranks_.back(); }
+  int first_rank() const { return first_rank_of(process()); }
   int num_local() const { return num_local_; }
+  int first_rank_of(int process) const { return first_ranks_[static_cast<std::size_t>(process)]; }
+  int num_ranks_of(int process) const { return first_rank_of(process + 1) - first_rank_of(process); }
   /// Ranks of all processes with this one's host name: they share its cores.
   int num_ranks_on_host() const { return num_ranks_on_host_; }
 
   /// Name of the host of a rank.
-  const std::string& host_of(int rank) const { return host_names_[static_cast<std::size_t>(rank / num_local_)]; }
+  const std::string& host_of(int rank) const { return host_names_[static_cast<std::size_t>(process_of(rank))]; }
   /// "NAME (ranks 2 to 3)"
   std::string name_of_process(int process) const;
   const JobOptions& options() const { return options_; }
@@ -80,10 +87,13 @@ class Job {
 
  private:
   void measure_clock();
-  void join(const JobFacts& facts);
+  void join(int num_ranks, const JobFacts& facts);
   std::map<std::string, std::string> wait_for_all();
   void wait_for_results_of(int process, const std::function<void()>& look);
   void read_members(const std::map<std::string, std::string>& members, const JobFacts& facts);
+  /// Throws: ConfigError, when the processes together start other ranks than the plan has.
+  void check_shares(int num_ranks) const;
+  int process_of(int rank) const;
 
   JobOptions options_;
   int num_local_;
@@ -91,6 +101,7 @@ class Job {
   std::unique_ptr<StoreServer> server_;  // of process 0
   std::unique_ptr<StoreClient> store_;   // goes before the server
   std::vector<Descriptor> listeners_;
+  std::vector<int> first_ranks_ = {0};   // by process, and the number of all ranks
   std::vector<std::string> host_names_;  // by process
   std::vector<HostPort> places_;         // by rank
   std::chrono::nanoseconds clock_offset_{}, clock_error_{}, largest_clock_error_{};

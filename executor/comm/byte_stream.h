@@ -18,6 +18,9 @@ class ByteStream {
 
   virtual Medium medium() const = 0;
 
+  /// Whether its bytes stay in the memory of this host.
+  virtual bool is_memory() const { return false; }
+
   /// Moves as many bytes as there is room for, or as there are; returns how many. Only of the writer, or the reader.
   /// `more`: more bytes follow at once, so that small pieces can travel together.
   virtual std::size_t write(std::span<const std::byte> bytes, bool more = false) = 0;

@@ -42,6 +42,8 @@ bool Blocks::are_even() const {
   return counts == even.counts && offsets == even.offsets;
 }
 
+bool Blocks::are_contiguous() const { return offsets == contiguous(counts).offsets; }
+
 CommReport Communicator::send(std::span<const std::byte> message, int peer, std::string_view key) {
   return start_send(message, peer, key)->wait();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the ranks of one group can say to each other. A Communicator is one rank's end of a group; peers are numbered
-// from 0 within the group. Back ends: `self` (one rank), `shm` (ranks of one machine). Anything else that training
-// needs is composed of these calls.
+// from 0 within the group. Back ends: `self` (one rank), `shm` (ranks of one machine), `stream` (ranks of several) and
+// `islands` (machines with several ranks each). Anything else that training needs is composed of these calls.
 //
 // Contract. All members of a group make the same collective calls in the same order, with sizes that fit each other. A
 // communicator is used by one thread. Sums are taken in the order of the ranks, so they do not change from run to run.
@@ -45,9 +45,12 @@ std::int64_t size_of(SumType type);
 
 /// What one call did, as far as a trace needs it.
 struct CommReport {
-  std::int64_t bytes_sent = 0;  ///< payload for other ranks; a rank's own part does not count
-  int last_peer = -1;           ///< the peer whose arrival was the last; -1 without peers
-  Instant own_arrival = {};     ///< when this rank called a collective, as its peers read it; not set without peers
+  std::int64_t bytes_sent = 0;  ///< payload for other ranks, whichever way; a rank's own part does not count
+  /// What this rank has handed to streams over the network: as much, nothing where memory carries it, and less where
+  /// ranks of one host share what crosses the link once.
+  std::int64_t bytes_on_network = 0;
+  int last_peer = -1;         ///< the peer whose arrival was the last; -1 without peers
+  Instant own_arrival = {};   ///< when this rank called a collective, as its peers read it; not set without peers
   Instant last_arrival = {};  ///< when it called (before one's own start if this rank came last); for a send: had room
 };
 
@@ -62,6 +65,8 @@ struct Blocks {
   static Blocks even(std::int64_t num_ranks, std::int64_t bytes);
   /// Whether they are as even() makes them.
   bool are_even() const;
+  /// Whether they are as contiguous() makes them.
+  bool are_contiguous() const;
 };
 
 /// A send or a receive under way. Requires: its buffer and its communicator outlive it, and it is done before it is
@@ -117,6 +122,17 @@ class Communicator {
   /// Requires: both sides of each pair agree on the length of its block (`exchange_counts`).
   virtual CommReport all_to_all_v(std::span<const std::byte> input, const Blocks& sends, std::span<std::byte> output,
                                   const Blocks& receives, std::string_view key) = 0;
+
+  /// A gather in which every rank has a part of its own size, maybe none: each rank's `input` goes to its block of
+  /// `output` on all ranks. All ranks together send what an even gather of as many bytes would, and where the blocks
+  /// are even, it is one. Requires: the same blocks everywhere.
+  virtual CommReport all_gather_v(std::span<const std::byte> input, std::span<std::byte> output, const Blocks& blocks,
+                                  std::string_view key);
+
+  /// The same for a sum: `output` = the sum over the ranks, in their order, of this rank's block of `input`.
+  /// Requires: the same blocks everywhere; `output` has the length of this rank's.
+  virtual CommReport reduce_scatter_v(SumType type, std::span<const std::byte> input, const Blocks& blocks,
+                                      std::span<std::byte> output, std::string_view key);
 
   /// Makes `values` on all ranks equal to those of `root`. Requires: one length on all ranks.
   virtual CommReport broadcast(std::span<std::byte> values, int root, std::string_view key) = 0;

@@ -2,6 +2,7 @@
 #include "executor/comm/endpoint.h"
 
 #include "base/check.h"
+#include "executor/comm/islands_communicator.h"
 #include "executor/comm/peers.h"
 #include "executor/comm/self_communicator.h"
 #include "executor/comm/shm_communicator.h"
@@ -12,6 +13,7 @@
 #include <numeric>
 #include <thread>
 
+#include <fmt/format.h>
 #include <sched.h>
 
 namespace orrery::executor {
@@ -40,8 +42,23 @@ std::unique_ptr<Communicator> Endpoint::group(std::string_view id, std::span<con
   CHECK(std::ranges::count(members, rank_) == 1, id, rank_);
   CHECK(ids_.emplace(id).second, id, rank_);  // else two communicators would read the same bytes
   if (members.size() == 1) return std::make_unique<SelfCommunicator>();
-  if (peers_ && !peers_->are_on_this_host(members)) return std::make_unique<StreamCommunicator>(*this, id, members);
-  return std::make_unique<ShmCommunicator>(*this, id, members);
+  std::vector<int> hosts;
+  for (const int member : members) hosts.push_back(peers_ ? peers_->host_of(member) : 0);
+  if (std::ranges::count(hosts, hosts.front()) == std::ssize(hosts))
+    return std::make_unique<ShmCommunicator>(*this, id, members);
+  if (auto islands = islands_of(hosts)) return islands_group(id, members, *std::move(islands));
+  return std::make_unique<StreamCommunicator>(*this, id, members);
+}
+
+std::unique_ptr<Communicator> Endpoint::islands_group(std::string_view id, std::span<const int> members,
+                                                      std::vector<Island> islands) {
+  const auto rank = std::ranges::find(members, rank_) - members.begin();
+  const auto own =
+      std::ranges::find_if(islands, [&](const Island& island) { return rank < island.first + island.size; });
+  const std::span<const int> neighbours =
+      members.subspan(static_cast<std::size_t>(own->first), static_cast<std::size_t>(own->size));
+  auto island = group(fmt::format("{} island {}", id, own - islands.begin()), neighbours);
+  return std::make_unique<IslandsCommunicator>(*this, id, members, std::move(islands), std::move(island));
 }
 
 std::unique_ptr<Communicator> Endpoint::world() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One rank's seat in a run. It hands out the rank's communicators, through shared memory where all members of a group
-// are on this host and over streams to its peers (TCP or MPI) where not, and keeps its sends and receives moving while
-// the rank waits for something else, in whichever group, so that a full ring or socket never blocks a pipeline. There
-// are no globals: ranks can be processes, or threads of one process.
+// are on this host, over streams to its peers (TCP or MPI) where each has its own, and composed of both in between; and
+// it keeps its sends and receives moving while the rank waits for something else, in whichever group, so that a full
+// ring or socket never blocks a pipeline. There are no globals: ranks can be processes, or threads of one process.
 #pragma once
 
 #include "executor/comm/byte_stream.h"
@@ -23,6 +23,7 @@ namespace orrery::executor {
 
 class Channel;  // stream_transfer.h
 class Peers;    // peers.h
+struct Island;  // islands.h
 
 class Endpoint {
  public:
@@ -92,6 +93,8 @@ class Endpoint {
 
  private:
   friend class Channel;
+  std::unique_ptr<Communicator> islands_group(std::string_view id, std::span<const int> members,
+                                              std::vector<Island> islands);
   void rest(Patience::Rest rest, Medium medium);
   /// Bytes that went over the network until now: a long message may take longer than a time-out.
   std::uint64_t num_moved() const;

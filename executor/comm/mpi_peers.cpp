@@ -22,8 +22,6 @@ MpiPeers::MpiPeers(int rank, int num_ranks)
 
 MpiPeers::~MpiPeers() = default;
 
-bool MpiPeers::are_on_this_host(std::span<const int> /*ranks*/) const { return false; }
-
 std::unique_ptr<ByteStream> MpiPeers::open(std::string_view name, int peer, bool /*opens*/) {
   return std::make_unique<MpiStream>(*this, fnv1a(name), peer);
 }

@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
 #include <string_view>
 
 namespace orrery::executor {
@@ -18,8 +17,8 @@ class Peers {
  public:
   virtual ~Peers() = default;
 
-  /// Whether all of them share this rank's segment, and so need no streams.
-  virtual bool are_on_this_host(std::span<const int> ranks) const = 0;
+  /// A number of the host of a rank: ranks with the same one share a segment, and need no streams.
+  virtual int host_of(int rank) const = 0;
 
   /// One end of a stream that both ranks call `name`, and no other two streams of theirs. Does not wait. Exactly one of
   /// them says `opens`. Requires: the stream goes before the peers.

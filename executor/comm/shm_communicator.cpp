@@ -143,8 +143,7 @@ CommReport ShmCommunicator::all_to_all_v(std::span<const std::byte> input, const
 }
 
 std::unique_ptr<ByteStream> ShmCommunicator::open_stream(const std::string& name, Channel::Direction, int) {
-  Segment& segment = endpoint().segment();
-  return std::make_unique<ShmRing>(segment.region(name, ShmRing::memory_bytes(segment.options().ring_bytes)));
+  return ShmRing::in(endpoint().segment(), name);
 }
 
 }  // namespace orrery::executor

@@ -15,6 +15,10 @@ constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 ShmRing::ShmRing(std::span<std::byte> memory)
     : counters_(reinterpret_cast<RingCounters*>(memory.data())), room_(memory.subspan(sizeof(RingCounters))) {}
 
+std::unique_ptr<ShmRing> ShmRing::in(Segment& segment, std::string_view name) {
+  return std::make_unique<ShmRing>(segment.region(name, memory_bytes(segment.options().ring_bytes)));
+}
+
 std::size_t ShmRing::write(std::span<const std::byte> bytes, bool /*more*/) {
   std::uint64_t written = counters_->written.load(std::memory_order_relaxed);
   std::size_t done = 0;

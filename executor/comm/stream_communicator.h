@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks of several processes, over one stream for each pair, whatever carries it (peers.h). In a phase of a collective
-// each rank sends to all others and receives from all of them at the same time, so nobody waits for a turn: first what
-// it posts, then its bytes. Parts of sums go to their owner, who adds them up in the order of the ranks, so that
-// results have the bits of those through shared memory. Private to `comm/`.
+// Ranks of several processes, over one stream for each pair, whatever carries it (peers.h). Parts of sums go to their
+// owner, who adds them up in the order of the ranks, so that results have the bits of those through shared memory.
+// Private to `comm/`.
 #pragma once
 
-#include "executor/comm/byte_stream.h"
 #include "executor/comm/group_member.h"
 #include "executor/comm/shm_pieces.h"
+#include "executor/comm/stream_phases.h"
 
-#include <array>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -19,7 +17,8 @@ namespace orrery::executor {
 
 class StreamCommunicator final : public GroupMember {
  public:
-  using GroupMember::GroupMember;
+  /// Requires: at least two members.
+  StreamCommunicator(Endpoint& endpoint, std::string_view id, std::span<const int> members);
 
   CommReport all_gather(std::span<const std::byte> input, std::span<std::byte> output, std::string_view key) override;
   CommReport all_to_all_v(std::span<const std::byte> input, const Blocks& sends, std::span<std::byte> output,
@@ -34,37 +33,17 @@ class StreamCommunicator final : public GroupMember {
   std::unique_ptr<ByteStream> open_stream(const std::string& name, Channel::Direction direction, int peer) override;
 
  private:
-  /// What goes to each member and comes from it in one phase; a rank's own entries do not count.
-  struct Payload {
-    std::vector<std::span<const std::byte>> sends;
-    std::vector<std::span<std::byte>> receives;
-  };
-  /// The state of one pair in a phase: how much of post and payload is through.
-  struct Pair {
-    std::array<std::span<const std::byte>, 2> out;
-    std::array<std::span<std::byte>, 2> in;
-    std::size_t num_sent = 0, num_received = 0;
-    bool is_through() const;
-  };
+  using Payload = StreamPhases::Payload;
 
-  Payload nothing() const;
-  /// The first phase of a collective. `bytes` is what all must agree on.
-  CommReport begin(CollectiveKind kind, std::int64_t bytes, std::string_view key, const Payload& payload);
-  /// A later phase, without posts; `pairs` may hold them.
-  void exchange(const Payload& payload, std::vector<Pair> pairs);
-  /// Moves what can be moved. Throws: InternalError, when the peer is in another collective.
-  void move(int peer, Pair& pair);
-  ByteStream& stream(int peer);
+  CommReport begin(CollectiveKind kind, std::int64_t bytes, std::string_view key, const Payload& payload) {
+    return phases_.begin(kind, bytes, key, payload, now());
+  }
   /// The phase that brings each part of `input` to its owner, and the sum of the own one into `target`.
   CommReport sum(CollectiveKind kind, SumType type, std::span<const std::byte> input, const std::vector<Piece>& parts,
                  std::span<std::byte> target, std::string_view key);
 
-  std::vector<std::unique_ptr<ByteStream>> streams_;  // by member, made when first used
-  std::vector<Post> own_posts_, peer_posts_;          // by member
-  std::vector<std::byte> room_;                       // parts of sums that came from the peers
-  CommReport report_;
-  CollectiveKind kind_ = CollectiveKind::barrier;
-  std::string_view key_;
+  StreamPhases phases_;
+  std::vector<std::byte> room_;  // parts of sums that came from the peers
 };
 
 }  // namespace orrery::executor

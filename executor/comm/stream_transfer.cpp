@@ -30,7 +30,10 @@ StreamTransfer::StreamTransfer(Channel& channel, std::span<std::byte> message, s
   header_ = {static_cast<std::int64_t>(message.size()), channel.endpoint_.segment().on_common_clock(posted)};
   report_.last_peer = channel.peer_in_group_;
   report_.last_arrival = posted;
-  if (channel.direction_ == Channel::Direction::send) report_.bytes_sent = header_.bytes;
+  if (channel.direction_ == Channel::Direction::send) {
+    report_.bytes_sent = header_.bytes;
+    if (!channel.stream_->is_memory()) report_.bytes_on_network = header_.bytes;
+  }
   channel_.posted_.push_back(this);
   channel_.progress();
 }

@@ -24,11 +24,6 @@ TcpPeers::TcpPeers(TcpSeat seat, int rank) : seat_(std::move(seat)), rank_(rank)
 
 TcpPeers::~TcpPeers() = default;
 
-bool TcpPeers::are_on_this_host(std::span<const int> ranks) const {
-  const int own = seat_.hosts[static_cast<std::size_t>(rank_)];
-  return std::ranges::all_of(ranks, [&](int rank) { return seat_.hosts[static_cast<std::size_t>(rank)] == own; });
-}
-
 std::unique_ptr<ByteStream> TcpPeers::open(std::string_view name, int peer, bool opens) {
   if (!opens) return std::make_unique<TcpStream>(*this, StreamName{fnv1a(name), peer, rank_});
   const StreamHello hello{kStreamMagic, token_hash_, {fnv1a(name), rank_, peer}};

@@ -37,7 +37,7 @@ class TcpPeers final : public Peers {
   TcpPeers& operator=(const TcpPeers&) = delete;
   ~TcpPeers() override;
 
-  bool are_on_this_host(std::span<const int> ranks) const override;
+  int host_of(int rank) const override { return seat_.hosts[static_cast<std::size_t>(rank)]; }
   /// A connection; the rank that `opens` the stream connects.
   std::unique_ptr<ByteStream> open(std::string_view name, int peer, bool opens) override;
   Medium medium() const override { return Medium::signalled; }

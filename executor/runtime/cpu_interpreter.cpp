@@ -77,9 +77,8 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
   }
   if (job_ != nullptr) {
     trace.header.clock_error = seconds(std::chrono::duration<double>(job_->largest_clock_error()).count());
-    trace.header.notes.push_back(fmt::format(
-        "{} processes with {} {} each, over {}; what one host counts is of the first", job_->num_processes(),
-        job_->num_local(), job_->num_local() == 1 ? "rank" : "ranks", name_of(job_->options().carrier)));
+    trace.header.notes.push_back(fmt::format("{}, over {}; what one host counts is of the first", text_of_shares(*job_),
+                                             name_of(job_->options().carrier)));
   }
   if (trace.power.empty()) trace.header.notes.push_back("energy: no counter");
   return trace;

@@ -81,6 +81,7 @@ void OpCall::add_rounded(const Matrix& term, const Matrix& target) const {
 
 void OpCall::add_report(const CommReport& more) {
   report.bytes_sent += more.bytes_sent;
+  report.bytes_on_network += more.bytes_on_network;
   if (report.last_peer < 0) {
     report.last_peer = more.last_peer;
     report.last_arrival = more.last_arrival;

@@ -2,7 +2,6 @@
 // What a context-parallel group exchanges. Tokens of a sequence are dealt in zigzag order; whoever has those of the
 // whole group keeps them in the order of the sequence, so that a query sees an interval of keys.
 #include "base/check.h"
-#include "executor/comm/uneven.h"
 #include "executor/runtime/run_attention.h"
 
 #include <vector>
@@ -127,8 +126,8 @@ void run_cp_dkv(OpCall& call) {
     for_each_row(call, [&](std::int64_t whole, std::int64_t there) { convert(row(full, whole), row(by_rank, there)); });
     const Matrix sum = scratch_of(full.dtype, full.rows / call.rank.strategy().cp, full.cols, sums);
     const Blocks even = Blocks::even(call.group().size(), static_cast<std::int64_t>(bytes_of(sum).size()));
-    call.report = reduce_scatter_v(call.group(), full.dtype == DType::f32 ? SumType::f32 : SumType::bf16,
-                                   bytes_of(by_rank), even, bytes_of(sum), call.key);
+    call.report = call.group().reduce_scatter_v(full.dtype == DType::f32 ? SumType::f32 : SumType::bf16,
+                                                bytes_of(by_rank), even, bytes_of(sum), call.key);
     add_to_own(sum);
     return;
   }

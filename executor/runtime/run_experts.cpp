@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/check.h"
-#include "executor/comm/uneven.h"
 #include "executor/kernels/bias.h"
 #include "executor/kernels/grouped_gemm.h"
 #include "executor/kernels/permute.h"
@@ -131,7 +130,7 @@ Blocks row_blocks(const OpCall& call, const Matrix& like) {
 void gather(OpCall& call, const Matrix& own, const Matrix& whole) {
   thread_local std::vector<std::byte> storage;
   const Matrix by_rank = scratch_like(whole, storage);
-  call.add_report(all_gather_v(call.group(), bytes_of(own), bytes_of(by_rank), row_blocks(call, own), call.key));
+  call.add_report(call.group().all_gather_v(bytes_of(own), bytes_of(by_rank), row_blocks(call, own), call.key));
   for_each_segment(call, [&](std::int64_t to, std::int64_t from, std::int64_t count) {
     convert(by_rank.row_block(from, count), whole.row_block(to, count));
   });
@@ -143,8 +142,8 @@ void scatter(OpCall& call, const Matrix& whole, const Matrix& own) {
   for_each_segment(call, [&](std::int64_t from, std::int64_t to, std::int64_t count) {
     convert(whole.row_block(from, count), by_rank.row_block(to, count));
   });
-  call.add_report(reduce_scatter_v(call.group(), sum_type_of(whole), bytes_of(by_rank), row_blocks(call, own),
-                                   bytes_of(own), call.key));
+  call.add_report(call.group().reduce_scatter_v(sum_type_of(whole), bytes_of(by_rank), row_blocks(call, own),
+                                                bytes_of(own), call.key));
 }
 
 }  // namespace

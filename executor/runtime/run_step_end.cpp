@@ -2,7 +2,6 @@
 #include "executor/runtime/run_step_end.h"
 
 #include "base/check.h"
-#include "executor/comm/uneven.h"
 #include "executor/kernels/balance.h"
 #include "executor/kernels/square_sum.h"
 #include "executor/runtime/run_tensor_parallel.h"
@@ -137,8 +136,8 @@ void run_gradient_scatter(OpCall& call) {
     pack_shards(state, *packed);
   }
   const Matrix own = zeros(own_storage, packed->dtype, state.shards().size(call.group().rank()));
-  call.report = reduce_scatter_v(call.group(), sum_type_of(own), bytes_of(*packed), shard_blocks(state, own.dtype),
-                                 bytes_of(own), call.key);
+  call.report = call.group().reduce_scatter_v(sum_type_of(own), bytes_of(*packed), shard_blocks(state, own.dtype),
+                                              bytes_of(own), call.key);
   unpack_own(state, own);
 }
 
@@ -171,7 +170,7 @@ void run_weight_gather(OpCall& call) {
   for (const OwnedRange& range : state.owned()) {
     convert(state.weights(state.parameter_at(range), range.begin, range.count), part(own, range.slot, range.count));
   }
-  call.report = all_gather_v(call.group(), bytes_of(own), bytes_of(all), shard_blocks(state, own.dtype), call.key);
+  call.report = call.group().all_gather_v(bytes_of(own), bytes_of(all), shard_blocks(state, own.dtype), call.key);
   std::int64_t first = 0;
   for (std::int64_t rank = 0; rank < shards.num_ranks(); first += shards.size(rank++)) {
     for (const OwnedRange& range : shards.of(rank)) {

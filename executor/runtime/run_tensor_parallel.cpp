@@ -2,7 +2,6 @@
 #include "executor/runtime/run_tensor_parallel.h"
 
 #include "base/check.h"
-#include "executor/comm/uneven.h"
 #include "executor/kernels/bias.h"
 
 #include <vector>
@@ -47,8 +46,8 @@ void gather(OpCall& call) {
   if (is_slice(call)) {
     const bool mine = call.group().rank() == call.op.key.bucket;
     const std::span<std::byte> sent = mine ? bytes_of(own) : std::span<std::byte>();
-    call.report = all_gather_v(call.group(), sent, bytes_of(full),
-                               slice_blocks(call, static_cast<std::int64_t>(bytes_of(full).size())), call.key);
+    call.report = call.group().all_gather_v(
+        sent, bytes_of(full), slice_blocks(call, static_cast<std::int64_t>(bytes_of(full).size())), call.key);
     return;
   }
   const Matrix by_rank = scratch_like(full, storage);
@@ -71,9 +70,9 @@ void scatter(OpCall& call) {
   const bool here = !is_slice(call) || call.group().rank() == call.op.key.bucket;
   const Matrix sum = scratch_of(target.dtype, here ? target.rows : 0, target.cols, sums);
   if (is_slice(call)) {
-    call.report =
-        reduce_scatter_v(call.group(), sum_type_of(part), bytes_of(part),
-                         slice_blocks(call, static_cast<std::int64_t>(bytes_of(part).size())), bytes_of(sum), call.key);
+    call.report = call.group().reduce_scatter_v(sum_type_of(part), bytes_of(part),
+                                                slice_blocks(call, static_cast<std::int64_t>(bytes_of(part).size())),
+                                                bytes_of(sum), call.key);
   } else {
     const Matrix by_rank = scratch_like(part, storage);
     for_each_part(call, part.rows, [&](std::int64_t whole, std::int64_t there, std::int64_t count) {

@@ -3,7 +3,6 @@
 // the pieces together in the unit's tensor; a scatter sums the unit's gradients and leaves each rank its pieces, which
 // it adds to those of earlier micro-batches.
 #include "base/check.h"
-#include "executor/comm/uneven.h"
 #include "executor/runtime/run_step_end.h"
 #include "executor/runtime/run_tensor_parallel.h"
 
@@ -94,8 +93,8 @@ void gather_unit_weights(OpCall& call) {
     convert(unit.state.weights(piece.parameter, piece.begin, piece.count), own.col_block(at, piece.count));
   });
   const Matrix packed = scratch_of(whole.dtype, 1, unit.elements, storage);
-  call.report = all_gather_v(call.group(), bytes_of(own), bytes_of(packed),
-                             Blocks::contiguous(unit.per_rank, size_of(own.dtype)), call.key);
+  call.report = call.group().all_gather_v(bytes_of(own), bytes_of(packed),
+                                          Blocks::contiguous(unit.per_rank, size_of(own.dtype)), call.key);
   for (const Piece& piece : unit.pieces) {
     convert(packed.col_block(piece.in_packed, piece.count), whole.col_block(piece.in_unit, piece.count));
   }
@@ -122,8 +121,9 @@ void scatter_unit_gradients(OpCall& call) {
   }
   const auto me = static_cast<std::size_t>(call.group().rank());
   const Matrix own = scratch_of(bucket.dtype, 1, unit.per_rank[me], storage_of_sums(call));
-  call.report = reduce_scatter_v(call.group(), sum_type_of(bucket), bytes_of(packed),
-                                 Blocks::contiguous(unit.per_rank, size_of(bucket.dtype)), bytes_of(own), call.key);
+  call.report =
+      call.group().reduce_scatter_v(sum_type_of(bucket), bytes_of(packed),
+                                    Blocks::contiguous(unit.per_rank, size_of(bucket.dtype)), bytes_of(own), call.key);
   // Hybrid sharding sums over the instances before it adds.
   if (call.rank.strategy().num_optimizer_instances == 1) add_unit_gradients(call);
 }

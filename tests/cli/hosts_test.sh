@@ -57,6 +57,21 @@ alone, resumed = steps("alone.json"), steps("resumed.json")
 raise SystemExit(0 if len(resumed) == 2 and all(alone[s] == resumed[s] for s in resumed) else 1)
 P
 
+# Hosts of different size: two ranks and three, whose groups lie on both.
+sed 's/"devices_per_node": 4/"devices_per_node": 5/' cluster.json >five.json
+fit_plan unequal '"zero_dense": 1, "zero_expert": 1' five.json 5
+"$orrery" execute unequal.json --steps 3 --json >alone.json || fail "a run of five ranks on one host" "exit code 0" "$?"
+place=127.0.0.1:$(free_port)
+job=(execute unequal.json --json --steps 3 --nodes 2 --rendezvous "$place")
+"$orrery" "${job[@]}" --node-rank 1 --local-ranks 3 >1.json 2>1.err &
+"$orrery" "${job[@]}" --node-rank 0 --local-ranks 2 >0.json 2>0.err
+code0=$?
+wait $!
+code1=$?
+expect_good "unequal hosts"
+difference=$(same_losses alone.json 0.json 2>&1) || fail "losses on hosts of 2 and 3 ranks" "those of one" "$difference"
+grep -q '"2 processes with 2 + 3 ranks' 0.json || fail "notes" "how many ranks each" "$(<0.json)"
+
 # As torchrun and mpirun start it: one process for each rank.
 "$orrery" execute layout.json --steps 3 --json >alone.json
 port=$(free_port)
@@ -80,7 +95,7 @@ execute=(execute layout.json --steps 3)
 expect_error 2 "--nodes 2: expected --node-rank from 0 to 1 and --rendezvous HOST:PORT" "${execute[@]}" --nodes 2
 expect_error 2 "--rendezvous: expected HOST:PORT, got 'there'" "${execute[@]}" --nodes 2 --rendezvous there
 expect_error 2 "expected a number of processes that divides the 4 ranks of the plan, got 3
-  hint: each process starts as many ranks; --nodes and the launcher say how many processes there are" \
+  hint: where they start different numbers of ranks, each says its own: --local-ranks N" \
   "${execute[@]}" --nodes 3 --node-rank 0 --rendezvous 127.0.0.1:1
 RANK=4 WORLD_SIZE=4 expect_error 2 "RANK: expected less than the 4 processes of WORLD_SIZE, got 4
   hint: WORLD_SIZE counts processes, not hosts" "${execute[@]}"

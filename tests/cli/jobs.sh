@@ -5,10 +5,10 @@ export ORRERY_JOB_TOKEN=secret-of-the-test
 data=$repository/tests/data/schemas
 sed 's/"devices_per_node": 2/"devices_per_node": 4/' "$data/cluster/good-one-cpu-node.json" >cluster.json
 
-# fit_plan NAME STRATEGY: four ranks.
+# fit_plan NAME STRATEGY [CLUSTER RANKS]: four ranks, or as many as the cluster has.
 fit_plan() {
   printf '{"schema": "strategy/1", "precision": "f32", %s}\n' "$2" >"$1.strategy.json"
-  run fit moe-tiny-cpu cluster.json "$1.strategy.json" --sequence 64 --global-batch 4 \
+  run fit moe-tiny-cpu "${3:-cluster.json}" "$1.strategy.json" --sequence 64 --global-batch "${4:-4}" \
     --calibration "$data/calibration/good-cpu.json" --out "$1.json"
   [[ $code == 0 ]] || fail "exit code of fit" 0 "$code, $err"
 }

@@ -62,6 +62,40 @@ for step in (1, 2):
         raise SystemExit(1)
 P
 
+# Hosts of two and of three ranks that sum gradients together: to the bits of one host, and the sums cross the link once
+# in each direction, 2.4 times less than if each rank spoke to each other one.
+fast=200000000
+for end in a:$a b:$b; do
+  tc -n "${end#*:}" qdisc change dev "veth-${end%%:*}" root tbf rate ${fast}bit burst 256kb latency 400ms
+done
+sed 's/"devices_per_node": 4/"devices_per_node": 5/' cluster.json >five.json
+fit_plan unequal '"zero_dense": 0' five.json 5
+job_of_five=(execute unequal.json --json --nodes 2 --rendezvous 10.213.77.1:21978 --steps 2)
+counted() { ip -n $a -s -j link show veth-a; }
+"$orrery" execute unequal.json --steps 2 --json >alone.json
+counted >before.json
+ip netns exec $b "${later[@]}" "$orrery" "${job_of_five[@]}" --node-rank 1 --local-ranks 3 >1.json 2>1.err &
+ip netns exec $a "$orrery" "${job_of_five[@]}" --node-rank 0 --local-ranks 2 --trace five.trace >0.json 2>0.err
+code=$?
+wait $! && [[ $code == 0 ]] || fail "exit codes of unequal hosts" "0 0" "$code, $(cat 0.err 1.err)"
+counted >after.json
+difference=$(same_losses alone.json 0.json 2>&1) || fail "losses of unequal hosts" "those of one host" "$difference"
+python3 - $fast <<'P' || fail "bytes on the link of unequal hosts" "those of the gradients once each way" "others"
+import json, sys
+spans = [line["span"] for line in map(json.loads, open("five.trace")) if "span" in line]
+# An all-reduce of n ranks counts 2 (n - 1) times its buffer over all of them.
+gradients = sum(s[8] for s in spans if "grad_ar" in s[2]) / 8
+stats = [json.load(open(f"{when}.json"))[0]["stats64"] for when in ("before", "after")]
+crossed = {way: stats[1][way]["bytes"] - stats[0][way]["bytes"] for way in ("tx", "rx")}
+print(f"gradients {gradients:.0f} bytes, on the link {crossed}")
+for step in (0, 1):
+    time = max(s[6] for s in spans if s[0] == step) - min(s[4] for s in spans if s[0] == step)
+    print(f"step {step}: {time:.2f} s, the link alone {gradients / 2 * 8 / float(sys.argv[1]):.2f} s")
+# Headers of packets, acknowledgements and what the processes tell each other come to less than a tenth.
+if not gradients > 1e6 or not all(gradients <= bytes < 1.1 * gradients for bytes in crossed.values()):
+    raise SystemExit(1)
+P
+
 # Somebody pulls the plug: both ends say so within the time-out, and no rank is left.
 ip netns exec $b "$orrery" "${job[@]}" --node-rank 1 --steps 100000 --time-out 3 >1.json 2>1.err &
 one=$!

@@ -183,10 +183,46 @@ TEST(Job, ProcessesThatBelieveInDifferentWorldsDoNotStart) {
                                    "processes and token"));
 }
 
+TEST(Job, ProcessesOfDifferentSizeSayHowManyRanksTheyStart) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(2, [&](int process) {
+    JobOptions options = options_of(process, 2, rendezvous);
+    options.num_local = 2 + process;
+    Job job(options, 5, kFacts);
+    EXPECT_EQ(job.num_ranks(), 5);
+    EXPECT_EQ(job.first_rank(), process == 0 ? 0 : 2);
+    EXPECT_EQ(job.num_local(), 2 + process);
+    EXPECT_EQ(job.num_ranks_on_host(), 5);
+    EXPECT_THAT(job.seat().hosts, ElementsAre(0, 0, 1, 1, 1));
+    EXPECT_EQ(job.seat().places.size(), 5U);
+    EXPECT_THAT(job.name_of_process(1), ::testing::EndsWith(" (ranks 2 to 4)"));
+    EXPECT_EQ(text_of_shares(job), "2 processes with 2 + 3 ranks");
+    const auto results =
+        job.gather(process == 0 ? std::vector<std::string>{"a", "b"} : std::vector<std::string>{"c", "d", "e"});
+    if (process == 0) {
+      EXPECT_THAT(results, ElementsAre("a", "b", "c", "d", "e"));
+    }
+    job.finish();
+  });
+  EXPECT_THAT(errors, Each(""));
+}
+
+TEST(Job, SharesThatDoNotMakeUpTheRanksAreRefused) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(2, [&](int process) {
+    JobOptions options = options_of(process, 2, rendezvous);
+    options.num_local = 2;
+    const Job job(options, 5, kFacts);
+  });
+  EXPECT_THAT(errors, ElementsAre("expected processes that start the 5 ranks of the plan, got 2 + 2\n  hint: "
+                                  "--local-ranks N says how many a process starts",
+                                  kRefused));
+}
+
 TEST(Job, TheProcessesMustDivideTheRanks) {
   EXPECT_THAT(errors_of_processes(1, [](int) { const Job job(options_of(0, 3, free_place()), 4, kFacts); }),
-              ElementsAre("expected a number of processes that divides the 4 ranks of the plan, got 3\n  hint: each "
-                          "process starts as many ranks; --nodes and the launcher say how many processes there are"));
+              ElementsAre("expected a number of processes that divides the 4 ranks of the plan, got 3\n  hint: where "
+                          "they start different numbers of ranks, each says its own: --local-ranks N"));
 }
 
 TEST(Job, WhoDoesNotComeIsNamedAfterTheTimeOut) {

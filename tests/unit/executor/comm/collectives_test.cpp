@@ -88,6 +88,49 @@ TEST_P(Collectives, AllReduceSumsInTheOrderOfTheRanksForEveryTypeAndLength) {
   });
 }
 
+TEST_P(Collectives, SumsOfBf16AreTakenInF32AndRoundedOnce) {
+  run_ranks([](Endpoint& endpoint) {
+    const auto world = endpoint.world();
+    const auto n = static_cast<std::size_t>(world->size());
+    for (const std::int64_t count : {std::int64_t{1}, std::int64_t{17}, std::int64_t{4099}}) {
+      const auto size = static_cast<std::size_t>(count);
+      std::vector<bf16> values(size), all(size * n), own(size);
+      std::vector<float> sums(size), all_sums(size * n);
+      for (int rank = 0; rank < world->size(); ++rank) {
+        for (std::int64_t i = 0; i < count; ++i) {
+          const auto at = static_cast<std::size_t>(i);
+          const bf16 term(value_of<float>(rank, i));
+          sums[at] += static_cast<float>(term);
+          if (rank == world->rank()) values[at] = term;
+        }
+      }
+      for (std::size_t i = 0; i < all.size(); ++i) all[i] = values[i % size];
+      world->reduce_scatter(std::span<const bf16>(all), std::span<bf16>(own), "step/rs");
+      world->all_reduce(std::span<bf16>(values), "step/ar");
+      for (std::size_t i = 0; i < size; ++i) {
+        ASSERT_EQ(static_cast<float>(values[i]), static_cast<float>(bf16(sums[i]))) << count << ": " << i;
+        ASSERT_EQ(static_cast<float>(own[i]), static_cast<float>(bf16(sums[i]))) << count << ": " << i;
+      }
+    }
+  });
+}
+
+TEST_P(Collectives, TheLargestIsThatOfAnyRank) {
+  run_ranks([](Endpoint& endpoint) {
+    const auto world = endpoint.world();
+    std::vector<float> values = values_of<float>(world->rank(), 4099);
+    std::vector<float> largest = values_of<float>(0, 4099);
+    for (int rank = 1; rank < world->size(); ++rank) {
+      for (std::int64_t i = 0; i < 4099; ++i) {
+        float& value = largest[static_cast<std::size_t>(i)];
+        value = std::max(value, value_of<float>(rank, i));
+      }
+    }
+    world->all_reduce_largest(values, "step/largest");
+    EXPECT_EQ(values, largest);
+  });
+}
+
 TEST_P(Collectives, AllReduceOfUnevenPartsSendsTwiceEveryValueOverAllRanks) {
   run_ranks([](Endpoint& endpoint) {
     const auto world = endpoint.world();

@@ -4,6 +4,9 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -69,6 +72,40 @@ TEST(SumInOrder, KeepsTheLargestWhereNoSumIsMeant) {
   float largest = 0.0F;
   sum_in_order(SumType::largest_f32, sources, reinterpret_cast<std::byte*>(&largest), 1);
   EXPECT_EQ(largest, 2.0F);
+}
+
+/// A sum of seven terms in two or three places, against the same at once.
+template <class T>
+void expect_same_in_parts(SumType type, std::size_t first_end, std::size_t second_end) {
+  constexpr std::size_t kCount = 1500, kTerms = 7;
+  std::array<std::vector<T>, kTerms> terms;
+  std::vector<const std::byte*> sources;
+  for (std::size_t term = 0; term < kTerms; ++term) {
+    for (std::size_t i = 0; i < kCount; ++i)
+      terms[term].push_back(static_cast<T>(std::sin(static_cast<float>(term * kCount + i)) * 1000.0F));
+    sources.push_back(reinterpret_cast<const std::byte*>(terms[term].data()));
+  }
+  std::vector<T> whole(kCount), finished(kCount);
+  const auto bytes_of = [](std::vector<T>& values) { return reinterpret_cast<std::byte*>(values.data()); };
+  sum_in_order(type, sources, bytes_of(whole), kCount);
+  const auto partial_bytes = kCount * static_cast<std::size_t>(size_of(partial_type_of(type)));
+  std::vector<std::byte> one(partial_bytes), two(partial_bytes), three(partial_bytes);
+  const std::span<const std::byte* const> all(sources);
+  extend_sum(type, nullptr, all.first(first_end), one.data(), kCount);
+  extend_sum(type, one.data(), all.subspan(first_end, second_end - first_end), two.data(), kCount);
+  extend_sum(type, two.data(), all.subspan(second_end), three.data(), kCount);
+  finish_sum(type, three.data(), bytes_of(finished), kCount);
+  EXPECT_EQ(std::memcmp(whole.data(), finished.data(), kCount * sizeof(T)), 0) << first_end << " " << second_end;
+}
+
+TEST(SumInOrder, GoesOnInAnotherPlaceWithTheSameBits) {
+  for (const auto& [first, second] : {std::pair<std::size_t, std::size_t>{2, 5}, {1, 2}, {4, 6}}) {
+    expect_same_in_parts<float>(SumType::f32, first, second);
+    expect_same_in_parts<double>(SumType::f64, first, second);
+    expect_same_in_parts<bf16>(SumType::bf16, first, second);
+    expect_same_in_parts<std::int64_t>(SumType::int64, first, second);
+    expect_same_in_parts<float>(SumType::largest_f32, first, second);
+  }
 }
 
 }  // namespace

@@ -3,9 +3,9 @@
 
 namespace orrery::executor::testing {
 
-std::vector<Backend> backends() { return {Backend::shm, Backend::tcp, Backend::islands}; }
+std::vector<Backend> backends() { return {Backend::shm, Backend::tcp, Backend::islands, Backend::unequal}; }
 
-std::vector<int> numbers_of_ranks() { return {1, 2, 3, 4, 7}; }
+std::vector<int> numbers_of_ranks() { return {1, 2, 3, 4, 5, 7}; }
 
 std::vector<std::string> errors_over(Backend backend, const SegmentOptions& options,
                                      const std::function<void(Endpoint&)>& body) {

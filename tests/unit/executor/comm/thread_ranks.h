@@ -15,9 +15,10 @@
 
 namespace orrery::executor::testing {
 
-/// How the ranks reach each other. With `tcp` each is a host of its own; with `islands` two share one, so that groups
-/// through memory and over the network meet in one rank. With `mpi` they are processes, and not threads of one.
-enum class Backend { shm, tcp, islands, mpi };
+/// How the ranks reach each other. With `tcp` each is a host of its own; with `islands` two share one, with `unequal`
+/// two, three, two and so on, so that memory and the network meet in one group and in one rank. With `mpi` they are
+/// processes, and not threads of one.
+enum class Backend { shm, tcp, islands, unequal, mpi };
 
 inline std::string name_of(Backend backend) {
   switch (backend) {
@@ -27,21 +28,31 @@ inline std::string name_of(Backend backend) {
       return "tcp";
     case Backend::islands:
       return "islands";
+    case Backend::unequal:
+      return "unequal";
     case Backend::mpi:
       return "mpi";
   }
   return "";
 }
 
+/// The host of each rank.
+inline std::vector<int> hosts_of(Backend backend, int num_ranks) {
+  std::vector<int> hosts;
+  for (int host = 0; std::ssize(hosts) < num_ranks; ++host) {
+    const int share = backend == Backend::tcp ? 1 : backend == Backend::unequal ? 2 + host % 2 : 2;
+    for (int i = 0; i < share && std::ssize(hosts) < num_ranks; ++i) hosts.push_back(host);
+  }
+  return hosts;
+}
+
 /// The hosts of all ranks on the loopback interface, with the listener of each rank.
 inline std::vector<TcpSeat> seats_of(Backend backend, int num_ranks) {
-  const int ranks_per_host = backend == Backend::tcp ? 1 : 2;
   std::vector<TcpSeat> seats(static_cast<std::size_t>(num_ranks));
   std::vector<HostPort> places;
-  std::vector<int> hosts;
+  const std::vector<int> hosts = hosts_of(backend, num_ranks);
   for (TcpSeat& seat : seats) {
     seat.listener = listen_at({"127.0.0.1", 0});
-    hosts.push_back(static_cast<int>(places.size()) / ranks_per_host);
     places.push_back(own_place(seat.listener));
   }
   for (TcpSeat& seat : seats) {

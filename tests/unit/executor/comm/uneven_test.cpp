@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "executor/comm/uneven.h"
-
+#include "executor/comm/communicator.h"
 #include "tests/unit/executor/comm/every_backend.h"
 
 #include <numeric>
@@ -29,8 +28,8 @@ TEST_P(Uneven, AGatherBringsPartsOfAnySizeToEveryRank) {
     std::vector<float> own(static_cast<std::size_t>(sizes[static_cast<std::size_t>(group->rank())]));
     std::iota(own.begin(), own.end(), 10000.0F * static_cast<float>(group->rank()));
     std::vector<float> all(1502);
-    const CommReport report = all_gather_v(*group, std::as_bytes(std::span(own)),
-                                           std::as_writable_bytes(std::span(all)), blocks_of(sizes), "gather");
+    const CommReport report = group->all_gather_v(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)),
+                                                  blocks_of(sizes), "gather");
     EXPECT_EQ(all[1], 1.0F);
     EXPECT_EQ(all[2], 20000.0F);
     EXPECT_EQ(all.back(), 21499.0F);
@@ -44,8 +43,8 @@ TEST_P(Uneven, AScatterLeavesEachRankTheSumOfItsPart) {
     const std::vector<std::int64_t> sizes = {1, 0, 2};
     const std::vector<float> terms = {1.0F, 2.0F, static_cast<float>(group->rank())};
     std::vector<float> own(static_cast<std::size_t>(sizes[static_cast<std::size_t>(group->rank())]));
-    const CommReport report = reduce_scatter_v(*group, SumType::f32, std::as_bytes(std::span(terms)), blocks_of(sizes),
-                                               std::as_writable_bytes(std::span(own)), "scatter");
+    const CommReport report = group->reduce_scatter_v(SumType::f32, std::as_bytes(std::span(terms)), blocks_of(sizes),
+                                                      std::as_writable_bytes(std::span(own)), "scatter");
     const std::vector<std::vector<float>> want = {{3.0F}, {}, {6.0F, 3.0F}};
     EXPECT_EQ(own, want[static_cast<std::size_t>(group->rank())]);
     EXPECT_EQ(sum_of(*group, report.bytes_sent), 2 * 3 * 4);
@@ -76,8 +75,8 @@ TEST_P(Uneven, EvenPartsGiveTheBitsAndBytesOfUnevenOnes) {
     }
     const auto scatter = [&](const std::vector<float>& input, const Blocks& blocks) {
       std::vector<float> own(kPart);
-      const CommReport report = reduce_scatter_v(*group, SumType::f32, std::as_bytes(std::span(input)), blocks,
-                                                 std::as_writable_bytes(std::span(own)), "scatter");
+      const CommReport report = group->reduce_scatter_v(SumType::f32, std::as_bytes(std::span(input)), blocks,
+                                                        std::as_writable_bytes(std::span(own)), "scatter");
       EXPECT_EQ(report.bytes_sent, 2 * kBytes);
       return own;
     };
@@ -86,7 +85,7 @@ TEST_P(Uneven, EvenPartsGiveTheBitsAndBytesOfUnevenOnes) {
     const auto gather = [&](const Blocks& blocks) {
       std::vector<float> all(3 * kPart);
       const CommReport report =
-          all_gather_v(*group, std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)), blocks, "gather");
+          group->all_gather_v(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)), blocks, "gather");
       EXPECT_EQ(report.bytes_sent, 2 * kBytes);
       return all;
     };
