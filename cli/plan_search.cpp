@@ -41,7 +41,13 @@ Table table_of(const planner::SearchResult& result, std::int64_t num_devices, st
                    {"layout", "layers"},   {"peak_memory", "memory"},
                    {"closed", "closed"},   {"analytic", "analytic"},
                    {"simgrid", "simgrid"}};
-  for (std::size_t i = 0; i < result.ranked.size() && i < static_cast<std::size_t>(num_rows); ++i) {
+  const auto shown = std::min(result.ranked.size(), static_cast<std::size_t>(num_rows));
+  // Mostly the same for all.
+  const bool shows_order =
+      std::any_of(result.ranked.begin(), result.ranked.begin() + static_cast<std::ptrdiff_t>(shown),
+                  [](const planner::RankedPlan& plan) { return plan.strategy.order != Strategy().order; });
+  if (shows_order) table.columns.push_back({"order", "order"});
+  for (std::size_t i = 0; i < shown; ++i) {
     const planner::RankedPlan& plan = result.ranked[i];
     const Strategy& s = plan.strategy;
     table.rows.push_back({i + 1, s.tp, s.cp, s.pp, s.ep, s.etp, Mesh(s, num_devices).dp(),
@@ -49,6 +55,7 @@ Table table_of(const planner::SearchResult& result, std::int64_t num_devices, st
                           planner::overlap_text(s), planner::recompute_text(s), planner::layout_text(s),
                           plan.predictions.back().peak_memory, time_of(plan, "closed"), time_of(plan, "analytic"),
                           time_of(plan, "simgrid")});
+    if (shows_order) table.rows.back().push_back(s.order);
   }
   return table;
 }
@@ -144,7 +151,9 @@ void add_certificate(Report& report, const Certificate& certificate) {
   if (const std::optional<double> gap = certificate.gap) {
     report.fact("gap", "gap to the smallest bound", Value::percent(*gap));
   } else if (certificate.domain.front().claim == planner::kNoBoundHolds) {
-    report.note("no certificate: bounds hold for balanced loads, sequences of one length and one kind of device");
+    report.note(
+        "no certificate: bounds hold for balanced loads, sequences of one length, one kind of device and ranks in the "
+        "order tp-cp-ep-dp-pp");
   } else {
     report.note("no certificate: what was not searched, as the domain says, may be better by any amount");
   }
@@ -174,6 +183,10 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
   report.table("ranked", "Best plans", table_of(result, best.num_ranks(), num_rows));
 
   add_certificate(report, result.certificate);
+  if (result.certificate.gap && best.strategy.order != Strategy().order) {
+    report.note(
+        fmt::format("the gap is that of the best plan in the order {}: other orders have no bound", Strategy().order));
+  }
   return report;
 }
 

@@ -3,11 +3,13 @@
 
 #include "base/errors.h"
 #include "cli/number_list.h"
+#include "program/rank_devices.h"
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -17,26 +19,31 @@ namespace {
 
 using Fabric = std::pair<Cluster, Source>;
 
-/// `plan` on the nodes of `fabric`, rank by rank in their order.
+/// `plan` on the nodes of `fabric`, ranks in the order of its strategy.
 void place(Plan& plan, const Fabric& fabric, std::string_view nodes, const std::string& option,
            const std::string& name) {
   const auto& [cluster, source] = fabric;
   const auto ranks = static_cast<std::size_t>(plan.num_ranks());
   const std::string device = plan.cluster.groups.front().device.name;
-  plan.device_of_rank.clear();
+  std::vector<DeviceIndex> devices;
   for (const std::int64_t node : number_list(nodes, cluster.num_nodes(), option + ": nodes")) {
     const NodeGroup& group = cluster.groups[cluster.locate_node(node).group];
     if (group.device.name != device) {
       throw ConfigError(fmt::format("{}: expected nodes with {}, for which {} was planned, got {} on node {}", option,
                                     device, name, group.device.name, node));
     }
-    for (std::int64_t i = 0; i < group.devices_per_node && plan.device_of_rank.size() < ranks; ++i) {
-      plan.device_of_rank.emplace_back(cluster.first_device(node).value() + static_cast<std::int32_t>(i));
+    for (std::int64_t i = 0; i < group.devices_per_node && devices.size() < ranks; ++i) {
+      devices.emplace_back(cluster.first_device(node).value() + static_cast<std::int32_t>(i));
     }
   }
-  if (plan.device_of_rank.size() < ranks) {
-    throw ConfigError(fmt::format("{}: expected nodes with {} devices for {}, got {}", option, ranks, name,
-                                  plan.device_of_rank.size()));
+  if (devices.size() < ranks) {
+    throw ConfigError(
+        fmt::format("{}: expected nodes with {} devices for {}, got {}", option, ranks, name, devices.size()));
+  }
+  const RankDevices place(plan.strategy, plan.num_ranks());
+  plan.device_of_rank.clear();
+  for (std::int32_t rank = 0; rank < std::ssize(devices); ++rank) {
+    plan.device_of_rank.push_back(devices[place.of(RankId(rank)).index()]);
   }
   plan.cluster = cluster;
   plan.cluster_source = source;

@@ -110,6 +110,7 @@ void add_strategy(Report& report, const Plan& plan) {
       .fact("recompute", "recompute", planner::recompute_text(s))
       .fact("layout", "layers of the stages", planner::layout_text(s))
       .fact("precision", "precision", name_of(kFloatNames, s.precision));
+  if (s.order != Strategy().order) report.fact("order", "order of ranks on devices", s.order);
 }
 
 void add_step_time(Report& report, const Plan& plan, Seconds step_time) {

@@ -16,7 +16,7 @@ namespace orrery::costmodel {
 
 class AnalyticInterpreter : public Interpreter {
  public:
-  /// `device_of_rank`: empty means that rank r is on device r.
+  /// `device_of_rank`: empty means that ranks are in the order of the strategy.
   AnalyticInterpreter(std::shared_ptr<const CostModel> model, Cluster cluster,
                       std::vector<DeviceIndex> device_of_rank = {});
 

@@ -39,10 +39,10 @@ struct ClosedEstimate {
   bool extrapolated = false;
 };
 
-/// Under a balanced load, for devices of one kind. `device_of_rank`: empty means that rank r is on device r. The
-/// first rank of each pipeline rank stands for all.
-/// Complexity: linear in the ops of each kind of layer and in the slots; hand in a CachedCostModel when asking often.
-/// Requires: violations(model, strategy, batch, mesh.world()) is empty.
+/// Under a balanced load, for devices of one kind. `device_of_rank`: empty means that ranks are in the order of the
+/// strategy. The first rank of each pipeline rank stands for all. Complexity: linear in the ops of each kind of layer
+/// and in the slots; hand in a CachedCostModel when asking often. Requires: violations(model, strategy, batch,
+/// mesh.world()) is empty.
 ClosedEstimate estimate_closed(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
                                const CostModel& cost, std::span<const DeviceIndex> device_of_rank = {});
 

@@ -23,15 +23,11 @@ ResolvedLoad balanced(const Rows& rows, std::int64_t num_local_experts) {
 
 ClosedTimer::ClosedTimer(const Model& model, const Strategy& strategy, const Mesh& mesh, const CostModel& cost,
                          std::span<const DeviceIndex> device_of_rank)
-    : model_(model), strategy_(strategy), mesh_(mesh), cost_(cost), device_of_rank_(device_of_rank) {}
+    : model_(model), strategy_(strategy), mesh_(mesh), cost_(cost), devices_(strategy, mesh.world(), device_of_rank) {}
 
 void ClosedTimer::enter(std::int64_t pipeline_rank) {
   rank_ = RankId(static_cast<std::int32_t>(pipeline_rank * mesh_.ranks_per_stage()));
   members_.clear();
-}
-
-DeviceIndex ClosedTimer::device_of(RankId rank) const {
-  return device_of_rank_.empty() ? DeviceIndex(rank.value()) : device_of_rank_[rank.index()];
 }
 
 const std::vector<DeviceIndex>& ClosedTimer::members(Group group) {

@@ -5,6 +5,7 @@
 #include "costmodel/cost_model.h"
 #include "costmodel/layer_ops.h"
 #include "program/mesh.h"
+#include "program/rank_devices.h"
 
 #include <map>
 #include <optional>
@@ -44,7 +45,7 @@ class ClosedTimer {
   Seconds collective(CollectiveShape shape);
   Seconds exchange(const ExchangeShape& shape);
   const std::vector<DeviceIndex>& members(Group group);
-  DeviceIndex device_of(RankId rank) const;
+  DeviceIndex device_of(RankId rank) const { return devices_.of(rank); }
   DeviceIndex device() const { return device_of(rank_); }
   template <class Time>
   Time noted(const Time& time) {
@@ -56,7 +57,7 @@ class ClosedTimer {
   const Strategy& strategy_;
   const Mesh& mesh_;
   const CostModel& cost_;
-  const std::span<const DeviceIndex> device_of_rank_;
+  const RankDevices devices_;
   RankId rank_;
   std::map<Group, std::vector<DeviceIndex>> members_;  // of the rank at hand
   std::optional<RoutingMatrix> routing_;

@@ -17,7 +17,7 @@
 namespace orrery::costmodel {
 
 /// At most the step time of the analytic interpreter under a balanced load, with sequences of one length, on devices of
-/// one kind. `device_of_rank`: empty means that rank r is on device r.
+/// one kind. `device_of_rank`: empty means that ranks are in the order of the strategy.
 /// Complexity: that of estimate_closed.
 /// Requires: violations(model, strategy, batch, mesh.world()) is empty.
 Seconds lower_bound(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,

@@ -46,10 +46,8 @@ std::vector<std::int64_t> layout_of(const Cluster& cluster, std::span<const Devi
 
 SimulatedRanks::SimulatedRanks(const StepProgram& program, const Cluster& cluster,
                                std::span<const DeviceIndex> device_of_rank, const RunInput& input)
-    : program_(program), cluster_(cluster), device_of_rank_(device_of_rank) {
+    : program_(program), cluster_(cluster), devices_(program.strategy, program.mesh.world(), device_of_rank) {
   const std::int64_t world = program.mesh.world();
-  CHECK(device_of_rank.empty() || static_cast<std::int64_t>(device_of_rank.size()) == world, device_of_rank.size(),
-        world);
   bool one_kind = true;
   const std::size_t first_group = cluster.locate(device_of(RankId(0))).group;
   for (std::int64_t r = 1; r < world && one_kind; ++r) {
@@ -97,10 +95,6 @@ void SimulatedRanks::fold() {
   for (std::size_t c = 0; c < ranks_.size(); ++c) {
     ranks_[c].nodes_on_leaf = static_cast<std::int64_t>(nodes_on_leaf[c].size());
   }
-}
-
-DeviceIndex SimulatedRanks::device_of(RankId rank) const {
-  return device_of_rank_.empty() ? DeviceIndex(rank.value()) : device_of_rank_[rank.index()];
 }
 
 std::uint32_t SimulatedRanks::index_of(RankId rank) const {

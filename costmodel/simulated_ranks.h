@@ -6,6 +6,7 @@
 #pragma once
 
 #include "program/cluster.h"
+#include "program/rank_devices.h"
 #include "program/step_program.h"
 #include "traces/interpreter.h"
 
@@ -27,14 +28,14 @@ struct SimulatedRank {
 
 class SimulatedRanks {
  public:
-  /// `device_of_rank`: empty means that rank r is on device r.
+  /// `device_of_rank`: empty means that ranks are in the order of the strategy.
   SimulatedRanks(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
                  const RunInput& input);
 
   const std::vector<SimulatedRank>& ranks() const { return ranks_; }
   /// Whether one rank stands for its class.
   bool folded() const { return folded_; }
-  DeviceIndex device_of(RankId rank) const;
+  DeviceIndex device_of(RankId rank) const { return devices_.of(rank); }
   /// Index into ranks() of `rank`, or of the rank that stands for it.
   std::uint32_t index_of(RankId rank) const;
   /// Indices into ranks() of the members of a group, lowest first.
@@ -56,7 +57,7 @@ class SimulatedRanks {
 
   const StepProgram& program_;
   const Cluster& cluster_;
-  std::span<const DeviceIndex> device_of_rank_;
+  const RankDevices devices_;
   bool folded_ = false;
   std::vector<std::uint32_t> colours_;                                       // by rank, when some are disturbed
   mutable std::map<std::pair<Group, std::int64_t>, std::uint32_t> leaders_;  // likewise, by group

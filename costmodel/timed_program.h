@@ -82,8 +82,8 @@ struct TimedProgram {
   const Op& op(RankOp at) const { return class_of(ranks[at.rank]).ops[at.op]; }
 };
 
-/// Resolves `program` on `device_of_rank` (empty: rank r on device r) under `input.load` and `input.sequences`.
-/// Complexity: linear in the ops of the simulated ranks; compute times are memoised by op and shape.
+/// Resolves `program` on `device_of_rank` (empty: in the order of the strategy) under `input.load` and
+/// `input.sequences`. Complexity: linear in the ops of the simulated ranks; compute times are memoised by op and shape.
 /// Requires: verify(program) is empty.
 TimedProgram time_program(const StepProgram& program, const CostModel& model, const Cluster& cluster,
                           std::span<const DeviceIndex> device_of_rank, const RunInput& input);

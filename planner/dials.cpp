@@ -3,6 +3,7 @@
 
 #include "planner/even_layout.h"
 #include "program/names.h"
+#include "program/rank_devices.h"
 
 #include <fmt/format.h>
 
@@ -27,6 +28,14 @@ std::vector<Choice> zero_stages(int Strategy::* member) {
   std::vector<Choice> out;
   for (int zero = 0; zero <= 3; ++zero) {
     out.push_back({std::to_string(zero), [=](Strategy& s) { s.*member = zero; }});
+  }
+  return out;
+}
+
+std::vector<Choice> rank_orders() {
+  std::vector<Choice> out;
+  for (const std::string_view order : kRankOrders) {
+    out.push_back({fmt::format("\"{}\"", order), [order](Strategy& s) { s.order = order; }});
   }
   return out;
 }
@@ -76,7 +85,7 @@ const std::map<std::string, std::vector<Choice>>& choice_dials() {
       {"grad_dtype", choices(kGradientNames, &Strategy::grad_dtype)},
       {"grad_wire_dtype", choices(kGradientNames, &Strategy::grad_wire_dtype)},
       {"mtp", choices(kMtpNames, &Strategy::mtp)},
-      {"order", {{fmt::format("\"{}\"", Strategy().order), [](Strategy& s) { s.order = Strategy().order; }}}},
+      {"order", rank_orders()},
   };
   return choices_of;
 }

@@ -40,6 +40,7 @@ void visit_dimensions(D& domains, Visit&& visit) {
   visit("offload_optimizer", domains.offload_optimizer, number);
   visit("offload_activations", domains.offload_activations, number);
   visit("recompute", domains.recompute, modules_text);
+  visit("order", domains.order, [](std::string_view value) { return std::string(value); });
 }
 
 }  // namespace orrery::planner

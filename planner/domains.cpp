@@ -5,6 +5,7 @@
 #include "planner/dimension_visit.h"
 #include "planner/divisors.h"
 #include "program/legality.h"
+#include "program/rank_devices.h"
 
 #include <algorithm>
 #include <utility>
@@ -127,6 +128,9 @@ Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape&
     d.layouts.push_back({Kind::listed, std::move(listed)});
   }
   if (base.mtp == Mtp::on && model.num_mtp_modules == 0) base.mtp = Mtp::off;
+  d.order = {kRankOrders.begin(), kRankOrders.end()};
+  if (num_devices <= domain || group.device.kind == DeviceKind::cpu) d.order.resize(1);
+  base.order = d.order.front();
   d.base = std::move(base);
   if (group.device.kind == DeviceKind::cpu) keep_what_cpus_measure(d);
   return d;
@@ -162,6 +166,9 @@ std::vector<Certificate::Dimension> Domains::manifest(std::string_view claim) co
     if (name == "tp") out.push_back({"sp", "with tp", how});
     if (name == "etp") out.push_back({"dp", "devices / (tp cp pp)", how});
     if (name == "recompute") out.back().claim += ", per rank the fastest that fits";
+    if (name == "order" && values.size() > 1) {
+      out.back().claim = "heuristic: others than the first on what was run in it, whose gap is stated";
+    }
   });
   std::vector<std::string> layout_texts;
   for (const Layout& layout : layouts) layout_texts.push_back(text_of(layout.kind));

@@ -36,6 +36,8 @@ struct Domains {
   std::vector<int> offload_optimizer, offload_activations;
   std::vector<std::set<RecomputeModule>> recompute;  // of the stages of one rank; none first
   std::vector<Layout> layouts;
+  /// The first is searched, and the default if it is among them; the others are tried on plans that were run.
+  std::vector<std::string_view> order;
   Strategy base;  // everything else; without stages
 
   /// The values of each dimension, for people, and how a search has gone through them.
@@ -44,8 +46,9 @@ struct Domains {
 
 /// Everything that Orrery can lower, as far as it makes sense: tensor parallelism within a scale-up domain, at least
 /// 512 tokens of a sequence on a rank, 1 to 16 sequences in a micro-batch, powers of two. The stages that `base` lists,
-/// unless they are the even ones, are tried beside the usual layouts. On CPUs, what `orrery calibrate` measures there.
-/// Requires: at least one device.
+/// unless they are the even ones, are tried beside the usual layouts. Within one scale-up domain all devices are
+/// equally near, and one order is enough. On CPUs, what `orrery calibrate` measures there. Requires: at least one
+/// device.
 Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape& batch, Strategy base = {});
 
 /// The stages of `layout` for pp * vpp stages; nothing where it has none, or where an earlier layout has the same.

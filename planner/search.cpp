@@ -12,6 +12,7 @@
 #include "planner/parallel.h"
 #include "program/arrivals.h"
 #include "program/lower.h"
+#include "program/rank_devices.h"
 #include "traces/summary.h"
 
 #include <algorithm>
@@ -31,6 +32,9 @@ using ProgressReport = std::function<void(const Progress&)>;
 /// Of a search whose bounds prove nothing, how much slower than the best a bound may be to be looked at.
 constexpr double kSlackWithoutProof = 0.2;
 
+/// Of a step, what another order of ranks has to gain by closed form: less is not worth what trainers cannot run.
+constexpr double kWorthAnOrder = 1e-3;
+
 /// As many devices of each node as the problem takes, of the first nodes: whatever group ranks form, none that lies on
 /// the devices of the problem is more compact.
 std::vector<DeviceIndex> densest_of(const SearchProblem& problem) {
@@ -46,6 +50,13 @@ std::vector<DeviceIndex> densest_of(const SearchProblem& problem) {
     out.emplace_back(static_cast<std::int32_t>(rank / taken * per_node + rank % taken));
   }
   return out;
+}
+
+/// The domains with the order of ranks in which all is looked at: the default, if it is among those wanted.
+Domains with_first_order(Domains domains) {
+  const bool has_default = std::ranges::find(domains.order, Strategy().order) != domains.order.end();
+  domains.base.order = has_default ? Strategy().order : domains.order.front();
+  return domains;
 }
 
 /// Counts finished pieces of a tier and tells the caller about them.
@@ -107,8 +118,9 @@ class Search {
         begin_(std::chrono::steady_clock::now()),
         fullest_share_(problem.model, problem.load, problem.experts),
         densest_(densest_of(problem)),
+        domains_(with_first_order(domains)),
         context_{.model = problem.model,
-                 .domains = domains,
+                 .domains = domains_,
                  .batch = problem.batch,
                  .num_devices = problem.num_ranks(),
                  .memory_model = costmodel::MemoryModel::of(device()),
@@ -117,8 +129,9 @@ class Search {
                  .densest = densest_} {}
 
   /// Bounds hold for what the closed form knows: every expert gets the same, sequences have one length. Where domains
-  /// span nodes, it is not known which placement is the most compact.
+  /// span nodes, it is not known which placement is the most compact; and they know one order of ranks.
   bool proves() const {
+    if (domains_.base.order != Strategy().order) return false;
     if (!densest_.empty() && problem_.cluster.groups.front().scale_up.span_nodes > 1) return false;
     return std::holds_alternative<BalancedLoad>(problem_.load) &&
            std::holds_alternative<FixedLengths>(problem_.sequences) && problem_.cluster.groups.size() == 1;
@@ -147,6 +160,7 @@ class Search {
     run_smallest_bounds();
     rank(result_.ranked.size());
     certify();
+    run_in_other_orders();
     if (simulator != nullptr) simulate(*simulator);
     return std::move(result_);
   }
@@ -370,6 +384,56 @@ class Search {
     result_.least_undecided = undecided;
   }
 
+  /// What was run, in the other orders of ranks that are wanted: the closed form of all, and those that gain most by it
+  /// are run. The certificate stays that of the first order.
+  void run_in_other_orders() {
+    if (!problem_.device_of_rank.empty()) return;
+    struct Other {
+      Refined refined;
+      double gain = 0;     // of the closed form, over that in the first order
+      Seconds first_time;  // by interpreter
+    };
+    std::vector<Other> others;
+    for (const RankedPlan& plan : result_.ranked) {
+      for (const std::string_view order : other_orders(plan.strategy, context_.num_devices, domains_.order)) {
+        Refined& refined = others.emplace_back().refined;
+        refined.member.strategy = plan.strategy;
+        refined.member.strategy.order = order;
+        refined.member.memory = plan.predictions.front().peak_memory;
+        refined.closed = plan.predictions.front().step_time;
+        others.back().first_time = plan.predictions.back().step_time;
+      }
+    }
+    if (others.empty()) return;
+    parallel_for(std::ssize(others), [&](std::int64_t i, int) {
+      Other& other = others[static_cast<std::size_t>(i)];
+      const Strategy& s = other.refined.member.strategy;
+      const costmodel::ClosedEstimate closed =
+          costmodel::estimate_closed(problem_.model, s, problem_.batch, Mesh(s, context_.num_devices), cost_model_);
+      other.gain = 1.0 - closed.step_time / other.refined.closed;
+      other.refined.closed = closed.step_time;
+      other.refined.extrapolated = closed.extrapolated;
+    });
+    const auto num_closed = std::ssize(others);
+    std::erase_if(others, [](const Other& other) { return other.gain <= kWorthAnOrder; });
+    const auto expected = [](const Other& other) { return other.first_time * (1.0 - other.gain); };
+    std::ranges::stable_sort(others, {}, expected);
+    if (std::ssize(others) > limits_.num_reordered) others.resize(static_cast<std::size_t>(limits_.num_reordered));
+    const std::size_t first = result_.ranked.size();
+    result_.ranked.resize(first + others.size());
+    TierProgress progress(on_progress_, "orders", std::ssize(others));
+    parallel_for(std::ssize(others), [&](std::int64_t i, int) {
+      result_.ranked[first + static_cast<std::size_t>(i)] = run(others[static_cast<std::size_t>(i)].refined);
+      progress.add_one();
+    });
+    std::vector<Certificate::Tier>& tiers = result_.certificate.tiers;
+    tiers.back().evaluated += std::ssize(others);
+    tiers.back().rejected += std::ssize(others);
+    tiers.insert(tiers.end() - 1,
+                 {.name = "orders", .evaluated = num_closed, .rejected = num_closed - std::ssize(others)});
+    rank(result_.ranked.size());
+  }
+
   void simulate(const Interpreter& simulator) {
     const auto count = std::min(limits_.num_simulated, static_cast<std::int64_t>(result_.ranked.size()));
     TierProgress progress(on_progress_, simulator.name(), count);
@@ -396,6 +460,7 @@ class Search {
   const std::chrono::steady_clock::time_point begin_;
   const FullestShare fullest_share_;
   const std::vector<DeviceIndex> densest_;
+  const Domains domains_;
   const FamilyContext context_;
   Candidates found_;
   std::vector<Refined> refined_;
@@ -417,6 +482,7 @@ std::string_view claim_of(const Certificate::Tier& tier) {
   if (tier.name == "pipelines") return "the same, of operators that were reached";
   if (tier.name == "memory") return "rejects what does not fit, whatever it recomputes";
   if (tier.name == "bound") return "rejects what has a bound above a time that was found, or above those kept";
+  if (tier.name == "orders") return "heuristic: what was run, in other orders of ranks; keeps what gains most";
   if (tier.name == "closed") return "heuristic: keeps the fastest and those with the smallest bounds";
   return "best of those evaluated";
 }

@@ -32,7 +32,7 @@ struct SearchProblem {
   LoadModel load = BalancedLoad{};
   SequenceModel sequences = FixedLengths{};
   std::optional<Bytes> memory_limit = {};        // of a device; less than it has
-  std::vector<DeviceIndex> device_of_rank = {};  // in order, of each node as many; empty: rank r is on device r
+  std::vector<DeviceIndex> device_of_rank = {};  // in order, of each node as many; empty: as orders say
 
   ExpertPlacement experts = {};  // of every plan
 
@@ -49,6 +49,7 @@ struct SearchLimits {
   std::int64_t num_refined = 1024;  // plans that get the lower bound and the closed form
   std::int64_t num_analytic = 32;   // plans that the analytic interpreter runs: the fastest by closed form,
   std::int64_t num_closing = 8;     // and those with the smallest bounds
+  std::int64_t num_reordered = 4;   // plans that it runs in another order of ranks: those that gain most by closed form
   std::int64_t num_simulated = 4;   // plans that the simulator runs
   std::int64_t num_seeds = 8;       // plans of the plain part that are run before anything is scanned
   /// A time that somebody has: plans that cannot be faster are not looked at, and if none is, that is no failure.

@@ -69,7 +69,8 @@ std::string short_text(const Strategy& strategy) {
     text += fmt::format(" {}", name_of(kDispatcherNames, strategy.dispatcher));
   }
   if (overlap_text(strategy) != "none") text += fmt::format(" overlap {}", overlap_text(strategy));
-  return text + fmt::format(" recompute {} stages {}", recompute_text(strategy), layout_text(strategy));
+  text += fmt::format(" recompute {} stages {}", recompute_text(strategy), layout_text(strategy));
+  return strategy.order == Strategy().order ? text : text + fmt::format(" order {}", strategy.order);
 }
 
 }  // namespace orrery::planner

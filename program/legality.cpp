@@ -3,7 +3,7 @@
 
 #include "base/check.h"
 #include "program/dimension_rules.h"
-#include "program/not_lowered.h"
+#include "program/rank_devices.h"
 #include "program/schedule.h"
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace orrery {
 namespace {
@@ -45,6 +46,7 @@ class Checker {
       : model_(model), s_(strategy), batch_(batch), num_devices_(num_devices) {}
 
   std::vector<Violation> run() {
+    order();
     if (!degrees_are_positive()) return std::move(out_);
     const bool attention_fits = product_divides({{{"tp", s_.tp}, {"cp", s_.cp}, {"pp", s_.pp}}}, "tp * cp * pp");
     const bool experts_fit = product_divides({{{"etp", s_.etp}, {"ep", s_.ep}, {"pp", s_.pp}}}, "etp * ep * pp");
@@ -66,6 +68,11 @@ class Checker {
 
   void add(std::string key, std::string expected, std::string hint = "") {
     out_.push_back({.key = std::move(key), .expected = std::move(expected), .hint = std::move(hint)});
+  }
+
+  void order() {
+    if (is_rank_order(s_.order)) return;
+    add("order", fmt::format("expected one of {}, got \"{}\"", fmt::join(kRankOrders, ", "), s_.order));
   }
 
   bool degrees_are_positive() {
@@ -216,9 +223,7 @@ class Checker {
 std::vector<Violation> violations(const Model& model, const Strategy& strategy, const BatchShape& batch,
                                   std::int64_t num_devices) {
   CHECK(num_devices >= 1, num_devices);
-  std::vector<Violation> all = Checker(model, strategy, batch, num_devices).run();
-  for (Violation& violation : not_lowered(model, strategy)) all.push_back(std::move(violation));
-  return all;
+  return Checker(model, strategy, batch, num_devices).run();
 }
 
 }  // namespace orrery

@@ -11,8 +11,8 @@
 #include <vector>
 
 // Can this strategy split this model over this many devices? Each broken rule is reported with the strategy key that
-// breaks it, what was expected, and the nearest legal values; so is each dimension that cannot be lowered yet.
-// Nothing here is about memory or time.
+// breaks it, what was expected, and the nearest legal values. Nothing
+// here is about memory or time.
 
 namespace orrery {
 

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "program/lower.h"
+#include "program/rank_devices.h"
 
 namespace orrery {
 
@@ -12,7 +13,7 @@ std::int64_t Plan::num_ranks() const {
 
 DeviceIndex Plan::device_of(RankId rank) const {
   CHECK(!rank.is_none() && rank.value() < num_ranks(), rank, num_ranks());
-  return device_of_rank.empty() ? DeviceIndex(rank.value()) : device_of_rank[rank.index()];
+  return RankDevices(strategy, num_ranks(), device_of_rank).of(rank);
 }
 
 StepProgram lower(const Plan& plan) {

@@ -72,7 +72,7 @@ struct Plan {
   SequenceModel sequences;
   Strategy strategy;
   ExpertPlacement experts;  // every expert on one rank of an EP group
-  /// Device of each rank; empty: rank r is on device r.
+  /// Device of each rank; empty: they are in the order of the strategy (rank_devices.h).
   std::vector<DeviceIndex> device_of_rank;
   std::vector<Prediction> predictions;
   std::optional<Certificate> certificate;

@@ -5,6 +5,7 @@
 #include "base/errors.h"
 #include "base/units_format.h"
 #include "program/arrivals.h"
+#include "program/rank_devices.h"
 #include "sim/least_time.h"
 
 #include <algorithm>
@@ -48,7 +49,7 @@ class Bounds {
          const RunInput& input, const Fidelities& fidelities)
       : program_(program),
         cluster_(cluster),
-        device_of_rank_(device_of_rank),
+        devices_(program.strategy, program.mesh.world(), device_of_rank),
         load_(input.load),
         balanced_(is_balanced(input.load)),
         fidelities_(fidelities) {}
@@ -88,9 +89,7 @@ class Bounds {
 
   std::vector<DeviceIndex> devices(Group group, RankId rank) const {
     std::vector<DeviceIndex> devices;
-    const auto add = [&](RankId member) {
-      devices.push_back(device_of_rank_.empty() ? DeviceIndex(member.value()) : device_of_rank_[member.index()]);
-    };
+    const auto add = [&](RankId member) { devices.push_back(devices_.of(member)); };
     if (is_edge(group)) add(rank);
     for (const RankId member : program_.mesh.members(group, rank)) add(member);
     return devices;
@@ -176,7 +175,7 @@ class Bounds {
 
   const StepProgram& program_;
   const Cluster& cluster_;
-  const std::span<const DeviceIndex> device_of_rank_;
+  const RankDevices devices_;
   const LoadModel& load_;
   const bool balanced_;
   const Fidelities& fidelities_;

@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "program/legality.h"
 #include "program/lower.h"
+#include "program/rank_devices.h"
 #include "sim/child_process.h"
 #include "sim/worker_request.h"
 #include "traces/trace_io.h"
@@ -41,7 +42,10 @@ Plan WorkerInterpreter::plan_of(const StepProgram& program) const {
   plan.predictions.clear();
   plan.certificate.reset();
   if (plan.device_of_rank.empty() && program.mesh.world() < plan.cluster.num_devices()) {
-    for (std::int32_t rank = 0; rank < program.mesh.world(); ++rank) plan.device_of_rank.emplace_back(rank);
+    const RankDevices devices(program.strategy, program.mesh.world());
+    for (std::int32_t rank = 0; rank < program.mesh.world(); ++rank) {
+      plan.device_of_rank.push_back(devices.of(RankId(rank)));
+    }
   }
   return plan;
 }

@@ -7,6 +7,7 @@
 #include "planner/strategy_text.h"
 #include "program/legality.h"
 #include "program/names.h"
+#include "program/rank_devices.h"
 
 #include <algorithm>
 #include <optional>
@@ -46,6 +47,7 @@ class Changes {
         add(fmt::format("{} {}", key, choice.name), std::move(changed));
       }
     }
+    order();
     sharding();
     recompute();
     return std::move(found_);
@@ -84,6 +86,15 @@ class Changes {
     num_found = 0;
     const std::int64_t most = std::max(16 * value, std::int64_t{64});
     for (std::int64_t other = value + 1; other <= most && num_found < kNearest; ++other) num_found += try_value(other);
+  }
+
+  void order() {
+    if (!plan_.device_of_rank.empty()) return;  // which says where ranks are, whatever the order
+    for (const std::string_view other : other_orders(plan_.strategy, plan_.num_ranks())) {
+      Strategy changed = plan_.strategy;
+      changed.order = other;
+      add(fmt::format("order \"{}\"", other), std::move(changed));
+    }
   }
 
   void sharding() {

@@ -3,6 +3,7 @@
 
 #include "planner/exporters/targets.h"
 #include "program/mesh.h"
+#include "program/rank_devices.h"
 
 #include <algorithm>
 #include <array>
@@ -97,10 +98,14 @@ void list_unused_fp8_recipe(const Plan& plan, Export& out) {
 }
 
 void list_placement(const Plan& plan, Export& out) {
-  for (std::size_t rank = 0; rank < plan.device_of_rank.size(); ++rank) {
-    if (plan.device_of_rank[rank].value() == static_cast<std::int64_t>(rank)) continue;
-    out.list("placement", fmt::format("rank {} is on device {}: only the launcher's list of hosts can say so", rank,
-                                      plan.device_of_rank[rank].value()));
+  if (plan.device_of_rank.empty() || !is_rank_order(plan.strategy.order)) return;
+  // A trainer counts its ranks in the order of the strategy, as devices of a launcher are counted.
+  const RankDevices in_order(plan.strategy, plan.num_ranks());
+  for (std::int32_t rank = 0; rank < plan.num_ranks(); ++rank) {
+    const DeviceIndex device = plan.device_of(RankId(rank)), counted = in_order.of(RankId(rank));
+    if (device == counted) continue;
+    out.list("placement", fmt::format("rank {} is on device {}: only the launcher's list of hosts can say so",
+                                      counted.value(), device.value()));
     return;
   }
 }

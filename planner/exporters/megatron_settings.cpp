@@ -65,6 +65,11 @@ class Settings {
     set("--expert-tensor-parallel-size", s_.etp, {"model.expert_tensor_parallel_size"});
     if (s_.order == "tp-cp-ep-pp-dp") {
       turn_on("--use-tp-pp-dp-mapping", {"dist.use_tp_pp_dp_mapping"});
+      // Pipelines of attention and of experts have to be the same ranks. Source: Megatron-LM, parallel_state.py.
+      if (s_.pp > 1 && s_.tp * s_.cp != s_.etp * s_.ep) {
+        out_.refuse("order", fmt::format("with it, it wants etp * ep to be tp * cp, not {} and {}", s_.etp * s_.ep,
+                                         s_.tp * s_.cp));
+      }
     } else if (s_.order != Strategy().order) {
       out_.refuse("order", fmt::format("it knows tp-cp-ep-dp-pp and tp-cp-ep-pp-dp, not \"{}\"", s_.order));
     }

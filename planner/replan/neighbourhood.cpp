@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/replan/neighbourhood.h"
 
+#include "program/rank_devices.h"
+
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -50,6 +52,7 @@ Domains domains_of_any_world(const Model& model, const Cluster& cluster, const B
   // The largest divisor is as large as any value may be; of one value, others are no choice.
   for (std::vector<std::int64_t>* degrees : {&d.tp, &d.cp, &d.etp}) *degrees = up_to(degrees->back());
   d.pp = up_to(std::min(model.num_layers(), cluster.num_devices()));
+  d.order = {kRankOrders.front()};  // devices of ranks are listed
   return d;
 }
 
@@ -76,8 +79,10 @@ Domains only(const Strategy& s) {
             .offload_activations = flag(s.offload_activations),
             .recompute = {{}},
             .layouts = {{.kind = Layout::Kind::listed, .listed = s.stages}},
+            .order = {kRankOrders.front()},
             .base = s};
   d.base.stages.clear();
+  d.base.order = d.order.front();
   return d;
 }
 

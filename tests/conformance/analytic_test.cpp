@@ -138,6 +138,33 @@ TEST(AnalyticConformance, FoldedAndFullSimulationAgree) {
   EXPECT_EQ(folded.ranks[1].end, full.ranks[7].end);
 }
 
+// Two nodes of two devices. With a stage on each node the message takes 5 us + 500 kB / 25 GB/s = 25 us, the sum 1 us +
+// 400 kB / 100 GB/s = 5 us. With a pipeline on each the message takes 6 us and the sum 5 us + 16 us.
+TEST(AnalyticConformance, OrdersSayWhichDimensionIsInsideANode) {
+  const Cluster cluster = small_cluster(2, 2);
+  const NanosecondPerByte model(cluster);
+  for (const bool all_ranks : {false, true}) {
+    const auto makespan = [&](std::string_view order) {
+      const StepProgram program = testing::pipeline_of_two(order);
+      return in_us(run_events(time_program(program, model, cluster, {}, {.all_ranks = all_ranks}), false).makespan);
+    };
+    EXPECT_NEAR(makespan("tp-cp-ep-dp-pp"), 10 + 25 + 10 + 5, 1e-9);
+    EXPECT_NEAR(makespan("pp-tp-cp-ep-dp"), 10 + 6 + 10 + 21, 1e-9);
+  }
+}
+
+// On the devices 0, 2, 1 and 3 stages of the default order lie as those of the other one.
+TEST(AnalyticConformance, AListOfDevicesSaysMoreThanAnOrder) {
+  const Cluster cluster = small_cluster(2, 2);
+  const NanosecondPerByte model(cluster);
+  const std::vector<DeviceIndex> listed = {DeviceIndex(0), DeviceIndex(2), DeviceIndex(1), DeviceIndex(3)};
+  for (const std::string_view order : {"tp-cp-ep-dp-pp", "pp-tp-cp-ep-dp"}) {
+    const StepProgram program = testing::pipeline_of_two(order);
+    EXPECT_NEAR(in_us(run_events(time_program(program, model, cluster, listed, {}), false).makespan), 47, 1e-9)
+        << order;
+  }
+}
+
 /// Communication as on the routes of the cluster, at the rates of its links.
 class OverRoutes : public NanosecondPerByte {
  public:

@@ -207,4 +207,15 @@ class ProgramBuilder {
   StepProgram program_;
 };
 
+/// Two stages of two ranks, each 10 us of arithmetic with 500 kB in between, and then 400 kB of gradients to sum.
+inline StepProgram pipeline_of_two(std::string_view order) {
+  ProgramBuilder builder(2, 2);
+  builder.send_next(0, 500000, {builder.compute(0, microseconds(10))});
+  const OpIndex received = builder.recv_prev(1, 500000);
+  builder.all_reduce(1, Queue::dp, Group::dp, 400000, {builder.compute(1, microseconds(10), {received})});
+  StepProgram program = builder.program();
+  program.strategy.order = order;
+  return program;
+}
+
 }  // namespace orrery::testing

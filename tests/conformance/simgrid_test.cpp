@@ -81,6 +81,15 @@ TEST(SimGridConformance, LoweredPipelinesHaveTheGoldenMakespans) {
   }
 }
 
+// The hand calculation is in analytic_test.cpp.
+TEST(SimGridConformance, OrdersSayWhichDimensionIsInsideANode) {
+  const auto makespan = [](std::string_view order) {
+    return expect_agreement(testing::pipeline_of_two(order), small_cluster(2, 2)).in(unit::microsecond);
+  };
+  EXPECT_NEAR(makespan("tp-cp-ep-dp-pp"), 50, 1e-9);
+  EXPECT_NEAR(makespan("pp-tp-cp-ep-dp"), 47, 1e-9);
+}
+
 TEST(SimGridConformance, PipelineWithMessagesThatHideNothing) {
   for (const std::int64_t stages : {2, 4, 8}) {
     for (const Schedule schedule : {Schedule::gpipe, Schedule::one_f_one_b}) {

@@ -3,6 +3,7 @@
 
 #include "costmodel/analytic_interpreter.h"
 #include "costmodel/memory.h"
+#include "planner/conditions.h"
 #include "planner/strategy_text.h"
 #include "program/arrivals.h"
 #include "program/legality.h"
@@ -21,6 +22,7 @@
 namespace orrery::planner {
 namespace {
 
+using ::testing::HasSubstr;
 using testing::OneGigaflop;
 using testing::SmallSearch;
 
@@ -105,6 +107,84 @@ TEST(Search, RanksSimulatedPlansBeforeAllOthers) {
   for (std::size_t i = 0; i < result.ranked.size(); ++i) {
     EXPECT_EQ(result.ranked[i].predictions.back().tier, i < 4 ? "simgrid" : "analytic") << i;
   }
+}
+
+/// Two nodes of two devices, slow links between them, and pipelines of two whose every message is waited for.
+struct TwoNodes : SmallSearch {
+  TwoNodes() {
+    cluster = testing::small_cluster(2, 2);
+    NodeGroup& group = cluster.groups.front();
+    group.device.memory = gib(16);
+    group.scale_up.per_device = bytes_per_second(1e9);
+    group.nics->each = bytes_per_second(1e6);
+  }
+
+  /// Two stages, each rank with all experts.
+  Domains pipelines() const {
+    Domains d = domains();
+    for (const char* condition : {"pp=2", "tp=1", "cp=1", "ep=1", "etp=1", "schedule=1f1b", "overlap.dp_buckets=0"}) {
+      keep_where(d, condition);
+    }
+    return d;
+  }
+};
+
+Seconds analytic_time(const SmallSearch& small, const Strategy& strategy) {
+  const costmodel::AnalyticInterpreter analytic(std::make_shared<OneGigaflop>(small.cluster), small.cluster);
+  return analytic.run(lower(small.model, strategy, small.batch, small.cluster.num_devices()), {}).steps.front().time;
+}
+
+// Gradients are more than activations here, so a stage on each node is best; with a batch a hundred times as large a
+// pipeline on each node is.
+TEST(Search, PutsInsideANodeWhatSendsMost) {
+  TwoNodes small;
+  EXPECT_EQ(std::get<SearchResult>(run_in(small.pipelines(), small)).ranked.front().strategy.order, "tp-cp-ep-dp-pp");
+  small.batch.global_batch *= 100;
+  const SearchResult result = std::get<SearchResult>(run_in(small.pipelines(), small));
+  const RankedPlan& best = result.ranked.front();
+  EXPECT_EQ(best.strategy.order, "tp-cp-ep-pp-dp");
+  EXPECT_EQ(best.predictions.back().step_time, analytic_time(small, best.strategy));
+  Strategy in_default = best.strategy;
+  in_default.order = Strategy().order;
+  EXPECT_LT(best.predictions.back().step_time, analytic_time(small, in_default));
+}
+
+TEST(Search, ClaimsNothingOfOtherOrders) {
+  TwoNodes small;
+  small.batch.global_batch *= 100;
+  Domains domains = small.pipelines();
+  const SearchResult all = std::get<SearchResult>(run_in(domains, small));
+  const auto order = std::ranges::find(all.certificate.domain, "order", &Certificate::Dimension::name);
+  EXPECT_THAT(order->claim, HasSubstr("heuristic"));
+  const auto tier = std::ranges::find(all.certificate.tiers, "orders", &Certificate::Tier::name);
+  EXPECT_GT(tier->evaluated - tier->rejected, 0);
+  keep_where(domains, "order=tp-cp-ep-dp-pp");
+  const SearchResult one = std::get<SearchResult>(run_in(domains, small));
+  EXPECT_EQ(one.certificate.gap, all.certificate.gap);
+  EXPECT_EQ(std::ranges::find(one.certificate.tiers, "orders", &Certificate::Tier::name), one.certificate.tiers.end());
+  for (const RankedPlan& plan : one.ranked) EXPECT_EQ(plan.strategy.order, "tp-cp-ep-dp-pp");
+}
+
+TEST(Search, SearchesInAnotherOrderWithoutACertificateIfTheDefaultIsNotWanted) {
+  const TwoNodes small;
+  Domains domains = small.pipelines();
+  keep_where(domains, "order=pp-tp-cp-ep-dp");
+  const SearchResult result = std::get<SearchResult>(run_in(domains, small));
+  EXPECT_EQ(result.certificate.gap, std::nullopt);
+  for (const RankedPlan& plan : result.ranked) EXPECT_EQ(plan.strategy.order, "pp-tp-cp-ep-dp");
+  EXPECT_EQ(result.ranked.front().predictions.back().step_time, analytic_time(small, result.ranked.front().strategy));
+}
+
+TEST(Search, SimulatesAPlanInBothOrders) {
+  const LikesPipelines simulator;
+  TwoNodes small;
+  small.batch.global_batch *= 100;
+  const SearchResult result = std::get<SearchResult>(run_in(small.pipelines(), small, {}, &simulator));
+  std::set<std::string> orders;
+  for (const RankedPlan& plan : result.ranked) {
+    if (plan.predictions.back().tier == "simgrid") orders.insert(plan.strategy.order);
+  }
+  EXPECT_EQ(orders, (std::set<std::string>{"tp-cp-ep-dp-pp", "tp-cp-ep-pp-dp"}));
 }
 
 /// What plans of one pipeline have in common.

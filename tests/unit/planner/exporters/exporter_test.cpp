@@ -2,6 +2,7 @@
 #include "planner/exporters/exporter.h"
 
 #include "program/legality.h"
+#include "program/rank_devices.h"
 #include "tests/unit/planner/exporters/export_plan.h"
 #include "tests/unit/planner/strategy_changes.h"
 
@@ -79,6 +80,25 @@ TEST(Exporters, ListAPlacementThatIsNotTheOrderOfRanks) {
                 ElementsAre("placement: rank 2 is on device 3: only the launcher's list of hosts can say so"))
         << exporter.target;
   }
+}
+
+// Its ranks are counted as devices are, stage by stage or not.
+TEST(Exporters, ListAPlacementThatIsNotThatOfTheirOrder) {
+  const Exporter& megatron = *find_exporter("megatron");
+  Plan plan = plan_to_export();
+  plan.strategy.order = "tp-cp-ep-pp-dp";
+  plan.strategy.tp = plan.strategy.etp = 4;
+  plan.strategy.sp = true;
+  plan.strategy.pp = 2;
+  plan.strategy.stages = even_stages(8, 2);
+  const RankDevices in_order(plan.strategy, 64);
+  for (int rank = 0; rank < 64; ++rank) plan.device_of_rank.push_back(in_order.of(RankId(rank)));
+  EXPECT_THAT(lines_of(megatron.write(plan).refused), IsEmpty());
+  EXPECT_THAT(megatron.write(plan).listed, IsEmpty());
+  EXPECT_EQ(plan.device_of_rank[4], DeviceIndex(8)) << "behind the second stage";
+  std::swap(plan.device_of_rank[4], plan.device_of_rank[5]);
+  EXPECT_THAT(lines_of(megatron.write(plan).listed),
+              ElementsAre("placement: rank 8 is on device 9: only the launcher's list of hosts can say so"));
 }
 
 TEST(Exporters, AreFoundByTheNameOfTheTarget) {

@@ -75,6 +75,25 @@ TEST(MegatronExport, ShardsWeightsAndGradientsWithItsOwnFsdp) {
               ElementsAre("order: its FSDP has no other order than tp-cp-ep-dp-pp"));
 }
 
+TEST(MegatronExport, HasPipelinesBesideEachOtherOnlyIfThoseOfAttentionAndExpertsAreTheSame) {
+  Plan plan = plan_to_export();
+  plan.strategy.pp = 2;
+  plan.strategy.stages = even_stages(8, 2);
+  plan.strategy.ep = 4;
+  plan.strategy.order = "tp-cp-ep-pp-dp";
+  for (const char* target : {"megatron", "bridge"}) {
+    EXPECT_THAT(lines_of(exported(target, plan).refused),
+                ElementsAre("order: with it, it wants etp * ep to be tp * cp, not 4 and 1"))
+        << target;
+  }
+  plan.strategy.tp = 4;
+  plan.strategy.sp = true;
+  EXPECT_THAT(exported("megatron", plan).text, HasSubstr("--use-tp-pp-dp-mapping\n"));
+  plan.strategy.order = "tp-pp-cp-ep-dp";
+  EXPECT_THAT(lines_of(exported("megatron", plan).refused),
+              ElementsAre("order: it knows tp-cp-ep-dp-pp and tp-cp-ep-pp-dp, not \"tp-pp-cp-ep-dp\""));
+}
+
 TEST(MegatronExport, CountsRecomputedLayersFromTheFirstOfEachStage) {
   Plan plan = plan_to_export();
   plan.strategy.stages[0].recompute = {RecomputeModule::full};
