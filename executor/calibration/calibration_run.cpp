@@ -18,6 +18,7 @@
 #include <fstream>
 #include <map>
 #include <optional>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -79,6 +80,11 @@ Flops flops_of(const StepProgram& program) {
 /// Ranks that share this host's cores.
 std::int64_t ranks_here(const CalibrationRequest& request) {
   return request.job == nullptr ? request.num_ranks : request.job->num_ranks_on_host();
+}
+
+Average average_of(const CalibrationRequest& request) {
+  const std::int64_t num_cores = std::thread::hardware_concurrency();  // 0: unknown
+  return num_cores > 0 && ranks_here(request) > num_cores ? Average::mean : Average::median;
 }
 
 /// Hosts of the group in which `rank` measured; 0 where they do not have as many members each.
@@ -173,7 +179,7 @@ class Run {
   const CalibrationRequest& request_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   Measurements out_{.conditions = {.active_ranks = ranks_here(request_)}};
-  SampleTable asked_, general_;
+  SampleTable asked_{average_of(request_)}, general_{average_of(request_)};
   std::optional<double> least_per_flop_;  // seconds of a probe, for each FLOP of one of its steps
 };
 

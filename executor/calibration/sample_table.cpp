@@ -4,6 +4,7 @@
 #include "base/median.h"
 
 #include <cmath>
+#include <numeric>
 #include <set>
 
 namespace orrery::executor {
@@ -63,13 +64,18 @@ SampleTable::OpKind SampleTable::kind_of(const std::string& op, Pass pass, DType
   return {op, pass, dtype, MemoryShape{.rows = {.count = traffic}, .read_per_row = 1}};
 }
 
+double SampleTable::average_of(const std::vector<double>& samples) const {
+  if (average_ == Average::median) return median(samples);
+  return std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
+}
+
 void SampleTable::write_to(Measurements& out) const {
   std::set<OpKind> known_ops;
   for (const OpMeasurement& point : out.ops) known_ops.insert(kind_of(point.op, point.pass, point.dtype, point.shape));
   for (const auto& [kind, measured] : ops_) {
     if (known_ops.contains(kind)) continue;
     const std::vector<double>& samples = measured.samples;
-    const double middle = median(samples);
+    const double middle = average_of(samples);
     out.ops.push_back({.op = std::get<std::string>(kind),
                        .pass = std::get<Pass>(kind),
                        .dtype = std::get<DType>(kind),
@@ -91,10 +97,10 @@ void SampleTable::write_to(Measurements& out) const {
                                .ranks = ranks,
                                .nodes = nodes,
                                .bytes = bytes(static_cast<double>(size)),
-                               .time = seconds(median(samples)),
+                               .time = seconds(average_of(samples)),
                                .source = kSource});
   }
-  if (!gaps_.empty() && out.launch == Seconds::zero()) out.launch = seconds(median(gaps_));
+  if (!gaps_.empty() && out.launch == Seconds::zero()) out.launch = seconds(average_of(gaps_));
 }
 
 }  // namespace orrery::executor

@@ -68,9 +68,11 @@ inline std::span<std::byte> bytes_of(const Matrix& dense) {
   return {dense.at(0, 0), static_cast<std::size_t>(dense.rows * dense.cols * size_of(dense.dtype))};
 }
 
-/// A dense view of `rows` x `cols` elements on `storage`, which takes that size.
+/// A dense view of `rows` x `cols` elements at the start of `storage`, which grows to that size where it is smaller. It
+/// never shrinks, since growing again would fill it with zeros.
 inline Matrix scratch_of(DType dtype, std::int64_t rows, std::int64_t cols, std::vector<std::byte>& storage) {
-  storage.resize(static_cast<std::size_t>(rows * cols * size_of(dtype)));
+  const auto size = static_cast<std::size_t>(rows * cols * size_of(dtype));
+  if (storage.size() < size) storage.resize(size);
   return {storage.data(), dtype, rows, cols, cols};
 }
 /// The same of the shape and type of `like`.

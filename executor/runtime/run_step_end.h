@@ -32,8 +32,6 @@ std::int64_t copied_head_elements(const FlatState& state);
 void scatter_unit_gradients(OpCall& call);
 void reduce_unit_replicas(OpCall& call);
 void gather_unit_weights(OpCall& call);
-/// Adds what has been summed of a unit to the gradients that this rank keeps.
-void add_unit_gradients(OpCall& call);
 /// If the op has created a bucket for the gradients of its unit: they are summed there from now on.
 void start_bucket_of(OpCall& call);
 

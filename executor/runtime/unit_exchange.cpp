@@ -70,15 +70,24 @@ Matrix whole_of(const OpCall& call, const Unit& unit, R dense, R expert) {
   return whole;
 }
 
-/// This rank's sums of a unit on their way over the instances of hybrid sharding.
-std::vector<std::byte>& storage_of_sums(OpCall& call) {
-  return call.rank.unit_sums[static_cast<std::size_t>(state_of(call).kind().kind)];
+/// This rank among those that share a unit.
+std::int64_t own_index(const OpCall& call, const Unit& unit) {
+  return call.rank.program.mesh.index_in_group(unit.state.kind().shard, call.rank.view.rank);
 }
-Matrix sums_of(OpCall& call) {
-  std::vector<std::byte>& sums = storage_of_sums(call);
-  const DType type = state_of(call).kind().wire;
-  const auto count = static_cast<std::int64_t>(sums.size()) / size_of(type);
-  return {sums.data(), type, 1, count, count};
+
+/// This rank's sums of a unit on their way over the instances of hybrid sharding.
+Matrix sums_of(OpCall& call, const Unit& unit) {
+  return scratch_of(unit.state.kind().wire, 1, unit.per_rank[static_cast<std::size_t>(own_index(call, unit))],
+                    call.rank.unit_sums[static_cast<std::size_t>(unit.kind())]);
+}
+
+/// Adds what has been summed of a unit to the gradients that this rank keeps.
+void add_unit_gradients(OpCall& call, const Unit& unit) {
+  const Matrix own = sums_of(call, unit);
+  unit.for_each_of(own_index(call, unit), [&](const Piece& piece, std::int64_t at) {
+    const Matrix target = unit.state.gradients(piece.parameter, piece.begin, piece.count);
+    add(target, own.col_block(at, piece.count), target);
+  });
 }
 
 }  // namespace
@@ -87,7 +96,7 @@ void gather_unit_weights(OpCall& call) {
   const Unit unit = unit_of_exchange(call);
   const Matrix whole = whole_of(call, unit, R::layer_weights, R::expert_layer_weights);
   const std::int64_t me = call.group().rank();
-  std::vector<std::byte> own_storage, storage;
+  thread_local std::vector<std::byte> own_storage, storage;
   const Matrix own = scratch_of(whole.dtype, 1, unit.per_rank[static_cast<std::size_t>(me)], own_storage);
   unit.for_each_of(me, [&](const Piece& piece, std::int64_t at) {
     convert(unit.state.weights(piece.parameter, piece.begin, piece.count), own.col_block(at, piece.count));
@@ -114,33 +123,23 @@ void start_bucket_of(OpCall& call) {
 void scatter_unit_gradients(OpCall& call) {
   const Unit unit = unit_of_exchange(call);
   const Matrix bucket = whole_of(call, unit, R::grad_bucket, R::expert_grad_bucket);
-  std::vector<std::byte> storage;
+  thread_local std::vector<std::byte> storage;
   const Matrix packed = scratch_of(bucket.dtype, 1, unit.elements, storage);
   for (const Piece& piece : unit.pieces) {
     convert(bucket.col_block(piece.in_unit, piece.count), packed.col_block(piece.in_packed, piece.count));
   }
-  const auto me = static_cast<std::size_t>(call.group().rank());
-  const Matrix own = scratch_of(bucket.dtype, 1, unit.per_rank[me], storage_of_sums(call));
+  const Matrix own = sums_of(call, unit);
   call.report =
       call.group().reduce_scatter_v(sum_type_of(bucket), bytes_of(packed),
                                     Blocks::contiguous(unit.per_rank, size_of(bucket.dtype)), bytes_of(own), call.key);
   // Hybrid sharding sums over the instances before it adds.
-  if (call.rank.strategy().num_optimizer_instances == 1) add_unit_gradients(call);
-}
-
-void add_unit_gradients(OpCall& call) {
-  const Matrix own = sums_of(call);
-  const Unit unit = unit_of_exchange(call);
-  const std::int64_t me = call.rank.program.mesh.index_in_group(unit.state.kind().shard, call.rank.view.rank);
-  unit.for_each_of(me, [&](const Piece& piece, std::int64_t at) {
-    const Matrix target = unit.state.gradients(piece.parameter, piece.begin, piece.count);
-    add(target, own.col_block(at, piece.count), target);
-  });
+  if (call.rank.strategy().num_optimizer_instances == 1) add_unit_gradients(call, unit);
 }
 
 void reduce_unit_replicas(OpCall& call) {
-  call.report = all_reduce(call.group(), sums_of(call), call.key);
-  add_unit_gradients(call);
+  const Unit unit = unit_of_exchange(call);
+  call.report = all_reduce(call.group(), sums_of(call, unit), call.key);
+  add_unit_gradients(call, unit);
 }
 
 }  // namespace orrery::executor

@@ -79,6 +79,21 @@ TEST(SampleTable, CollectivesAndGapsAreMediansToo) {
   EXPECT_DOUBLE_EQ(out.launch.in(unit::second), 2e-6);
 }
 
+TEST(SampleTable, OfRanksThatShareCoresItTakesMeans) {
+  const StepProgram program = program_with({MemoryShape{.rows = {.count = 8}, .read_per_row = 4}});
+  SampleTable table(Average::mean);
+  table.add(program, {.ops = {{.op = OpCode::attn_norm, .pass = Pass::fwd, .shape = 0, .seconds = {1e-6, 1e-6, 7e-6}}},
+                      .collectives = {{.op = "all_reduce", .ranks = 2, .bytes = 32, .seconds = {1e-6, 1e-6, 10e-6}}},
+                      .gaps = {0.0, 0.0, 6e-6}});
+  Measurements out;
+  table.write_to(out);
+  ASSERT_THAT(out.ops, SizeIs(1));
+  EXPECT_DOUBLE_EQ(out.ops[0].time.in(unit::second), 3e-6);
+  ASSERT_THAT(out.collectives, SizeIs(1));
+  EXPECT_DOUBLE_EQ(out.collectives[0].time.in(unit::second), 4e-6);
+  EXPECT_DOUBLE_EQ(out.launch.in(unit::second), 2e-6);
+}
+
 TEST(SampleTable, OpsOfTheSameTrafficAreOnePoint) {
   const StepProgram program = program_with({MemoryShape{.rows = {.count = 8}, .read_per_row = 8},
                                             MemoryShape{.rows = {.count = 4}, .read_per_row = 8, .written_per_row = 8},
