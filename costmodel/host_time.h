@@ -17,10 +17,6 @@ namespace orrery::costmodel {
 /// Kernels that an eager framework enqueues for an op, small ones around it included; `kernels` says which it calls.
 double num_kernels(const OpKey& key, const OpShape& shape, const KernelParameters& kernels);
 
-/// Share of its host time that a kernel in a CUDA graph takes: a node of a graph against an eager launch, 0.5 to 1.5 us
-/// of 2.5 to 6 us, and the framework's own share.
-constexpr double kShareInGraphs = 0.2;
-
 /// Share of its host time that a strategy leaves of a step: CUDA graphs replay most of it.
 double host_share(const Strategy& strategy);
 

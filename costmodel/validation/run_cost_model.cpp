@@ -1,23 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/validation/run_cost_model.h"
 
-#include "costmodel/host_time.h"
-
-#include <algorithm>
-
 namespace orrery::costmodel {
-
-bool is_in_graph(std::string_view module, OpCode op) {
-  const auto is_between = [op](OpCode first, OpCode last) { return op >= first && op <= last; };
-  if (module == "attn") return is_between(OpCode::attn_norm, OpCode::attn_residual) || op == OpCode::attn_quant;
-  if (module == "mlp") return is_between(OpCode::mlp_norm, OpCode::mlp_residual);
-  if (module == "moe") return is_between(OpCode::moe_norm, OpCode::moe_residual);
-  // The router's graph also holds the norm before it and shared experts; the next one counts and sorts choices.
-  if (module == "moe_router") {
-    return op == OpCode::moe_norm || op == OpCode::moe_router || is_between(OpCode::shared_fc1, OpCode::shared_gate);
-  }
-  return module == "moe_preprocess" && op == OpCode::moe_permute;
-}
 
 /// Of weights that are frozen no gradient is computed, reduced or applied.
 bool RunCostModel::is_frozen(const OpKey& key) const {
@@ -47,11 +31,7 @@ CommTime RunCostModel::exchange(const ExchangeShape& shape, const RoutingMatrix&
 }
 
 Seconds RunCostModel::dispatch(const OpKey& key, const OpShape& shape) const {
-  if (is_frozen(key)) return {};
-  const Seconds time = ForwardingCostModel::dispatch(key, shape);
-  const bool is_replayed = std::any_of(plan_.graphed_modules.begin(), plan_.graphed_modules.end(),
-                                       [&](const std::string& module) { return is_in_graph(module, key.op); });
-  return is_replayed ? time * kShareInGraphs : time;
+  return is_frozen(key) ? Seconds{} : ForwardingCostModel::dispatch(key, shape);
 }
 
 }  // namespace orrery::costmodel

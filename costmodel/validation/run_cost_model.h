@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a published run does otherwise than its program says: weights that are frozen while adapters are trained, rows
-// that travel to experts in bf16 though products are in fp8, modules whose kernels a CUDA graph replays. No strategy
-// has a word for these, so they are answers of a cost model around the calibrated one.
+// that travel to experts in bf16 though products are in fp8. No strategy has a word for these, so they are answers of a
+// cost model around the calibrated one.
 #pragma once
 
 #include "costmodel/forwarding_cost_model.h"
@@ -25,9 +25,5 @@ class RunCostModel : public ForwardingCostModel {
 
   const RunPlan& plan_;
 };
-
-/// Whether the kernels of an op are inside a CUDA graph of a module, as Megatron-LM names those that Transformer Engine
-/// captures: attn, mlp, moe, moe_router, moe_preprocess. Other names hold no op.
-bool is_in_graph(std::string_view module, OpCode op);
 
 }  // namespace orrery::costmodel

@@ -212,9 +212,9 @@ void read_timing_choices(Reading& in) {
   strategy.overlap.ep_batch_level = is_on("moe_a2a");
   strategy.overlap.delayed_wgrad = is_on("delayed_wgrad");
   strategy.overlap.shared_expert = is_on("shared_expert");
+  // Graphs of a few modules spare little of the host's time.
   const auto& graphs = in.run.cuda_graph;
   strategy.cuda_graphs = std::find(graphs.begin(), graphs.end(), "full_iteration") != graphs.end();
-  if (!strategy.cuda_graphs) in.plan.graphed_modules = graphs;
   if (fuses_experts(in.run, in.plan)) {
     in.plan.framework.fused_experts = true;
     in.assume("experts: one kernel, as in Megatron-Bridge's recipes of MX formats from 26.06 on");

@@ -31,7 +31,6 @@ struct RunPlan {
   bool framework_is_known = true;      // false: the run's software has no preset, and this one stands in for it
   bool casts_inside_products = false;  // to fp8; what is saved stays bf16
   bool multiplies_fp4 = false;         // which no strategy says; its tensors are taken to be fp8
-  std::vector<std::string> graphed_modules = {};  // whose kernels CUDA graphs replay, where not the whole step's
   bool trains_adapters = false;                   // LoRA: the model's own weights are frozen
   bool recompute_is_stated = false;               // by the source, or by its framework's default
   std::vector<std::string> assumptions;           // each once, in words
