@@ -34,10 +34,7 @@ CalibratedCostModel::CalibratedCostModel(const Cluster& cluster, const Calibrati
                                          std::shared_ptr<const MeasuredKernels> measured)
     : cluster_(cluster), curves_(calibration, std::move(measured), recipe), collectives_(cluster, calibration) {
   other_conditions_ = is_cpu() && cluster_.num_devices() != calibration.conditions.active_ranks;
-  if (const auto kernels = kernels_in_training(calibration)) {
-    dispatch_ = kernels->dispatch;
-    materialized_attention_ = kernels->attention == AttentionKernels::materialized;
-  }
+  kernels_ = kernels_in_training(calibration);
 }
 
 bool CalibratedCostModel::is_cpu() const {
@@ -46,8 +43,8 @@ bool CalibratedCostModel::is_cpu() const {
 }
 
 Seconds CalibratedCostModel::dispatch(const OpKey& key, const OpShape& shape) const {
-  if (dispatch_ == Seconds::zero()) return {};
-  return dispatch_ * num_kernels(key, shape, materialized_attention_);
+  if (!kernels_ || kernels_->dispatch == Seconds::zero()) return {};
+  return kernels_->dispatch * num_kernels(key, shape, *kernels_);
 }
 
 const Device& CalibratedCostModel::device_of(DeviceIndex device) const {

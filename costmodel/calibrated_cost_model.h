@@ -40,9 +40,8 @@ class CalibratedCostModel : public CostModel {
   Cluster cluster_;
   OperatorCurves curves_;
   CollectiveModel collectives_;
-  bool other_conditions_ = false;  // than the calibration's
-  Seconds dispatch_;               // of one kernel; zero: unknown, the host is taken to be in time
-  bool materialized_attention_ = false;
+  bool other_conditions_ = false;            // than the calibration's
+  std::optional<KernelParameters> kernels_;  // absent: nothing is known of the host, which is taken to be in time
 };
 
 }  // namespace orrery::costmodel

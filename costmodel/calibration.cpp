@@ -115,6 +115,8 @@ void write_kernels(JsonWriter& out, const KernelParameters& kernels) {
   out.field("taken", kernels.taken);
   out.field("attention", name_of(kAttentionNames, kernels.attention));
   out.field("loss_forward", kernels.loss_forward).field("loss_backward", kernels.loss_backward);
+  if (kernels.tf32) out.field("tf32", true);
+  if (kernels.fused_experts) out.field("fused_experts", true);
   out.field("source", kernels.source).end_object();
 }
 

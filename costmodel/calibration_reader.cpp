@@ -180,6 +180,8 @@ KernelParameters read_kernels(const JsonObject& in) {
   out.attention = in.required("attention").one_of<AttentionKernels>(kAttentionNames);
   fraction("loss_forward", out.loss_forward);
   fraction("loss_backward", out.loss_backward);
+  out.tf32 = in.optional("tf32").boolean().value_or(false);
+  out.fused_experts = in.optional("fused_experts").boolean().value_or(false);
   out.source = source_of(in);
   in.finish();
   return out;

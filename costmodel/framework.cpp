@@ -85,6 +85,10 @@ Framework megatron() {
   out.pads_vocabulary = true;     // make_vocab_size_divisible_by = 128
   out.zero = 1;                   // --use-distributed-optimizer in every published recipe
   out.overlaps_gradients = true;  // overlap_grad_reduce and overlap_param_gather, too
+  // Router: Transformer Engine multiplies bf16 forward and, with every operand in f32, in tf32 backward (Megatron-LM,
+  // moe_utils.py, RouterGatingLinearFunction; TE, gemm/cublaslt_gemm.cu: "Use TF32 only for pure FP32 GEMM").
+  out.tf32 = true;
+  out.dispatches_fp8 = false;  // token_dispatcher.py: hidden states in bf16; Transformer Engine casts at the experts
   // TE's Triton cross-entropy turns the bf16 logits into their gradient in place (SimuMax docs/b200/
   // b200_real_repro_guide.md, section 4); Megatron's own fused one keeps an f32 copy: 6.
   out.logits_bytes = 2.0;
@@ -188,6 +192,8 @@ KernelParameters with_kernels_of(const Framework& framework, KernelParameters nu
   numbers.attention = framework.attention;
   numbers.loss_forward = framework.loss_forward;
   numbers.loss_backward = framework.loss_backward;
+  numbers.tf32 = framework.tf32;
+  numbers.fused_experts = framework.fused_experts;
   return numbers;
 }
 

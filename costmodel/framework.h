@@ -42,6 +42,9 @@ struct Framework {
   // over the six of a fused kernel.
   AttentionKernels attention = AttentionKernels::fused;
   double loss_forward = 1.0, loss_backward = 1.0;
+  bool tf32 = false;           // f32 products on tensor cores
+  bool fused_experts = false;  // one kernel multiplies, activates and casts for all experts
+  bool dispatches_fp8 = true;  // in fp8 training rows travel to experts in fp8; false: they are cast there
 
   // States.
   double bucket_bytes = 0.0;        // per parameter, where gradients are reduced: buckets beside the gradients

@@ -48,19 +48,22 @@ constexpr double kShareInGraphs = 0.2;
 
 struct Kernels {
   const OpKey& key;
-  bool materialized_attention;
+  const KernelParameters& calls;
 
   double operator()(const GemmShape&) const { return key.op == OpCode::moe_router ? 20.0 : 2.0; }
   /// Transformer Engine's grouped products are one for each expert, on several streams, and so are the casts to fp8.
   double operator()(const GroupedGemmShape& s) const {
+    if (calls.fused_experts) return 4.0;
     return 4.0 + static_cast<double>(s.num_experts) * (s.dtype == DType::fp8 ? 2.5 : 1.0);
   }
   double operator()(const AttentionShape&) const {
     const bool backward = key.pass == Pass::igrad;
-    if (materialized_attention) return backward ? 12.0 : 10.0;
+    if (calls.attention == AttentionKernels::materialized) return backward ? 12.0 : 10.0;
     return backward ? 5.0 : 4.0;
   }
-  double operator()(const MemoryShape&) const { return streaming_kernels(key); }
+  double operator()(const MemoryShape&) const {
+    return calls.fused_experts && key.op == OpCode::moe_act ? 0.0 : streaming_kernels(key);
+  }
   double operator()(const CollectiveShape&) const { return 2.0; }
   double operator()(const ExchangeShape&) const { return 10.0; }  // counts are exchanged and waited for, too
   double operator()(const PeerShape&) const { return 2.0; }
@@ -69,8 +72,8 @@ struct Kernels {
 
 }  // namespace
 
-double num_kernels(const OpKey& key, const OpShape& shape, bool materialized_attention) {
-  return std::visit(Kernels{key, materialized_attention}, shape);
+double num_kernels(const OpKey& key, const OpShape& shape, const KernelParameters& kernels) {
+  return std::visit(Kernels{key, kernels}, shape);
 }
 
 double host_share(const Strategy& strategy) { return strategy.cuda_graphs ? kShareInGraphs : 1.0; }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/units.h"
+#include "costmodel/kernel_model.h"
 #include "program/step_program.h"
 
 #include <span>
@@ -13,8 +14,8 @@
 
 namespace orrery::costmodel {
 
-/// Kernels that an eager framework enqueues for an op, small ones around it included.
-double num_kernels(const OpKey& key, const OpShape& shape, bool materialized_attention);
+/// Kernels that an eager framework enqueues for an op, small ones around it included; `kernels` says which it calls.
+double num_kernels(const OpKey& key, const OpShape& shape, const KernelParameters& kernels);
 
 /// Share of its host time that a strategy leaves of a step: CUDA graphs replay most of it.
 double host_share(const Strategy& strategy);

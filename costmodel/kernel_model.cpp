@@ -34,6 +34,9 @@ constexpr double kScorePassesForward = 6.0, kScorePassesBackward = 8.0;
 // 128003 or 50257 entries takes the head three times as long. Source: Netflix, "Scaling LLM post-training", 2026-02-13.
 constexpr double kAlignment = 16.0, kUnalignedRate = 1.0 / 3.0;
 
+// Tensor cores multiply tf32 at half the rate of bf16 (data sheets of the A100 and later).
+constexpr double kTf32OverBf16 = 0.5;
+
 double size_in_bytes(DType dtype) { return static_cast<double>(size_of(dtype)); }
 
 }  // namespace
@@ -50,10 +53,18 @@ KernelModel::KernelModel(const Device& device, const KernelParameters& parameter
   }
 }
 
+std::optional<FlopsPerSecond> peak_rate(const Device& device, DType dtype, bool tf32) {
+  const auto found = device.peak.find(dtype);
+  const auto bf16 = device.peak.find(DType::bf16);
+  const bool in_tf32 = tf32 && dtype == DType::f32 && bf16 != device.peak.end();
+  if (found == device.peak.end()) return in_tf32 ? std::optional(bf16->second * kTf32OverBf16) : std::nullopt;
+  return in_tf32 ? std::max(found->second, bf16->second * kTf32OverBf16) : found->second;
+}
+
 std::optional<double> KernelModel::peak_of(DType dtype) const {
-  const auto found = device_.peak.find(dtype);
-  if (found == device_.peak.end()) return std::nullopt;
-  return found->second.in(unit::flop_per_second)*state_.clock;
+  const auto peak = peak_rate(device_, dtype, parameters_.tf32);
+  if (!peak) return std::nullopt;
+  return peak->in(unit::flop_per_second)*state_.clock;
 }
 
 std::optional<Seconds> KernelModel::product(Pass pass, std::span<const double> rows, std::int64_t n, std::int64_t k,

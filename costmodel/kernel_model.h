@@ -45,7 +45,9 @@ struct KernelParameters {
   double taken = 20.0;
   AttentionKernels attention = AttentionKernels::fused;
   double loss_forward = 1.0, loss_backward = 1.0;  // traffic of the loss, over that of one fused kernel each
-  std::string source;                              // what the numbers were fitted to
+  bool tf32 = false;           // products of f32, the router's, run on tensor cores at half of their bf16 rate
+  bool fused_experts = false;  // one kernel multiplies, activates and casts for all experts of a rank
+  std::string source;          // what the numbers were fitted to
 
   bool operator==(const KernelParameters&) const = default;
 };
@@ -54,6 +56,9 @@ struct KernelParameters {
 /// third power of the clock as long as voltage follows it, so a compute-bound kernel under a cap runs at the cube root.
 /// Source: docs/design/kernels.md.
 double clock_under_power_limit(Watts limit, Watts calibrated);
+
+/// Peak rate of products in `dtype`; nothing if unknown. With `tf32` those of f32 run on tensor cores.
+std::optional<FlopsPerSecond> peak_rate(const Device& device, DType dtype, bool tf32);
 
 class KernelModel {
  public:

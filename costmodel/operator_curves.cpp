@@ -28,11 +28,6 @@ std::vector<double> rows_of(const GroupedGemmShape& s, const ResolvedLoad& load)
                              static_cast<double>(s.rows.count) / static_cast<double>(s.num_experts));
 }
 
-std::optional<FlopsPerSecond> peak_of(const Device& device, DType dtype) {
-  const auto found = device.peak.find(dtype);
-  return found == device.peak.end() ? std::nullopt : std::optional(found->second);
-}
-
 [[noreturn]] void not_calibrated(std::string_view op, Pass pass, const Device& device, std::string_view rate) {
   throw ConfigError(
       fmt::format("not calibrated: expected a point of {} ({}) in the calibration, or {} of device \"{}\"", op,
@@ -51,10 +46,10 @@ struct TypeOf {
 };
 
 /// The least time that the hardware allows. CPU ranks keep operands in caches, so their memory is no bound.
-Seconds hardware_bound(const OpShape& shape, const Work& work, const Device& device) {
+Seconds hardware_bound(const OpShape& shape, const Work& work, const Device& device, bool tf32) {
   Seconds bound;
   if (const std::optional<DType> dtype = std::visit(TypeOf{}, shape)) {
-    if (const auto peak = peak_of(device, *dtype)) bound = work.flops / *peak;
+    if (const auto peak = peak_rate(device, *dtype, tf32)) bound = work.flops / *peak;
   }
   if (device.memory_bandwidth && device.kind != DeviceKind::cpu) {
     bound = std::max(bound, (work.read + work.written) / *device.memory_bandwidth);
@@ -117,7 +112,9 @@ OpTime OperatorCurves::gemm(const OpKey& key, const GemmShape& s, const Device& 
   const Pass pass = measured_pass(key.pass);
   const auto m = static_cast<double>(s.m), n = static_cast<double>(s.n), k = static_cast<double>(s.k);
   const double rows[] = {m};
-  const auto measured = measured_->gemm(name_of(key.op), pass, s.dtype, m, n, k);
+  // Points of f32 say nothing of tensor cores.
+  const bool in_tf32 = kernels_ && kernels_->tf32 && s.dtype == DType::f32;
+  const auto measured = in_tf32 ? std::nullopt : measured_->gemm(name_of(key.op), pass, s.dtype, m, n, k);
   const auto form_time = form(device).product(pass, rows, s.n, s.k, s.dtype, s.accumulate);
   if (const auto time = by_form(form_time, measured)) return *time;
   if (!measured) not_calibrated("gemm", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
@@ -182,6 +179,7 @@ OpTime OperatorCurves::memory_bound(const OpKey& key, Bytes traffic, const Devic
 
 OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
                                const Device& device) const {
+  if (kernels_ && kernels_->fused_experts && key.op == OpCode::moe_act) return {};
   const Pass pass = measured_pass(key.pass);
   const Work work = work_of(key, shape, load);
   OpTime time;
@@ -195,7 +193,7 @@ OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const Res
     CHECK(std::holds_alternative<MemoryShape>(shape), to_string(key));
     time = memory_bound(key, work.read + work.written, device);
   }
-  time.time = std::max(time.time, hardware_bound(shape, work, device)) + launch_gap_;
+  time.time = std::max(time.time, hardware_bound(shape, work, device, kernels_ && kernels_->tf32)) + launch_gap_;
   time.slowdown = slowdown(key, shape, load, device);
   return time;
 }

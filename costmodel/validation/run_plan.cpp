@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <regex>
+#include <string>
 #include <utility>
 
 #include <fmt/format.h>
@@ -181,6 +183,22 @@ bool sends_tokens_once(std::string dispatcher) {
                      [&](std::string_view name) { return dispatcher.find(name) != std::string::npos; });
 }
 
+/// Year and month of the container in the name of a Megatron-Bridge release, 2606 for "NeMo container 26.06.01".
+int release_of(const std::string& software) {
+  std::smatch found;
+  if (!std::regex_search(software, found, std::regex(R"((\d\d)\.(\d\d))"))) return 0;
+  return 100 * std::stoi(found[1]) + std::stoi(found[2]);
+}
+
+/// From 26.06 on, Megatron-Bridge's recipes for MoE in MX formats on Blackwell call one kernel for a rank's experts and
+/// capture the whole iteration; tables then name no modules.
+/// Source: Megatron-Bridge release notes 0.5.1; recipes, cuda_graph_impl = "full_iteration", cuda_graph_scope = [],
+/// use_transformer_engine_op_fuser.
+bool fuses_experts(const PublishedRun& run, const RunPlan& plan) {
+  return plan.framework.name == megatron_bridge().name && plan.model.moe && plan.strategy.precision == DType::fp8 &&
+         plan.strategy.fp8_recipe == Fp8Recipe::mxfp8 && release_of(run.software) >= 2606;
+}
+
 void read_timing_choices(Reading& in) {
   Strategy& strategy = in.plan.strategy;
   const auto is_on = [&](const char* key) {
@@ -197,6 +215,14 @@ void read_timing_choices(Reading& in) {
   // Graphs of a few modules spare little of the host's time.
   const auto& graphs = in.run.cuda_graph;
   strategy.cuda_graphs = std::find(graphs.begin(), graphs.end(), "full_iteration") != graphs.end();
+  if (fuses_experts(in.run, in.plan)) {
+    in.plan.framework.fused_experts = true;
+    in.assume("experts: one kernel, as in Megatron-Bridge's recipes of MX formats from 26.06 on");
+    if (graphs.empty()) {
+      strategy.cuda_graphs = true;
+      in.assume("cuda_graph: the whole iteration, as in these recipes");
+    }
+  }
   if (in.run.dispatcher && sends_tokens_once(*in.run.dispatcher)) strategy.dispatcher = Dispatcher::two_level;
 }
 

@@ -3,10 +3,10 @@
 
 #include "costmodel/calibrated_cost_model.h"
 #include "costmodel/collective_fit.h"
-#include "costmodel/forwarding_cost_model.h"
 #include "costmodel/op_times.h"
 #include "costmodel/timed_program.h"
 #include "costmodel/validation/run_cluster.h"
+#include "costmodel/validation/run_cost_model.h"
 #include "program/legality.h"
 #include "program/lower.h"
 
@@ -66,28 +66,6 @@ std::vector<CollectiveFit> links_of(const PublishedRun& run, const Cluster& clus
 // Blackwell multiplies fp4 at twice the rate of fp8, Blackwell Ultra at three times (data sheets). The last and some
 // other layers stay in 8 or 16 bits.
 constexpr double kFp4OverFp8 = 2.0, kFp4OverFp8Ultra = 3.0;
-
-/// Of weights that are frozen while adapters are trained: no gradient is computed, reduced or applied.
-class FrozenWeights : public ForwardingCostModel {
- public:
-  using ForwardingCostModel::ForwardingCostModel;
-
-  OpTime compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, DeviceIndex device) const override {
-    return is_needed(key) ? ForwardingCostModel::compute(key, shape, load, device) : OpTime{};
-  }
-  CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override {
-    const bool is_of_gradients = shape.group == Group::dp || shape.group == Group::edp || shape.group == Group::world;
-    return is_of_gradients ? CommTime{} : ForwardingCostModel::collective(shape, members);
-  }
-  Seconds dispatch(const OpKey& key, const OpShape& shape) const override {
-    return is_needed(key) ? ForwardingCostModel::dispatch(key, shape) : Seconds{};
-  }
-
- private:
-  static bool is_needed(const OpKey& key) {
-    return key.pass != Pass::wgrad && key.pass != Pass::sync && key.pass != Pass::update;
-  }
-};
 
 }  // namespace
 
@@ -149,9 +127,8 @@ Seconds predict(const TimedRun& run, const KnownDevice& device, const Knobs& kno
     }
   }
   const CalibratedCostModel model(run.cluster, with_links, run.plan.strategy.fp8_recipe, device.measured);
-  const FrozenWeights frozen(model);
-  const CostModel& asked = run.plan.trains_adapters ? static_cast<const CostModel&>(frozen) : model;
-  return run_step(time_program(*run.program, asked, run.cluster, {}, {.steps_only = true}), false).makespan;
+  const RunCostModel of_run(model, run.plan);
+  return run_step(time_program(*run.program, of_run, run.cluster, {}, {.steps_only = true}), false).makespan;
 }
 
 }  // namespace orrery::costmodel

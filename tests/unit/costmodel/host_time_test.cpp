@@ -42,7 +42,20 @@ auto times(double a, double b, double c) {
 }
 
 double kernels_of(OpCode op, Pass pass, const OpShape& shape, bool materialized_attention = false) {
-  return num_kernels({.pass = pass, .op = op}, shape, materialized_attention);
+  KernelParameters calls;
+  if (materialized_attention) calls.attention = AttentionKernels::materialized;
+  return num_kernels({.pass = pass, .op = op}, shape, calls);
+}
+
+TEST(WaitForHost, HasOneKernelForAllExpertsWhereTheyAreFused) {
+  KernelParameters calls;
+  const OpKey fc1{.pass = Pass::fwd, .op = OpCode::moe_fc1}, act{.pass = Pass::fwd, .op = OpCode::moe_act};
+  const GroupedGemmShape few{.num_experts = 2, .dtype = DType::fp8}, many{.num_experts = 64, .dtype = DType::fp8};
+  EXPECT_GT(num_kernels(fc1, many, calls), num_kernels(fc1, few, calls));
+  EXPECT_GT(num_kernels(act, MemoryShape{}, calls), 0.0);
+  calls.fused_experts = true;
+  EXPECT_EQ(num_kernels(fc1, many, calls), num_kernels(fc1, few, calls));
+  EXPECT_EQ(num_kernels(act, MemoryShape{}, calls), 0.0);
 }
 
 TEST(WaitForHost, ChangesNothingWhereTheDeviceHasMoreToDo) {

@@ -238,6 +238,19 @@ TEST(KernelModel, MultipliesFp8AtItsOwnPeakAndShareOfIt) {
                    slow_traffic_us(4096.0 * 4096 + 2 * 4096));
 }
 
+TEST(KernelModel, MultipliesF32OnTensorCoresAtHalfTheirBf16Rate) {
+  Device device = gpu();
+  EXPECT_FALSE(peak_rate(device, DType::f32, false).has_value());
+  const FlopsPerSecond bf16 = device.peak.at(DType::bf16);
+  EXPECT_EQ(peak_rate(device, DType::f32, true), 0.5 * bf16);
+  device.peak[DType::f32] = 0.1 * bf16;
+  EXPECT_EQ(peak_rate(device, DType::f32, false), 0.1 * bf16);
+  EXPECT_EQ(peak_rate(device, DType::f32, true), 0.5 * bf16);
+  EXPECT_EQ(peak_rate(device, DType::bf16, true), bf16);
+  device.peak[DType::f32] = 0.8 * bf16;  // matrix cores that have f32 of their own
+  EXPECT_EQ(peak_rate(device, DType::f32, true), 0.8 * bf16);
+}
+
 TEST(KernelModel, KnowsNothingOfATypeWithoutAPeak) {
   Device device = gpu();
   device.peak.erase(DType::fp8);

@@ -259,6 +259,24 @@ TEST_F(MeasuredAndStated, MoveAsManyBytesForALossAsItsKernelsDo) {
   EXPECT_DOUBLE_EQ(us(OpCode::head_loss, Pass::igrad, logits), 2.0 * backward);
 }
 
+TEST_F(MeasuredAndStated, SayNothingOfF32OnTensorCores) {
+  const GemmShape router{.m = 1024, .n = 64, .k = 1024, .dtype = DType::f32};
+  calibration_.points.push_back(point("moe.router", Pass::fwd, router, microseconds(500)));
+  const double measured = us(OpCode::moe_router, Pass::fwd, router);
+  EXPECT_DOUBLE_EQ(measured, 500.0);
+  calibration_.kernels->tf32 = true;
+  EXPECT_LT(us(OpCode::moe_router, Pass::fwd, router), 0.1 * measured);
+}
+
+TEST_F(MeasuredAndStated, ActivateInTheProductsOfFusedExperts) {
+  const MemoryShape rows{.rows = {.count = 1000000}, .read_per_row = 2, .written_per_row = 4};
+  EXPECT_GT(us(OpCode::moe_act, Pass::fwd, rows), 0.0);
+  calibration_.kernels->fused_experts = true;
+  EXPECT_EQ(us(OpCode::moe_act, Pass::fwd, rows), 0.0);
+  EXPECT_EQ(us(OpCode::moe_act, Pass::igrad, rows), 0.0);
+  EXPECT_GT(us(OpCode::shared_act, Pass::fwd, rows), 0.0);
+}
+
 TEST_F(MeasuredAndStated, AreSlowerUnderALowerPowerLimit) {
   calibration_.conditions.power_limit = watts(800);
   Device capped = gpu();

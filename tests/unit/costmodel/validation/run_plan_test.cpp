@@ -302,6 +302,27 @@ TEST(RunPlan, KeepsTheChoicesThatMoveTimeAlone) {
   EXPECT_EQ(plain.stages, strategy.stages);
 }
 
+TEST(RunPlan, HasExpertsInOneKernelAndIterationsInOneGraphAsMegatronBridgeFromJune2026On) {
+  PublishedRun run = run_of("bridge-0f2e00f1");  // gpt-oss on GB300 in mxfp8, release 26.08, which names no graphs
+  EXPECT_TRUE(plan(run).framework.fused_experts);
+  EXPECT_TRUE(plan(run).strategy.cuda_graphs);
+  EXPECT_TRUE(assumes(plan(run), "cuda_graph: the whole iteration, as in these recipes"));
+  run.cuda_graph = {"attn"};
+  EXPECT_TRUE(plan(run).framework.fused_experts);
+  EXPECT_FALSE(plan(run).strategy.cuda_graphs);
+  run.cuda_graph.clear();
+  for (const std::string software :
+       {"Megatron-Bridge, NeMo container 26.04.01", "Megatron-Bridge", "Megatron-LM 26.08"}) {
+    run.software = software;
+    EXPECT_FALSE(plan(run).framework.fused_experts) << software;
+    EXPECT_FALSE(plan(run).strategy.cuda_graphs) << software;
+  }
+  run.software = "Megatron-Bridge a8038f6d99, nemo:26.06";
+  EXPECT_TRUE(plan(run).strategy.cuda_graphs);
+  run.precision = "fp8";
+  EXPECT_FALSE(plan(run).strategy.cuda_graphs);
+}
+
 TEST(RunPlan, HasCudaGraphsOnlyWhereTheyHoldAWholeIteration) {
   PublishedRun run = run_of("xtuner-147bbba6");
   EXPECT_FALSE(plan(run).strategy.cuda_graphs);

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a published run does otherwise than its program says: weights that are frozen while adapters are trained, rows
+// that travel to experts in bf16 though products are in fp8. No strategy has a word for these, so they are answers of a
+// cost model around the calibrated one.
+#pragma once
+
+#include "costmodel/forwarding_cost_model.h"
+#include "costmodel/validation/run_plan.h"
+
+namespace orrery::costmodel {
+
+class RunCostModel : public ForwardingCostModel {
+ public:
+  /// Both must outlive this.
+  RunCostModel(const CostModel& cost, const RunPlan& plan) : ForwardingCostModel(cost), plan_(plan) {}
+
+  OpTime compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, DeviceIndex device) const override;
+  CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override;
+  CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
+                    std::span<const DeviceIndex> members) const override;
+  Seconds dispatch(const OpKey& key, const OpShape& shape) const override;
+
+ private:
+  bool is_frozen(const OpKey& key) const;
+
+  const RunPlan& plan_;
+};
+
+}  // namespace orrery::costmodel
