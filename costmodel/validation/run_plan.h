@@ -28,12 +28,12 @@ struct RunPlan {
   std::int64_t num_devices = 1;
   std::string device;  // name in the catalog; empty: we have none
   Framework framework;
-  bool framework_is_known = true;      // false: the run's software has no preset, and this one stands in for it
-  bool casts_inside_products = false;  // to fp8; what is saved stays bf16
-  bool multiplies_fp4 = false;         // which no strategy says; its tensors are taken to be fp8
-  bool trains_adapters = false;                   // LoRA: the model's own weights are frozen
-  bool recompute_is_stated = false;               // by the source, or by its framework's default
-  std::vector<std::string> assumptions;           // each once, in words
+  bool framework_is_known = true;        // false: the run's software has no preset, and this one stands in for it
+  bool casts_inside_products = false;    // to fp8; what is saved stays bf16
+  bool multiplies_fp4 = false;           // which no strategy says; its tensors are taken to be fp8
+  bool trains_adapters = false;          // LoRA: the model's own weights are frozen
+  bool recompute_is_stated = false;      // by the source, or by its framework's default
+  std::vector<std::string> assumptions;  // each once, in words
 };
 
 /// Requires: `run` is of `file`.
