@@ -94,7 +94,8 @@ def row_of(orrery, name, folder):
     estimate = run(orrery, "estimate", str(plan), *calibration, "--json")
     published = seconds(json.loads(estimate.stdout)["step_time"])
     strategy.write_text(json.dumps(base))
-    where = [word for condition in m["space"] for word in ("--where", condition)]
+    conditions = m["space"] + ["order=tp-cp-ep-dp-pp"]  # the one that all of these trainers have
+    where = [word for condition in conditions for word in ("--where", condition)]
     found = run(orrery, "plan", *common, "--strategy", str(strategy), *workload, *calibration, "--no-simulation", "--json",
                 *where)
     plan.unlink()
