@@ -31,7 +31,7 @@ sed 's/"vocab_size"/"vocabulary"/' "$repository/catalog/models/moe-tiny-cpu.json
 run plan unknown.json cluster.json "${workload[@]}"
 grep -q -- '--ignore-key vocabulary' <<<"$err" || fail "hint" "--ignore-key vocabulary" "$err"
 
-# A batch that does not divide, a degree that does not, a rank order that is not lowered yet, a layout with a hole.
+# A batch that does not divide, a degree that does not, a rank order that nobody knows, a layout with a hole.
 printf '{\n  "schema": "strategy/1",\n  "ep": 2\n}\n' >ep2.json
 expect_error 2 'ep2.json:1: global_batch: expected a multiple of 2 (data-parallel ranks), got 3
   hint: nearest multiples are 2 and 4' fit moe-tiny-cpu cluster.json ep2.json --sequence 64 --global-batch 3
@@ -39,9 +39,8 @@ printf '{\n  "schema": "strategy/1",\n  "ep": 3\n}\n' >ep3.json
 run fit moe-tiny-cpu cluster.json ep3.json "${workload[@]}"
 [[ $code == 2 ]] || fail "exit code of ep 3" 2 "$code"
 grep -q 'ep3.json:3: /ep: expected a divisor of 8 (number of experts), got 3' <<<"$err" || fail "ep 3" "a divisor" "$err"
-printf '{\n  "schema": "strategy/1",\n  "order": "pp-tp-cp-ep-dp"\n}\n' >order.json
-expect_error 2 'order.json:3: /order: expected "tp-cp-ep-dp-pp", got "pp-tp-cp-ep-dp": other rank orders are not lowered yet
-  hint: the device of each rank, in the plan'"'"'s placement, says the same' \
+printf '{\n  "schema": "strategy/1",\n  "order": "dp-tp"\n}\n' >order.json
+expect_error 2 'order.json:3: /order: expected one of tp-cp-ep-dp-pp, tp-cp-ep-pp-dp, tp-cp-pp-ep-dp, tp-pp-cp-ep-dp, pp-tp-cp-ep-dp, got "dp-tp"' \
   fit moe-tiny-cpu cluster.json order.json "${workload[@]}"
 printf '{\n  "schema": "strategy/1",\n  "pp": 2, "stages": "Et)tL"\n}\n' >layout.json
 expect_error 2 'layout.json:3: /stages: expected "even", a list of stages or a layout: at character 3 expected E, t, m, L, | or a group, got ")"

@@ -262,6 +262,7 @@ TEST_F(MeasuredAndStated, MoveAsManyBytesForALossAsItsKernelsDo) {
 TEST_F(MeasuredAndStated, SayNothingOfF32OnTensorCores) {
   const GemmShape router{.m = 1024, .n = 64, .k = 1024, .dtype = DType::f32};
   calibration_.points.push_back(point("moe.router", Pass::fwd, router, microseconds(500)));
+  calibration_.points.back().dtype = DType::f32;
   const double measured = us(OpCode::moe_router, Pass::fwd, router);
   EXPECT_DOUBLE_EQ(measured, 500.0);
   calibration_.kernels->tf32 = true;
