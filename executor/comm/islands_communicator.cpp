@@ -58,8 +58,8 @@ Cut IslandsCommunicator::cut_of(int island, const Blocks& blocks) const {
   const Island& of = seat_.islands()[static_cast<std::size_t>(island)];
   Cut cut{of, {}};
   const std::int64_t begin = blocks.offsets[static_cast<std::size_t>(of.first)];
-  for (auto member = static_cast<std::size_t>(of.first); member < static_cast<std::size_t>(of.first + of.size);
-       ++member) {
+  const auto first = static_cast<std::size_t>(of.first), size = static_cast<std::size_t>(of.size);
+  for (std::size_t member = first; member < first + size; ++member) {
     cut.parts.push_back({blocks.offsets[member] - begin, blocks.counts[member]});
   }
   return cut;

@@ -127,8 +127,8 @@ void AllReduceOverIslands::take_results(std::int64_t phase) {
 Cut ReduceScatterOverIslands::owners(int index, const Chunk& chunk) const {
   const std::int64_t begin = chunk.first * value_bytes(), end = begin + chunk.count * value_bytes();
   Cut cut{seat().islands()[static_cast<std::size_t>(index)], {}};
-  for (int i = 0; i < cut.island.size; ++i) {
-    const auto member = static_cast<std::size_t>(cut.island.first + i);
+  const auto first_member = static_cast<std::size_t>(cut.island.first);
+  for (std::size_t member = first_member; member < first_member + static_cast<std::size_t>(cut.island.size); ++member) {
     const std::int64_t first = std::clamp(blocks_.offsets[member], begin, end);
     const std::int64_t past = std::clamp(blocks_.offsets[member] + blocks_.counts[member], begin, end);
     cut.parts.push_back({first - begin, past - first});

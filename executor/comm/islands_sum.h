@@ -85,7 +85,7 @@ class AllReduceOverIslands final : public SumOverIslands {
       : SumOverIslands(seat, CollectiveKind::all_reduce, type, values, chunk_bytes, key), values_(values) {}
 
  private:
-  std::int64_t num_phases() const override { return num_chunks() + 2 * last() - 1; }
+  std::int64_t num_phases() const override { return num_chunks() + 2 * std::int64_t{last()} - 1; }
   void add_results(IslandSeat::Payload& payload, std::int64_t phase) override;
   void take_results(std::int64_t phase) override;
   std::byte* place_of_result(const Chunk& chunk, const Piece& part) override;
