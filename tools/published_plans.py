@@ -21,6 +21,8 @@ MEGATRON = ["schedule=1f1b,interleaved", "zero_dense<=1", "zero_expert<=1", "dis
             "offload_optimizer=0", "offload_activations=0"]
 # Without the exchange of experts beside another micro-batch, which came to Megatron-Core after those runs.
 EARLIER_MEGATRON = MEGATRON + ["overlap.ep_batch_level=0", "overlap.delayed_wgrad=0"]
+# The same with the flex dispatcher (DeepEP, HybridEP), which sends a token once to each rank and domain.
+MEGATRON_FLEX = [c for c in MEGATRON if not c.startswith("dispatcher")] + ["dispatcher=all_to_all,two_level"]
 # HAI-LLM as the DeepSeek-V3 report describes it: DualPipe, ZeRO 1, two-level dispatch to experts.
 HAI_LLM = ["schedule=dualpipe", "zero_dense<=1", "zero_expert<=1", "dispatcher=two_level", "overlap.tp=0", "cp=1", "etp=1",
            "offload_optimizer=0", "offload_activations=0"]
@@ -47,7 +49,9 @@ MAPPINGS = {
     "pai qwen3-235b tp2 pp8 ep32": qwen235(8, 32, 2, 4, ["layernorm", "moe_act"]),
     "bridge qwen3-30b ep16": {
         "model": "qwen3-30b-a3b", "cluster": "h100-64", "nodes": 2, "sequence": 4096, "global_batch": 1024,
-        "space": MEGATRON, "base": {"precision": "fp8"}, "mapping": {"ep": 16, "micro_batch": 1, "schedule": "1f1b", "overlap": {"dp_buckets": True}}},
+        "space": MEGATRON_FLEX, "base": {"precision": "fp8"},
+        "mapping": {"ep": 16, "micro_batch": 1, "schedule": "1f1b", "dispatcher": "two_level",
+                    "overlap": {"dp_buckets": True}}},
     "bridge qwen3-30b pp2 ep8": {
         "model": "qwen3-30b-a3b", "cluster": "h100-64", "nodes": 2, "sequence": 4096, "global_batch": 1024,
         "space": MEGATRON, "base": {"precision": "fp8"},

@@ -3,12 +3,12 @@
 
 #include "base/check.h"
 #include "base/lower_case.h"
+#include "costmodel/validation/bridge_recipes.h"
 #include "program/layout_text.h"
 #include "program/names.h"
 
 #include <algorithm>
 #include <optional>
-#include <regex>
 #include <string>
 #include <utility>
 
@@ -183,20 +183,28 @@ bool sends_tokens_once(std::string dispatcher) {
                      [&](std::string_view name) { return dispatcher.find(name) != std::string::npos; });
 }
 
-/// Year and month of the container in the name of a Megatron-Bridge release, 2606 for "NeMo container 26.06.01".
-int release_of(const std::string& software) {
-  std::smatch found;
-  if (!std::regex_search(software, found, std::regex(R"((\d\d)\.(\d\d))"))) return 0;
-  return 100 * std::stoi(found[1]) + std::stoi(found[2]);
-}
-
-/// From 26.06 on, Megatron-Bridge's recipes for MoE in MX formats on Blackwell call one kernel for a rank's experts and
-/// capture the whole iteration; tables then name no modules.
-/// Source: Megatron-Bridge release notes 0.5.1; recipes, cuda_graph_impl = "full_iteration", cuda_graph_scope = [],
-/// use_transformer_engine_op_fuser.
-bool fuses_experts(const PublishedRun& run, const RunPlan& plan) {
-  return plan.framework.name == megatron_bridge().name && plan.model.moe && plan.strategy.precision == DType::fp8 &&
-         plan.strategy.fp8_recipe == Fp8Recipe::mxfp8 && release_of(run.software) >= 2606;
+/// What the row leaves unsaid and the recipe that it was run with says.
+void read_recipe(Reading& in) {
+  const BridgeRecipe recipe = bridge_recipe_of(in.run);
+  Strategy& strategy = in.plan.strategy;
+  if (recipe.fused_experts) {
+    in.plan.framework.fused_experts = true;
+    in.assume("experts: one kernel, as in Megatron-Bridge's recipe");
+  }
+  if (recipe.graphs_whole_iteration && in.run.cuda_graph.empty()) {
+    strategy.cuda_graphs = true;
+    in.assume("cuda_graph: the whole iteration, as in Megatron-Bridge's recipe");
+  }
+  if (recipe.sends_tokens_once && !in.run.dispatcher && strategy.ep > 1) {
+    strategy.dispatcher = Dispatcher::two_level;
+    in.assume("dispatcher: tokens are sent once, as in Megatron-Bridge's recipe");
+  }
+  // Megatron runs forward beside backward where a rank has several micro-batches or chunks at hand.
+  const bool can_overlap = strategy.ep > 1 && (strategy.pp == 1 || strategy.vpp > 1);
+  if (recipe.overlaps_exchanges && !in.run.overlap.contains("moe_a2a") && can_overlap) {
+    strategy.overlap.ep_batch_level = strategy.overlap.delayed_wgrad = true;
+    in.assume("overlap: exchanges beside another micro-batch, as in Megatron-Bridge's recipe");
+  }
 }
 
 void read_timing_choices(Reading& in) {
@@ -215,15 +223,8 @@ void read_timing_choices(Reading& in) {
   // Graphs of a few modules spare little of the host's time.
   const auto& graphs = in.run.cuda_graph;
   strategy.cuda_graphs = std::find(graphs.begin(), graphs.end(), "full_iteration") != graphs.end();
-  if (fuses_experts(in.run, in.plan)) {
-    in.plan.framework.fused_experts = true;
-    in.assume("experts: one kernel, as in Megatron-Bridge's recipes of MX formats from 26.06 on");
-    if (graphs.empty()) {
-      strategy.cuda_graphs = true;
-      in.assume("cuda_graph: the whole iteration, as in these recipes");
-    }
-  }
   if (in.run.dispatcher && sends_tokens_once(*in.run.dispatcher)) strategy.dispatcher = Dispatcher::two_level;
+  if (in.plan.framework.name == megatron_bridge().name) read_recipe(in);
 }
 
 /// The modules that a row names, in our words; `selective` is a word of the framework.

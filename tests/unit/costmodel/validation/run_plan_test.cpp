@@ -302,25 +302,47 @@ TEST(RunPlan, KeepsTheChoicesThatMoveTimeAlone) {
   EXPECT_EQ(plain.stages, strategy.stages);
 }
 
-TEST(RunPlan, HasExpertsInOneKernelAndIterationsInOneGraphAsMegatronBridgeFromJune2026On) {
+TEST(RunPlan, FillsInWhatMegatronBridgesRecipeSwitchesOn) {
   PublishedRun run = run_of("bridge-0f2e00f1");  // gpt-oss on GB300 in mxfp8, release 26.08, which names no graphs
   EXPECT_TRUE(plan(run).framework.fused_experts);
   EXPECT_TRUE(plan(run).strategy.cuda_graphs);
-  EXPECT_TRUE(assumes(plan(run), "cuda_graph: the whole iteration, as in these recipes"));
-  run.cuda_graph = {"attn"};
-  EXPECT_TRUE(plan(run).framework.fused_experts);
-  EXPECT_FALSE(plan(run).strategy.cuda_graphs);
-  run.cuda_graph.clear();
+  EXPECT_TRUE(plan(run).strategy.overlap.ep_batch_level);
+  EXPECT_TRUE(plan(run).strategy.overlap.delayed_wgrad);
+  EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::two_level);
+  for (const std::string assumption :
+       {"experts: one kernel", "cuda_graph: the whole iteration", "dispatcher: tokens are sent once",
+        "overlap: exchanges beside another micro-batch"}) {
+    EXPECT_TRUE(assumes(plan(run), assumption + ", as in Megatron-Bridge's recipe")) << assumption;
+  }
+  EXPECT_TRUE(violations(plan(run).model, plan(run).strategy, plan(run).batch, plan(run).num_devices).empty());
   for (const std::string software :
        {"Megatron-Bridge, NeMo container 26.04.01", "Megatron-Bridge", "Megatron-LM 26.08"}) {
     run.software = software;
     EXPECT_FALSE(plan(run).framework.fused_experts) << software;
     EXPECT_FALSE(plan(run).strategy.cuda_graphs) << software;
+    EXPECT_FALSE(plan(run).strategy.overlap.ep_batch_level) << software;
+    EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::all_to_all) << software;
   }
-  run.software = "Megatron-Bridge a8038f6d99, nemo:26.06";
-  EXPECT_TRUE(plan(run).strategy.cuda_graphs);
-  run.precision = "fp8";
+}
+
+TEST(RunPlan, BelievesARowBeforeTheRecipe) {
+  PublishedRun run = run_of("bridge-0f2e00f1");
+  run.cuda_graph = {"attn"};
+  run.dispatcher = "alltoall";
+  run.overlap = {{"moe_a2a", false}};
+  EXPECT_TRUE(plan(run).framework.fused_experts);
   EXPECT_FALSE(plan(run).strategy.cuda_graphs);
+  EXPECT_FALSE(plan(run).strategy.overlap.ep_batch_level);
+  EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::all_to_all);
+  // Stages of one chunk have no forward at hand beside a backward; without EP nothing is exchanged.
+  run = run_of("bridge-0f2e00f1");
+  run.pp = 4;
+  run.dp = 16;
+  EXPECT_FALSE(plan(run).strategy.overlap.ep_batch_level);
+  run = run_of("bridge-0f2e00f1");
+  run.ep = 1;
+  EXPECT_FALSE(plan(run).strategy.overlap.ep_batch_level);
+  EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::all_to_all);
 }
 
 TEST(RunPlan, HasCudaGraphsOnlyWhereTheyHoldAWholeIteration) {

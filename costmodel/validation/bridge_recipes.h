@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Megatron-Bridge's performance recipes switch on that its tables of results leave unsaid. A row of the tables
+// names degrees, batch and, in some releases, modules in CUDA graphs; the library that exchanges tokens, whether
+// exchanges run beside another micro-batch and which kernels experts have stand in the recipe of that model, GPU and
+// precision alone. What a row does state comes first; a model without an entry is read as its row stands.
+#pragma once
+
+#include "costmodel/validation/runs.h"
+
+#include <string>
+
+namespace orrery::costmodel {
+
+struct BridgeRecipe {
+  bool sends_tokens_once = false;       // to each rank and domain: DeepEP, HybridEP
+  bool overlaps_exchanges = false;      // beside another micro-batch, weight gradients delayed
+  bool fused_experts = false;           // one kernel multiplies, activates and casts for all experts
+  bool graphs_whole_iteration = false;  // where the row names no modules
+  bool operator==(const BridgeRecipe&) const = default;
+};
+
+/// Year, month and patch of the container in the name of a release, 260601 for "NeMo container 26.06.01"; 0: none.
+int bridge_release_of(const std::string& software);
+
+/// Requires: `run` is of Megatron-Bridge. Nothing is switched on where no recipe is known.
+BridgeRecipe bridge_recipe_of(const PublishedRun& run);
+
+}  // namespace orrery::costmodel
