@@ -33,6 +33,8 @@ struct GroupedQueryAttention {
   QkNorm qk_norm_kind = QkNorm::per_head;
   bool out_bias = false;  // of the output projection
   bool sinks = false;     // a learned logit per head joins each softmax (GPT-OSS)
+  /// RoPE turns the first so many elements of a head (GLM-4.5: half of them); 0: all.
+  std::int64_t rotary_dim = 0;
 };
 
 /// Multi-head latent attention (DeepSeek-V2, section 2.1): queries, keys and values pass through low-rank latents.
@@ -66,6 +68,10 @@ struct MoeBlock {
   bool router_bias = false;  // a trained bias of the router, unlike aux_free_bias
   bool expert_bias = false;  // biases of both products of the routed experts
   bool scale_input = false;  // Llama 4: the score multiplies what enters an expert, not what leaves it
+  /// GPT-OSS: the routed experts have a' sigmoid(alpha a') (c' + 1) in place of SwiGLU's silu(a) c, where a' = a but at
+  /// most the limit, and c' = c but within it. A limit of 0: they have SwiGLU.
+  double swiglu_limit = 0.0;
+  double swiglu_alpha = 1.702;
 };
 
 enum class LayerKind : std::uint8_t { dense, moe };

@@ -60,7 +60,8 @@ constexpr Fact<GroupedQueryAttention> kGroupedFacts[] = {
     {"qkv_bias", text_of<&GroupedQueryAttention::qkv_bias>},
     {"out_bias", text_of<&GroupedQueryAttention::out_bias>},
     {"qk_norm", qk_norm_of},
-    {"sinks", text_of<&GroupedQueryAttention::sinks>}};
+    {"sinks", text_of<&GroupedQueryAttention::sinks>},
+    {"rotary_dim", text_of<&GroupedQueryAttention::rotary_dim>}};
 
 constexpr Fact<MultiHeadLatentAttention> kLatentFacts[] = {
     {"attention", [](const MultiHeadLatentAttention&) -> std::string { return "latent"; }},
@@ -84,7 +85,9 @@ constexpr Fact<MoeBlock> kMoeFacts[] = {{"num_experts", text_of<&MoeBlock::num_e
                                         {"aux_free_bias", text_of<&MoeBlock::aux_free_bias>},
                                         {"router_bias", text_of<&MoeBlock::router_bias>},
                                         {"expert_bias", text_of<&MoeBlock::expert_bias>},
-                                        {"scale_input", text_of<&MoeBlock::scale_input>}};
+                                        {"scale_input", text_of<&MoeBlock::scale_input>},
+                                        {"swiglu_limit", text_of<&MoeBlock::swiglu_limit>},
+                                        {"swiglu_alpha", text_of<&MoeBlock::swiglu_alpha>}};
 
 template <class Part, std::size_t N>
 void add(const Fact<Part> (&facts)[N], const Part& part, Facts& out) {

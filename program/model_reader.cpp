@@ -40,6 +40,13 @@ GroupedQueryAttention read_gqa(const JsonObject& in, const Model& model) {
   attention.qkv_bias = flag(in, "qkv_bias");
   attention.out_bias = flag(in, "out_bias");
   attention.sinks = flag(in, "sinks");
+  const OptionalJsonValue rotary_dim = in.optional("rotary_dim");
+  attention.rotary_dim = rotary_dim.integer(hf::kHeadDim).value_or(0);
+  if (attention.rotary_dim % 2 != 0 || attention.rotary_dim > attention.head_dim) {
+    rotary_dim.value().problem(
+        fmt::format("expected an even number up to {} (head_dim), got {}", attention.head_dim, attention.rotary_dim));
+  }
+  if (attention.rotary_dim == attention.head_dim) attention.rotary_dim = 0;
   constexpr Named<QkNorm> kKinds[] = {
       {"per_head", QkNorm::per_head}, {"whole", QkNorm::whole}, {"unweighted", QkNorm::unweighted}};
   if (const auto kind = in.optional("qk_norm").one_of<QkNorm>(kKinds)) {
@@ -102,6 +109,8 @@ MoeBlock read_moe(const JsonObject& in) {
   block.router_bias = flag(in, "router_bias");
   block.expert_bias = flag(in, "expert_bias");
   block.scale_input = flag(in, "scale_input");
+  block.swiglu_limit = in.optional("swiglu_limit").number(hf::kSwiglu).value_or(0.0);
+  block.swiglu_alpha = in.optional("swiglu_alpha").number(hf::kSwiglu).value_or(block.swiglu_alpha);
   in.finish();
   return block;
 }

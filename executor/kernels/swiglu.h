@@ -19,4 +19,16 @@ void swiglu_forward(ConstMatrix gate_up, std::span<const float> probability, Mat
 void swiglu_backward(ConstMatrix gate_up, std::span<const float> probability, ConstMatrix dout, Matrix dgate_up,
                      std::span<float> dprobability);
 
+/// The variation of GPT-OSS: out = a' sigmoid(alpha a') (c' + 1) p, where a' = a but at most `limit`, and c' = c but
+/// between -limit and limit; no gradient passes where they were cut. Shapes are those of SwiGLU.
+/// Source: OpenAI, gpt-oss model card (2025), section 2.2, and the code published with the weights.
+struct ClampedSwiglu {
+  float alpha = 1.702F;
+  float limit = 7.0F;
+
+  void forward(ConstMatrix gate_up, std::span<const float> probability, Matrix out) const;
+  void backward(ConstMatrix gate_up, std::span<const float> probability, ConstMatrix dout, Matrix dgate_up,
+                std::span<float> dprobability) const;
+};
+
 }  // namespace orrery::executor

@@ -12,7 +12,9 @@ namespace orrery::executor {
 namespace {
 
 std::int64_t rotated_width(const Attention& attention) {
-  if (const auto* gqa = std::get_if<GroupedQueryAttention>(&attention)) return gqa->head_dim;
+  if (const auto* gqa = std::get_if<GroupedQueryAttention>(&attention)) {
+    return gqa->rotary_dim > 0 ? gqa->rotary_dim : gqa->head_dim;
+  }
   return std::get<MultiHeadLatentAttention>(attention).qk_rope_dim;
 }
 

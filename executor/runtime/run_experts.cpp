@@ -182,14 +182,24 @@ void run_expert_fc2(OpCall& call) {
 
 void run_expert_act(OpCall& call) {
   const std::span<const float> probability = call.elements<float>(has_etp(call) ? R::gathered_probs : R::expert_probs);
+  const MoeBlock& block = *call.rank.model().moe;
+  const bool is_clamped = block.swiglu_limit > 0.0;
+  const ClampedSwiglu clamped{.alpha = static_cast<float>(block.swiglu_alpha),
+                              .limit = static_cast<float>(block.swiglu_limit)};
   if (call.is_forward()) {
-    swiglu_forward(call.operand(0), probability, call.operand(-1));
+    const Matrix out = call.operand(-1);
+    is_clamped ? clamped.forward(call.operand(0), probability, out) : swiglu_forward(call.operand(0), probability, out);
     // The tensor may be gone when the second product needs it.
     if (call.has_weight(W::expert_fc2_bias)) call.routed().bias_factor.assign(probability.begin(), probability.end());
     return;
   }
   const std::span<float> gradient = call.elements<float>(has_etp(call) ? R::d_gathered_probs : R::d_expert_probs);
-  swiglu_backward(call.operand(0), probability, call.tensor(R::d_expert_act), call.tensor(R::d_expert_fc1), gradient);
+  const Matrix dout = call.tensor(R::d_expert_act), dfc1 = call.tensor(R::d_expert_fc1);
+  if (is_clamped) {
+    clamped.backward(call.operand(0), probability, dout, dfc1, gradient);
+  } else {
+    swiglu_backward(call.operand(0), probability, dout, dfc1, gradient);
+  }
   const std::vector<float>& more = call.routed().bias_gradient;
   for (std::size_t i = 0; i < more.size(); ++i) gradient[i] += more[i];
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // GLM-4.5 to 4.7: the routing of DeepSeek-V3 (leading dense layers, shared expert, sigmoid scores, selection bias,
 // multi-token prediction) with grouped-query attention: biases on queries, keys and values but not on the output, and
-// in the large models a norm on queries and keys. Only a part of each head is rotated, which changes no shape.
+// in the large models a norm on queries and keys. RoPE turns only a part of each head.
 #include "program/hf/family.h"
 #include "program/hf/transformer.h"
 
@@ -12,6 +12,7 @@ GroupedQueryAttention read_attention(const JsonObject& in, const Model& model) {
   GroupedQueryAttention attention = read_grouped_query_attention(in, model);
   attention.qkv_bias = in.optional("attention_bias").boolean().value_or(false);
   attention.qk_norm = in.optional("use_qk_norm").boolean().value_or(false);
+  read_rotary_part(in, attention, 0.5);
   return attention;
 }
 
@@ -46,12 +47,10 @@ const Family& glm4_moe() {
                         {"num_attention_heads", "num_key_value_heads", "head_dim", "attention_bias", "use_qk_norm",
                          "first_k_dense_replace", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size",
                          "n_shared_experts", "scoring_func", "topk_method", "norm_topk_prob", "routed_scaling_factor",
-                         "n_group", "topk_group", "num_nextn_predict_layers"}),
-      .harmless_keys = join(harmless_keys(),
-                            {"partial_rotary_factor", "moe_router_dtype", "output_router_logits", "use_grouped_mm"}),
+                         "n_group", "topk_group", "num_nextn_predict_layers", "partial_rotary_factor"}),
+      .harmless_keys = join(harmless_keys(), {"moe_router_dtype", "output_router_logits", "use_grouped_mm"}),
       .refused_keys = {},
-      .read = read,
-      .departures = {{"partial_rotary_factor", "1.0", "all of a head is rotated, not a part of it"}}};
+      .read = read};
   return family;
 }
 

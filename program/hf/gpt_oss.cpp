@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // GPT-OSS: every layer is MoE, every second one sees a window of 128 tokens. Attention has biases on all four
 // projections and one learned sink per head; the router and both products of each expert have trained biases. The
-// clamped SwiGLU of the experts costs what a plain one does.
+// SwiGLU of the experts is clamped.
 #include "program/hf/attention_spans.h"
 #include "program/hf/family.h"
 #include "program/hf/transformer.h"
@@ -28,6 +28,8 @@ void read(const JsonObject& in, Model& model) {
   block.router_bias = true;
   block.expert_bias = true;
   block.aux_loss_coefficient = in.optional("router_aux_loss_coef").number({.min = 0.0}).value_or(0.9);
+  block.swiglu_limit = in.optional("swiglu_limit").number(kSwiglu).value_or(7.0);
+  block.swiglu_alpha = in.optional("swiglu_alpha").number(kSwiglu).value_or(block.swiglu_alpha);
   set_layers(model, block, [](std::int64_t) { return true; });
 }
 
@@ -36,17 +38,15 @@ void read(const JsonObject& in, Model& model) {
 const Family& gpt_oss() {
   static const Family family{
       .model_type = "gpt_oss",
-      .read_keys = join(transformer_keys(),
-                        {"num_attention_heads", "num_key_value_heads", "head_dim", "attention_bias", "sliding_window",
-                         "layer_types", "num_local_experts", "num_experts_per_tok", "router_aux_loss_coef"}),
+      .read_keys =
+          join(transformer_keys(), {"num_attention_heads", "num_key_value_heads", "head_dim", "attention_bias",
+                                    "sliding_window", "layer_types", "num_local_experts", "num_experts_per_tok",
+                                    "router_aux_loss_coef", "swiglu_limit", "swiglu_alpha"}),
       // experts_per_token repeats num_experts_per_tok.
-      .harmless_keys = join(harmless_keys(), {"experts_per_token", "initial_context_length", "output_router_logits",
-                                              "swiglu_alpha", "swiglu_limit"}),
+      .harmless_keys = join(harmless_keys(), {"experts_per_token", "initial_context_length", "output_router_logits"}),
       .refused_keys = {},
       .read = read,
-      .tensors = &kGptOssNames,
-      .departures = {
-          {"", "", "the SwiGLU of experts is a plain one: not clamped, its sigmoid not sharpened, no 1 added"}}};
+      .tensors = &kGptOssNames};
   return family;
 }
 

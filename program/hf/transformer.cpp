@@ -68,6 +68,19 @@ GroupedQueryAttention read_grouped_query_attention(const JsonObject& in, const M
   return attention;
 }
 
+void read_rotary_part(const JsonObject& in, GroupedQueryAttention& attention, double fallback) {
+  constexpr std::string_view kKey = "partial_rotary_factor";
+  const auto rope = in.nullable("rope_parameters").object();
+  const OptionalJsonValue factor = (rope && rope->has(kKey) ? *rope : in).optional(kKey);
+  const double part = factor.number({.min = 0.0, .max = 1.0}).value_or(fallback);
+  const auto turned = static_cast<std::int64_t>(part * static_cast<double>(attention.head_dim));
+  if (factor.present() && (turned == 0 || turned % 2 != 0)) {
+    factor.value().problem(fmt::format("expected a factor that leaves an even part of a head of {} (head_dim), got {}",
+                                       attention.head_dim, turned));
+  }
+  attention.rotary_dim = turned == attention.head_dim ? 0 : turned;
+}
+
 void read_attention_bias(const JsonObject& in, GroupedQueryAttention& attention, bool fallback) {
   attention.qkv_bias = in.nullable("attention_bias").boolean().value_or(fallback);
   attention.out_bias = attention.qkv_bias;

@@ -22,6 +22,7 @@ inline constexpr IntegerRange kHeads{.min = 1, .max = 1 << 12};
 inline constexpr IntegerRange kHeadDim{.min = 1, .max = 1 << 12};
 inline constexpr IntegerRange kLayers{.min = 1, .max = 1 << 10};
 inline constexpr IntegerRange kExperts{.min = 1, .max = 1 << 14};
+inline constexpr NumberRange kSwiglu{.min = 1e-3, .max = 1e6};  // limit and sharpness of a clamped SwiGLU
 inline constexpr IntegerRange kWindow{.min = 1, .max = std::int64_t{1} << 31};
 
 /// Keys that `read_transformer` reads, and those that no family needs.
@@ -34,6 +35,9 @@ void read_transformer(const JsonObject& in, Model& model, std::optional<double> 
 
 /// Reads num_attention_heads, num_key_value_heads and head_dim. Requires: read_transformer was called.
 GroupedQueryAttention read_grouped_query_attention(const JsonObject& in, const Model& model);
+
+/// Reads "partial_rotary_factor", also where Transformers 5 has it: how much of each head RoPE turns.
+void read_rotary_part(const JsonObject& in, GroupedQueryAttention& attention, double fallback);
 
 /// Reads "attention_bias", which most families mean for all four projections. Absent: `fallback`.
 void read_attention_bias(const JsonObject& in, GroupedQueryAttention& attention, bool fallback = false);

@@ -28,6 +28,19 @@ def hugging_face(c):
         return transformers.MixtralForCausalLM(transformers.MixtralConfig(
             num_key_value_heads=c["num_kv_heads"], head_dim=c["head_dim"], intermediate_size=c["expert_width"],
             num_local_experts=c["num_experts"], **common))
+    grouped = {"num_key_value_heads": c.get("num_kv_heads"), "head_dim": c.get("head_dim"), "attention_bias": True}
+    if c["family"] == "gpt_oss":
+        spans = ["sliding_attention" if str(i) in c["windows"] else "full_attention" for i in range(c["num_layers"])]
+        return transformers.GptOssForCausalLM(transformers.GptOssConfig(
+            intermediate_size=c["expert_width"], num_local_experts=c["num_experts"], sliding_window=c["windows"]["0"],
+            layer_types=spans, swiglu_limit=c["swiglu_limit"], swiglu_alpha=c["swiglu_alpha"], **grouped, **common))
+    if c["family"] == "glm4_moe":
+        common["rope_parameters"]["partial_rotary_factor"] = c["rotary_dim"] / c["head_dim"]
+        return transformers.Glm4MoeForCausalLM(transformers.Glm4MoeConfig(
+            use_qk_norm=True, intermediate_size=c["dense_width"], moe_intermediate_size=c["expert_width"],
+            n_routed_experts=c["num_experts"], first_k_dense_replace=c["num_dense"], n_group=c["num_groups"],
+            topk_group=c["top_k_groups"], n_shared_experts=1, routed_scaling_factor=c["routed_scaling"], **grouped,
+            **common))
     # The published weights have the pairs of RoPE side by side; the dumps have them as all other families.
     latent = {"qk_nope_head_dim": c["qk_nope_dim"], "qk_rope_head_dim": c["qk_rope_dim"], "rope_interleave": False}
     return transformers.DeepseekV3ForCausalLM(transformers.DeepseekV3Config(
@@ -49,30 +62,49 @@ def with_shared_width(net, c):
 
 NAMES = {
     "attn_out": "self_attn.o_proj", "q_down": "self_attn.q_a_proj", "q_latent_norm": "self_attn.q_a_layernorm",
-    "q_up": "self_attn.q_b_proj", "kv_down": "self_attn.kv_a_proj_with_mqa",
-    "kv_latent_norm": "self_attn.kv_a_layernorm", "kv_up": "self_attn.kv_b_proj", "attn_norm": "input_layernorm",
-    "mlp_norm": "post_attention_layernorm", "moe_norm": "post_attention_layernorm", "router": "mlp.gate",
-    "mlp_fc2": "mlp.down_proj", "shared_fc2": "mlp.shared_experts.down_proj", "embedding": "model.embed_tokens",
-    "final_norm": "model.norm", "head": "lm_head"}
+    "q_up": "self_attn.q_b_proj", "kv_down": "self_attn.kv_a_proj_with_mqa", "q_norm": "self_attn.q_norm",
+    "k_norm": "self_attn.k_norm", "kv_latent_norm": "self_attn.kv_a_layernorm", "kv_up": "self_attn.kv_b_proj",
+    "attn_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm", "moe_norm": "post_attention_layernorm",
+    "router": "mlp.gate", "mlp_fc2": "mlp.down_proj", "shared_fc2": "mlp.shared_experts.down_proj",
+    "embedding": "model.embed_tokens", "final_norm": "model.norm", "head": "lm_head"}
+# GPT-OSS has names of its own; its experts' matrices are transposed, gate and up side by side.
+GPT_OSS = {"router": "mlp.router.weight", "router_linear_bias": "mlp.router.bias", "sinks": "self_attn.sinks",
+           "attn_out_bias": "self_attn.o_proj.bias"}
 
 
-def places(name):
-    """Names in `net` of what lies one below the other in weight `name`, with the index of an expert in it."""
+def gpt_oss_expert(prefix, expert, product):
+    name = prefix + "mlp.experts." + product.replace("fc1", "gate_up_proj").replace("fc2", "down_proj")
+    if product.startswith("fc2"):
+        return [(name, lambda t: t[expert].t())]
+    return [(name, lambda t: t[expert].t()[::2]), (name, lambda t: t[expert].t()[1::2])]
+
+
+def places(name, family):
+    """Where in `net` is what lies one below the other in weight `name`: names, and the part of a tensor."""
     if name in NAMES:
-        return [(NAMES[name] + ".weight", None)]
+        return [(NAMES[name] + ".weight", whole)]
     _, index, rest = name.split(".", 2)
     prefix = f"model.layers.{index}."
+    if family == "gpt_oss" and rest in GPT_OSS:
+        return [(prefix + GPT_OSS[rest], whole)]
     if rest in NAMES:
-        return [(prefix + NAMES[rest] + ".weight", None)]
-    if rest == "qkv":
-        return [(f"{prefix}self_attn.{part}_proj.weight", None) for part in "qkv"]
+        return [(prefix + NAMES[rest] + ".weight", whole)]
+    if rest in ("qkv", "qkv_bias"):
+        return [(f"{prefix}self_attn.{part}_proj.{'bias' if rest == 'qkv_bias' else 'weight'}", whole) for part in "qkv"]
     if rest == "router_bias":
-        return [(prefix + "mlp.gate.e_score_correction_bias", None)]
+        return [(prefix + "mlp.gate.e_score_correction_bias", whole)]
     if rest.startswith("experts."):
         _, expert, product = rest.split(".")
-        return [(f"{prefix}mlp.experts.{'gate_up' if product == 'fc1' else 'down'}_proj", int(expert))]
+        if family == "gpt_oss":
+            return gpt_oss_expert(prefix, int(expert), product)
+        matrix = f"{prefix}mlp.experts.{'gate_up' if product == 'fc1' else 'down'}_proj"
+        return [(matrix, lambda t: t[int(expert)])]
     block = "mlp.shared_experts" if rest == "shared_fc1" else "mlp"
-    return [(f"{prefix}{block}.{part}_proj.weight", None) for part in ("gate", "up")]
+    return [(f"{prefix}{block}.{part}_proj.weight", whole) for part in ("gate", "up")]
+
+
+def whole(tensor):
+    return tensor
 
 
 def check(path):
@@ -87,11 +119,12 @@ def check(path):
             if "." not in name or int(name.split(".")[1]) < c["num_layers"]}  # no prediction module
     set_names = set()
     for name, w in ours.items():
-        tensors = [(n, theirs[n] if i is None else theirs[n][i]) for n, i in places(name)]
-        set_names |= {n for n, _ in tensors}
-        rows = [t.shape[0] if t.dim() == 2 else 1 for _, t in tensors]
-        for (_, tensor), part in zip(tensors, w.split(rows)):
-            tensor.data.copy_(part.reshape(tensor.shape))
+        parts = [(n, part_of(theirs[n].data)) for n, part_of in places(name, c["family"])]
+        set_names |= {n for n, _ in parts}
+        # A bias is a row here and a vector there.
+        values = w.flatten() if w.shape[0] == 1 else w
+        for (_, part), value in zip(parts, values.split([part.shape[0] for _, part in parts])):
+            part.copy_(value)
     missing = set(dict(net.named_parameters())) - set_names
     assert not missing, missing
     logits = net(text[:, : c["seq"]]).logits
@@ -105,8 +138,8 @@ def check(path):
     for name, w in leaves.items():
         if w.grad is None:
             continue
-        parts = [theirs[n].grad if i is None else theirs[n].grad[i] for n, i in places(name)]
-        grad = torch.cat([p.reshape(-1, w.shape[1]) for p in parts])
+        parts = [part_of(theirs[n].grad) for n, part_of in places(name, c["family"])]
+        grad = torch.cat(parts).reshape(w.shape)
         worst[name] = ((grad - w.grad).norm() / w.grad.norm()).item()
     name = max(worst, key=worst.get)
     print(f"{c['family']}: logits {worst['logits']:.1e}, "
@@ -116,7 +149,7 @@ def check(path):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
-    right = [check(folder / f"{name}.safetensors") for name in ("mixtral", "deepseek")]
+    right = [check(folder / f"{name}.safetensors") for name in ("mixtral", "deepseek", "gpt_oss", "glm4_moe")]
     sys.exit(0 if all(right) else "the models differ")
 
 

@@ -25,6 +25,12 @@ DEEPSEEK = COMMON | {
 VARIED = MIXTRAL | {
     "family": "varied", "num_dense": 1, "dense_width": 48, "shared_width": 16, "windows": {"0": 6},
     "aux_loss_coefficient": 0.0, "seed": 5}
+GPT_OSS = MIXTRAL | {
+    "family": "gpt_oss", "num_experts": 4, "windows": {"0": 6}, "aux_loss_coefficient": 0.0, "rope_theta": 1.5e5,
+    "swiglu_limit": 0.5, "swiglu_alpha": 1.702, "seed": 6}
+GLM = MIXTRAL | {
+    "family": "glm4_moe", "num_experts": 4, "num_dense": 1, "dense_width": 48, "shared_width": 16, "num_groups": 1,
+    "top_k_groups": 1, "routed_scaling": 1.5, "rotary_dim": 4, "aux_loss_coefficient": 0.0, "seed": 7}
 
 
 def with_biases(shapes):
@@ -36,8 +42,12 @@ def shapes_of_attention(c):
     if c["family"] != "deepseek_v3":
         width, d = n * c["head_dim"], c["head_dim"]
         shapes = {"qkv": (width + 2 * c["num_kv_heads"] * d, h), "attn_out": (h, width)}
-        return shapes if c["family"] == "mixtral" else with_biases(shapes) | {
-            "q_norm": (1, d), "k_norm": (1, d), "sinks": (1, n)}
+        norms, sinks = {"q_norm": (1, d), "k_norm": (1, d)}, {"sinks": (1, n)}
+        if c["family"] == "glm4_moe":
+            return shapes | {"qkv_bias": (1, shapes["qkv"][0])} | norms
+        if c["family"] == "gpt_oss":
+            return with_biases(shapes) | sinks
+        return shapes if c["family"] == "mixtral" else with_biases(shapes) | norms | sinks
     return {"q_down": (c["q_lora_rank"], h), "q_latent_norm": (1, c["q_lora_rank"]),
             "q_up": (n * (c["qk_nope_dim"] + c["qk_rope_dim"]), c["q_lora_rank"]),
             "kv_down": (c["kv_lora_rank"] + c["qk_rope_dim"], h), "kv_latent_norm": (1, c["kv_lora_rank"]),
@@ -48,17 +58,19 @@ def shapes_of_attention(c):
 def shapes_of_layer(c, index):
     h, f = c["hidden"], c["expert_width"]
     shapes = {"attn_norm": (1, h)} | shapes_of_attention(c)
-    biased = with_biases if c["family"] == "varied" else dict
+    biased = with_biases if c["family"] in ("varied", "gpt_oss") else dict
     if index < c["num_dense"]:
         f = c["dense_width"]
         return shapes | {"mlp_norm": (1, h)} | biased({"mlp_fc1": (2 * f, h), "mlp_fc2": (h, f)})
     shapes |= {"moe_norm": (1, h), "router": (c["num_experts"], h)}
     for expert in range(c["num_experts"]):
         shapes |= biased({f"experts.{expert}.fc1": (2 * f, h), f"experts.{expert}.fc2": (h, f)})
-    if c["family"] == "deepseek_v3":
+    if c["family"] in ("deepseek_v3", "glm4_moe"):
         shapes["router_bias"] = (1, c["num_experts"])
+    if c["family"] in ("varied", "gpt_oss"):
+        shapes["router_linear_bias"] = (1, c["num_experts"])
     if c["family"] == "varied":
-        shapes |= {"router_linear_bias": (1, c["num_experts"]), "shared_gate": (1, h)}
+        shapes["shared_gate"] = (1, h)
     if "shared_width" in c:
         shapes |= {"shared_fc1": (2 * c["shared_width"], h), "shared_fc2": (h, c["shared_width"])}
     if index >= c["num_layers"]:
@@ -107,7 +119,8 @@ def dump(c):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
-    for name, c in {"mixtral": MIXTRAL, "deepseek": DEEPSEEK, "varied": VARIED}.items():
+    dumps = {"mixtral": MIXTRAL, "deepseek": DEEPSEEK, "varied": VARIED, "gpt_oss": GPT_OSS, "glm4_moe": GLM}
+    for name, c in dumps.items():
         tensors, metadata = dump(c)
         save_file(tensors, folder / f"{name}.safetensors", metadata)
 

@@ -10,7 +10,6 @@ import sys
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers.models.gpt_oss import modeling_gpt_oss
 
 SEQ, COUNT, VOCAB = 16, 8, 64
 COMMON = {
@@ -37,18 +36,10 @@ FAMILIES = {
     "glm4_moe": ("Glm4Moe", COMMON | EXPERTS | GROUPED | {
         "intermediate_size": 48, "moe_intermediate_size": 24, "n_routed_experts": 4, "first_k_dense_replace": 1,
         "n_group": 1, "topk_group": 1, "use_qk_norm": True, "attention_bias": True, "num_nextn_predict_layers": 0,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 1.0}}, 7),
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}, 7),
     "gpt_oss": ("GptOss", COMMON | EXPERTS | GROUPED | {
-        "intermediate_size": 24, "num_local_experts": 4, "sliding_window": 6,
+        "intermediate_size": 24, "num_local_experts": 4, "sliding_window": 6, "swiglu_limit": 0.5,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1.5e5}}, 8)}
-
-
-def plain_swiglu(_, gate_up):
-    """Ours, where that of GPT-OSS clamps, adds 1 and sharpens the sigmoid; the order of its columns is theirs."""
-    return torch.nn.functional.silu(gate_up[..., ::2]) * gate_up[..., 1::2]
-
-
-modeling_gpt_oss.GptOssExperts._apply_gate = plain_swiglu
 
 
 def set_weights(net, generator):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two kinds of mixture-of-experts transformers as plain functions of PyTorch tensors, for autograd to differentiate.
+"""Kinds of mixture-of-experts transformers as plain functions of PyTorch tensors, for autograd to differentiate.
 
 Written from the papers that each function names; names and shapes of weights are those of docs/formats/checkpoint.md.
 Every function takes the token axis as (sequences, seq). Nothing is fast: every expert sees every token, and a mask
@@ -25,6 +25,13 @@ def rope(x, theta):
     real, imaginary = x.chunk(2, dim=-1)
     turned = torch.complex(real, imaginary) * torch.polar(torch.ones_like(angle), angle)
     return torch.cat([turned.real, turned.imag], dim=-1)
+
+
+def partial_rope(x, c):
+    """Of each head the first rotary_dim elements, as GPT-NeoX (Black et al., 2022, section 2.1.1); the rest stays."""
+    width = c.get("rotary_dim", x.shape[-1])
+    turned, rest = x.split([width, x.shape[-1] - width], dim=-1)
+    return torch.cat([rope(turned, c["rope_theta"]), rest], dim=-1)
 
 
 def causal_attention(q, k, v, window=0, sinks=None):
@@ -68,8 +75,8 @@ def grouped_query_attention(x, w, c, window):
     if "q_norm" in w:
         q, k = rms_norm(q, w["q_norm"], c["norm_eps"]), rms_norm(k, w["k_norm"], c["norm_eps"])
     group = c["num_heads"] // c["num_kv_heads"]
-    k, v = (part.repeat_interleave(group, dim=1) for part in (rope(k, c["rope_theta"]), v))
-    return linear(joined(causal_attention(rope(q, c["rope_theta"]), k, v, window, w.get("sinks"))), w, "attn_out")
+    k, v = (part.repeat_interleave(group, dim=1) for part in (partial_rope(k, c), v))
+    return linear(joined(causal_attention(partial_rope(q, c), k, v, window, w.get("sinks"))), w, "attn_out")
 
 
 def latent_attention(x, w, c, window):
@@ -91,10 +98,24 @@ def swiglu(x, w, prefix):
     return linear(silu(gate) * up, w, prefix + "fc2")
 
 
+def clamped_swiglu(x, w, prefix, c):
+    """gpt-oss model card (2025), section 2.2, whose text names the clamp and the 1 that is added, without numbers.
+
+    What is cut on which side, and where alpha stands, is in the code alone (Hugging Face Transformers, GptOssExperts in
+    modeling_gpt_oss.py): the gate has an upper bound only, the other half one on both sides; the swish of the gate has
+    its sigmoid sharpened by alpha; 1 is added to the other half after it is cut.
+    """
+    gate, up = linear(x, w, prefix + "fc1").chunk(2, dim=-1)
+    gate = gate.clamp(max=c["swiglu_limit"])
+    up = up.clamp(-c["swiglu_limit"], c["swiglu_limit"])
+    return linear(gate * torch.sigmoid(c["swiglu_alpha"] * gate) * (up + 1), w, prefix + "fc2")
+
+
 def best_of(values, k, margins):
     """Indices of the k largest; keeps by how much the choice was one."""
     ordered, indices = values.sort(dim=-1, descending=True)
-    margins.append((ordered[..., k - 1] - ordered[..., k]).min().item())
+    if k < values.shape[-1]:
+        margins.append((ordered[..., k - 1] - ordered[..., k]).min().item())
     return indices[..., :k]
 
 
@@ -133,7 +154,7 @@ def feed_forward(x, w, c, state):
     logits = x @ w["router"].T
     if "router_linear_bias" in w:
         logits = logits + w["router_linear_bias"]
-    if c["family"] == "deepseek_v3":
+    if "router_bias" in w:
         weights = deepseek_router(logits, c, w["router_bias"], state["margins"])
     else:
         weights = mixtral_router(logits, c, state["margins"])
@@ -142,7 +163,9 @@ def feed_forward(x, w, c, state):
     if "shared_gate" in w:
         out = torch.sigmoid(x @ w["shared_gate"].T) * out  # Qwen2 (2024) has it in its code only
     for expert in range(c["num_experts"]):
-        out = out + weights[..., expert : expert + 1] * swiglu(x, w, f"experts.{expert}.")
+        prefix = f"experts.{expert}."
+        y = clamped_swiglu(x, w, prefix, c) if "swiglu_limit" in c else swiglu(x, w, prefix)
+        out = out + weights[..., expert : expert + 1] * y
     return out
 
 

@@ -72,7 +72,10 @@ TEST(ModelDifferences, EachMemberOfAModelIsComparedByItself) {
                      {"out_bias: expected false", [](Model& m) { grouped(m).out_bias = true; }},
                      {"qk_norm: expected per_head", [](Model& m) { grouped(m).qk_norm = false; }},
                      {"qk_norm: expected per_head", [](Model& m) { grouped(m).qk_norm_kind = QkNorm::whole; }},
-                     {"sinks: expected false", [](Model& m) { grouped(m).sinks = true; }}});
+                     {"sinks: expected false", [](Model& m) { grouped(m).sinks = true; }},
+                     {"rotary_dim: expected 0", [](Model& m) { grouped(m).rotary_dim = 64; }},
+                     {"swiglu_limit: expected 0", [](Model& m) { m.moe->swiglu_limit = 7.0; }},
+                     {"swiglu_alpha: expected 1.702", [](Model& m) { m.moe->swiglu_alpha = 1.0; }}});
 }
 
 TEST(ModelDifferences, EachMemberOfLatentAttentionAndOfExpertsIsComparedByItself) {

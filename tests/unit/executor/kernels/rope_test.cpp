@@ -66,6 +66,28 @@ TEST(Rope, TurnsTheColumnsAndPositionsThatItIsTold) {
   EXPECT_NE(wide.doubles()[8], before.doubles()[8]);
 }
 
+// GLM-4.5: a table of fewer elements than a head turns the first ones of each, and with their own frequencies.
+TEST(Rope, TurnsTheFirstPartOfEachHeadWhereTheTableIsNarrower) {
+  const RopeTable part(kSequence, kHeadDim / 2, kTheta);
+  const Values before = Values::random(kSequence, 2 * kHeadDim, "x");
+  Values after = before;
+  rope_forward(part, kPositions, heads(2), after);
+  for (std::int64_t head = 0; head < 2; ++head) {
+    Values alone(kSequence, kHeadDim / 2), turned(kSequence, kHeadDim / 2);
+    convert(before.view().col_block(head * kHeadDim, kHeadDim / 2), alone);
+    rope_forward(part, kPositions, {.num_heads = 1}, alone);
+    convert(after.view().col_block(head * kHeadDim, kHeadDim / 2), turned);
+    EXPECT_EQ(turned.bytes(), alone.bytes());
+    Values rest(kSequence, kHeadDim / 2), same(kSequence, kHeadDim / 2);
+    convert(before.view().col_block(head * kHeadDim + kHeadDim / 2, kHeadDim / 2), rest);
+    convert(after.view().col_block(head * kHeadDim + kHeadDim / 2, kHeadDim / 2), same);
+    EXPECT_EQ(rest.bytes(), same.bytes());
+  }
+  EXPECT_NE(before.bytes(), after.bytes());
+  rope_backward(part, kPositions, heads(2), after);
+  EXPECT_LT(difference(after.doubles(), before.doubles()), 1e-6);
+}
+
 TEST(Rope, BackwardTurnsBack) {
   const RopeTable table(kSequence, kHeadDim, kTheta);
   const Values before = Values::random(kSequence, 2 * kHeadDim, "x");

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gradients of the whole model against finite differences of its loss.
 #include "base/rng.h"
+#include "executor/kernels/elementwise.h"
+#include "executor/runtime/op_call.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 
+#include <array>
 #include <cmath>
+#include <functional>
 #include <map>
 
 #include <gtest/gtest.h>
@@ -25,9 +29,30 @@ Model without_choice(Model model) {
   return model;
 }
 
+/// How many inputs of the experts' SwiGLU are above a limit, below its negative, and in between; of the gate's half and
+/// of the other.
+struct Cuts {
+  std::array<std::int64_t, 2> above{}, below{}, between{};
+
+  void add(const OpCall& call, float limit) {
+    if (call.op.key.op != OpCode::moe_act || !call.is_forward()) return;
+    const ConstMatrix gate_up = call.operand(0);
+    const auto width = static_cast<std::size_t>(gate_up.cols / 2);
+    for (std::int64_t row = 0; row < gate_up.rows; ++row) {
+      const std::span<const float> values = row_span<float>(gate_up, row);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const std::size_t half = i / width;
+        ++(values[i] > limit ? above : values[i] < -limit ? below : between)[half];
+      }
+    }
+  }
+};
+
+using Prepare = std::function<void(RankRuntime&)>;
+
 /// Loss and, for each weight, the derivative of the loss along a random direction: from the backward pass, and from
-/// the losses a small step ahead and behind.
-void expect_gradients(const Model& model) {
+/// the losses a small step ahead and behind. `prepare`: called before the first step.
+void expect_gradients(const Model& model, const Prepare& prepare = [](RankRuntime&) {}) {
   Strategy strategy = strategy_of(model);
   const StepProgram program = lower(model, strategy, {.seq = 16, .global_batch = 2}, 1);
   TrainingSettings settings = settings_of(1);
@@ -41,6 +66,7 @@ void expect_gradients(const Model& model) {
       runtime.state().step = 0;  // the same data every time
       return runtime.run_step().record.loss;
     };
+    prepare(runtime);
     loss_now();
     Weights& weights = runtime.state().weights;
     std::map<std::pair<WeightRole, std::int64_t>, std::vector<float>> gradients;
@@ -85,7 +111,9 @@ void expect_gradients(const Model& model) {
 
 TEST(Gradient, EqualsFiniteDifferencesOfTheLoss) { expect_gradients(without_choice(small_model())); }
 
-TEST(Gradient, EqualsFiniteDifferencesWithSharedExpertAndNorms) { expect_gradients(without_choice(rich_model())); }
+TEST(Gradient, EqualsFiniteDifferencesWithSharedExpertNormsAndPartlyTurnedHeads) {
+  expect_gradients(without_choice(rich_model()));
+}
 
 TEST(Gradient, EqualsFiniteDifferencesWithLatentAttentionAndPrediction) {
   Model model = without_choice(testing::deepseek_model());
@@ -96,7 +124,33 @@ TEST(Gradient, EqualsFiniteDifferencesWithLatentAttentionAndPrediction) {
 }
 
 TEST(Gradient, EqualsFiniteDifferencesWithBiasesSinksAndWindows) {
-  expect_gradients(without_choice(testing::gpt_oss_model()));
+  Model model = without_choice(testing::gpt_oss_model());
+  model.moe->swiglu_limit = 0.0;
+  expect_gradients(model);
+}
+
+/// Where a value crosses a limit within the step, the loss has no derivative to compare with either: so the first
+/// biases keep the values of a column far above the limit, far below its negative, or far from both.
+TEST(Gradient, EqualsFiniteDifferencesWithAClampedSwiglu) {
+  Model model = without_choice(testing::gpt_oss_model());
+  constexpr float kLimit = 2.0F;
+  model.moe->swiglu_limit = static_cast<double>(kLimit);
+  Cuts cuts;
+  expect_gradients(model, [&](RankRuntime& runtime) {
+    for (std::size_t layer = 0; layer < model.layers.size(); ++layer) {
+      if (model.layers[layer] != LayerKind::moe) continue;
+      const ConstMatrix bias =
+          runtime.state().weights.weight(WeightRole::expert_fc1_bias, static_cast<std::int64_t>(layer));
+      auto* first = const_cast<float*>(static_cast<const float*>(bias.first));
+      for (std::int64_t i = 0; i < bias.rows * bias.cols; ++i) first[i] = 2.0F * kLimit * static_cast<float>(i % 3 - 1);
+    }
+    runtime.observe([&](const OpCall& call) { cuts.add(call, kLimit); });
+  });
+  for (const std::size_t half : {0U, 1U}) {
+    EXPECT_GT(cuts.above[half], cuts.between[half] / 2) << half;
+    EXPECT_GT(cuts.below[half], cuts.between[half] / 2) << half;
+    EXPECT_GT(cuts.between[half], cuts.above[half] / 2) << half;
+  }
 }
 
 TEST(Gradient, EqualsFiniteDifferencesWithAGatedSharedExpert) {

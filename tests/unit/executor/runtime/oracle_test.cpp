@@ -53,6 +53,37 @@ Model varied() {
   return model;
 }
 
+/// The experts of GPT-OSS, with its biases, sinks and window.
+Model gpt_oss() {
+  Model model = mixtral();
+  model.rope_theta = 1.5e5;
+  model.spans = {{.window = 6}, {}};
+  auto& attention = std::get<GroupedQueryAttention>(model.attention);
+  attention.qkv_bias = attention.out_bias = attention.sinks = true;
+  model.moe->num_experts = 4;
+  model.moe->router_bias = model.moe->expert_bias = true;
+  model.moe->aux_loss_coefficient = 0.0;
+  model.moe->swiglu_limit = 0.5;
+  return model;
+}
+
+/// The attention of GLM-4.5, of whose heads RoPE turns a half, with its routing.
+Model glm() {
+  Model model = mixtral();
+  model.layers = {LayerKind::dense, LayerKind::moe};
+  model.dense_width = 48;
+  auto& attention = std::get<GroupedQueryAttention>(model.attention);
+  attention.qkv_bias = attention.qk_norm = true;
+  attention.rotary_dim = 4;
+  model.moe->num_experts = 4;
+  model.moe->shared_width = 16;
+  model.moe->score = orrery::RouterScore::sigmoid;
+  model.moe->aux_free_bias = true;
+  model.moe->routed_scaling = 1.5;
+  model.moe->aux_loss_coefficient = 0.0;
+  return model;
+}
+
 struct Dump {
   std::map<std::string, std::vector<float>> weights, gradients, logits;
   std::string text;
@@ -129,6 +160,16 @@ TEST(Oracle, MixtralStyleModelIsThatOfPyTorch) {
 TEST(Oracle, DeepSeekStyleModelIsThatOfPyTorch) {
   expect_as_pytorch("deepseek", deepseek(), 1, 1);
   expect_as_pytorch("deepseek", deepseek(), 2, 2);
+}
+
+TEST(Oracle, TheClampedExpertsOfGptOssAreThoseOfPyTorch) {
+  expect_as_pytorch("gpt_oss", gpt_oss(), 1, 1);
+  expect_as_pytorch("gpt_oss", gpt_oss(), 2, 2);
+}
+
+TEST(Oracle, ThePartlyTurnedHeadsOfGlmAreThoseOfPyTorch) {
+  expect_as_pytorch("glm4_moe", glm(), 1, 1);
+  expect_as_pytorch("glm4_moe", glm(), 2, 2);
 }
 
 TEST(Oracle, EverythingElseOfAModelIsThatOfPyTorch) {

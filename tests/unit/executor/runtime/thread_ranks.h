@@ -28,10 +28,12 @@ inline Model small_model() {
   return model;
 }
 
-/// The same with everything else that the executor knows: shared expert, q/k-norm, sigmoid scores, aux-free bias.
+/// As GLM-4.5 but for its biases: shared expert, q/k-norm, RoPE on half a head, sigmoid scores, aux-free bias.
 inline Model rich_model() {
   Model model = small_model();
-  std::get<GroupedQueryAttention>(model.attention).qk_norm = true;
+  auto& attention = std::get<GroupedQueryAttention>(model.attention);
+  attention.qk_norm = true;
+  attention.rotary_dim = attention.head_dim / 2;
   model.moe->shared_width = 16;
   model.moe->score = orrery::RouterScore::sigmoid;
   model.moe->aux_free_bias = true;
@@ -53,7 +55,8 @@ inline Model deepseek_model() {
   return model;
 }
 
-/// As GPT-OSS: biases everywhere, sinks, and every second layer sees a window.
+/// As GPT-OSS: biases everywhere, sinks, every second layer sees a window, and the experts' SwiGLU is clamped, with a
+/// limit that many values of a young model are beyond.
 inline Model gpt_oss_model() {
   Model model = small_model();
   model.family = "gpt_oss";
@@ -61,6 +64,7 @@ inline Model gpt_oss_model() {
   attention.qkv_bias = attention.out_bias = attention.sinks = true;
   model.mlp_bias = true;
   model.moe->router_bias = model.moe->expert_bias = true;
+  model.moe->swiglu_limit = 0.4;
   model.moe->aux_loss_coefficient = 0.0;
   model.spans.assign(model.layers.size(), {});
   for (std::size_t i = 0; i < model.spans.size(); i += 2) model.spans[i].window = 6;

@@ -69,6 +69,20 @@ TEST(HfFamilies, Glm45HasBiasesOnQueriesKeysAndValuesOnly) {
   EXPECT_FALSE(gqa(catalog_model("glm-4.5-air")).qk_norm);
 }
 
+TEST(HfFamilies, Glm45TurnsAPartOfEachHead) {
+  EXPECT_EQ(gqa(catalog_model("glm-4.5")).rotary_dim, 64);
+  const std::string key = R"("partial_rotary_factor": 0.5,)";
+  const auto with = [&](const std::string& text) {
+    return gqa(read_model_text(edited(repository_text("catalog/models/glm-4.5.json"), key, text), "config.json"));
+  };
+  EXPECT_EQ(with(R"("partial_rotary_factor": 1.0,)").rotary_dim, 0) << "all of it";
+  EXPECT_EQ(with("").rotary_dim, 64) << "as Transformers has it";
+  EXPECT_EQ(with(R"("rope_parameters": {"rope_theta": 1e6, "partial_rotary_factor": 0.25},)").rotary_dim, 32);
+  EXPECT_EQ(problems_of_edit("glm-4.5", key, R"("partial_rotary_factor": 0.01,)"),
+            "config.json:16: /partial_rotary_factor: expected a factor that leaves an even part of a head of 128 "
+            "(head_dim), got 1");
+}
+
 TEST(HfFamilies, Glm45RefusesAnotherRouting) {
   EXPECT_EQ(problems_of_edit("glm-4.5", R"("n_group": 1)", R"("n_group": 1, "scoring_func": "softmax")"),
             "config.json:24: /scoring_func: expected \"sigmoid\", got \"softmax\"");
@@ -76,6 +90,8 @@ TEST(HfFamilies, Glm45RefusesAnotherRouting) {
 
 TEST(HfFamilies, GptOssHasBiasesEverywhereAndSinks) {
   const Model model = catalog_model("gpt-oss-120b");
+  EXPECT_EQ(model.moe->swiglu_limit, 7.0);
+  EXPECT_EQ(model.moe->swiglu_alpha, 1.702);
   EXPECT_TRUE(gqa(model).qkv_bias);
   EXPECT_TRUE(gqa(model).out_bias);
   EXPECT_TRUE(gqa(model).sinks);
