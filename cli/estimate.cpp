@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // orrery estimate and orrery simulate: the two interpreters that predict, on the same plan.
 #include "base/errors.h"
+#include "cli/cluster_check.h"
 #include "cli/exit_code.h"
 #include "cli/prediction.h"
 #include "cli/shared_fabric.h"
@@ -58,7 +59,7 @@ Disturbances disturbances_of(const PredictOptions& options, const Plan& plan, bo
 /// `simulated`: at which fidelities, if the interpreter is SimGrid.
 int predict(const PredictOptions& options, const std::string& title, const MakeInterpreter& make,
             std::optional<sim::Fidelities> simulated = {}) {
-  Plan plan = read_plan(options.plan);
+  Plan plan = load_plan(options.plan);
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
   std::vector<sim::OtherPlan> others = place_jobs(options.fabric, options.common.inputs, plan);
   const bool alone = others.empty();

@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/units_parse.h"
+#include "cli/cluster_check.h"
 #include "cli/exit_code.h"
 #include "cli/explain_report.h"
 #include "cli/plan_check.h"
@@ -105,10 +106,10 @@ int explain_plan(const ExplainOptions& options) {
     throw ConfigError(fmt::format("explain: expected PLAN, got {} files", options.files.size()),
                       "MODEL CLUSTER stand beside --from-megatron ARGUMENTS");
   }
-  const Plan plan = read_plan(options.files.front());
+  const Plan plan = load_plan(options.files.front());
   std::optional<Plan> other;
   if (!options.against.empty()) {
-    other = read_plan(options.against);
+    other = load_plan(options.against);
     const std::vector<std::string> differences = differences_of_jobs(plan, *other);
     if (!differences.empty()) {
       throw ConfigError(fmt::format("{}: expected a plan of the same job as {}, got another {}", options.against,

@@ -3,6 +3,7 @@
 // for a plan.
 #include "base/errors.h"
 #include "base/files.h"
+#include "cli/cluster_check.h"
 #include "cli/exit_code.h"
 #include "cli/fit_report.h"
 #include "cli/memory_timeline_file.h"
@@ -31,7 +32,7 @@ struct FitOptions {
 
 /// The plan that the user gave, or one made of the three files. Its calibration is only read when it has to be known.
 Plan plan_to_fit(const FitOptions& options) {
-  if (options.files.size() == 1) return read_plan(options.files.front());
+  if (options.files.size() == 1) return load_plan(options.files.front());
   if (options.files.size() != 3) {
     throw ConfigError(fmt::format("fit: expected PLAN or MODEL CLUSTER STRATEGY, got {} files", options.files.size()));
   }

@@ -6,6 +6,7 @@
 #include "base/json_reader.h"
 #include "base/sha256.h"
 #include "base/suggestion.h"
+#include "cli/cluster_check.h"
 #include "cli/recorded_load.h"
 #include "program/hf_config.h"
 #include "program/sequence_json.h"
@@ -115,7 +116,10 @@ Loaded<Cluster> load_any_cluster(const InputOptions& options, const std::string&
 
 Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& name) {
   Loaded<Cluster> cluster = load_any_cluster(options, name);
-  if (cluster.value.groups.size() == 1) return cluster;
+  if (cluster.value.groups.size() == 1) {
+    require_whole(cluster.value, cluster.path.string());
+    return cluster;
+  }
   throw ConfigError({Problem{.file = cluster.path.string(),
                              .pointer = "/groups",
                              .message = fmt::format("expected one group of nodes, got {}: steps over several groups "

@@ -40,8 +40,10 @@ struct Loaded {
 /// Throws: ConfigError with the names that there are, or with the problems of the file. So do all below.
 Loaded<Model> load_model(const InputOptions& options, const std::string& name);
 /// Rates of a platform file are taken over, and the source holds the cluster with them.
-/// Of one group of nodes: the only kind that steps are lowered for.
+/// To place a plan on: of one group of nodes, the only kind that steps are lowered for, whose network is whole
+/// (cli/cluster_check.h).
 Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& name);
+/// As it is.
 Loaded<Cluster> load_any_cluster(const InputOptions& options, const std::string& name);
 
 /// With an empty `name`: the calibration of the catalog that was made for the devices of `cluster`.

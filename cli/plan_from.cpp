@@ -3,6 +3,7 @@
 
 #include "base/files.h"
 #include "base/units_format.h"
+#include "cli/cluster_check.h"
 #include "cli/exit_code.h"
 #include "cli/number_list.h"
 #include "cli/plan_search.h"
@@ -140,7 +141,7 @@ Plan plan_of(const Plan& from, const ReplanOption& option, const planner::Replan
 }
 
 int plan_from(const PlanFromOptions& options) {
-  const Plan from = read_plan(options.from);
+  const Plan from = load_plan(options.from);
   const Loaded<costmodel::Calibration> calibration = load_calibration(options.common.inputs, options.calibration, from);
   planner::ReplanWishes wishes{.whole_space = options.whole_space,
                                .num_worlds = options.num_worlds,

@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "cli/cluster_check.h"
 #include "cli/exit_code.h"
 #include "cli/prediction.h"
 #include "cli/recorded_load.h"
@@ -121,7 +122,7 @@ Report report_of(const Plan& plan, const std::vector<Priced>& all, const Placeme
 }  // namespace
 
 int place_experts(const PlanPlaceOptions& options) {
-  Plan plan = read_plan(options.plan);
+  Plan plan = load_plan(options.plan);
   const planner::PlacementShape shape = planner::shape_of(plan, options.num_copies);
   check_copies(options, plan);
   const Loaded<costmodel::Calibration> calibration = load_calibration(options.common.inputs, options.calibration, plan);

@@ -2,12 +2,12 @@
 // orrery topology: a cluster as a graph, drawn and checked.
 #include "base/errors.h"
 #include "base/files.h"
+#include "cli/cluster_check.h"
 #include "cli/exit_code.h"
 #include "cli/inputs.h"
 #include "cli/topology_picture.h"
 #include "cli/topology_report.h"
 #include "cli/verbs.h"
-#include "program/topology/check.h"
 
 #include <memory>
 #include <utility>
@@ -27,10 +27,7 @@ struct TopologyOptions {
 
 void check(const topology::Topology& topology, const std::string& file, std::int64_t num_ranks) {
   ProblemList problems;
-  for (Problem problem : topology::problems_of(topology)) {
-    problem.file = file;
-    problems.add(std::move(problem));
-  }
+  add_problems(topology, file, "", problems);
   if (num_ranks > topology.num_devices()) {
     problems.add({.message = fmt::format("--ranks: expected at most {}, the devices of the cluster, got {}",
                                          topology.num_devices(), num_ranks)});

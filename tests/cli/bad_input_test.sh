@@ -76,6 +76,37 @@ run topology apart.json
 grep -q 'apart.json: /fabric/kind: expected all devices to reach each other, got 8 parts that nothing joins: 8 of group "h100" from device 0 on' <<<"$err" ||
   fail "islands" "8 parts" "$err"
 
+# Nor is a plan placed on it, and nothing of one is written or predicted.
+fabric=(--sequence 4096 --global-batch 512 --calibration h800)
+printf '{"schema": "strategy/1", "ep": 8, "zero_dense": 1, "zero_expert": 1, "recompute": ["full"]}' >ep8.json
+sed -e 's/"each": "400 Gbps"/"each": null/' -e 's/"per_device": "450 GB\/s"/"per_device": null/' \
+  "$repository/catalog/clusters/h100-64.json" >narrow.json
+no_bandwidth='/groups/0/scale_up/per_device: expected the bandwidth of a device'"'"'s links into its domain, got null
+FILE: AT/groups/0/nics/each: expected the bandwidth of a NIC, got null'
+parts='/fabric/kind: expected all devices to reach each other, got 8 parts that nothing joins: 8 of group "h100" from device 0 on, 8 of group "h100" from device 8 on, 8 of group "h100" from device 16 on, 8 of group "h100" from device 24 on, 8 of group "h100" from device 32 on, 8 of group "h100" from device 40 on, 8 of group "h100" from device 48 on, 8 of group "h100" from device 56 on
+  hint: a fabric joins the nodes of a group, a gateway two groups'
+# expect_broken FILE POINTER PROBLEMS ARGUMENTS...
+expect_broken() {
+  local problems="$1: $2$3"
+  problems=${problems//FILE/$1}
+  problems=${problems//AT/$2}
+  expect_error 2 "$problems" "${@:4}"
+}
+expect_broken narrow.json '' "$no_bandwidth" fit mixtral-8x7b narrow.json ep8.json "${fabric[@]}" --out placed.json
+expect_broken narrow.json '' "$no_bandwidth" plan mixtral-8x7b narrow.json "${fabric[@]}" --out placed.json
+expect_broken apart.json '' "$parts" fit mixtral-8x7b apart.json ep8.json "${fabric[@]}" --out placed.json
+expect_broken apart.json '' "$parts" plan mixtral-8x7b apart.json "${fabric[@]}" --out placed.json
+[[ ! -e placed.json ]] || fail "a plan on a broken cluster" "no placed.json" "one"
+run fit mixtral-8x7b h100-64 ep8.json "${fabric[@]}" --out whole-plan.json
+sed -e 's/"each": "400 Gbps"/"each": null/' -e 's/"each": "50 GB\/s"/"each": null/' \
+  -e 's/"per_device": "450 GB\/s"/"per_device": null/' whole-plan.json >narrow-plan.json
+sed -e 's/"rail_leaf_spine"/"none"/' whole-plan.json >apart-plan.json
+for verb in fit estimate simulate explain; do
+  expect_broken narrow-plan.json /cluster/content "$no_bandwidth" "$verb" narrow-plan.json
+  expect_broken apart-plan.json /cluster/content "$parts" "$verb" apart-plan.json
+done
+expect_broken apart.json '' "$parts" simulate whole-plan.json --fabric apart.json --on 0-7
+
 sed '/"fabric"/,/}/c "fabric": {"kind": "torus", "nodes_per_leaf": 1, "dimensions": [4, 4], "planes": 1, "link": "50 GB/s"},' \
   "$repository/catalog/clusters/h100-64.json" >torus.json
 expect_error 2 'torus.json:27: /fabric: expected the key "hop_latency", which is missing
