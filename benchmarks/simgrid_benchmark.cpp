@@ -84,12 +84,12 @@ void analytic(benchmark::State& state) {
 }
 
 /// The state's argument `index`, as a fidelity.
-sim::Fidelity fidelity_of(const benchmark::State& state, std::size_t index) {
-  return static_cast<sim::Fidelity>(state.range(index));
+Fidelity fidelity_of(const benchmark::State& state, std::size_t index) {
+  return static_cast<Fidelity>(state.range(index));
 }
 
 void run_on_simgrid(benchmark::State& state, const StepProgram& program, std::int64_t num_devices,
-                    const RunInput& input, sim::Fidelity fidelity) {
+                    const RunInput& input, Fidelity fidelity) {
   run_step(state, program, h800(num_devices), input,
            [&](const costmodel::TimedProgram& timed_program, const Cluster& cluster) {
              return run_on_simgrid(timed_program, cluster, fidelity, false).makespan;
@@ -103,7 +103,7 @@ void simgrid(benchmark::State& state) {
 /// Rank 100 is 30 % slower: more ranks are simulated.
 void straggler(benchmark::State& state) {
   run_on_simgrid(state, deepseek_v3(2048, state.range(0)), 2048,
-                 {.disturbances = {.stragglers = {{.rank = 100, .factor = 1.3}}}}, sim::Fidelity::l1);
+                 {.disturbances = {.stragglers = {{.rank = 100, .factor = 1.3}}}}, Fidelity::l1);
 }
 
 void many_devices(benchmark::State& state) {

@@ -19,7 +19,6 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,22 +55,24 @@ Disturbances disturbances_of(const PredictOptions& options, const Plan& plan, bo
   return disturbances;
 }
 
-/// `simulated`: at which fidelities, if the interpreter is SimGrid.
-int predict(const PredictOptions& options, const std::string& title, const MakeInterpreter& make,
-            std::optional<sim::Fidelities> simulated = {}) {
+/// `simulated`: whether the interpreter is SimGrid.
+int predict(const PredictOptions& options, const std::string& title, bool simulated, const MakeInterpreter& make) {
+  Fidelities().set(options.fidelity);  // so that a mistake is told before the plan is read
   Plan plan = load_plan(options.plan);
+  plan.fidelity.set(options.fidelity);
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
   std::vector<sim::OtherPlan> others = place_jobs(options.fabric, options.common.inputs, plan);
+  for (sim::OtherPlan& other : others) other.plan.fidelity.set(options.fidelity);
   const bool alone = others.empty();
   const std::unique_ptr<Interpreter> interpreter = make(plan, calibration, std::move(others));
   const StepProgram program = lower(plan);
   const RunInput input{.load = plan.load,
                        .sequences = plan.sequences,
-                       .disturbances = disturbances_of(options, plan, simulated.has_value()),
+                       .disturbances = disturbances_of(options, plan, simulated),
                        .all_ranks = options.trace.all_ranks || !alone,
                        .all_replicas = options.all_replicas};
   if (!simulated) {  // a worker asks this itself, since it adds the jobs beside
-    sim::require_memory(sim::memory_needed(program, plan.cluster, plan.device_of_rank, input, sim::Fidelity::l0),
+    sim::require_memory(sim::memory_needed(program, plan.cluster, plan.device_of_rank, input, Fidelity::l0),
                         sim::memory_available());
   }
   const Trace trace = run(*interpreter, program, input, options.plan);
@@ -79,7 +80,7 @@ int predict(const PredictOptions& options, const std::string& title, const MakeI
   if (simulated) {
     const auto model = cost_model_of(plan, calibration.value);
     const auto timed = time_program(program, *model, plan.cluster, plan.device_of_rank, input);
-    use = sim::use_of_links(timed, plan.cluster, *simulated, trace);
+    use = sim::use_of_links(timed, plan.cluster, plan.fidelity, trace);
   }
   write_trace_files(options.trace, trace, tracks_of(use));
 
@@ -91,7 +92,7 @@ int predict(const PredictOptions& options, const std::string& title, const MakeI
   add_prediction(report, plan, trace, calibration.value);
   add_memory(report, costmodel::fullest(memory_of(plan)), plan.cluster.groups.front().device);
   if (simulated) {
-    add_bounds(report, plan, program, input, *simulated, trace);
+    add_bounds(report, plan, program, input, trace);
     add_links(report, use);
   }
   print(report, options.common.json);
@@ -118,7 +119,7 @@ Verb add_estimate(CLI::App& app) {
   auto options = std::make_shared<PredictOptions>();
   CLI::App* command = add_command(app, "estimate", "predicts a step: every communication alone on its links", *options);
   return {command, [options] {
-            return predict(*options, "Estimate", [](const Plan& plan, const auto& calibration, const auto&) {
+            return predict(*options, "Estimate", false, [](const Plan& plan, const auto& calibration, const auto&) {
               return std::make_unique<costmodel::AnalyticInterpreter>(cost_model_of(plan, calibration.value),
                                                                       plan.cluster, plan.device_of_rank);
             });
@@ -132,18 +133,18 @@ Verb add_simulate(CLI::App& app) {
       ->add_option(
           "--fidelity", options->fidelity,
           "L0: communication as in estimate; L1 (default): flows between nodes; L2: pairs of nodes; L3: pairs of "
-          "devices; OP=LEVEL for one communication, such as moe.dispatch=L3; may be repeated")
+          "devices; OP=LEVEL for one communication, such as moe.dispatch=L3; may be repeated, and goes before what the "
+          "plan says")
       ->allow_extra_args(false)
       ->option_text("[OP=]LEVEL");
   add_fabric_options(*command, options->fabric);
   return {command, [options] {
-            const auto fidelities = sim::Fidelities::parse(options->fidelity);
-            const auto make = [&](const Plan& plan, const auto& calibration, std::vector<sim::OtherPlan> others) {
-              auto simgrid = std::make_unique<sim::WorkerInterpreter>(plan, calibration.path, fidelities);
+            const auto make = [](const Plan& plan, const auto& calibration, std::vector<sim::OtherPlan> others) {
+              auto simgrid = std::make_unique<sim::WorkerInterpreter>(plan, calibration.path);
               simgrid->run_beside(std::move(others));
               return simgrid;
             };
-            return predict(*options, "Simulation", make, fidelities);
+            return predict(*options, "Simulation", true, make);
           }};
 }
 

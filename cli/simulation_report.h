@@ -4,7 +4,6 @@
 
 #include "cli/report.h"
 #include "program/plan.h"
-#include "sim/fidelity.h"
 #include "sim/link_use.h"
 #include "traces/interpreter.h"
 #include "traces/perfetto.h"
@@ -15,7 +14,7 @@ namespace orrery::cli {
 
 /// Every communication beside the least time that its links allow. Throws: InternalError where one took less.
 void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input,
-                const sim::Fidelities& fidelities, const Trace& trace);
+                const Trace& trace);
 
 /// The ten fullest links; no table where nothing was a flow.
 void add_links(Report& report, const sim::UseOfLinks& use);

@@ -4,6 +4,7 @@
 #include "base/json_reader.h"
 #include "base/json_writer.h"
 #include "program/cluster.h"
+#include "program/fidelity.h"
 #include "program/legality.h"
 #include "program/load_model.h"
 #include "program/model.h"
@@ -53,6 +54,10 @@ void report(const std::vector<Violation>& violations, const JsonObject& in);
 LoadModel read_load(const JsonValue& in);
 /// Requires: not a recorded load, which no file holds.
 void write_load(JsonWriter& out, const LoadModel& load);
+
+/// Levels by the name of a communication, and "default".
+Fidelities read_fidelities(const JsonObject& in);
+void write_fidelities(JsonWriter& out, const Fidelities& fidelities);
 
 /// "fixed", or a sequence/1 object.
 SequenceModel read_sequences(const JsonValue& in);

@@ -3,6 +3,7 @@
 
 #include "program/cluster.h"
 #include "program/expert_placement.h"
+#include "program/fidelity.h"
 #include "program/load_model.h"
 #include "program/model.h"
 #include "program/sequence_model.h"
@@ -74,6 +75,7 @@ struct Plan {
   ExpertPlacement experts;  // every expert on one rank of an EP group
   /// Device of each rank; empty: they are in the order of the strategy (rank_devices.h).
   std::vector<DeviceIndex> device_of_rank;
+  Fidelities fidelity;  // of a simulation; lowering ignores it
   std::vector<Prediction> predictions;
   std::optional<Certificate> certificate;
   Provenance provenance;

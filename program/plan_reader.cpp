@@ -188,6 +188,7 @@ Plan read_plan_text(const std::string& text, const std::string& file) {
   const JsonObject strategy = in.required("strategy").object();
   plan.strategy = read_strategy(strategy, plan.model);
   read_placement(in.required("placement").object(), plan);
+  if (const auto fidelity = in.optional("fidelity").object()) plan.fidelity = read_fidelities(*fidelity);
   if (const auto predictions = in.optional("predictions").object()) plan.predictions = read_predictions(*predictions);
   if (const auto certificate = in.optional("certificate").object()) plan.certificate = read_certificate(*certificate);
   plan.provenance = read_provenance(in.required("provenance").object());

@@ -81,6 +81,7 @@ std::string to_json(const Plan& plan) {
   out.end_object().key("strategy");
   write_strategy(out, plan.strategy);
   write_placement(out, plan);
+  if (plan.fidelity != Fidelities()) write_fidelities(out.key("fidelity"), plan.fidelity);
   if (!plan.predictions.empty()) write_predictions(out, plan.predictions);
   if (plan.certificate) write_certificate(out, *plan.certificate);
   out.key("provenance").begin_object().field("version", plan.provenance.version);

@@ -5,8 +5,8 @@
 #pragma once
 
 #include "program/cluster.h"
+#include "program/fidelity.h"
 #include "program/step_program.h"
-#include "sim/fidelity.h"
 #include "traces/interpreter.h"
 
 #include <cstdint>

@@ -48,15 +48,14 @@ Seconds serial_time(const TimedProgram& timed) {
 
 class Engine : private EventHandler {
  public:
-  Engine(const Network& network, std::span<const TimedProgram* const> jobs, std::span<const FlowPlan> plans,
-         bool keep_times)
+  Engine(const Network& network, std::span<const SimulatedJob> jobs, std::span<const FlowPlan> plans, bool keep_times)
       : network_(network),
-        kernel_(network, serial_time(*jobs.front())),
+        kernel_(network, serial_time(*jobs.front().timed)),
         began_(jobs.size()),
-        changes_(link_changes(jobs.front()->disturbances, network)),
+        changes_(link_changes(jobs.front().timed->disturbances, network)),
         step_times_(jobs.size()) {
     for (std::uint32_t i = 0; i < jobs.size(); ++i) {
-      jobs_.emplace_back(*jobs[i], plans[i], kernel_, kFirstJob + i * Job::kNumKinds, keep_times && i == 0);
+      jobs_.emplace_back(*jobs[i].timed, plans[i], kernel_, kFirstJob + i * Job::kNumKinds, keep_times && i == 0);
     }
   }
 
@@ -131,12 +130,11 @@ class Engine : private EventHandler {
 
 }  // namespace
 
-SharedRun run_jobs(std::span<const TimedProgram* const> jobs, const Cluster& cluster, const Fidelities& fidelities,
-                   bool keep_times) {
+SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times) {
   CHECK(!jobs.empty());
   std::vector<FlowPlan> plans;
-  for (const TimedProgram* timed : jobs) plans.push_back(plan_flows(*timed, cluster, fidelities));
-  const Network network = join_network(cluster, plans, jobs.front()->disturbances.on_links());
+  for (const SimulatedJob& job : jobs) plans.push_back(plan_flows(*job.timed, cluster, job.fidelities));
+  const Network network = join_network(cluster, plans, jobs.front().timed->disturbances.on_links());
   SharedRun run = Engine(network, jobs, plans, keep_times).run();
   run.fidelity = std::move(plans.front().fidelity);
   return run;
@@ -144,8 +142,8 @@ SharedRun run_jobs(std::span<const TimedProgram* const> jobs, const Cluster& clu
 
 OpTimes run_on_simgrid(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
                        bool keep_times) {
-  const TimedProgram* const job = &timed;
-  return run_jobs({&job, 1}, cluster, fidelities, keep_times).times;
+  const SimulatedJob job{.timed = &timed, .fidelities = fidelities};
+  return run_jobs({&job, 1}, cluster, keep_times).times;
 }
 
 }  // namespace orrery::sim

@@ -8,12 +8,17 @@
 #include "costmodel/op_times.h"
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
-#include "sim/fidelity.h"
+#include "program/fidelity.h"
 
 #include <span>
 #include <vector>
 
 namespace orrery::sim {
+
+struct SimulatedJob {
+  const costmodel::TimedProgram* timed = nullptr;
+  Fidelities fidelities;
+};
 
 struct SharedRun {
   costmodel::OpTimes times;                      // of the first job
@@ -27,8 +32,7 @@ struct SharedRun {
 /// ConfigError when the cluster does not give a bandwidth that is needed.
 /// Requires: verify is empty for each program; of several jobs every rank is simulated; no other simulation of this
 /// process is under way.
-SharedRun run_jobs(std::span<const costmodel::TimedProgram* const> jobs, const Cluster& cluster,
-                   const Fidelities& fidelities, bool keep_times);
+SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times);
 
 /// One job alone.
 costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Cluster& cluster,

@@ -6,7 +6,7 @@
 #include "costmodel/op_times.h"
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
-#include "sim/fidelity.h"
+#include "program/fidelity.h"
 #include "sim/member_groups.h"
 #include "sim/network.h"
 

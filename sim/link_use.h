@@ -7,7 +7,7 @@
 
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
-#include "sim/fidelity.h"
+#include "program/fidelity.h"
 #include "sim/network.h"
 #include "traces/trace.h"
 

@@ -6,8 +6,8 @@
 
 #include "base/units.h"
 #include "program/cluster.h"
+#include "program/fidelity.h"
 #include "program/step_program.h"
-#include "sim/fidelity.h"
 #include "traces/interpreter.h"
 
 #include <filesystem>

@@ -42,9 +42,9 @@ std::string note_of(const OtherJob& job, const std::vector<Seconds>& steps, Seco
 
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
                const Fidelities& fidelities, std::span<const OtherJob> others) {
-  std::vector<const costmodel::TimedProgram*> jobs = {&timed};
-  for (const OtherJob& other : others) jobs.push_back(other.timed);
-  const SharedRun run = run_jobs(jobs, cluster, fidelities, !input.steps_only);
+  std::vector<SimulatedJob> jobs = {{&timed, fidelities}};
+  for (const OtherJob& other : others) jobs.push_back({other.timed, other.fidelities});
+  const SharedRun run = run_jobs(jobs, cluster, !input.steps_only);
   Trace trace = trace_of(timed, run.times, input, "simgrid");
   trace.header.program_hash = hash_of(*timed.program);
   trace.header.notes.push_back(fidelity_note(run.fidelity, fidelities));

@@ -5,7 +5,7 @@
 
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
-#include "sim/fidelity.h"
+#include "program/fidelity.h"
 #include "traces/interpreter.h"
 
 #include <span>
@@ -17,6 +17,7 @@ namespace orrery::sim {
 struct OtherJob {
   std::string name;
   const costmodel::TimedProgram* timed = nullptr;
+  Fidelities fidelities;
 };
 
 /// The trace of `timed` when its communications compete for the links of `cluster`, with each other and with

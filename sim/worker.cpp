@@ -29,8 +29,8 @@ class TimedPlan {
       : plan_(plan), program_(lower(plan)), model_(plan, costmodel::read_calibration(calibration)) {}
 
   const StepProgram& program() const { return program_; }
-  Bytes memory(const RunInput& input, const Fidelities& fidelities) const {
-    return memory_needed(program_, plan_.cluster, plan_.device_of_rank, input, fidelities);
+  Bytes memory(const RunInput& input) const {
+    return memory_needed(program_, plan_.cluster, plan_.device_of_rank, input, plan_.fidelity);
   }
   costmodel::TimedProgram timed(const RunInput& input) const {
     return time_program(program_, model_, plan_.cluster, plan_.device_of_rank, input);
@@ -49,21 +49,22 @@ Trace answer(const WorkerRequest& request) {
   std::deque<TimedPlan> others;
   std::deque<costmodel::TimedProgram> timed_others;
   std::vector<OtherJob> jobs;
-  Bytes memory = own.memory(request.input, request.fidelities);
+  Bytes memory = own.memory(request.input);
   const auto input_of = [](const Plan& plan) {
     return RunInput{.load = plan.load, .sequences = plan.sequences, .all_ranks = true};
   };
   for (const OtherPlan& other : request.others) {
     others.emplace_back(other.plan, other.calibration);
-    memory += others.back().memory(input_of(other.plan), request.fidelities);
+    memory += others.back().memory(input_of(other.plan));
   }
   require_memory(memory, memory_available());
   for (std::size_t i = 0; i < others.size(); ++i) {
-    timed_others.push_back(others[i].timed(input_of(request.others[i].plan)));
-    jobs.push_back({.name = request.others[i].name, .timed = &timed_others.back()});
+    const OtherPlan& other = request.others[i];
+    timed_others.push_back(others[i].timed(input_of(other.plan)));
+    jobs.push_back({.name = other.name, .timed = &timed_others.back(), .fidelities = other.plan.fidelity});
   }
   CHECK(jobs.empty() || request.input.all_ranks, jobs.size());
-  return simulate(own.timed(request.input), request.plan.cluster, request.input, request.fidelities, jobs);
+  return simulate(own.timed(request.input), request.plan.cluster, request.input, request.plan.fidelity, jobs);
 }
 
 }  // namespace

@@ -27,12 +27,8 @@ Trace read_answer(const std::string& text) {
 
 }  // namespace
 
-WorkerInterpreter::WorkerInterpreter(Plan plan, std::filesystem::path calibration, Fidelities fidelities,
-                                     std::string executable)
-    : plan_(std::move(plan)),
-      calibration_(std::move(calibration)),
-      fidelities_(std::move(fidelities)),
-      executable_(std::move(executable)) {}
+WorkerInterpreter::WorkerInterpreter(Plan plan, std::filesystem::path calibration, std::string executable)
+    : plan_(std::move(plan)), calibration_(std::move(calibration)), executable_(std::move(executable)) {}
 
 Plan WorkerInterpreter::plan_of(const StepProgram& program) const {
   Plan plan = plan_;
@@ -67,12 +63,9 @@ std::vector<Unsupported> WorkerInterpreter::unsupported(const StepProgram& progr
 Trace WorkerInterpreter::run(const StepProgram& program, const RunInput& input) const {
   std::ostringstream request;
   const std::string hash = hash_of(program);
-  write_request(request, {.plan = plan_of(program),
-                          .calibration = calibration_,
-                          .fidelities = fidelities_,
-                          .input = input,
-                          .program_hash = hash,
-                          .others = others_});
+  write_request(
+      request,
+      {.plan = plan_of(program), .calibration = calibration_, .input = input, .program_hash = hash, .others = others_});
   const Finished worker = run_child(executable_, {"orrery", "simulate-worker"}, request.str());
   throw_if_failed(worker, "simulation");
   Trace trace = read_answer(worker.output);

@@ -4,7 +4,6 @@
 #pragma once
 
 #include "program/plan.h"
-#include "sim/fidelity.h"
 #include "sim/worker_request.h"
 #include "traces/interpreter.h"
 
@@ -18,10 +17,9 @@ namespace orrery::sim {
 
 class WorkerInterpreter : public Interpreter {
  public:
-  /// `plan`: model, cluster, calibration and placement with their sources; strategy and batch are taken from each
+  /// `plan`: model, cluster, calibration, placement and fidelity; strategy and batch are taken from each
   /// program, so one object serves a whole search. `executable` runs worker_main when called with `simulate-worker`.
-  explicit WorkerInterpreter(Plan plan, std::filesystem::path calibration, Fidelities fidelities = {},
-                             std::string executable = "/proc/self/exe");
+  explicit WorkerInterpreter(Plan plan, std::filesystem::path calibration, std::string executable = "/proc/self/exe");
 
   /// Other jobs on the plan's cluster, which repeat their steps beside it.
   /// Requires: no device of theirs is the plan's or of another; run() is asked for all ranks from then on.
@@ -41,7 +39,6 @@ class WorkerInterpreter : public Interpreter {
 
   Plan plan_;
   std::filesystem::path calibration_;
-  Fidelities fidelities_;
   std::string executable_;
   std::vector<OtherPlan> others_;
 };

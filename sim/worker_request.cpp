@@ -59,9 +59,6 @@ void write_request(std::ostream& out, const WorkerRequest& request) {
   options.field("plan_bytes", plan_text.size()).field("disturbances_bytes", disturbances.size());
   options.field("recorded_load", recorded != nullptr);
   options.field("calibration", request.calibration.string());
-  options.key("fidelity").begin_array();
-  for (const std::string& setting : request.fidelities.settings()) options.value(setting);
-  options.end_array();
   options.field("num_steps", request.input.num_steps).field("all_ranks", request.input.all_ranks);
   options.field("all_replicas", request.input.all_replicas).field("steps_only", request.input.steps_only);
   options.field("program_hash", request.program_hash);
@@ -87,8 +84,6 @@ WorkerRequest read_request(std::istream& in) {
   const auto disturbances_bytes = options.required("disturbances_bytes").integer<std::size_t>({.min = 1});
   const bool recorded = options.required("recorded_load").boolean();
   request.calibration = options.required("calibration").string();
-  std::vector<std::string> fidelities;
-  for (const JsonValue& setting : options.required("fidelity").array()) fidelities.push_back(setting.string());
   request.input.num_steps = options.required("num_steps").integer({.min = 0});
   request.input.all_ranks = options.required("all_ranks").boolean();
   request.input.all_replicas = options.required("all_replicas").boolean();
@@ -104,7 +99,6 @@ WorkerRequest read_request(std::istream& in) {
   }
   options.finish();
   document.throw_if_problems();
-  request.fidelities = Fidelities::parse(fidelities);
 
   request.plan = read_plan_text(next_text(in, plan_bytes), "plan");
   request.input.disturbances = read_disturbances_text(next_text(in, disturbances_bytes), "disturbances");

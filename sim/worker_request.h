@@ -5,7 +5,6 @@
 #pragma once
 
 #include "program/plan.h"
-#include "sim/fidelity.h"
 #include "traces/interpreter.h"
 
 #include <filesystem>
@@ -24,9 +23,8 @@ struct OtherPlan {
 };
 
 struct WorkerRequest {
-  Plan plan;  // its load and its sequences are those of `input`
+  Plan plan;  // its fidelity; its load and its sequences are those of `input`
   std::filesystem::path calibration;
-  Fidelities fidelities;
   RunInput input;
   std::string program_hash;  // of the program that the worker must get when it lowers the plan
   std::vector<OtherPlan> others = {};

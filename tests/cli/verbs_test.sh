@@ -191,6 +191,17 @@ expect_line '^  energy of a token +[0-9.]+ m?J$' estimate plan.json
 expect_line '^  interpreter +simgrid$' simulate plan.json --fidelity L0
 expect_line 'SimGrid at L1, moe.dispatch=L3: .* communications as flows, [0-9]+ of them at L3' \
   simulate plan.json --fidelity moe.dispatch=L3
+# A plan says it, too, and the command line goes before it; what it does not name stays.
+sed 's/^  "provenance": {/  "fidelity": {"default": "L0", "moe.dispatch": "L3"},\n&/' plan.json >levels.json
+expect_line 'SimGrid at L0, moe.dispatch=L3: .* as flows, [0-9]+ of them at L3' simulate levels.json
+expect_line 'SimGrid at L1, moe.dispatch=L3: .* as flows, [0-9]+ of them at L3' simulate levels.json --fidelity L1
+expect_line 'SimGrid at L0, moe.dispatch=L0: 0 of ' simulate levels.json --fidelity moe.dispatch=L0
+for level in L0 L1; do  # its communications count at the level they have, whoever says so
+  run simulate plan.json --fidelity "$level" && by_flag=$out
+  sed 's/^  "provenance": {/  "fidelity": {"default": "'"$level"'"},\n&/' plan.json >levels.json
+  run simulate levels.json
+  [[ $code == 0 && $out == "$by_flag" ]] || fail "a plan at $level" "as with --fidelity $level" "$out, $err"
+done
 
 # Disturbances: a slow rank in both interpreters; a link that is down for good ends the command, not in a hang.
 printf '{"schema": "disturbances/1", "stragglers": [{"rank": 5, "factor": 1.3}]}\n' >straggler.json

@@ -99,6 +99,18 @@ TEST(Plan, RoundTripsToTheSameText) {
   EXPECT_EQ(to_json(read(text)), text);
 }
 
+TEST(Plan, SaysInWhichDetailItIsSimulatedOnlyWhereThatIsUnusual) {
+  Plan plan = deepseek_plan();
+  EXPECT_EQ(to_json(plan).find("fidelity"), std::string::npos);
+  plan.fidelity = Fidelities(Fidelity::l1, {{OpCode::moe_dispatch, Fidelity::l3}});
+  const std::string text = to_json(plan);
+  EXPECT_EQ(read(text).fidelity, plan.fidelity);
+  EXPECT_EQ(to_json(read(text)), text);
+  EXPECT_EQ(hash_of(lower(read(text))), hash_of(lower(deepseek_plan())));
+  EXPECT_EQ(problems_of([&] { return read(edited(text, "\"L3\"", "\"L4\"")); }),
+            "plan.json:330: /fidelity/moe.dispatch: expected \"L0\", \"L1\", \"L2\" or \"L3\", got \"L4\"");
+}
+
 TEST(Plan, ReadsLoadsWithTheirParameters) {
   Plan plan = deepseek_plan();
   plan.load = DirichletLoad{.alpha = 0.3, .seed = 9};

@@ -80,9 +80,10 @@ TEST(FidelitiesAgree, WhereASingleOpHasItsOwn) {
   const Cluster cluster = small_cluster(8, 2);
   for (const bool all_ranks : {false, true}) {
     const TimedProgram step = timed(builder, cluster, all_ranks);
-    expect_within(makespan(step, cluster, Fidelities::parse({"moe.dispatch=L3"})),
+    expect_within(makespan(step, cluster, {Fidelity::l1, {{OpCode::moe_dispatch, Fidelity::l3}}}),
                   makespan(step, cluster, Fidelity::l1), 0.01, "exchange in pairs");
-    EXPECT_LT(makespan(step, cluster, Fidelities::parse({"moe.dispatch=L0"})), makespan(step, cluster, Fidelity::l1));
+    EXPECT_LT(makespan(step, cluster, {Fidelity::l1, {{OpCode::moe_dispatch, Fidelity::l0}}}),
+              makespan(step, cluster, Fidelity::l1));
   }
 }
 

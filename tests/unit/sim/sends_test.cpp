@@ -123,7 +123,7 @@ TEST(FlowPlan, TakesTheFidelityOfEachOp) {
   builder.all_reduce(0, Queue::dp, Group::dp, 4000);
   const Cluster cluster = small_cluster(2, 2);
   const auto timed = time_program(builder.program(), NanosecondPerByte(cluster), cluster, {}, {});
-  const FlowPlan plan = plan_flows(timed, cluster, Fidelities::parse({"L0", "moe.dispatch=L3"}));
+  const FlowPlan plan = plan_flows(timed, cluster, Fidelities(Fidelity::l0, {{OpCode::moe_dispatch, Fidelity::l3}}));
   EXPECT_THAT(plan.fidelity, ElementsAre(Fidelity::l3, Fidelity::l0));
 }
 

@@ -29,7 +29,7 @@ using ::testing::IsEmpty;
 const std::string kWorker = std::string(ORRERY_BINARY_DIR) + "/sim_test_worker";
 
 WorkerInterpreter interpreter(const std::string& executable = kWorker) {
-  return WorkerInterpreter(small_plan(), kCalibration, Fidelity::l1, executable);
+  return WorkerInterpreter(small_plan(), kCalibration, executable);
 }
 
 /// A program in place of the worker, which does what `script` says.
@@ -104,6 +104,13 @@ TEST(WorkerInterpreter, TellsOfJobsBesideIt) {
   EXPECT_THAT(first.header.notes, ::testing::Not(::testing::Contains(HasSubstr("beside"))));
 }
 
+TEST(WorkerInterpreter, SimulatesAtTheFidelityOfThePlan) {
+  Plan plan = small_plan();
+  plan.fidelity = Fidelities(Fidelity::l0, {{OpCode::moe_dispatch, Fidelity::l1}});
+  const Trace trace = WorkerInterpreter(plan, kCalibration, kWorker).run(program_of(plan), {});
+  EXPECT_THAT(trace.header.notes, ::testing::Contains(HasSubstr("SimGrid at L0, moe.dispatch=L1: ")));
+}
+
 TEST(WorkerInterpreter, RunsOtherStrategiesOfTheSameModel) {
   Plan other = small_plan();
   other.strategy.pp = 1;
@@ -119,7 +126,7 @@ TEST(WorkerInterpreter, RunsOtherStrategiesOfTheSameModel) {
 TEST(WorkerInterpreter, PlacesASmallProgramOnTheFirstDevices) {
   Plan whole = small_plan();
   whole.device_of_rank.clear();
-  const WorkerInterpreter on_whole_cluster(whole, kCalibration, Fidelity::l1, kWorker);
+  const WorkerInterpreter on_whole_cluster(whole, kCalibration, kWorker);
   const StepProgram program = program_of(small_plan());
   EXPECT_THAT(on_whole_cluster.unsupported(program), IsEmpty());
   EXPECT_EQ(on_whole_cluster.run(program, {}).steps[0].time, interpreter().run(program, {}).steps[0].time);
@@ -148,7 +155,7 @@ TEST(WorkerInterpreter, RefusesAnotherNumberOfRanks) {
 }
 
 TEST(WorkerInterpreter, ReportsTheUsersMistakesAsSuch) {
-  const WorkerInterpreter simgrid(small_plan(), "no/such/calibration.json", Fidelity::l1, kWorker);
+  const WorkerInterpreter simgrid(small_plan(), "no/such/calibration.json", kWorker);
   EXPECT_THROW(simgrid.run(program_of(small_plan()), {}), ConfigError);
 }
 

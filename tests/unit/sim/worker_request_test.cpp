@@ -13,11 +13,8 @@ namespace orrery::sim {
 namespace {
 
 WorkerRequest request_with(const RunInput& input) {
-  return {.plan = orrery::testing::small_plan(),
-          .calibration = "calibration.json",
-          .fidelities = Fidelities::parse({"L0", "moe.dispatch=L3"}),
-          .input = input,
-          .program_hash = "abc"};
+  return {
+      .plan = orrery::testing::small_plan(), .calibration = "calibration.json", .input = input, .program_hash = "abc"};
 }
 
 WorkerRequest sent_and_received(const WorkerRequest& request) {
@@ -30,7 +27,6 @@ TEST(WorkerRequest, KeepsEveryOption) {
   const WorkerRequest received =
       sent_and_received(request_with({.num_steps = 3, .all_ranks = true, .all_replicas = true, .steps_only = true}));
   EXPECT_EQ(received.calibration, "calibration.json");
-  EXPECT_EQ(received.fidelities.text(), "L0, moe.dispatch=L3");
   EXPECT_EQ(received.input.num_steps, 3);
   EXPECT_TRUE(received.input.all_ranks);
   EXPECT_TRUE(received.input.all_replicas);
@@ -47,13 +43,17 @@ TEST(WorkerRequest, KeepsThePlanSoThatItLowersToTheSameProgram) {
 
 TEST(WorkerRequest, KeepsThePlansOfOtherJobs) {
   WorkerRequest request = request_with({.all_ranks = true});
+  request.plan.fidelity = Fidelities(Fidelity::l0, {{OpCode::moe_dispatch, Fidelity::l3}});
   request.others.push_back({.name = "other", .plan = orrery::testing::small_plan(), .calibration = "theirs.json"});
+  request.others[0].plan.fidelity = Fidelity::l2;
   request.others[0].plan.device_of_rank = {DeviceIndex(8), DeviceIndex(9), DeviceIndex(10), DeviceIndex(11)};
   const WorkerRequest received = sent_and_received(request);
   ASSERT_EQ(received.others.size(), 1);
   EXPECT_EQ(received.others[0].name, "other");
   EXPECT_EQ(received.others[0].calibration, "theirs.json");
   EXPECT_EQ(received.others[0].plan.device_of_rank, request.others[0].plan.device_of_rank);
+  EXPECT_EQ(received.others[0].plan.fidelity, Fidelities(Fidelity::l2));
+  EXPECT_EQ(received.plan.fidelity, request.plan.fidelity);
   EXPECT_EQ(received.plan.device_of_rank, request.plan.device_of_rank);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a communication is represented on SimGrid; more detail costs more time (docs/design/simgrid.md).
+// In which detail a simulation shows a communication; more detail costs more time (docs/design/simgrid.md). A plan may
+// say it, and so may whoever simulates. The program and its closed forms are the same at every level.
 #pragma once
 
 #include "base/enum_names.h"
@@ -8,9 +9,10 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
-namespace orrery::sim {
+namespace orrery {
 
 /// `l0`: its closed form, as if it were alone on its links. `l1`: flows, one per node and path class, which carry what
 /// all its members on that node send. `l2`: a flow for each pair of nodes, with the bytes of that pair. `l3`: a flow
@@ -22,24 +24,24 @@ inline constexpr Named<Fidelity> kFidelityNames[] = {
     {"L0", Fidelity::l0}, {"L1", Fidelity::l1}, {"L2", Fidelity::l2}, {"L3", Fidelity::l3}};
 
 /// The fidelity of each communication, by the name of its op.
-class Fidelities {
- public:
+struct Fidelities {
   Fidelities() = default;
   // A number for all is the usual case.
-  Fidelities(Fidelity all) : default_(all) {}  // NOLINT(google-explicit-constructor)
+  Fidelities(Fidelity all) : of_others(all) {}  // NOLINT(google-explicit-constructor)
+  Fidelities(Fidelity others, std::map<OpCode, Fidelity> some) : of_others(others), of_op(std::move(some)) {}
 
   Fidelity of(OpCode op) const;
 
-  /// "L1" for all that is not named, "moe.dispatch=L3" for one op; as text() gives them.
-  /// Throws: ConfigError with what was expected.
-  static Fidelities parse(const std::vector<std::string>& settings);
-  std::vector<std::string> settings() const;
-  /// The settings with commas.
+  /// Settings of a command line go over what is there, the last one of each wins: "L1" for all that is not named,
+  /// "moe.dispatch=L3" for one op. Throws: ConfigError with what was expected.
+  void set(const std::vector<std::string>& settings);
+  /// What set() would make of the default: "L1, moe.dispatch=L3".
   std::string text() const;
 
- private:
-  Fidelity default_ = Fidelity::l1;
-  std::map<OpCode, Fidelity> of_op_;
+  bool operator==(const Fidelities&) const = default;
+
+  Fidelity of_others = Fidelity::l1;  // what of_op does not name
+  std::map<OpCode, Fidelity> of_op;
 };
 
-}  // namespace orrery::sim
+}  // namespace orrery
