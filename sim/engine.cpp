@@ -48,14 +48,16 @@ Seconds serial_time(const TimedProgram& timed) {
 
 class Engine : private EventHandler {
  public:
-  Engine(const Network& network, std::span<const SimulatedJob> jobs, std::span<const FlowPlan> plans, bool keep_times)
+  Engine(const Network& network, std::span<const SimulatedJob> jobs, std::span<const FlowPlan> plans, bool keep_times,
+         bool replay)
       : network_(network),
         kernel_(network, serial_time(*jobs.front().timed)),
         began_(jobs.size()),
         changes_(link_changes(jobs.front().timed->disturbances, network)),
         step_times_(jobs.size()) {
     for (std::uint32_t i = 0; i < jobs.size(); ++i) {
-      jobs_.emplace_back(*jobs[i].timed, plans[i], kernel_, kFirstJob + i * Job::kNumKinds, keep_times && i == 0);
+      jobs_.emplace_back(*jobs[i].timed, plans[i], kernel_, kFirstJob + i * Job::kNumKinds, keep_times && i == 0,
+                         replay && jobs.size() == 1 && changes_.empty());
     }
   }
 
@@ -66,7 +68,10 @@ class Engine : private EventHandler {
     }
     kernel_.run(*this);
     if (!jobs_.front().done() && !changes_.empty()) throw BackendError(what_waits());
-    return {.times = jobs_.front().take_times(), .fidelity = {}, .step_times = std::move(step_times_)};
+    return {.times = jobs_.front().take_times(),
+            .fidelity = {},
+            .replayed = jobs_.front().replayed(),
+            .step_times = std::move(step_times_)};
   }
 
  private:
@@ -130,20 +135,20 @@ class Engine : private EventHandler {
 
 }  // namespace
 
-SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times) {
+SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times, bool replay) {
   CHECK(!jobs.empty());
   std::vector<FlowPlan> plans;
   for (const SimulatedJob& job : jobs) plans.push_back(plan_flows(*job.timed, cluster, job.fidelities));
   const Network network = join_network(cluster, plans, jobs.front().timed->disturbances.on_links());
-  SharedRun run = Engine(network, jobs, plans, keep_times).run();
+  SharedRun run = Engine(network, jobs, plans, keep_times, replay).run();
   run.fidelity = std::move(plans.front().fidelity);
   return run;
 }
 
-OpTimes run_on_simgrid(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
-                       bool keep_times) {
+OpTimes run_on_simgrid(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities, bool keep_times,
+                       bool replay) {
   const SimulatedJob job{.timed = &timed, .fidelities = fidelities};
-  return run_jobs({&job, 1}, cluster, keep_times).times;
+  return run_jobs({&job, 1}, cluster, keep_times, replay).times;
 }
 
 }  // namespace orrery::sim

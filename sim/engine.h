@@ -9,6 +9,7 @@
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
 #include "program/fidelity.h"
+#include "sim/repeated_phase.h"
 
 #include <span>
 #include <vector>
@@ -23,19 +24,21 @@ struct SimulatedJob {
 struct SharedRun {
   costmodel::OpTimes times;                      // of the first job
   std::vector<Fidelity> fidelity;                // of its communications, as they ran
+  Replayed replayed;                             // of the first job
   std::vector<std::vector<Seconds>> step_times;  // by job; of the others, each step that ended
 };
 
 /// The first job makes one step, the others as many as they can until it ends; all begin at once. Links change as the
-/// first job's disturbances say. `keep_times`: else only the makespan is told.
+/// first job's disturbances say. `keep_times`: else only the makespan is told. `replay`: of a job that is alone on
+/// links that do not change, phases that repeat themselves are run once (sim/repeated_phase.h).
 /// Throws: BackendError when links are down for good that the step needs, with the communications that wait;
 /// ConfigError when the cluster does not give a bandwidth that is needed.
 /// Requires: verify is empty for each program; of several jobs every rank is simulated; no other simulation of this
 /// process is under way.
-SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times);
+SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times, bool replay = true);
 
 /// One job alone.
 costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Cluster& cluster,
-                                  const Fidelities& fidelities, bool keep_times);
+                                  const Fidelities& fidelities, bool keep_times, bool replay = true);
 
 }  // namespace orrery::sim

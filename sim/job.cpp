@@ -22,7 +22,7 @@ using costmodel::TimedRank;
 }  // namespace
 
 Job::Job(const TimedProgram& timed, const FlowPlan& plan, SimGridKernel& kernel, std::uint32_t first_kind,
-         bool keep_times)
+         bool keep_times, bool replay)
     : timed_(timed),
       plan_(plan),
       kernel_(kernel),
@@ -35,11 +35,13 @@ Job::Job(const TimedProgram& timed, const FlowPlan& plan, SimGridKernel& kernel,
     Rank& state = ranks_.emplace_back();
     state.dependents = &dependents_[rank.view.program_class.index()];
     state.communicating.fill(kNoOp);
+    state.last_ended.fill(kNoOp);
     if (!keep_times) continue;
     const std::vector<Seconds> zeros(state.dependents->num_predecessors().size());
     times_.ranks.push_back(
         {.ready = zeros, .start = zeros, .end = zeros, .last_peer = std::vector<std::int32_t>(zeros.size(), -1)});
   }
+  if (replay) phase_.emplace(timed, plan);
 }
 
 void Job::start() {
@@ -60,6 +62,11 @@ void Job::start() {
 void Job::on_event(KernelEvent event) {
   const auto kind = static_cast<Kind>(event.kind - first_kind_);
   if (kind != Kind::send_ends) --num_timers_;
+  if (kind != Kind::compute_ends) {
+    if (const auto moved = meeting_of_event_.find(event.index); moved != meeting_of_event_.end()) {
+      event.index = moved->second;
+    }
+  }
   switch (kind) {
     case Kind::compute_ends: {
       Rank& rank = ranks_[event.index];
@@ -81,6 +88,7 @@ void Job::on_event(KernelEvent event) {
   }
   start_ready_ops();
   settle_rates();
+  if (std::exchange(period_ends_, false) && phase_->found(state())) replay();
   if (done()) times_.makespan = std::max(times_.makespan, last_end_);
 }
 
@@ -113,7 +121,7 @@ void Job::start_ready_ops() {
   while (!ready_.empty()) {
     const auto [rank, op] = ready_.back();
     ready_.pop_back();
-    if (keep_times_) times_.ranks[rank].ready[op] = kernel_.now();
+    if (keep_times_) times_.ranks[rank].ready[op] = now();
     if (timed_.ranks[rank].meeting[op] == kNoMeeting) {
       start_compute(rank, op);
     } else {
@@ -123,7 +131,7 @@ void Job::start_ready_ops() {
 }
 
 void Job::start_compute(std::uint32_t rank, OpIndex op) {
-  if (keep_times_) times_.ranks[rank].start[op] = kernel_.now();
+  if (keep_times_) times_.ranks[rank].start[op] = now();
   ranks_[rank].computing = op;
   ranks_[rank].compute.progress.start(timed_.ranks[rank].compute_time[op], 1.0, kernel_.now());
   disturb(rank);
@@ -149,7 +157,8 @@ void Job::start_meeting(MeetingIndex meeting) {
   }
   const costmodel::CommTime& time = timed_.meetings[meeting].time;
   if (plan_.is_flow(meeting)) {
-    kernel_.set_timer(kernel_.now() + time.latency, event(Kind::latency_ends, meeting));
+    meetings_[meeting].since = kernel_.now() + time.latency;
+    kernel_.set_timer(meetings_[meeting].since, event(Kind::latency_ends, meeting));
     ++num_timers_;
   } else {
     meetings_[meeting].closed_form.progress.start(time.alone(), 1.0, kernel_.now());
@@ -157,21 +166,18 @@ void Job::start_meeting(MeetingIndex meeting) {
 }
 
 void Job::note_start(MeetingIndex meeting) {
-  const auto came_last = [&](std::uint32_t rank) {
-    return times_.ranks[rank].ready[op_of(rank, meeting)] == kernel_.now();
-  };
+  const auto came_last = [&](std::uint32_t rank) { return times_.ranks[rank].ready[op_of(rank, meeting)] == now(); };
   const auto participants = timed_.participants_of(meeting);
   const std::uint32_t last = *std::ranges::find_if(participants, came_last);
   for (const std::uint32_t rank : participants) {
     const OpIndex op = op_of(rank, meeting);
-    times_.ranks[rank].start[op] = kernel_.now();
+    times_.ranks[rank].start[op] = now();
     if (!came_last(rank)) times_.ranks[rank].last_peer[op] = timed_.ranks[last].view.rank.value();
   }
 }
 
 void Job::start_flows(MeetingIndex meeting) {
   const Sends& sends = sends_.of(meeting);
-  meetings_[meeting].since = kernel_.now();
   meetings_[meeting].num_sends = static_cast<std::uint32_t>(sends.entries.size());
   for (const Sends::Entry& entry : sends.entries) {
     kernel_.start(entry.send, sends.parts_of(entry), event(Kind::send_ends, meeting));
@@ -198,9 +204,11 @@ OpIndex Job::op_of(std::uint32_t rank, MeetingIndex meeting) const {
 }
 
 void Job::end_op(std::uint32_t rank, OpIndex op) {
-  if (keep_times_) times_.ranks[rank].end[op] = kernel_.now();
+  if (keep_times_) times_.ranks[rank].end[op] = now();
   --num_left_;
-  last_end_ = kernel_.now();
+  ranks_[rank].last_ended[static_cast<std::size_t>(timed_.op({rank, op}).queue)] = op;
+  if (phase_ && phase_->ends_with(rank, op)) period_ends_ = true;
+  last_end_ = now();
   for (const OpIndex next : ranks_[rank].dependents->of(op)) {
     if (--ranks_[rank].num_pending[next] == 0) ready_.push_back({rank, next});
   }

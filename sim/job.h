@@ -9,12 +9,15 @@
 #include "costmodel/timed_program.h"
 #include "program/dependents.h"
 #include "sim/flow_plan.h"
+#include "sim/repeated_phase.h"
 #include "sim/sends.h"
 #include "sim/simgrid_kernel.h"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,9 +26,10 @@ namespace orrery::sim {
 class Job {
  public:
   /// Events of this job have kinds from `first_kind` on, kNumKinds of them. `keep_times`: else only the makespan is
-  /// told. All have to outlive it.
+  /// told. `replay`: phases that repeat are run once, which wants the network for this job alone and always the same.
+  /// All have to outlive it.
   Job(const costmodel::TimedProgram& timed, const FlowPlan& plan, SimGridKernel& kernel, std::uint32_t first_kind,
-      bool keep_times);
+      bool keep_times, bool replay);
 
   static constexpr std::uint32_t kNumKinds = 4;
 
@@ -37,6 +41,7 @@ class Job {
   Seconds last_end() const { return last_end_; }
   /// Requires: done().
   costmodel::OpTimes take_times();
+  const Replayed& replayed() const { return replayed_; }
   /// Whether nothing can happen any more unless links come back: no timer runs, and no flow moves.
   bool is_stuck() const { return num_timers_ == 0 && !kernel_.is_moving(first_kind_, first_kind_ + kNumKinds); }
 
@@ -45,7 +50,6 @@ class Job {
 
  private:
   enum class Kind : std::uint32_t { compute_ends, latency_ends, closed_form_ends, send_ends };
-  static constexpr OpIndex kNoOp = ~OpIndex{0};
 
   /// Something whose end a timer tells, at a rate that overlap may change.
   struct Running {
@@ -55,7 +59,8 @@ class Job {
 
   struct Rank {
     const Dependents* dependents = nullptr;
-    std::vector<std::uint32_t> num_pending;  // by op: predecessors that have not ended
+    std::vector<std::uint32_t> num_pending;      // by op: predecessors that have not ended
+    std::array<OpIndex, kNumQueues> last_ended;  // by queue
     OpIndex computing = kNoOp;
     std::array<OpIndex, kNumQueues> communicating;  // by queue: the op that waits for its peers or is under way
     int num_communications = 0;                     // under way
@@ -66,7 +71,7 @@ class Job {
   struct Meeting {
     std::uint32_t num_arrived = 0;
     std::uint32_t num_sends = 0;  // under way
-    Seconds since;                // when they began
+    Seconds since;                // when they began, or will after the latency
     Running closed_form;
   };
 
@@ -90,6 +95,13 @@ class Job {
   OpIndex op_of(std::uint32_t rank, costmodel::MeetingIndex meeting) const;
   void end_op(std::uint32_t rank, OpIndex op);
   void disturb(std::uint32_t rank);
+  /// The date of what happens now: the clock does not know of what was replayed.
+  Seconds now() const { return kernel_.now() + replayed_.time; }
+  PhaseState state() const;
+  UnderWay under_way(std::uint32_t rank, OpIndex op) const;
+  /// Goes on as if the periods that phase_ has found had passed.
+  void replay();
+  void replay_ops(std::uint32_t rank);
   /// Gives everything that runs on a disturbed rank the rate that follows from what runs beside it.
   void settle_rates();
   void settle(Running& running, double rate, KernelEvent event);
@@ -110,6 +122,10 @@ class Job {
   std::vector<ReadyOp> ready_;
   std::vector<std::uint32_t> disturbed_;
   costmodel::OpTimes times_;
+  std::optional<RepeatedPhase> phase_;
+  bool period_ends_ = false;
+  Replayed replayed_;
+  std::map<costmodel::MeetingIndex, costmodel::MeetingIndex> meeting_of_event_;  // what was under way then, and is now
 };
 
 }  // namespace orrery::sim

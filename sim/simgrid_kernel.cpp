@@ -273,6 +273,24 @@ void SimGridKernel::set_bandwidth(PortIndex port, bool inwards, BytesPerSecond b
   if (!down) impl_->platform.link(port, inwards)->set_bandwidth((bandwidth * impl_->second).in(unit::byte));
 }
 
+std::vector<FlowLeft> SimGridKernel::flows() const {
+  std::vector<FlowLeft> flows;
+  const auto add = [&](const Impl::Sending& sending, const Part& part, double left) {
+    flows.push_back({.event = sending.event,
+                     .from = sending.from,
+                     .to = part.to,
+                     .path = part.path,
+                     .next = sending.next,
+                     .left = left});
+  };
+  for (const Impl::Comm& comm : impl_->comms) {
+    if (comm.comm == nullptr || std::ranges::find(impl_->ended, &comm) != impl_->ended.end()) continue;
+    add(*comm.sending, comm.part, comm.comm->get_remaining() / comm.part.size.in(unit::byte));
+  }
+  for (const auto& [sending, part] : impl_->going_on) add(*sending, sending->parts[part], 1.0);
+  return flows;
+}
+
 bool SimGridKernel::is_moving(std::uint32_t first, std::uint32_t last) const {
   if (!impl_->going_on.empty()) return true;
   return std::ranges::any_of(impl_->comms, [&](const Impl::Comm& comm) {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 namespace simgrid::kernel::timer {
 class Timer;
@@ -47,6 +48,15 @@ struct Send {
   std::size_t at_once = 1;  // parts that are under way; the next one starts when one ends
 };
 
+/// A flow that is under way.
+struct FlowLeft {
+  KernelEvent event;  // of its send
+  SiteIndex from = 0, to = 0;
+  costmodel::PathClass path = costmodel::PathClass::node;
+  std::size_t next = 0;  // part of its send that comes next
+  double left = 1.0;     // part of its bytes that have not arrived
+};
+
 /// SimGrid's engine for one simulation. The engine is a singleton of the process: one SimGridKernel at a time, any
 /// number one after the other. Signal handlers and the terminate handler that SimGrid installs are put back.
 class SimGridKernel {
@@ -78,6 +88,7 @@ class SimGridKernel {
   /// Runs until no timer and no flow is left that can move. Timers and flows may be started before it and by the
   /// handler.
   void run(EventHandler& handler);
+  std::vector<FlowLeft> flows() const;
   /// Whether something moves of what tells an event of a kind from `first` to before `last`.
   bool is_moving(std::uint32_t first, std::uint32_t last) const;
   /// From now on nothing is told any more, and run() returns as soon as what is under way has ended.

@@ -29,6 +29,13 @@ std::string fidelity_note(const std::vector<Fidelity>& run, const Fidelities& fi
   return note + ", the others in closed form";
 }
 
+std::string replay_note(const costmodel::TimedProgram& timed, const Replayed& replayed) {
+  std::size_t num_ops = 0;
+  for (const costmodel::TimedRank& rank : timed.ranks) num_ops += rank.meeting.size();
+  return fmt::format("a phase that repeats itself was simulated once: {} periods of it, {} of {} ops, are copies",
+                     replayed.num_periods, replayed.num_ops, num_ops);
+}
+
 /// What became of another job while the step lasted.
 std::string note_of(const OtherJob& job, const std::vector<Seconds>& steps, Seconds step) {
   if (steps.empty()) return fmt::format("beside {}: no step of it ended in {}", job.name, step);
@@ -48,6 +55,7 @@ Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, con
   Trace trace = trace_of(timed, run.times, input, "simgrid");
   trace.header.program_hash = hash_of(*timed.program);
   trace.header.notes.push_back(fidelity_note(run.fidelity, fidelities));
+  if (run.replayed.num_periods > 0) trace.header.notes.push_back(replay_note(timed, run.replayed));
   for (std::size_t i = 0; i < others.size(); ++i) {
     trace.header.notes.push_back(note_of(others[i], run.step_times[i + 1], run.times.makespan));
   }
