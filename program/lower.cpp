@@ -3,7 +3,10 @@
 
 #include "base/check.h"
 #include "program/legality.h"
+#include "program/lower_in_buckets.h"
 #include "program/lowering/stage_program.h"
+
+#include <optional>
 
 namespace orrery {
 namespace lowering {
@@ -69,7 +72,10 @@ std::vector<StageLayout> ClassContext::layouts() const {
 
 }  // namespace lowering
 
-StepProgram lower(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices) {
+namespace {
+
+StepProgram lowered(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices,
+                    std::optional<std::int64_t> least_bucket) {
   CHECK(violations(model, strategy, batch, num_devices).empty());
   StepProgram program{.model = model, .strategy = strategy, .batch = batch, .mesh = Mesh(strategy, num_devices)};
   program.num_micro_batches = batch.global_batch / (program.mesh.dp() * strategy.micro_batch);
@@ -81,7 +87,8 @@ StepProgram lower(const Model& model, const Strategy& strategy, const BatchShape
     RankClass& rank_class = program.classes.emplace_back();
     rank_class.pipeline_rank = rank;
     rank_class.stages = stages_of(strategy, rank);
-    const lowering::ClassContext context(rules_context, rules, program.mesh, rank, program.num_micro_batches);
+    lowering::ClassContext context(rules_context, rules, program.mesh, rank, program.num_micro_batches);
+    context.least_bucket = least_bucket;
     lowering::ClassBuilder builder(rank_class, context.layers(), program.num_micro_batches);
     const lowering::BucketedGradients bucketed = lowering::emit_slots(context, builder);
     lowering::emit_step_end(context, bucketed, builder);
@@ -89,6 +96,17 @@ StepProgram lower(const Model& model, const Strategy& strategy, const BatchShape
   }
   program.shapes = std::move(shapes).take();
   return program;
+}
+
+}  // namespace
+
+StepProgram lower(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices) {
+  return lowered(model, strategy, batch, num_devices, {});
+}
+
+StepProgram lower_in_buckets(const Model& model, const Strategy& strategy, const BatchShape& batch,
+                             std::int64_t num_devices, std::int64_t least_bucket) {
+  return lowered(model, strategy, batch, num_devices, least_bucket);
 }
 
 }  // namespace orrery

@@ -64,20 +64,6 @@ void add_reasons(const StepProgram& program, Reasons& reasons) {
   if (num_mtp_modules(model, s.mtp) > 0 && s.stages.back().num_mtp == 0) {
     reasons.push_back("the CPU executor has the modules of multi-token prediction on the stage of the head only");
   }
-  std::int64_t last_bucket = 0;
-  for (const RankClass& rank_class : program.classes) {
-    for (const Op& op : rank_class.ops) {
-      const bool is_gradient =
-          op.key.pass == Pass::sync && op.key.micro_batch < 0 && (op.queue == Queue::dp || op.queue == Queue::edp);
-      if (is_gradient) last_bucket = std::max<std::int64_t>(last_bucket, op.key.bucket);
-    }
-  }
-  if (last_bucket > 0) {
-    reasons.push_back(
-        fmt::format("the CPU executor sums the gradients of a kind in one bucket, got {} with "
-                    "overlap.dp_buckets",
-                    last_bucket + 1));
-  }
 }
 
 }  // namespace

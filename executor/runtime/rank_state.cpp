@@ -36,6 +36,8 @@ RankState::RankState(const StepProgram& the_program, RankId rank, Endpoint& endp
       rope(the_program.batch.seq, rotated_width(the_program.model.attention), the_program.model.rope_theta),
       positions(zigzag_positions(the_program.batch.seq, the_program.strategy.cp, view.coords.cp)),
       weights(the_program, rank, the_settings),
+      buckets{GradientBuckets(the_program, rank_class, weights.dense()),
+              GradientBuckets(the_program, rank_class, weights.expert())},
       tensors(rank_class),
       groups(the_program, rank, endpoint),
       corpus(the_settings.corpus, the_program.model.vocab, the_program.batch.seq, the_settings.seed) {}

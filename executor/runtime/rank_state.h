@@ -5,6 +5,7 @@
 #include "executor/kernels/gemm.h"
 #include "executor/kernels/rope.h"
 #include "executor/runtime/corpus.h"
+#include "executor/runtime/gradient_buckets.h"
 #include "executor/runtime/groups.h"
 #include "executor/runtime/routing.h"
 #include "executor/runtime/routing_file.h"
@@ -50,6 +51,7 @@ struct RankState {
   /// Where this rank's tokens of a sequence stand in it, ascending: with context parallelism, two chunks of it.
   const std::vector<std::int64_t> positions;
   Weights weights;
+  const std::array<GradientBuckets, 2> buckets;  // by kind of parameters
   TensorStore tensors;
   Groups groups;
   Corpus corpus;
@@ -63,6 +65,9 @@ struct RankState {
   /// Activations that a copy has taken to the host, by role, layer and micro-batch.
   std::map<std::tuple<TensorRole, std::int16_t, std::int32_t>, std::vector<std::byte>> host;
 
+  const GradientBuckets& buckets_of(const FlatState& state) const {
+    return buckets[static_cast<std::size_t>(state.kind().kind)];
+  }
   const Model& model() const { return program.model; }
   const Strategy& strategy() const { return program.strategy; }
   std::int64_t seq() const { return program.batch.seq; }

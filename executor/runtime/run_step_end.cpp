@@ -128,6 +128,7 @@ void run_gradient_cast(OpCall& call) {
 
 void run_gradient_scatter(OpCall& call) {
   if (is_of_unit(call)) return scatter_unit_gradients(call);
+  if (is_bucket(call)) return scatter_bucket(call);
   FlatState& state = state_of(call);
   std::vector<std::byte> storage, own_storage;
   std::optional<Matrix> packed = wire_copy(call);
@@ -142,6 +143,7 @@ void run_gradient_scatter(OpCall& call) {
 }
 
 void run_gradient_all_reduce(OpCall& call) {
+  if (is_bucket(call)) return reduce_bucket(call);
   FlatState& state = state_of(call);
   const Matrix all = state.all_gradients();
   const std::optional<Matrix> copy = wire_copy(call);
@@ -151,6 +153,7 @@ void run_gradient_all_reduce(OpCall& call) {
 
 void run_replica_all_reduce(OpCall& call) {
   if (is_of_unit(call)) return reduce_unit_replicas(call);
+  if (is_bucket(call)) return reduce_bucket_replicas(call);
   FlatState& state = state_of(call);
   std::vector<std::byte> storage;
   const std::int64_t index = call.rank.program.mesh.index_in_group(state.kind().shard, call.rank.view.rank);
@@ -162,6 +165,7 @@ void run_replica_all_reduce(OpCall& call) {
 
 void run_weight_gather(OpCall& call) {
   if (is_of_unit(call)) return gather_unit_weights(call);
+  if (is_bucket(call)) return gather_bucket(call);
   FlatState& state = state_of(call);
   const ShardLayout& shards = state.shards();
   std::vector<std::byte> own_storage, storage;

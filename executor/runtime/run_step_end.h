@@ -32,6 +32,13 @@ std::int64_t copied_head_elements(const FlatState& state);
 void scatter_unit_gradients(OpCall& call);
 void reduce_unit_replicas(OpCall& call);
 void gather_unit_weights(OpCall& call);
+// Of one bucket (bucket_exchange.cpp): the same while the step runs.
+bool is_bucket(OpCall& call);
+void scatter_bucket(OpCall& call);
+void reduce_bucket(OpCall& call);
+void reduce_bucket_replicas(OpCall& call);
+void gather_bucket(OpCall& call);
+
 /// If the op has created a bucket for the gradients of its unit: they are summed there from now on.
 void start_bucket_of(OpCall& call);
 

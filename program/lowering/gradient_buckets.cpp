@@ -14,13 +14,31 @@ GradientBuckets::GradientBuckets(const ClassContext& context, const std::vector<
   cut(FlatBufferKind::expert, done);
 }
 
+namespace {
+
+/// Source: Megatron-LM, distributed_data_parallel.py: large enough to fill the links of a large group.
+std::int64_t least_bucket(std::int64_t ranks) { return std::max<std::int64_t>(40'000'000, 1'000'000 * ranks); }
+
+}  // namespace
+
+/// Elements whose gradients are complete with this unit: not of a head that is the embedding of the same rank.
+std::int64_t GradientBuckets::completed_by(const Run& run, FlatBufferKind kind) const {
+  const RuleContext& rules = c_.rules_context;
+  UnitElements unit = unit_elements(rules.model, rules.strategy, run.at.key_layer);
+  const bool has_embedding =
+      std::any_of(c_.stages.begin(), c_.stages.end(), [](const StageContext& s) { return s.layout.embedding; });
+  if (rules.model.tied_embeddings && has_embedding && run.at.key_layer == OpKey::kHead) {
+    unit.dense -= rules.model.vocab / rules.strategy.tp * rules.model.hidden;
+  }
+  return unit.of(kind);
+}
+
 void GradientBuckets::cut(FlatBufferKind kind, const std::vector<StageUnits>& done) {
   const RuleContext& rules = c_.rules_context;
   const FlatBuffer flat = flat_buffer(rules.model, c_.layouts(), rules.strategy, c_.mesh, kind);
   const std::int64_t ranks = c_.mesh.size(parameter_kind(kind, rules.strategy).whole);
   if (ranks == 1 || flat.padded == 0) return;
-  // Source: Megatron-LM, distributed_data_parallel.py: large enough to fill the links of a large group.
-  const std::int64_t enough = std::max<std::int64_t>(40'000'000, 1'000'000 * ranks);
+  const std::int64_t enough = c_.least_bucket.value_or(least_bucket(ranks));
   std::int64_t left = flat.padded, waiting = 0;
   std::int16_t index = 0;
   std::vector<UnitId> units;
@@ -34,7 +52,7 @@ void GradientBuckets::cut(FlatBufferKind kind, const std::vector<StageUnits>& do
     for (const Run& run : runs_of(*stage.weight_gradients, rules.model.num_layers())) {
       if (run.is_mtp_head) continue;
       units.emplace_back(stage.stage, run.at.key_layer);
-      waiting += unit_elements(rules.model, rules.strategy, run.at.key_layer).of(kind);
+      waiting += completed_by(run, kind);
       // Shards are whole: what does not divide goes to the next bucket.
       const std::int64_t size = std::min(waiting, left) / flat.ranks * flat.ranks;
       if (size >= enough && size < left) close(units.back(), size);

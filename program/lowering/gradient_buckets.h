@@ -8,6 +8,7 @@
 
 #include "program/flat_buffer.h"
 #include "program/lowering/slot_stream.h"
+#include "program/lowering/stream_runs.h"
 
 #include <cstdint>
 #include <map>
@@ -48,6 +49,7 @@ class GradientBuckets {
     std::vector<UnitId> units;
     std::int64_t gather = -1;  // its op, -1: none
   };
+  std::int64_t completed_by(const Run& run, FlatBufferKind kind) const;
   void cut(FlatBufferKind kind, const std::vector<StageUnits>& done);
   OpIndex emit(const Bucket& bucket, bool gathers, std::span<const OpIndex> after, ClassBuilder& builder) const;
 

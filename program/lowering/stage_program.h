@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -75,7 +76,8 @@ struct ClassContext {
   const Mesh& mesh;
   std::int64_t pipeline_rank = 0;
   std::int64_t num_micro_batches = 0;
-  std::vector<StageContext> stages;  // in chunk order
+  std::vector<StageContext> stages;               // in chunk order
+  std::optional<std::int64_t> least_bucket = {};  // elements; not set: what fills the links of a large group
 
   ClassContext(const RuleContext& rules_context, const ModelRules& rules, const Mesh& mesh, std::int64_t pipeline_rank,
                std::int64_t num_micro_batches);
