@@ -89,15 +89,20 @@ Fidelity fidelity_of(const benchmark::State& state, std::size_t index) {
 }
 
 void run_on_simgrid(benchmark::State& state, const StepProgram& program, std::int64_t num_devices,
-                    const RunInput& input, Fidelity fidelity) {
+                    const RunInput& input, Fidelity fidelity, bool replay = true) {
   run_step(state, program, h800(num_devices), input,
            [&](const costmodel::TimedProgram& timed_program, const Cluster& cluster) {
-             return run_on_simgrid(timed_program, cluster, fidelity, false).makespan;
+             return sim::run_on_simgrid(timed_program, cluster, fidelity, false, replay).makespan;
            });
 }
 
 void simgrid(benchmark::State& state) {
   run_on_simgrid(state, deepseek_v3(2048, state.range(0)), 2048, {}, fidelity_of(state, 1));
+}
+
+/// Without copies of a phase that repeats itself.
+void every_phase(benchmark::State& state) {
+  run_on_simgrid(state, deepseek_v3(2048, state.range(0)), 2048, {}, fidelity_of(state, 1), false);
 }
 
 /// Rank 100 is 30 % slower: more ranks are simulated.
@@ -148,6 +153,7 @@ void platform(benchmark::State& state) {
 BENCHMARK(analytic)->ArgName("micro_batches")->Arg(12)->Arg(120)->Unit(benchmark::kMillisecond);
 BENCHMARK(simgrid)->ArgNames({"micro_batches", "L"})->ArgsProduct({{12, 120}, {0, 1}})->Unit(benchmark::kMillisecond);
 BENCHMARK(simgrid)->ArgNames({"micro_batches", "L"})->ArgsProduct({{12}, {2, 3}})->Unit(benchmark::kMillisecond);
+BENCHMARK(every_phase)->ArgNames({"micro_batches", "L"})->ArgsProduct({{120}, {0, 1}})->Unit(benchmark::kMillisecond);
 BENCHMARK(straggler)->ArgName("micro_batches")->Arg(12)->Arg(120)->Unit(benchmark::kMillisecond);
 BENCHMARK(many_devices)->ArgNames({"micro_batches", "L"})->Args({120, 1})->Unit(benchmark::kMillisecond);
 BENCHMARK(all_replicas)->ArgNames({"micro_batches", "L"})->Args({120, 1})->Unit(benchmark::kMillisecond);
