@@ -80,9 +80,18 @@ Slots StageBlocks::slots(const StageLayout& layout) {
   HostWindows windows;
   for_each(layout, [&](const BlockTimes& block, double count) { add_block(block, count, timer_, out, windows); });
   if (const BlockTimes* last = last_layer(layout)) out.times.lead = time_again(*last, timer_);
-  const Seconds device = out.times.forward + out.times.backward();
+  const Seconds input_grad = out.times.input_grad, device = out.times.forward + out.times.backward();
   (aim_ == Aim::bound ? wait_for_host_at_least : wait_for_host)(windows, strategy_, out.times);
   out.loss.add_idle(out.times.forward + out.times.backward() - device);
+  if (aim_ == Aim::bound && layout.num_layers == 0 && layout.num_mtp > 0) {
+    // A module without layers before it sends its gradient before it adds up those of its weights, and nobody else
+    // waits for these, nor for a host that is late with them.
+    out.times.input_grad = input_grad;
+    Slots module;
+    if (!splits_backward(strategy_))
+      add_block(end(layout.head ? End::mtp : End::mtp_apart), 1.0, timer_, module, windows);
+    out.times.weight_grad -= module.times.weight_grad;
+  }
   return out;
 }
 

@@ -47,6 +47,8 @@ std::string text_of(Layout::Kind kind) {
       return "in equal time";
     case Layout::Kind::listed:
       return "as listed by the user";
+    case Layout::Kind::least_bottleneck:
+      return "by dynamic programming";
   }
   return "?";
 }
@@ -127,6 +129,7 @@ Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape&
   if (num_listed > 0 && listed != even_stages(model.num_layers(), num_listed)) {
     d.layouts.push_back({Kind::listed, std::move(listed)});
   }
+  d.layouts.push_back({Kind::least_bottleneck});
   if (base.mtp == Mtp::on && model.num_mtp_modules == 0) base.mtp = Mtp::off;
   d.order = {kRankOrders.begin(), kRankOrders.end()};
   if (num_devices <= domain || group.device.kind == DeviceKind::cpu) d.order.resize(1);
@@ -138,7 +141,7 @@ Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape&
 
 std::vector<StageLayout> stages_of_layout(const Model& model, const Layout& layout, const Strategy& strategy) {
   const std::int64_t num_stages = strategy.num_stages(), num_layers = model.num_layers();
-  if (num_stages > most_stages(num_layers)) return {};
+  if (num_stages > most_stages(num_layers) || layout.kind == Layout::Kind::least_bottleneck) return {};
   const bool first = layout.kind == Layout::Kind::fewer_first || layout.kind == Layout::Kind::fewer_both;
   const bool last = layout.kind == Layout::Kind::fewer_last || layout.kind == Layout::Kind::fewer_both;
   std::vector<StageLayout> stages;

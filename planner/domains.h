@@ -18,9 +18,10 @@
 
 namespace orrery::planner {
 
-/// How layers are laid on stages: evenly, with one layer less at an end, in equal time, or as the user listed them.
+/// How layers are laid on stages: evenly, with one layer less at an end, in equal time, as the user listed them, or
+/// with the least bottleneck that fits, which depends on sharding and so is found for plans and not for families.
 struct Layout {
-  enum class Kind : std::uint8_t { even, fewer_first, fewer_last, fewer_both, equal_time, listed };
+  enum class Kind : std::uint8_t { even, fewer_first, fewer_last, fewer_both, equal_time, listed, least_bottleneck };
   Kind kind = Kind::even;
   std::vector<StageLayout> listed = {};
 };
@@ -52,7 +53,8 @@ struct Domains {
 Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape& batch, Strategy base = {});
 
 /// The stages of `layout` for pp * vpp stages; nothing where it has none, or where an earlier layout has the same.
-/// Layouts in equal time come from `planner/stage_balance.h`.
+/// Layouts in equal time come from `planner/stage_balance.h`, those with the least bottleneck from
+/// `planner/laid_members.h`; here they are none.
 std::vector<StageLayout> stages_of_layout(const Model& model, const Layout& layout, const Strategy& strategy);
 
 /// All sets of modules that a stage of the model can recompute: none first, then by size.

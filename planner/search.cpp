@@ -7,6 +7,7 @@
 #include "costmodel/closed_form.h"
 #include "costmodel/lower_bound.h"
 #include "planner/candidates.h"
+#include "planner/laid_members.h"
 #include "planner/no_plan.h"
 #include "planner/operator_table.h"
 #include "planner/parallel.h"
@@ -196,6 +197,7 @@ class Search {
                                    Mesh(member.strategy, context_.num_devices), cost_model_, problem_.device_of_rank);
     result_.ranked.push_back(
         run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated, .is_ranked = true}));
+    measured_.push_back(member);
     return value_of(result_.ranked.back());
   }
 
@@ -253,6 +255,7 @@ class Search {
                                         [&](const Member& plain) { return plain.strategy == member.strategy; });
       if (!is_plain && ranked(member.strategy) == nullptr) members.push_back(std::move(member));
     }
+    add_laid_anew(members);
     const auto num_members = static_cast<std::int64_t>(members.size());
     TierProgress progress(on_progress_, "closed", num_members);
     const std::vector<costmodel::CachedCostModel> caches(static_cast<std::size_t>(num_workers()),
@@ -278,6 +281,35 @@ class Search {
     }
     if (found_.least_unseen) unseen(*found_.least_unseen);
     found_.members.clear();
+  }
+
+  /// What is refined and what was run, with stages by dynamic programming.
+  void add_laid_anew(std::vector<Member>& members) {
+    if (std::ranges::find(domains_.layouts, Layout::Kind::least_bottleneck, &Layout::kind) == domains_.layouts.end() ||
+        out_of_time()) {
+      return;
+    }
+    std::vector<const Member*> plans;
+    for (const Member& member : measured_) plans.push_back(&member);
+    for (const Member& member : members) plans.push_back(&member);
+    laid_ = lay_anew(context_, plans, cost_model_);
+    members.insert(members.end(), laid_->members.begin(), laid_->members.end());
+  }
+
+  /// What the layouts that were found for plans mean.
+  void claim_layouts(std::vector<Certificate::Dimension>& domain) const {
+    if (!laid_ || laid_->num_laid == 0) return;
+    const std::int64_t exact = proves() ? laid_->num_laid - laid_->num_approximate : 0;
+    std::string what = fmt::format("by dynamic programming, approximate, on the {} plans kept", laid_->num_laid);
+    if (exact > 0) {
+      what = fmt::format("DP-optimal for the bottleneck of a stage on the {} plans kept", exact);
+      if (exact < laid_->num_laid) {
+        what += fmt::format(" with one stage on a rank, approximate on the {} with several", laid_->num_approximate);
+      }
+    }
+    std::ranges::find(domain, "stages", &Certificate::Dimension::name)->claim += "; " + what;
+    std::ranges::find(domain, "recompute", &Certificate::Dimension::name)->claim +=
+        "; per stage where stages are laid by dynamic programming";
   }
 
   void unseen(Seconds bound) {
@@ -356,10 +388,12 @@ class Search {
       const auto recompute = std::ranges::find(certificate.domain, "recompute", &Certificate::Dimension::name);
       recompute->claim = "heuristic: per rank the fastest that fits, though a slower one may work less";
     }
+    claim_layouts(certificate.domain);
     const auto num_analytic = static_cast<std::int64_t>(result_.ranked.size());
     const std::int64_t num_closed =
         num_analytic + std::count_if(refined_.begin(), refined_.end(), [](const Refined& r) { return !r.is_ranked; });
-    const FamilyCounts& counts = found_.counts;
+    FamilyCounts counts = found_.counts;
+    if (laid_) counts.evaluated += std::ssize(laid_->members);
     certificate.tiers = {
         {.name = "operators",
          .evaluated = found_.num_operators + found_.num_illegal_operators,
@@ -463,6 +497,8 @@ class Search {
   const Domains domains_;
   const FamilyContext context_;
   Candidates found_;
+  std::vector<Member> measured_;  // of what was ranked before anything was refined
+  std::optional<LaidMembers> laid_;
   std::vector<Refined> refined_;
   std::optional<Seconds> least_unseen_;  // bound of members that were not refined
   SearchResult result_;

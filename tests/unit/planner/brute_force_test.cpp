@@ -51,7 +51,9 @@ Domains thinned(Domains d, std::uint64_t index) {
   d.delayed_wgrad = d.shared_expert = {0};
   thin_out(d.recompute, rng, next);
   thin_out(d.layouts, rng, next);
-  std::erase_if(d.layouts, [](const Layout& layout) { return layout.kind == Layout::Kind::equal_time; });
+  std::erase_if(d.layouts, [](const Layout& layout) {
+    return layout.kind == Layout::Kind::equal_time || layout.kind == Layout::Kind::least_bottleneck;
+  });
   return d;
 }
 

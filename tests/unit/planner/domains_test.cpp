@@ -75,7 +75,7 @@ TEST(Domains, LayoutsTakeALayerFromTheEndsAndRepeatNone) {
   for (const Layout& layout : d.layouts) {
     std::vector<std::int64_t> counts;
     for (const StageLayout& stage : stages_of_layout(model, layout, s)) counts.push_back(stage.num_layers);
-    if (layout.kind != Layout::Kind::equal_time) layouts.push_back(counts);
+    if (layout.kind != Layout::Kind::equal_time && !counts.empty()) layouts.push_back(counts);
   }
   EXPECT_THAT(layouts, ElementsAre(ElementsAre(2, 2, 2, 2), ElementsAre(1, 2, 3, 2), ElementsAre(2, 2, 3, 1),
                                    ElementsAre(1, 3, 3, 1)));
@@ -86,20 +86,21 @@ TEST(Domains, LayoutsTakeALayerFromTheEndsAndRepeatNone) {
 TEST(Domains, TryTheStagesThatTheUserListedWhereTheyAreNotTheEvenOnes) {
   const Model model = small_moe();
   Strategy base = testing::small_strategy(model, 2);
-  EXPECT_EQ(domains(model, 4, base).layouts.size(), 5);
+  EXPECT_EQ(domains(model, 4, base).layouts.size(), 6);
   base.stages[0].num_layers = 3;
   base.stages[1].first_layer = 3;
   base.stages[1].num_layers = 1;
   base.precision = DType::f32;
   const Domains d = domains(model, 4, base);
   EXPECT_EQ(manifest_of(d, "stages"),
-            "even, one layer less on the first, on the last, on both, in equal time, as listed by the user");
+            "even, one layer less on the first, on the last, on both, in equal time, as listed by the user, "
+            "by dynamic programming");
   Strategy s = d.base;
   EXPECT_EQ(s.precision, DType::f32);
   s.pp = 2;
-  EXPECT_EQ(stages_of_layout(model, d.layouts.back(), s), base.stages);
+  EXPECT_EQ(stages_of_layout(model, d.layouts[5], s), base.stages);
   s.pp = 4;
-  EXPECT_TRUE(stages_of_layout(model, d.layouts.back(), s).empty());
+  EXPECT_TRUE(stages_of_layout(model, d.layouts[5], s).empty());
 }
 
 }  // namespace

@@ -357,8 +357,41 @@ TEST(Search, CallsRecomputationHeuristicOnlyWhereWorkCounts) {
     return std::ranges::find(result.certificate.domain, "recompute", &Certificate::Dimension::name)->claim;
   };
   EXPECT_EQ(claim({}).find("heuristic"), std::string::npos) << claim({});
-  EXPECT_EQ(claim({.time = 0.5, .work = 0.5}),
-            "heuristic: per rank the fastest that fits, though a slower one may work less");
+  EXPECT_THAT(claim({.time = 0.5, .work = 0.5}),
+              ::testing::StartsWith("heuristic: per rank the fastest that fits, though a slower one may work less"));
+}
+
+// Of a head that takes as long as several layers, no listed layout leaves room for.
+TEST(Search, LaysStagesByDynamicProgrammingAndSaysWhere) {
+  SmallSearch small(4);
+  small.model = testing::small_moe(12);
+  small.model.vocab *= 64;
+  Domains domains = small.domains();
+  for (const char* condition : {"pp=4", "vpp=1", "schedule=1f1b"}) keep_where(domains, condition);
+  std::erase_if(domains.layouts, [](const Layout& layout) { return layout.kind == Layout::Kind::equal_time; });
+  Domains listed = domains;
+  std::erase_if(listed.layouts, [](const Layout& layout) { return layout.kind == Layout::Kind::least_bottleneck; });
+  const SearchResult with = std::get<SearchResult>(run_in(domains, small, {}, nullptr, kSeeAll));
+  const SearchResult without = std::get<SearchResult>(run_in(listed, small, {}, nullptr, kSeeAll));
+  const auto time = [](const SearchResult& result) { return result.ranked.front().predictions.back().step_time; };
+  EXPECT_LT(time(with), time(without));
+  EXPECT_EQ(with.certificate.gap, 0.0);
+  const auto claim = [](const SearchResult& result, std::string_view name) {
+    return std::ranges::find(result.certificate.domain, name, &Certificate::Dimension::name)->claim;
+  };
+  EXPECT_THAT(claim(with, "stages"), HasSubstr("; DP-optimal for the bottleneck of a stage on the "));
+  EXPECT_THAT(claim(with, "recompute"), HasSubstr("per stage"));
+  EXPECT_EQ(claim(without, "stages"), "exhaustive");
+  // Two stages on a rank share its memory.
+  domains = small.domains();
+  for (const char* condition : {"pp=2", "vpp=2", "schedule=interleaved"}) keep_where(domains, condition);
+  const SearchResult several = std::get<SearchResult>(run_in(domains, small));
+  EXPECT_THAT(claim(several, "stages"), HasSubstr("; by dynamic programming, approximate, on the "));
+  EXPECT_THAT(claim(several, "stages"), ::testing::Not(HasSubstr("DP-optimal")));
+  // Without a pipeline there is nothing to lay.
+  domains = small.domains();
+  keep_where(domains, "pp=1");
+  EXPECT_EQ(claim(std::get<SearchResult>(run_in(domains, small, {}, nullptr, kSeeAll)), "stages"), "exhaustive");
 }
 
 TEST(Search, TellsHowFarEachTierIs) {
