@@ -18,6 +18,9 @@ using detail::JsonNode;
 
 constexpr std::size_t kLongestQuote = 60;
 
+/// NaN and infinities are problems already when a text is parsed.
+bool is_reported(const JsonNode& node) { return node.kind == JsonKind::number && !std::isfinite(node.number); }
+
 /// What stands in the file, for "expected ..., got ...".
 std::string found(const JsonNode& node) {
   switch (node.kind) {
@@ -86,6 +89,9 @@ const JsonNode* JsonValue::expect(bool kind_fits, std::string_view expected, std
 }
 
 std::int64_t JsonValue::integer_in(IntegerRange range) const {
+  if (node_ >= 0 && is_reported(tree_->node(node_))) {
+    return std::clamp<std::int64_t>(0, range.min, range.max);
+  }
   const bool is_integer = kind() == JsonKind::integer;
   const std::int64_t value = is_integer ? tree_->node(node_).integer : 0;
   const bool fits = is_integer && value >= range.min && value <= range.max;
@@ -101,6 +107,7 @@ double JsonValue::number(NumberRange range) const {
   const bool is_number = kind() == JsonKind::number || kind() == JsonKind::integer;
   if (is_number) {
     const double value = tree_->node(node_).number;
+    if (is_reported(tree_->node(node_))) return std::clamp(0.0, range.min, range.max);
     if (value >= range.min && value <= range.max) return value;
   }
   expect(false, "a number" + bounds_text(range.min, range.max, std::isfinite(range.min), std::isfinite(range.max)));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -14,6 +15,37 @@ namespace orrery::detail {
 namespace {
 
 constexpr std::size_t kDeepestNesting = 200;
+
+/// What no JSON number can be and yet is written, by Python among others, with the value that it means.
+constexpr std::pair<std::string_view, double> kNotFinite[] = {{"-Infinity", -std::numeric_limits<double>::infinity()},
+                                                              {"Infinity", std::numeric_limits<double>::infinity()},
+                                                              {"NaN", std::numeric_limits<double>::quiet_NaN()}};
+constexpr char kMark = '\0';  // begins the string that stands for one of them while the text is parsed
+
+/// The text with each of these as a marked string, which the parser knows. Lines stay.
+std::string with_marks(std::string_view text) {
+  std::string out;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string && c == '\\') {
+      out += c;
+      if (++i < text.size()) out += text[i];
+      continue;
+    }
+    if (c == '"') in_string = !in_string;
+    const auto* const found = std::find_if(std::begin(kNotFinite), std::end(kNotFinite), [&](const auto& known) {
+      return !in_string && text.substr(i).starts_with(known.first);
+    });
+    if (found == std::end(kNotFinite)) {
+      out += c;
+      continue;
+    }
+    out += fmt::format("\"\\u0000{}\"", found->first);
+    i += found->first.size() - 1;
+  }
+  return out;
+}
 
 /// Walks over the text and tells how far the parser has read, which its events do not say.
 class TrackedIterator {
@@ -91,6 +123,18 @@ class TreeBuilder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool string(string_t& value) override {
+    for (const auto& [name, number] : kNotFinite) {
+      if (value.size() == name.size() + 1 && value[0] == kMark && value.ends_with(name)) {
+        JsonNode& node = add(JsonKind::number);
+        node.number = number;
+        node.text = name;
+        tree_.problems.add({.file = tree_.name,
+                            .line = node.line,
+                            .pointer = tree_.pointer_of(static_cast<std::int32_t>(tree_.nodes.size()) - 1),
+                            .message = fmt::format("expected a finite number, got {}", name)});
+        return true;
+      }
+    }
     add(JsonKind::string).text = std::move(value);
     return true;
   }
@@ -201,6 +245,8 @@ std::string escaped_pointer_part(std::string_view key) {
 std::unique_ptr<JsonTree> parse_json(std::string_view text, std::string name, int first_line) {
   auto tree = std::make_unique<JsonTree>();
   tree->name = std::move(name);
+  std::string marked;
+  if (text.find("NaN") != text.npos || text.find("Infinity") != text.npos) text = marked = with_marks(text);
   TreeBuilder builder(text, first_line, *tree);
   const TrackedIterator first(text.data(), builder.progress());
   const TrackedIterator last(text.data() + text.size(), builder.progress());

@@ -45,7 +45,8 @@ struct JsonTree {
 /// A key as a part of a JSON pointer: "~" is "~0", "/" is "~1".
 std::string escaped_pointer_part(std::string_view key);
 
-/// Parses `text`; duplicate keys are problems of the tree. Throws: ConfigError if it is not JSON.
+/// Parses `text`. Duplicate keys are problems of the tree, and so are NaN, Infinity and -Infinity, which some programs
+/// write as numbers; each then is a number node with that value. Throws: ConfigError if it is not JSON otherwise.
 std::unique_ptr<JsonTree> parse_json(std::string_view text, std::string name, int first_line);
 
 }  // namespace orrery::detail

@@ -189,15 +189,79 @@ PublishedRun read_run(const JsonObject& in) {
   return out;
 }
 
-RunsFile read(const JsonObject& in) {
+/// Which numbers of which part are not finite: by "/runs/3" or "/models/tiny", "measured/step_s is NaN, ...". Other
+/// problems of the document stay in `others`.
+std::map<std::string, std::string> not_finite(const ProblemList& problems, std::vector<Problem>& others) {
+  constexpr std::string_view kExpected = "expected a finite number, got ";
+  std::map<std::string, std::string> out;
+  for (const Problem& problem : problems.problems()) {
+    const std::string& at = problem.pointer;
+    const bool in_part = at.starts_with("/runs/") || at.starts_with("/models/");
+    const std::size_t part = in_part ? at.find('/', at.find('/', 1) + 1) : at.npos;
+    if (part == at.npos || !problem.message.starts_with(kExpected)) {
+      others.push_back(problem);
+      continue;
+    }
+    std::string& keys = out[at.substr(0, part)];
+    if (!keys.empty()) keys += ", ";
+    keys += fmt::format("{} is {}", at.substr(part + 1), problem.message.substr(kExpected.size()));
+  }
+  return out;
+}
+
+std::string text_or_nothing(const JsonObject& in, std::string_view key) {
+  const OptionalJsonValue value = in.optional(key);
+  return value.present() && value.value().kind() == JsonKind::string ? value.value().string() : "";
+}
+
+BrokenRun broken_run(const JsonObject& in, const std::string& place, std::string reason) {
+  BrokenRun out{.id = text_or_nothing(in, "id"),
+                .group = text_or_nothing(in, "group"),
+                .gpu = text_or_nothing(in, "gpu"),
+                .is_moe = text_or_nothing(in, "kind") == "moe",
+                .reason = std::move(reason)};
+  if (out.id.empty()) out.id = place.substr(1);
+  if (const OptionalJsonValue measured = in.optional("measured");
+      measured.present() && measured.value().kind() == JsonKind::object) {
+    out.out_of_memory = measured.value().object().has("outcome");
+  }
+  return out;
+}
+
+RunsFile read(const JsonDocument& document) {
+  const JsonObject in = document.root();
+  std::vector<Problem> others;
+  const std::map<std::string, std::string> not_a_number = not_finite(document.problems(), others);
+  const auto why_broken = [&](const std::string& place) {
+    const auto found = not_a_number.find(place);
+    return found == not_a_number.end() ? std::string() : found->second;
+  };
   in.schema("runs/1");
   RunsFile out;
   out.about = in.required("about").string();
-  const JsonObject models = in.required("models").object();
-  for (const std::string& name : models.keys()) out.models[name] = read_run_model(models.required(name).object());
+  const JsonObject table = in.required("models").object();
+  std::map<std::string, std::string> models;  // place of each
+  for (const std::string& name : table.keys()) {
+    const JsonValue model = table.required(name);
+    models[name] = model.pointer();
+    out.models[name] = read_run_model(model.object());
+  }
   std::set<std::string> ids;
   for (const JsonValue& value : in.required("runs").array()) {
     const JsonObject object = value.object();
+    std::string reason = why_broken(value.pointer());
+    if (const auto model = models.find(text_or_nothing(object, "model"));
+        reason.empty() && model != models.end() && !object.has("model_inline")) {
+      reason = why_broken(model->second);
+      if (!reason.empty()) reason = fmt::format("model {}: {}", model->first, reason);
+    }
+    if (!reason.empty()) {
+      out.broken.push_back(broken_run(object, value.pointer(), std::move(reason)));
+      if (!ids.insert(out.broken.back().id).second) {
+        object.problem(fmt::format("expected each id once, got \"{}\" again", out.broken.back().id));
+      }
+      continue;
+    }
     PublishedRun run = read_run(object);
     if (!ids.insert(run.id).second) {
       object.required("id").problem(fmt::format("expected each id once, got \"{}\" again", run.id));
@@ -208,6 +272,11 @@ RunsFile read(const JsonObject& in) {
     out.runs.push_back(std::move(run));
   }
   in.finish();
+  others.clear();
+  static_cast<void>(not_finite(document.problems(), others));
+  ProblemList strict;
+  for (Problem& problem : others) strict.add(std::move(problem));
+  strict.throw_if_any();
   return out;
 }
 
@@ -221,11 +290,7 @@ RunModel RunsFile::model_of(const PublishedRun& run) const {
   return model;
 }
 
-RunsFile read_runs(const JsonDocument& document) {
-  RunsFile runs = read(document.root());
-  document.throw_if_problems();
-  return runs;
-}
+RunsFile read_runs(const JsonDocument& document) { return read(document); }
 
 RunsFile read_runs_text(const std::string& text, const std::string& file) {
   return read_runs(JsonDocument::parse_text(text, file));

@@ -77,16 +77,25 @@ struct PublishedRun {
   std::vector<std::string> flags;
 };
 
+/// A row with NaN or an infinity where a number should be, in itself or in its model: counted, never read further.
+struct BrokenRun {
+  std::string id, group, gpu;  // as far as they are there; without an id, the place of the row
+  bool is_moe = false, out_of_memory = false;
+  std::string reason;  // "measured/step_s is NaN"
+};
+
 struct RunsFile {
   std::string about;
   std::map<std::string, RunModel> models;
   std::vector<PublishedRun> runs;
+  std::vector<BrokenRun> broken;
 
   /// The architecture of a run, its layers overridden. Requires: `run` is of this file.
   RunModel model_of(const PublishedRun& run) const;
 };
 
 /// Throws: ConfigError with all problems of the file: keys and types, a model that is not in the table, an id twice.
+/// Numbers that are not finite break their row alone: programs write NaN where a measurement failed.
 RunsFile read_runs(const std::filesystem::path& path);
 /// The same of a file that was parsed to see what it is.
 RunsFile read_runs(const JsonDocument& document);

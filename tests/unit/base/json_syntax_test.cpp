@@ -34,11 +34,26 @@ TEST(JsonSyntax, MisplacedTokenNamesWhatBelongsThere) {
 }
 
 TEST(JsonSyntax, WhatJsonDoesNotHaveIsRefused) {
-  EXPECT_EQ(error_of("[NaN]"), "a.json:1: invalid JSON: invalid literal; last read: '[N'" + std::string(kExpected));
+  EXPECT_EQ(error_of("[NAN]"), "a.json:1: invalid JSON: invalid literal; last read: '[N'" + std::string(kExpected));
   EXPECT_EQ(error_of("// x\n{}"), "a.json:1: invalid JSON: invalid literal; last read: '/'" + std::string(kExpected));
   EXPECT_EQ(error_of("[1e999]"), "a.json:1: invalid JSON: number overflow parsing '1e999'" + std::string(kExpected));
   EXPECT_EQ(error_of("[\"\xff\"]"),
             "a.json:1: invalid JSON: invalid string: ill-formed UTF-8 byte" + std::string(kExpected));
+}
+
+TEST(JsonSyntax, NumbersThatAreNotFiniteAreNamedByTheirPlace) {
+  EXPECT_EQ(error_of("{\"a\": [1,\n{\"NaN\": NaN}],\n\"b\": -Infinity, \"c\": \"say \\\"NaN\\\"\"}"),
+            "a.json:2: /a/1/NaN: expected a finite number, got NaN\n"
+            "a.json:3: /b: expected a finite number, got -Infinity");
+  EXPECT_EQ(error_of("{\"a\": \"Infinity\"}"), "no error");
+  EXPECT_NE(error_of("[NaNs]").find("invalid JSON"), std::string::npos);
+}
+
+TEST(JsonSyntax, AReaderThatMeetsNanComplainsOnce) {
+  const JsonDocument document = JsonDocument::parse_text("{\"a\": NaN, \"b\": Infinity}", "a.json");
+  EXPECT_EQ(document.root().required("a").integer({.min = 1}), 1);
+  EXPECT_EQ(document.root().required("b").number({.min = 0.5}), 0.5);
+  EXPECT_EQ(document.problems().problems().size(), 2u);
 }
 
 TEST(JsonSyntax, NestingHasALimit) {

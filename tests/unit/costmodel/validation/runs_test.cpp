@@ -57,6 +57,38 @@ TEST(Runs, SayWhatTheirSourceSaysAndNothingMore) {
   EXPECT_FALSE(run.measured.reserved_peak || run.measured.allocated_in_update || run.measured.out_of_memory);
 }
 
+TEST(Runs, ANumberThatIsNotFiniteBreaksItsRowAlone) {
+  const std::string more = R"("flags": []},
+{"id": "b", "group": "h", "kind": "moe", "gpu": "H100", "measured": {"step_s": NaN}, "tp": -Infinity}])";
+  const RunsFile file = read(edited(kSmall, "\"flags\": []}\n]", more));
+  ASSERT_EQ(file.runs.size(), 1u);
+  ASSERT_EQ(file.broken.size(), 1u);
+  const BrokenRun& run = file.broken.front();
+  EXPECT_EQ(run.id, "b");
+  EXPECT_EQ(run.group, "h");
+  EXPECT_EQ(run.gpu, "H100");
+  EXPECT_TRUE(run.is_moe);
+  EXPECT_FALSE(run.out_of_memory);
+  EXPECT_EQ(run.reason, "measured/step_s is NaN, tp is -Infinity");
+}
+
+TEST(Runs, AModelThatIsNotFiniteBreaksTheRowsOfIt) {
+  const RunsFile file = read(edited(kSmall, "\"hidden\": 64", "\"hidden\": NaN"));
+  EXPECT_TRUE(file.runs.empty());
+  ASSERT_EQ(file.broken.size(), 1u);
+  EXPECT_EQ(file.broken.front().reason, "model tiny: hidden is NaN");
+  EXPECT_EQ(file.broken.front().id, "a");
+}
+
+TEST(Runs, NaNExcusesNoOtherMistake) {
+  EXPECT_EQ(problems("\"about\": \"one run\"", "\"about\": NaN"),
+            "runs.json:3: /about: expected a finite number, got NaN\n"
+            "runs.json:3: /about: expected a string, got NaN");
+  EXPECT_NE(problems("\"step_s\": 1.5", "\"step_s\": NaN, \"step_s\": 1").find("duplicate key"), std::string::npos);
+  EXPECT_NE(problems("\"runs\": [", "\"runs\": [{\"id\": \"a\", \"tp\": NaN},").find("expected each id once"),
+            std::string::npos);
+}
+
 TEST(Runs, ReadTheRowsOfEveryPublishedKind) {
   const RunsFile file = read_runs(repository_path("tests/data/runs/published.json"));
   EXPECT_EQ(file.runs.size(), 13u);
