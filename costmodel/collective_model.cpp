@@ -254,9 +254,14 @@ CollectiveModel::Efficiency CollectiveModel::efficiency(std::string_view op, con
 double CollectiveModel::links_in_use(std::string_view op, const Place& place) const {
   const NodeGroup& group = *place.group;
   const std::int64_t others = group.devices_per_node * group.scale_up.span_nodes - 1;
-  const CollectiveFit* own = fit(op, PathClass::node);
-  if (group.scale_up.kind != ScaleUpKind::xgmi || others < 1 || (own && own->rate)) return 1.0;
-  return static_cast<double>(op == "send_recv" ? 1 : place.ranks_in_domain - 1) / static_cast<double>(others);
+  if (group.scale_up.kind != ScaleUpKind::xgmi || others < 1) return 1.0;
+  const auto used = static_cast<double>(op == "send_recv" ? 1 : place.ranks_in_domain - 1);
+  if (const CollectiveFit* own = fit(op, PathClass::node); own && own->rate) {
+    const auto* sizes = measured_sizes(op, place);
+    const bool is_smaller = sizes && place.ranks_in_domain < sizes->first;
+    return is_smaller ? used / static_cast<double>(sizes->first - 1) : 1.0;
+  }
+  return used / static_cast<double>(others);
 }
 
 CommTime CollectiveModel::with_legs(std::string_view op, const Place& place, Bytes inside, Bytes outside) const {

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes catalog/calibration/tables/DEVICE.json from published tables of kernels, for every device of the catalog.
 
-Usage: derive_gpu_calibrations.py KERNEL_TABLES_JSON OPERATORS_JSON [OUTPUT_DIR]
+Usage: derive_gpu_calibrations.py KERNEL_TABLES_JSON OPERATORS_JSON COLLECTIVES_JSON [OUTPUT_DIR [DEVICE...]]
 
-KERNEL_TABLES_JSON holds the NCCL tables of ai-dynamo/aiconfigurator, OPERATORS_JSON the operator points of SimuMax;
+KERNEL_TABLES_JSON holds the NCCL tables of ai-dynamo/aiconfigurator, OPERATORS_JSON the operator points of SimuMax,
+COLLECTIVES_JSON published curves of collectives (docs/formats/collective-curves.md), of which those of AMD are taken;
 what tools/gpu_points measured is read from docs/validation/gpu.
 Numbers of kernels are constants below, each with its source; docs/design/kernels.md says how they were found.
 Equal input gives equal bytes.
@@ -28,6 +29,12 @@ NCCL_TABLES = {"a100-40gb": "A100-SXM4-80GB nccl2.27.3", "h100-96gb": "H100-SXM5
                "b200": "B200-SXM nccl2.29.2", "b300": "B200-SXM nccl2.29.2", "gb200": "B200-SXM nccl2.29.2",
                "gb300": "B200-SXM nccl2.29.2"}
 OP_NAMES = {"alltoall": "all_to_all"}
+# How RCCL's curves name the device that was measured, and bytes between which a curve is taken. MI350X: training has a
+# process for each GPU, but from 512 MiB on those results are said to be anomalous, and beyond stands the sweep of one
+# process. MI350X and MI355X have one chip and its links. Of MI300X one size is known, 8 MiB, which would stand for the
+# rate of all: left out.
+MI350X_CURVES = [("MI350X (8 MPI ranks)", 0, 2**28), ("MI350X (single process", 2**28 + 1, 2**40)]
+RCCL_CURVES = {"mi250x": [("MI200-series", 0, 2**40)], "mi350x": MI350X_CURVES, "mi355x": MI350X_CURVES}
 
 # matmul: share of the peak that the main loop of the largest tile keeps up; ramp: start and end of a tile.
 # a100, h100, b200: orrery validate catalog/calibration/tables/DEVICE.json, between what H100 and H200 give; points of a100
@@ -57,7 +64,7 @@ TAKEN = {"h100": 30}
 SAME_CHIP = {"a100-40gb": "a100", "h200": "h100", "h200-nvl": "h100", "h800": "h100", "h100-96gb": "h100",
              "b300": "b200", "gb200": "b200", "gb300": "b200", "mi325x": "mi300x", "mi350x": "mi355x"}
 POWER = {"a100": "300 W", "h100": "700 W", "b200": "1000 W", "mi300x": "750 W", "mi355x": "1400 W"}
-LINKS = {"a100-40gb": ("300 GB/s", "25 GB/s"), "h200-nvl": ("450 GB/s", "50 GB/s"),
+LINKS = {"mi250x": ("400 GB/s",), "a100-40gb": ("300 GB/s", "25 GB/s"), "h200-nvl": ("450 GB/s", "50 GB/s"),
          "h100-96gb": ("450 GB/s", "50 GB/s"), "h800": ("200 GB/s", "50 GB/s"), "mi325x": ("448 GB/s", "50 GB/s"),
          "mi350x": ("537.6 GB/s", "50 GB/s"), "a100": ("300 GB/s", "25 GB/s"), "h100": ("450 GB/s", "50 GB/s"), "h200": ("450 GB/s", "50 GB/s"),
          "b200": ("900 GB/s", "50 GB/s"), "b300": ("900 GB/s", "100 GB/s"), "gb200": ("900 GB/s", "50 GB/s"),
@@ -74,7 +81,35 @@ def microseconds(seconds):
     return f"{seconds * 1e6:.6g} us"
 
 
-def collectives(device, kernel_tables):
+def rccl(device, curves):
+    """Published curves of RCCL on one node; in place where a source says that its other column has outliers."""
+    out = {}
+    for entry in curves["entries"]:
+        range_ = next(((least, most) for name, least, most in RCCL_CURVES[device] if entry["gpu"].startswith(name)), None)
+        if not range_ or entry.get("nodes") != 1 or "p2p" in entry["op"]:
+            continue
+        op, ranks, columns = entry["op"], entry.get("n_gpus", entry.get("gpus_per_node")), entry["columns"]
+        place = entry["source"]
+        source = place.get("note") or place.get("url") or f"{place['repo']}@{place['commit'][:7]} {place['path']}"
+        in_place = any("use in-place" in flag for flag in entry.get("flags", []))
+        for row in entry["data"]:
+            point = dict(zip(columns, row))
+            if "time_s" in point:  # of torch, sizes in MiB; a rank of an exchange sends its part of the size
+                size = point["size_MB"] * 2**20 / (ranks if op == "all_to_all" else 1)
+                time = point["time_s"]
+            else:
+                size, time = point["size_B"], point["ip_time_us" if in_place else "oop_time_us"] * 1e-6
+            if range_[0] <= size <= range_[1]:
+                out[op, ranks, int(size)] = {
+                    "op": op, "path": "node", "ranks": ranks, "nodes": 1, "bytes": f"{int(size)} B",
+                    "time": microseconds(time),
+                    "source": f"{entry['gpu']}, {entry['library']}{', in place' if in_place else ''}: {source}"}
+    return [out[key] for key in sorted(out)]
+
+
+def collectives(device, kernel_tables, curves):
+    if device in RCCL_CURVES:
+        return rccl(device, curves)
     if device == "h800":
         return [*h800.start_up(kernel_tables), *h800.deepep()]
     if device not in NCCL_TABLES:
@@ -207,12 +242,20 @@ def software(device):
         return "NCCL 2.29.2, DeepEP v1" + kernels
     if device in MEASURED:
         return f"NCCL as in {NCCL_TABLES[device]}" + kernels
+    if device in RCCL_CURVES:
+        return "RCCL as in curves of " + " and ".join(name for name, _, _ in RCCL_CURVES[device]).replace("(", "").replace(")", "")
     return f"NCCL as in {NCCL_TABLES[device]}" if device in NCCL_TABLES else "no table of collectives"
 
 
-def calibration(device, kernel_tables, operators):
-    node, rail = LINKS[device]
+def calibration(device, kernel_tables, operators, curves):
+    node, *rail = LINKS[device]
+    links = {"node": node, **({"rail": rail[0]} if rail else {})}
     chip = SAME_CHIP.get(device, device)
+    if chip not in KERNELS:  # nobody published a table: products and streams are those of no device
+        return {"schema": "calibration/1", "device": device, "driver": None, "software": software(device),
+                "conditions": {"power_limit": None, "clock": None, "input": None, "active_ranks": 1, "links": links},
+                "points": [], "collectives": collectives(device, kernel_tables, curves), "launch": None, "power": None,
+                "fits": None}
     kernels = {"grouped": 0.9, "kernel": "3 us", **KERNELS[chip]}
     kernels.update(dispatch="20 us", network=0.85, attention="fused", loss_forward=1.0, loss_backward=1.0,
                    fp8_blocks=FP8_BLOCKS.get(chip, 1.0), flash_2=FLASH_2.get(chip, 1.0), taken=TAKEN.get(chip, 20),
@@ -221,9 +264,9 @@ def calibration(device, kernel_tables, operators):
             "software": software(device),
             "conditions": {"power_limit": POWER[chip], "clock": None, "input": "random normal" if device in MEASURED else None,
                            "active_ranks": 1,
-                           "links": {"node": node, "rail": rail}},
+                           "links": links},
             "points": simumax_points(device, operators) if device in SIMUMAX_SYSTEMS else measured_points(device),
-            "collectives": collectives(device, kernel_tables), "launch": launch(device), "power": power(device),
+            "collectives": collectives(device, kernel_tables, curves), "launch": launch(device), "power": power(device),
             "fits": None,
             "kernels": kernels}
 
@@ -241,9 +284,10 @@ def lines(value):
 def main():
     kernel_tables = json.loads(pathlib.Path(sys.argv[1]).read_text())
     operators = json.loads(pathlib.Path(sys.argv[2]).read_text())
-    output = pathlib.Path(sys.argv[3] if len(sys.argv) > 3 else "catalog/calibration/tables")
-    for device in LINKS:
-        (output / f"{device}.json").write_text(lines(calibration(device, kernel_tables, operators)))
+    curves = json.loads(pathlib.Path(sys.argv[3]).read_text())
+    output = pathlib.Path(sys.argv[4] if len(sys.argv) > 4 else "catalog/calibration/tables")
+    for device in sys.argv[5:] or LINKS:
+        (output / f"{device}.json").write_text(lines(calibration(device, kernel_tables, operators, curves)))
 
 
 if __name__ == "__main__":

@@ -196,7 +196,9 @@ constexpr double kSizes[] = {1, 50, 3e3, 17e3, 117e3, 823e3, 5764801, 40353607, 
 // RCCL, ROCm 7.0, all-reduces of eight MI350X by as many processes: a public note on bringing them up. The table is
 // that of an older release and MI300X; the cluster's hops alone would start in 14 * 3 us whatever the size.
 TEST(CollectiveAlgorithms, StartWithinANodeOfAmdAsRcclDoes) {
-  const CollectiveModel model(servers("mi350x", 1, "xgmi", 537.6, 50), table("mi350x"));
+  Calibration without_points = table("mi350x");
+  without_points.collectives.clear();
+  const CollectiveModel model(servers("mi350x", 1, "xgmi", 537.6, 50), without_points);
   for (const auto& [size, measured] : {std::pair{1024.0, 13.2}, {0x1p20, 25.8}, {0x1p24, 138.2}, {0x1p27, 721.5}}) {
     const double got = microseconds_of(model.collective(shape(kReduce, size), members(1, 8)));
     EXPECT_LT(got, 2.2 * measured) << size;
@@ -220,6 +222,19 @@ TEST(CollectiveAlgorithms, UseOnlyTheLinksBetweenMembersOfAMesh) {
   EXPECT_GT(message.alone(), gib(1) / bytes_per_second(64e9));
   // A context-parallel pair on two nodes needs no link of the mesh.
   EXPECT_EQ(model.collective(shape(CollectiveKind::ring_shift, 0x1p30), members(2, 1)).num_legs, 1);
+}
+
+// Eight MI350X were measured: each of them takes its seven links of 76.8 GB/s, and two of them still share one.
+TEST(CollectiveAlgorithms, UseFewerLinksOfAMeshThanTheGroupThatWasMeasured) {
+  const CollectiveModel model(servers("mi350x", 1, "xgmi", 537.6, 50), table("mi350x"));
+  const auto rate = [&](std::int64_t ranks) {
+    const CollectiveShape of = shape(kReduce, 0x1p32);
+    return (wire_bytes(of, ranks) / model.collective(of, members(1, ranks)).alone()).in(unit::gigabytes_per_second);
+  };
+  EXPECT_NEAR(rate(8), 366.6, 2.0);
+  EXPECT_LT(rate(2), 76.8);
+  EXPECT_NEAR(rate(4) / rate(8), 3.0 / 7.0, 0.01);
+  EXPECT_NEAR(model.collective(shape(kReduce, 0x1p20), members(1, 8)).alone().in(unit::microsecond), 25.76, 0.1);
 }
 
 /// Bytes that a member's NIC, and that all its ports together, cannot do without.
