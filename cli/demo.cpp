@@ -106,7 +106,7 @@ void small_model(const DemoOptions& options, const fs::path& folder, DemoOutput&
   const Plan best = plan_of(base, result.ranked.front(), result);
   Plan other = base;
   other.strategy = other_strategy(best, result);
-  out.add("plan", plan_report(best, result, 5));
+  out.add("plan", plan_report(best, result, 5, calibration.value, inputs.catalog));
   const auto try_plan = [&](const Plan& plan, const char* name, const char* title, bool balanced) {
     const fs::path path = folder / fmt::format("{}.json", name);
     write_file_atomically(path.string(), to_json(plan));
@@ -131,7 +131,7 @@ void large_model(const DemoOptions& options, const fs::path& folder, DemoOutput&
   const Plan best = plan_of(base, result.ranked.front(), result);
   const fs::path path = folder / "deepseek-v3.json";
   write_file_atomically(path.string(), to_json(best));
-  Report report = plan_report(best, result, 4);
+  Report report = plan_report(best, result, 4, calibration.value, inputs.catalog);
   out.add("deepseek_v3_plan", std::move(report));
 
   const sim::WorkerInterpreter simulator(best, calibration.path);

@@ -3,6 +3,7 @@
 #include "base/errors.h"
 #include "cli/cluster_check.h"
 #include "cli/exit_code.h"
+#include "cli/intervals.h"
 #include "cli/prediction.h"
 #include "cli/shared_fabric.h"
 #include "cli/simulation_report.h"
@@ -90,7 +91,9 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   add_strategy(report, plan);
   report.fact("ops", "ops of a replica", program.num_ops());
   add_prediction(report, plan, trace, calibration.value);
-  add_memory(report, costmodel::fullest(memory_of(plan)), plan.cluster.groups.front().device);
+  const Bytes peak = costmodel::fullest(memory_of(plan));
+  add_memory(report, peak, plan.cluster.groups.front().device);
+  add_memory_interval(report, peak, plan.cluster.groups.front().device, options.common.inputs.catalog);
   if (simulated) {
     add_bounds(report, plan, program, input, trace);
     add_links(report, use);

@@ -7,6 +7,7 @@
 #include "cli/cluster_check.h"
 #include "cli/exit_code.h"
 #include "cli/explain_report.h"
+#include "cli/intervals.h"
 #include "cli/plan_check.h"
 #include "cli/plan_search.h"
 #include "cli/step_report.h"
@@ -40,11 +41,13 @@ struct ExplainOptions {
 };
 
 /// What is said of any plan.
-void add_explanation(Report& report, const Plan& plan, const planner::StepTimer& timer, const Trace& trace) {
+void add_explanation(Report& report, const Plan& plan, const planner::StepTimer& timer, const Trace& trace,
+                     const costmodel::Calibration& calibration) {
   const Seconds step = trace.steps.front().time;
   add_memory_limit(report, plan);
   Report where("Time");
   add_step_time(where, plan, step);
+  add_time_interval(where, plan, step, trace.header.extrapolated, calibration);
   add_time_parts(where, trace);
   report.section("time", std::move(where));
   Report what("What binds");
@@ -126,7 +129,7 @@ int explain_plan(const ExplainOptions& options) {
   } else if (options.next) {
     add_next(report, plan, calibration, timer);
   } else {
-    add_explanation(report, plan, timer, timer.trace(plan.strategy));
+    add_explanation(report, plan, timer, timer.trace(plan.strategy), calibration.value);
   }
   print(report, options.common.json);
   return kSuccess;
@@ -195,7 +198,7 @@ int explain_job(const ExplainOptions& options) {
     report.fact("measured", "measured step time", *measured)
         .fact("error", "error of the prediction", Value::error(step / *measured - 1.0));
   }
-  add_explanation(report, plan, timer, trace);
+  add_explanation(report, plan, timer, trace, calibration.value);
   Report better("What would be faster");
   add_gap(better, plan, calibration, step, measured);
   const std::vector<planner::SingleChange> changes = planner::single_changes(plan, timer);

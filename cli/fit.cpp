@@ -65,7 +65,7 @@ int fit(const FitOptions& options) {
   if (!options.out.empty()) write_file_atomically(options.out, to_json(plan));
   if (!options.timeline.empty()) write_memory_timeline(options.timeline, plan);
 
-  Report report = fit_report(plan, ranks);
+  Report report = fit_report(plan, ranks, options.common.inputs.catalog);
   if (!fits) add_remedies(report, plan);
   add_answers(report, plan, questions);
   print(report, options.common.json);

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/units_format.h"
+#include "cli/intervals.h"
 #include "cli/step_report.h"
 #include "costmodel/memory_table.h"
 #include "planner/limits.h"
@@ -147,7 +148,7 @@ std::string layers_text(const StageLayout& stage) {
   return fmt::format("{}", fmt::join(parts, "+"));
 }
 
-Report fit_report(const Plan& plan, const std::vector<MemoryByCause>& ranks) {
+Report fit_report(const Plan& plan, const std::vector<MemoryByCause>& ranks, const std::filesystem::path& catalog) {
   const Device& device = device_of(plan);
   const std::optional<std::string> problem = costmodel::why_it_does_not_fit(ranks, device);
   const Mesh mesh(plan.strategy, plan.num_ranks());
@@ -165,6 +166,7 @@ Report fit_report(const Plan& plan, const std::vector<MemoryByCause>& ranks) {
   add_strategy(report, plan);
   report.fact("megatron_layout", "the same for Megatron-LM", layout_text(plan.strategy.stages));
   add_memory(report, costmodel::fullest(ranks), device);
+  add_memory_interval(report, costmodel::fullest(ranks), device, catalog);
   report.fact("fits", "fits", !problem)
       .fact("headroom", "headroom", headroom)
       .fact("headroom_fraction", "of the device", Value::percent(headroom / *device.memory))

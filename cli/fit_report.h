@@ -7,15 +7,17 @@
 #include "costmodel/memory.h"
 #include "program/plan.h"
 
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace orrery::cli {
 
-/// Model, workload, strategy, memory and verdict of a plan.
+/// Model, workload, strategy, memory with its 80 % interval by what `catalog` knows, and verdict of a plan.
 /// `ranks`: its memory_per_stage. Requires: the device's memory is known.
-Report fit_report(const Plan& plan, const std::vector<costmodel::MemoryByCause>& ranks);
+Report fit_report(const Plan& plan, const std::vector<costmodel::MemoryByCause>& ranks,
+                  const std::filesystem::path& catalog);
 
 /// The changes that make a plan fit that does not.
 void add_remedies(Report& report, const Plan& plan);

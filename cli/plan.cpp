@@ -131,7 +131,7 @@ int make_plan(const PlanOptions& options) {
   const auto& result = std::get<planner::SearchResult>(found);
   const Plan best = plan_of(base, result.ranked.front(), result);
   if (!options.out.empty()) write_file_atomically(options.out, to_json(best));
-  Report report = plan_report(best, result, options.top);
+  Report report = plan_report(best, result, options.top, calibration.value, options.common.inputs.catalog);
   if (wishes.objective != planner::Objective::time) {
     add_objective(report, best, result.ranked.front(), wishes.objective, calibration.value);
   }

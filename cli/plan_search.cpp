@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "cli/exit_code.h"
+#include "cli/intervals.h"
 #include "cli/progress.h"
 #include "cli/step_report.h"
 #include "costmodel/analytic_interpreter.h"
@@ -169,15 +170,20 @@ void require_known(const Plan& base, planner::Objective objective) {
   }
 }
 
-Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows) {
+Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows,
+                   const costmodel::Calibration& calibration, const std::filesystem::path& catalog) {
   Report report("Plan");
   report.fact("model", "model", best.model.name);
   add_workload(report, best);
   add_strategy(report, best);
   const planner::RankedPlan& first = result.ranked.front();
   report.fact("tier", "predicted by", first.predictions.back().tier);
-  add_step_time(report, best, first.predictions.back().step_time);
-  add_memory(report, first.predictions.back().peak_memory, best.cluster.groups.front().device);
+  const Seconds step = first.predictions.back().step_time;
+  add_step_time(report, best, step);
+  add_time_interval(report, best, step, first.extrapolated, calibration);
+  const Device& device = best.cluster.groups.front().device;
+  add_memory(report, first.predictions.back().peak_memory, device);
+  add_memory_interval(report, first.predictions.back().peak_memory, device, catalog);
   add_model_notes(report, best.model, best.strategy.mtp);
   note_extrapolated(report, first.extrapolated);
   report.table("ranked", "Best plans", table_of(result, best.num_ranks(), num_rows));

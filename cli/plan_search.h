@@ -7,6 +7,7 @@
 #include "planner/search.h"
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -66,8 +67,10 @@ void add_certificate(Report& report, const Certificate& certificate);
 /// Throws: ConfigError if nobody states a price or a carbon intensity, where that is what `objective` is about.
 void require_known(const Plan& base, planner::Objective objective);
 
-/// The best plan, the `num_rows` best in a table, what was searched, and what that proves.
-Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows);
+/// The best plan with the 80 % intervals of its step time and, by what `catalog` knows, of its memory, the `num_rows`
+/// best in a table, what was searched, and what that proves.
+Report plan_report(const Plan& best, const planner::SearchResult& result, std::int64_t num_rows,
+                   const costmodel::Calibration& calibration, const std::filesystem::path& catalog);
 
 /// What was made least, if not time, and energy, price and carbon of a step, by the power of `calibration`.
 void add_objective(Report& report, const Plan& best, const planner::RankedPlan& found, planner::Objective objective,

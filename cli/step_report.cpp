@@ -2,6 +2,7 @@
 #include "cli/step_report.h"
 
 #include "base/units_format.h"
+#include "cli/intervals.h"
 #include "costmodel/power.h"
 #include "planner/strategy_text.h"
 #include "program/counts.h"
@@ -9,8 +10,6 @@
 #include "program/names.h"
 #include "traces/summary.h"
 
-#include <algorithm>
-#include <cmath>
 #include <optional>
 
 #include <fmt/format.h>
@@ -18,6 +17,8 @@
 
 namespace orrery::cli {
 namespace {
+
+constexpr Seconds kHour = 3600.0 * unit::second;
 
 /// Peak rate of all devices; nothing when it is not known for this type.
 std::optional<FlopsPerSecond> peak_rate(const Plan& plan) {
@@ -31,30 +32,6 @@ void add_end_of_trace(Report& report, const Plan& plan, const Trace& trace) {
   add_model_notes(report, plan.model, plan.strategy.mtp);
   note_extrapolated(report, trace.header.extrapolated);
   for (const std::string& sentence : trace.header.notes) report.note(sentence);
-}
-
-// Predictions of published runs from tables alone were off by twice as much as with fitted numbers
-// (docs/accuracy.md): what an extrapolated kernel does to an interval. Networks were extrapolated in most of the runs
-// that intervals come from, which therefore hold that already.
-constexpr double kExtrapolatedWidth = 2.0;
-
-/// Whether the time of anything but communication was extrapolated.
-bool has_extrapolated_kernels(const std::vector<std::string>& ops) {
-  return std::any_of(ops.begin(), ops.end(), [](const std::string& name) {
-    const std::optional<OpCode> op = op_code_of(name);
-    return !op || !is_communication(*op);
-  });
-}
-
-void add_interval(Report& report, Seconds step, const std::optional<costmodel::Interval>& interval, bool extrapolated) {
-  if (!interval) {
-    report.fact("step_time_low", "80 % interval, from", Value::unknown("no errors are known"))
-        .fact("step_time_high", "80 % interval, to", Value::unknown("no errors are known"));
-    return;
-  }
-  const double width = extrapolated ? kExtrapolatedWidth : 1.0;
-  report.fact("step_time_low", "80 % interval, from", step * std::pow(interval->low, width))
-      .fact("step_time_high", "80 % interval, to", step * std::pow(interval->high, width));
 }
 
 }  // namespace
@@ -118,7 +95,8 @@ void add_step_time(Report& report, const Plan& plan, Seconds step_time) {
   const auto num_devices = static_cast<double>(plan.num_ranks());
   report.fact("step_time", "step time", step_time)
       .fact("tokens_per_second", "tokens/s", (tokens / step_time).in(unit::hertz))
-      .fact("tokens_per_second_per_device", "tokens/s and device", (tokens / step_time).in(unit::hertz) / num_devices);
+      .fact("tokens_per_second_per_device", "tokens/s and device", (tokens / step_time).in(unit::hertz) / num_devices)
+      .fact("device_hours", "device-hours", num_devices * (step_time / kHour));
   const FlopsPerToken flop = training_flops_per_token(plan.model, plan.batch.seq, plan.strategy.mtp);
   const std::optional<FlopsPerSecond> peak = peak_rate(plan);
   const auto mfu = [&](double flops_per_token) {
@@ -159,9 +137,7 @@ void add_prediction(Report& report, const Plan& plan, const Trace& trace, const 
   const double utilisation = compute_utilisation(trace);
   report.fact("interpreter", "interpreter", trace.header.interpreter);
   add_step_time(report, plan, step);
-  const bool tells_moe = plan.model.moe && calibration.interval_moe;
-  add_interval(report, step, tells_moe ? calibration.interval_moe : calibration.interval,
-               has_extrapolated_kernels(trace.header.extrapolated));
+  add_time_interval(report, plan, step, trace.header.extrapolated, calibration);
   report.fact("utilisation", "compute queue at work", Value::percent(utilisation));
   add_cost(report, plan,
            costmodel::cost_of_step(plan.cluster, costmodel::power_of(plan.cluster.groups.front().device, calibration),

@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/json_writer.h"
+#include "cli/memory_validation.h"
 #include "cli/scatter_plot.h"
 #include "costmodel/validation/time_score.h"
 
@@ -12,25 +13,27 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace orrery::cli {
 namespace {
 
-/// What tables of kernels say of each device: catalog/calibration/tables. A device without a file has the defaults.
+/// What tables of kernels say of each device: catalog/calibration/tables.
 class Tables {
  public:
   Tables(std::filesystem::path folder, const costmodel::DeviceLookup& device_of)
       : folder_(std::move(folder)), device_of_(device_of) {}
+  bool has(const std::string& name) const { return std::filesystem::exists(path_of(name)); }
+  /// Requires: has(name).
   const costmodel::KnownDevice& of(const std::string& name) {
     const auto found = known_.find(name);
     if (found != known_.end()) return found->second;
-    const std::filesystem::path path = folder_ / (name + ".json");
-    const costmodel::Calibration table =
-        std::filesystem::exists(path) ? costmodel::read_calibration(path) : costmodel::Calibration{};
-    return known_.try_emplace(name, table, *device_of_(name)).first->second;
+    return known_.try_emplace(name, costmodel::read_calibration(path_of(name)), *device_of_(name)).first->second;
   }
 
  private:
+  std::filesystem::path path_of(const std::string& name) const { return folder_ / (name + ".json"); }
+
   std::filesystem::path folder_;
   const costmodel::DeviceLookup& device_of_;
   std::map<std::string, costmodel::KnownDevice> known_;
@@ -61,9 +64,10 @@ Table table_of(const std::vector<costmodel::StratumScore>& strata) {
     std::vector<Value> row = {s.stratum.group, s.stratum.gpu, s.stratum.is_moe ? "MoE" : "dense", s.num_predicted,
                               s.num_refused};
     const auto add = [&](const costmodel::TimeErrors& e) {
-      row.push_back(Value::percent(e.mean));
-      row.push_back(Value::percent(e.median));
-      row.push_back(Value::error(e.bias));
+      const bool has_errors = s.num_predicted > 0;
+      row.push_back(has_errors ? Value::percent(e.mean) : Value::unknown("-"));
+      row.push_back(has_errors ? Value::percent(e.median) : Value::unknown("-"));
+      row.push_back(has_errors ? Value::error(e.bias) : Value::unknown("-"));
     };
     add(s.zero_fit);
     add(s.shipped);
@@ -122,6 +126,7 @@ std::string lines_of(const costmodel::TimedRuns& timed, const costmodel::TimeSco
     out += line.text();
     if (!out.ends_with('\n')) out += '\n';
   }
+  for (const auto& [reason, ids] : timed.reasons) out += not_modelled_lines("time", reason, ids);
   return out;
 }
 
@@ -141,7 +146,6 @@ std::string plot_of(const costmodel::TimedRuns& timed, const costmodel::TimeScor
 }
 
 void write_files(const costmodel::TimedRuns& timed, const costmodel::TimeScore& score, const TimeOptions& options) {
-  if (!options.runs_out.empty()) write_file_atomically(options.runs_out, lines_of(timed, score));
   if (!options.plot.empty()) write_file_atomically(options.plot, plot_of(timed, score));
   if (options.factors_out.empty()) return;
   if (!score.fitted) throw ConfigError("--factors-out: expected runs that can be predicted, to fit to");
@@ -151,12 +155,14 @@ void write_files(const costmodel::TimedRuns& timed, const costmodel::TimeScore& 
 }  // namespace
 
 Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLookup& device_of,
-                   const std::filesystem::path& catalog, const TimeOptions& options, bool cross_validate) {
+                   const std::filesystem::path& catalog, const TimeOptions& options, bool cross_validate,
+                   std::string& lines) {
   if (!options.factors_out.empty() && !cross_validate) {
     throw ConfigError("--factors-out: expected --cross-validate too, which makes the fit");
   }
-  const costmodel::TimedRuns timed = costmodel::timed_runs(file, device_of);
   Tables tables(catalog / "calibration" / "tables", device_of);
+  const costmodel::TimedRuns timed =
+      costmodel::timed_runs(file, device_of, [&](const std::string& device) { return tables.has(device); });
   const auto known = [&](const costmodel::TimedRun& run) -> const costmodel::KnownDevice& {
     return tables.of(run.plan.device);
   };
@@ -166,6 +172,7 @@ Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLooku
   const costmodel::TimeScore score = costmodel::score_time(
       timed, known, shipped, cross_validate, fmt::format("orrery validate on {} runs", timed.runs.size()));
   write_files(timed, score, options);
+  lines += lines_of(timed, score);
 
   Report report("Step times against published runs");
   report.fact(
@@ -182,8 +189,9 @@ Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLooku
     report.fact("interval_score", "interval score", *score.interval_score);
     report.fact("constant_interval_score", "of a constant width", *score.constant_score);
   }
-  Table refused{.columns = {{"reason", "reason"}, {"runs", "runs"}, {"example", "first"}}, .rows = {}};
-  for (const auto& [reason, ids] : timed.reasons) refused.rows.push_back({reason, ids.size(), ids.front()});
+  Table refused{.columns = {{"reason", "reason"}, {"runs", "runs"}, {"ids", "which"}}, .rows = {}};
+  for (const auto& [reason, ids] : timed.reasons)
+    refused.rows.push_back({reason, ids.size(), Value::list(fmt::format("{}", fmt::join(ids, " ")))});
   if (!refused.rows.empty()) report.table("not_modelled", "Not modelled", std::move(refused));
   report.note("zero-fit: from tables of kernels and data sheets alone; fitted: with the factors in the catalog");
   return report;

@@ -12,13 +12,13 @@
 namespace orrery::cli {
 
 struct TimeOptions {
-  bool wanted = false;
-  std::string runs_out, plot, factors_out;  // empty: not wanted
+  std::string plot, factors_out;  // empty: not wanted
 };
 
-/// Scores the runs, and writes the files that were asked for. Throws: ConfigError if the catalog's factors or
-/// calibrations are broken, or if factors are to be written without a fit.
+/// Scores the runs, and writes the files that were asked for; adds each run to `lines`, as JSON. Throws: ConfigError if
+/// the catalog's factors or calibrations are broken, or if factors are to be written without a fit.
 Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLookup& device_of,
-                   const std::filesystem::path& catalog, const TimeOptions& options, bool cross_validate);
+                   const std::filesystem::path& catalog, const TimeOptions& options, bool cross_validate,
+                   std::string& lines);
 
 }  // namespace orrery::cli

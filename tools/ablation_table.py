@@ -101,7 +101,7 @@ def main():
     with open(sys.argv[1]) as file:
         runs = json.load(file)["runs"]
     with open(sys.argv[2]) as file:
-        predicted = {row["run"]: row for row in map(json.loads, file)}
+        predicted = {row["run"]: row for row in map(json.loads, file) if "measured_s" in row}
     most_wrong = int(sys.argv[3]) if len(sys.argv) > 3 else 12
     sums, wrong = {}, []
     for group, choice, members in families(configurations(runs, predicted)):

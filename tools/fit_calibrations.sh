@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Fits the factors of training to published runs and writes what the catalog ships: factors/training.json and one
-# calibration for each device. Takes a few minutes.
+# Fits the factors of training to published runs and writes what the catalog ships: factors/training.json, one
+# calibration for each device, and factors/memory.json. Takes a few minutes.
 #
 # Usage: tools/fit_calibrations.sh ORRERY RUNS_JSON [CATALOG]
 set -euo pipefail
@@ -9,6 +9,8 @@ orrery=$1 runs=$2 catalog=${3:-catalog}
 
 "$orrery" validate "$runs" --time --cross-validate --catalog "$catalog" \
     --factors-out "$catalog/calibration/factors/training.json"
+"$orrery" validate "$runs" --memory --catalog "$catalog" \
+    --memory-intervals-out "$catalog/calibration/factors/memory.json" > /dev/null
 for table in "$catalog"/calibration/tables/*.json; do
     device=$(basename "$table" .json)
     # The software that most runs of a device's kind were published with.

@@ -17,6 +17,8 @@ cases = {}
 with open(sys.argv[2]) as lines:
     for line in lines:
         row = json.loads(line)
+        if "measured_s" not in row:
+            continue
         run = runs[row["run"]]
         if run["group"] == "vtrain_single_node" and run["pp"] == 1:
             key = (run["model_inline"]["hidden"], run["micro_batch"], run["tp"])

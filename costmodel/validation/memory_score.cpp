@@ -75,6 +75,14 @@ std::vector<MemoryByCause> stages_of(const RunPlan& plan, const Mesh& mesh) {
   return memory_per_stage(plan.model, plan.strategy, plan.batch, mesh, MemoryModel::of(plan.framework));
 }
 
+/// A figure of reserved memory by the formula alone, with what is taken of a GPU where no framework is named.
+std::optional<Bytes> without_preset(const Modelled& run, MemoryFigure figure) {
+  if (!allocated_of(run, figure)) return std::nullopt;
+  Modelled plain = run;
+  plain.stages = memory_per_stage(plain.plan.model, plain.plan.strategy, plain.plan.batch, plain.mesh, MemoryModel{});
+  return plain.predicted(figure);
+}
+
 std::variant<Modelled, NotModelled> modelled(const RunsFile& file, const PublishedRun& run) {
   auto read = plan_of(file, run);
   if (const auto* refused = std::get_if<NotModelled>(&read)) return *refused;
@@ -158,14 +166,14 @@ std::string_view name_of(MemoryFigure figure) { return orrery::name_of(kFigureNa
 
 MemoryScore score_memory(const RunsFile& file, const DeviceLookup& device_of) {
   MemoryScore score;
-  score.num_runs = file.runs.size();
-  std::map<std::string, RefusedRuns> refused;
+  score.num_runs = file.runs.size() + file.broken.size();
+  std::map<std::string, std::vector<std::string>> refused;
+  for (const BrokenRun& run : file.broken) refused[run.reason].push_back(run.id);
   std::set<std::string> assumptions, unknown_devices;
   for (const PublishedRun& run : file.runs) {
     const auto result = modelled(file, run);
     if (const auto* reason = std::get_if<NotModelled>(&result)) {
-      RefusedRuns& same = refused[reason->reason];
-      if (same.num_runs++ == 0) same = {.reason = reason->reason, .num_runs = 1, .example = run.id};
+      refused[reason->reason].push_back(run.id);
       continue;
     }
     const auto& found = std::get<Modelled>(result);
@@ -176,10 +184,13 @@ MemoryScore score_memory(const RunsFile& file, const DeviceLookup& device_of) {
       if (!size) continue;
       score.errors.push_back({.run = run.id,
                               .group = run.group,
+                              .framework = std::string(found.plan.framework.name),
+                              .hidden = found.plan.model.hidden,
                               .figure = figure,
                               .measured = *size,
                               .predicted = found.predicted(figure),
-                              .allocated = allocated_of(found, figure)});
+                              .allocated = allocated_of(found, figure),
+                              .without_preset = without_preset(found, figure)});
     }
     const std::optional<Device> device = found.plan.device.empty() ? std::nullopt : device_of(found.plan.device);
     if (!device || !device->memory) {
@@ -190,9 +201,9 @@ MemoryScore score_memory(const RunsFile& file, const DeviceLookup& device_of) {
   }
   score.groups = by_group(score.errors);
   score.feasibility = feasibility_of(score.judged);
-  for (auto& [key, runs] : refused) score.refused.push_back(std::move(runs));
+  for (auto& [reason, ids] : refused) score.refused.push_back({.reason = reason, .ids = std::move(ids)});
   std::stable_sort(score.refused.begin(), score.refused.end(),
-                   [](const RefusedRuns& a, const RefusedRuns& b) { return a.num_runs > b.num_runs; });
+                   [](const RefusedRuns& a, const RefusedRuns& b) { return a.ids.size() > b.ids.size(); });
   score.assumptions.assign(assumptions.begin(), assumptions.end());
   score.devices_not_in_catalog.assign(unknown_devices.begin(), unknown_devices.end());
   return score;

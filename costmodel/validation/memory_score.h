@@ -10,6 +10,7 @@
 #include "costmodel/validation/run_plan.h"
 #include "costmodel/validation/runs.h"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,10 +22,12 @@ enum class MemoryFigure { allocated_peak, reserved_peak, allocated_in_update, re
 std::string_view name_of(MemoryFigure figure);  // "mem_alloc_gib"
 
 struct MemoryError {
-  std::string run, group;
+  std::string run, group, framework;
+  std::int64_t hidden = 0;  // width of the model
   MemoryFigure figure = MemoryFigure::allocated_peak;
   Bytes measured, predicted;
-  std::optional<Bytes> allocated;  // of a figure of reserved memory: what tensors take of it, as predicted
+  std::optional<Bytes> allocated;       // of a figure of reserved memory: what tensors take of it, as predicted
+  std::optional<Bytes> without_preset;  // the same figure, predicted as for a GPU whose framework nobody names
 
   double relative() const { return predicted / measured - 1.0; }
 };
@@ -42,8 +45,7 @@ struct MemoryErrorsOfGroup {
 
 struct RefusedRuns {
   std::string reason;
-  std::size_t num_runs = 0;
-  std::string example;  // id of the first
+  std::vector<std::string> ids;  // in the order of the file
 };
 
 struct MemoryScore {

@@ -5,6 +5,7 @@
 #include "base/json_reader.h"
 #include "base/json_writer.h"
 #include "costmodel/calibration_parts.h"
+#include "costmodel/collective_fit.h"
 #include "costmodel/framework.h"
 
 #include <cmath>
@@ -19,6 +20,44 @@ namespace {
 
 constexpr std::pair<std::string_view, std::string_view> kFamilies[] = {
     {"a100", "ampere"}, {"h", "hopper"}, {"b", "blackwell"}, {"gb", "blackwell"}, {"mi3", "cdna"}};
+
+std::vector<TrainingResidual> read_residuals(const JsonValue& in) {
+  const auto errors = [](const JsonObject& object) {
+    TrainingResidual::Errors out{.mean = object.required("mean").number({.min = 0.0}),
+                                 .median = object.required("median").number({.min = 0.0}),
+                                 .bias = object.required("bias").number()};
+    object.finish();
+    return out;
+  };
+  std::vector<TrainingResidual> out;
+  for (const JsonValue& value : in.array()) {
+    const JsonObject object = value.object();
+    out.push_back({.group = object.required("group").string(),
+                   .gpu = object.required("gpu").string(),
+                   .is_moe = object.required("kind").one_of({"dense", "moe"}) == "moe",
+                   .num_runs = object.required("runs").integer({.min = 1}),
+                   .fitted = errors(object.required("fitted").object()),
+                   .held_out = errors(object.required("held_out").object())});
+    object.finish();
+  }
+  return out;
+}
+
+void write(JsonWriter& out, const std::vector<TrainingResidual>& residuals) {
+  const auto write_errors = [&](std::string_view key, const TrainingResidual::Errors& errors) {
+    out.key(key).begin_object().field("mean", rounded_factor(errors.mean));
+    out.field("median", rounded_factor(errors.median)).field("bias", rounded_factor(errors.bias)).end_object();
+  };
+  out.begin_array();
+  for (const TrainingResidual& of : residuals) {
+    out.begin_object().field("group", of.group).field("gpu", of.gpu).field("kind", of.is_moe ? "moe" : "dense");
+    out.field("runs", of.num_runs);
+    write_errors("fitted", of.fitted);
+    write_errors("held_out", of.held_out);
+    out.end_object();
+  }
+  out.end_array();
+}
 
 }  // namespace
 
@@ -35,6 +74,10 @@ std::array<std::string, 3> owners_of(std::string_view device, std::string_view f
 
 std::string interval_name(std::string_view framework, bool is_moe) {
   return fmt::format("{}{}", framework, is_moe ? " MoE" : "");
+}
+
+std::string residuals_name(std::string_view device, std::string_view framework) {
+  return fmt::format("{} {}", device, framework);
 }
 
 Knobs TimeFactors::knobs(std::string_view device, std::string_view framework) const {
@@ -66,6 +109,7 @@ Calibration with_factors(const Calibration& base, const TimeFactors& factors, st
   };
   out.interval = interval_of(false);
   out.interval_moe = interval_of(true);
+  out.fits = fitted(out.collectives);
   return out;
 }
 
@@ -90,6 +134,10 @@ TimeFactors read_time_factors_text(const std::string& text, const std::string& f
     out.interval[framework] = read_interval(intervals.required(framework).object());
   }
   intervals.finish();
+  if (const auto residuals = in.optional("residuals").object()) {
+    for (const std::string& name : residuals->keys()) out.residuals[name] = read_residuals(residuals->required(name));
+    residuals->finish();
+  }
   in.finish();
   document.throw_if_problems();
   return out;
@@ -107,7 +155,13 @@ std::string to_json(const TimeFactors& factors) {
   for (const auto& [release, factor] : factors.release) out.field(release, rounded_factor(std::exp(factor)));
   out.end_object().key("intervals").begin_object();
   for (const auto& [framework, interval] : factors.interval) write(out.key(framework), interval);
-  out.end_object().end_object();
+  out.end_object();
+  if (!factors.residuals.empty()) {
+    out.key("residuals").begin_object();
+    for (const auto& [name, residuals] : factors.residuals) write(out.key(name), residuals);
+    out.end_object();
+  }
+  out.end_object();
   return out.text();
 }
 

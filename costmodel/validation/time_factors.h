@@ -8,10 +8,12 @@
 #include "program/cluster.h"
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace orrery::costmodel {
 
@@ -24,19 +26,37 @@ std::array<std::string, 3> owners_of(std::string_view device, std::string_view f
 /// The name under which an interval stands: "megatron-bridge", "megatron-bridge MoE".
 std::string interval_name(std::string_view framework, bool is_moe);
 
+/// The name under which residuals of a device's runs stand: "h100 megatron-bridge".
+std::string residuals_name(std::string_view device, std::string_view framework);
+
+/// How far predicted steps were off on one stratum of published runs: of one source, on one kind of GPU.
+struct TrainingResidual {
+  struct Errors {
+    double mean = 0.0, median = 0.0;  // of absolute errors
+    double bias = 0.0;                // mean of signed errors
+  };
+  std::string group, gpu;
+  bool is_moe = false;
+  std::int64_t num_runs = 0;
+  Errors fitted;    // with factors that saw the runs
+  Errors held_out;  // with factors that saw no run of the same model and GPU
+};
+
 struct TimeFactors {
   std::map<std::string, Knobs> of;        // "family hopper", "device h800", "framework nanotron"; absent: one
   std::map<std::string, double> release;  // of a software: logarithm of the factor on a whole step
   /// By framework, and where MoE runs are told apart, theirs by interval_name(framework, true).
   std::map<std::string, Interval> interval;
-  std::string source;  // what they were fitted to
+  std::map<std::string, std::vector<TrainingResidual>> residuals;  // by residuals_name(device, framework)
+  std::string source;                                              // what they were fitted to
 
   /// Sum over the owners.
   Knobs knobs(std::string_view device, std::string_view framework) const;
   double release_of(const std::string& software) const;
 };
 
-/// The calibration of a device for training with a framework: `base` with its factors, kernels and interval.
+/// The calibration of a device for training with a framework: `base` with its factors, kernels and interval, and
+/// with fits of its collectives.
 Calibration with_factors(const Calibration& base, const TimeFactors& factors, std::string_view device,
                          std::string_view framework);
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <tuple>
 #include <utility>
 
@@ -109,21 +110,57 @@ void set_intervals(const std::vector<HeldOut>& errors, TimeFactors& factors) {
   }
 }
 
+TrainingResidual::Errors residual_of(const TimeErrors& errors) {
+  return {.mean = errors.mean, .median = errors.median, .bias = errors.bias};
+}
+
+/// Residuals of the fit: its own predictions and those of its folds, by stratum, for each device and framework.
+void set_residuals(const TimedRuns& timed, const DeviceOfRun& device_of, const std::vector<Seconds>& crossed,
+                   TimeFactors& factors) {
+  const std::vector<Seconds> own = predict_all(timed.runs, device_of, factors);
+  std::map<std::string, std::map<Stratum, std::vector<std::size_t>>> strata;
+  for (std::size_t i = 0; i < timed.runs.size(); ++i) {
+    const RunPlan& plan = timed.runs[i].plan;
+    strata[residuals_name(plan.device, plan.framework.name)][stratum_of(*timed.runs[i].run)].push_back(i);
+  }
+  for (const auto& [name, of] : strata) {
+    for (const auto& [stratum, members] : of) {
+      std::vector<const TimedRun*> runs;
+      for (const std::size_t i : members) runs.push_back(&timed.runs[i]);
+      factors.residuals[name].push_back({.group = stratum.group,
+                                         .gpu = stratum.gpu,
+                                         .is_moe = stratum.is_moe,
+                                         .num_runs = static_cast<std::int64_t>(members.size()),
+                                         .fitted = residual_of(errors_of(runs, chosen(own, members), 0)),
+                                         .held_out = residual_of(errors_of(runs, chosen(crossed, members), 0))});
+    }
+  }
+}
+
 }  // namespace
 
 Stratum stratum_of(const PublishedRun& run) { return {.group = run.group, .gpu = run.gpu, .is_moe = run.is_moe}; }
 
-TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of) {
+TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of, const HasTable& has_table) {
   TimedRuns out;
+  const auto refuse = [&](const Stratum& stratum, const std::string& reason, const std::string& id) {
+    ++out.refused[stratum];
+    out.reasons[reason].push_back(id);
+  };
+  for (const BrokenRun& run : file.broken) {
+    if (run.out_of_memory) continue;
+    refuse({.group = run.group, .gpu = run.gpu, .is_moe = run.is_moe}, run.reason, run.id);
+  }
   for (const PublishedRun& run : file.runs) {
     if (run.measured.out_of_memory) continue;  // has no step time
     auto result = timed_run(file, run, device_of);
-    if (auto* ready = std::get_if<TimedRun>(&result)) {
-      out.runs.push_back(std::move(*ready));
-      continue;
+    if (const auto* not_modelled = std::get_if<NotModelled>(&result)) {
+      refuse(stratum_of(run), not_modelled->reason, run.id);
+    } else if (auto& ready = std::get<TimedRun>(result); !has_table(ready.plan.device)) {
+      refuse(stratum_of(run), "no calibration of " + run.gpu, run.id);
+    } else {
+      out.runs.push_back(std::move(ready));
     }
-    ++out.refused[stratum_of(run)];
-    out.reasons[std::get<NotModelled>(result).reason].push_back(run.id);
   }
   return out;
 }
@@ -166,6 +203,7 @@ TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const
     errors = held_out(timed, score.cross_validated);
     intervals = intervals_without_own_cell(errors);
     set_intervals(errors, *score.fitted);
+    set_residuals(timed, device_of, score.cross_validated, *score.fitted);
     score.interval_score = interval_score(errors, intervals);
     score.constant_score = interval_score(errors, std::vector<Interval>(errors.size(), interval_of(errors)));
   }

@@ -9,6 +9,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -25,6 +26,9 @@ struct Stratum {
 };
 Stratum stratum_of(const PublishedRun& run);
 
+/// Whether anything was measured on a device of the catalog: without a table, a prediction would be of no device.
+using HasTable = std::function<bool(const std::string& device)>;
+
 /// All runs of a file that ran, made ready.
 struct TimedRuns {
   std::vector<TimedRun> runs;
@@ -33,7 +37,7 @@ struct TimedRuns {
 };
 
 /// `file` must outlive the result.
-TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of);
+TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of, const HasTable& has_table);
 
 /// Errors of one predictor on one stratum.
 struct TimeErrors {

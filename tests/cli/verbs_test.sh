@@ -101,6 +101,8 @@ done
 grep -q '^orrery: simgrid: 4 done$' <<<"$err" || fail "progress" "simgrid: 4 done" "$err"
 cp plan.json first.json
 run plan qwen3-30b-a3b h100-64 "${workload[@]}" --calibration h800 --out plan.json
+grep -qE '^  80 % interval, from +[0-9.]+ m?s$' <<<"$out" || fail "plan" "an interval of time" "$out"
+grep -qE '^  memory, 80 % to +[0-9.]+ GiB$' <<<"$out" || fail "plan" "an interval of memory" "$out"
 sed '/"command"/d' plan.json >second && sed '/"command"/d' first.json | cmp - second || fail "two runs" "equal plans" "not"
 expect_line '^  interpreter +analytic$' estimate plan.json --trace analytic.trace
 expect_line '^  extrapolated +yes$' estimate plan.json
@@ -136,6 +138,12 @@ for name in h100-64 torus-64.json; do
   before=$estimated
 done
 
+# Intervals of a GPU's plan: of its memory in fit, plan and estimate, of its time in plan, estimate and explain.
+expect_line '^  memory, 80 % from +[0-9.]+ GiB$' fit routed.json
+expect_line '^  memory, 80 % to +[0-9.]+ GiB$' estimate routed.json
+expect_line '^  device-hours +[0-9.]+$' estimate routed.json
+expect_line '^  80 % interval, from +[0-9.]+ m?s$' explain routed.json
+
 # validate: errors by group, outcomes, and what is not modelled by its reason.
 runs=$repository/tests/data/runs/published.json
 expect_line '^  runs +13$' validate "$runs"
@@ -162,7 +170,30 @@ expect_error 2 '--factors-out: expected --cross-validate too, which makes the fi
   validate "$runs" --time --factors-out factors.json --runs-out early.jsonl
 [[ ! -e early.jsonl ]] || fail "a refusal" "no file" "early.jsonl"
 
-expect_error 2 '--plot: expected --time too, whose results it writes' validate "$runs" --plot early.svg
+expect_error 2 '--plot: expected --time, whose results it writes' validate "$runs" --memory --plot early.svg
+
+# validate without either: both in one report; what is not modelled is counted under its reason, by name in JSON and in
+# the lines. A device without a table of kernels and a row without a number are among these.
+expect_line '^Step times against published runs$' validate "$runs" --runs-out both.jsonl
+expect_line '^Memory against published runs$' validate "$runs"
+[[ $(grep -c '"fitted_s"' both.jsonl) == 11 && $(grep -c '"predicted_bytes"' both.jsonl) -gt 5 ]] || fail "both" "lines" "$(cat both.jsonl)"
+grep -q '^{"run":"bridge-285e9ead","not_modelled":"memory","reason":"task: lora"}$' both.jsonl || fail "both" "a reason" "$(cat both.jsonl)"
+python3 - "$runs" <<'END'
+import json, sys
+runs = json.load(open(sys.argv[1]))
+ran = [run for run in runs["runs"] if "outcome" not in run["measured"]]
+ran[0]["gpu"] = ran[1]["gpu"] = "L40S"
+ran[2]["micro_batch"] = float("nan")
+json.dump(runs, open("broken.json", "w"), indent=1)
+print(*(run["id"] for run in ran[:3]), file=open("ids", "w"))
+END
+read -r first second broken <ids
+expect_line '^  predicted +8$' validate broken.json --time --runs-out broken.jsonl
+expect_line '^  [a-z_0-9]+ +L40S +[a-zA-Z]+ +0 +[12] +- +- +- ' validate broken.json --time
+expect_line "^  no calibration of L40S +2 +$first $second$" validate broken.json --time
+expect_line "^  micro_batch is NaN +1 +$broken$" validate broken.json
+expect_line "\"ids\": \"$first $second\"" validate broken.json --time --json
+grep -q "^{\"run\":\"$second\",\"not_modelled\":\"time\",\"reason\":\"no calibration of L40S\"}$" broken.jsonl || fail "broken" "a reason" "$(cat broken.jsonl)"
 
 # validate of curves of collectives: each point by what up to 64 MiB on one or two nodes tells.
 curves=$repository/tests/data/collectives/curves.json

@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::plan_that_needs;
 
-std::string text_of(const Plan& plan) { return fit_report(plan, memory_of(plan)).text(); }
+std::string text_of(const Plan& plan) { return fit_report(plan, memory_of(plan), "no catalog").text(); }
 
 std::string remedies_text(const Plan& plan) {
   Report report;

@@ -31,6 +31,7 @@ TEST(StepReport, GivesBothConventionsOfMfu) {
   const std::string text = report.text();
   EXPECT_THAT(text, HasSubstr("tokens/s             512\n"));
   EXPECT_THAT(text, HasSubstr("tokens/s and device  128\n"));
+  EXPECT_THAT(text, HasSubstr("device-hours         0.002222\n"));  // four devices for two seconds
   EXPECT_THAT(text, HasSubstr("MFU, causal "));
   EXPECT_THAT(text, HasSubstr("MFU, non-causal "));
   EXPECT_THAT(text, Not(HasSubstr("unknown")));
@@ -110,6 +111,24 @@ std::string prediction_of(std::vector<std::string> extrapolated) {
 TEST(StepReport, GivesTheIntervalOfThePrediction) {
   EXPECT_THAT(prediction_of({}), ContainsRegex("interval, to +3.00 s"));
   EXPECT_THAT(prediction_of({"dp.grad_rs", "moe.dispatch", "norm.reduce"}), ContainsRegex("interval, to +3.00 s"));
+}
+
+TEST(StepReport, KeepsTheIntervalWhereTheFormsNumbersAreKnown) {
+  Trace trace;
+  trace.header.extrapolated = {"moe.fc1"};
+  trace.header.num_ranks = 1;
+  trace.steps.push_back({.time = seconds(2)});
+  costmodel::Calibration calibration;
+  calibration.interval = {.low = 0.5, .high = 1.5, .num_runs = 10};
+  const auto text = [&] {
+    Report report;
+    add_prediction(report, small_plan(), trace, calibration);
+    return report.text();
+  };
+  EXPECT_THAT(text(), ContainsRegex("interval, to +4.50 s"));
+  calibration.kernels.emplace();
+  EXPECT_THAT(text(), ContainsRegex("interval, to +3.00 s"));
+  EXPECT_THAT(text(), ContainsRegex("extrapolated +yes"));
 }
 
 TEST(StepReport, GivesMoeModelsTheirOwnIntervalWhereThereIsOne) {

@@ -106,9 +106,19 @@ TEST(MemoryScore, CountsRunsThatCannotBeModelledUnderTheirReason) {
   EXPECT_EQ(score.num_modelled, 0u);
   ASSERT_EQ(score.refused.size(), 2u);
   EXPECT_EQ(score.refused[0].reason, "no preset for the software of vtrain_multi_node");
-  EXPECT_EQ(score.refused[0].num_runs, 2u);
-  EXPECT_EQ(score.refused[0].example, "vtrain-multi-0");
+  EXPECT_EQ(score.refused[0].ids, (std::vector<std::string>{"vtrain-multi-0", "again"}));
   EXPECT_EQ(score.refused[1].reason, "task: lora");
+}
+
+TEST(MemoryScore, CountsARowWithoutANumberAmongThoseNotModelled) {
+  RunsFile file = testing::published({"simumax-70c6e4a0"});
+  file.broken.push_back({.id = "b", .group = "simumax", .gpu = "B200", .reason = "micro_batch is NaN"});
+  const MemoryScore score = score_memory(file, every_device_has(180.0));
+  EXPECT_EQ(score.num_runs, 2u);
+  EXPECT_EQ(score.num_modelled, 1u);
+  ASSERT_EQ(score.refused.size(), 1u);
+  EXPECT_EQ(score.refused[0].reason, "micro_batch is NaN");
+  EXPECT_EQ(score.refused[0].ids, std::vector<std::string>{"b"});
 }
 
 TEST(MemoryScore, NamesTheRuleThatAStrategyBreaks) {

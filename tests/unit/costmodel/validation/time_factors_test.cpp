@@ -85,6 +85,48 @@ TEST(WithFactors, ChangesTheNumbersAndKeepsFractionsAtMostOne) {
   EXPECT_EQ(with.kernels->source, "a table; factors of training with nanotron: ten runs");
 }
 
+TEST(TimeFactors, KeepTheResidualsOfTheFitByStratum) {
+  TimeFactors factors = some();
+  factors.residuals = {{residuals_name("h800", "nanotron"),
+                        {{.group = "bench",
+                          .gpu = "H800-SXM-80GB",
+                          .is_moe = true,
+                          .num_runs = 12,
+                          .fitted = {.mean = 0.05, .median = 0.04, .bias = -0.01},
+                          .held_out = {.mean = 0.08, .median = 0.06, .bias = 0.02}}}}};
+  const std::string text = to_json(factors);
+  const TimeFactors back = read_time_factors_text(text, "factors.json");
+  EXPECT_EQ(to_json(back), text);
+  const std::vector<TrainingResidual>& residuals = back.residuals.at("h800 nanotron");
+  ASSERT_EQ(residuals.size(), 1u);
+  EXPECT_EQ(residuals[0].group, "bench");
+  EXPECT_TRUE(residuals[0].is_moe);
+  EXPECT_EQ(residuals[0].num_runs, 12);
+  EXPECT_DOUBLE_EQ(residuals[0].fitted.bias, -0.01);
+  EXPECT_DOUBLE_EQ(residuals[0].held_out.median, 0.06);
+}
+
+TEST(WithFactors, StoresFitsOfCollectives) {
+  Calibration base;
+  base.device = "h800";
+  base.software = "NCCL";
+  for (const double size : {16.0, 1024.0, 16777216.0, 134217728.0}) {
+    base.collectives.push_back({.op = "all_reduce",
+                                .path = "node",
+                                .ranks = 8,
+                                .nodes = 1,
+                                .bytes = bytes(size),
+                                .time = seconds(10e-6 + size / 1e11),
+                                .source = "a test"});
+  }
+  const Calibration with = with_factors(base, some(), "h800", "nanotron");
+  ASSERT_EQ(with.fits.size(), 1u);
+  EXPECT_LT(with.fits[0].residual, 0.05);
+  const std::string text = to_json(with);
+  EXPECT_EQ(text.find("\"fits\": null"), std::string::npos);
+  EXPECT_EQ(to_json(read_calibration_text(text, "h800.json")), text);
+}
+
 TEST(TimeFactors, OfTheCatalogNameEveryFrameworkThatHasAPreset) {
   const TimeFactors shipped = read_time_factors(testing::repository_path("catalog/calibration/factors/training.json"));
   for (const char* framework :

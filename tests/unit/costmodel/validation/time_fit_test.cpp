@@ -77,6 +77,8 @@ TEST_F(PlantedRuns, AreCellsByModelAndGpu) {
   EXPECT_NE(cell_of(runs_[0]), cell_of(runs_[2]));
 }
 
+bool every_device(const std::string&) { return true; }
+
 TEST(ErrorsOf, AveragesAndCountsRefusedRunsAsAHundredPercent) {
   PublishedRun a, b;
   a.id = "a";
@@ -95,10 +97,25 @@ TEST(ErrorsOf, AveragesAndCountsRefusedRunsAsAHundredPercent) {
   EXPECT_NEAR(errors.worst, -0.3, 1e-12);
 }
 
+TEST(TimedRuns, RefuseADeviceWithoutATableAndARowWithoutANumber) {
+  RunsFile file = testing::published({"simumax-70c6e4a0", "nanotron_h100_bench-0"});
+  file.runs[0].gpu = "L40S";
+  file.broken.push_back({.id = "b", .group = "nanotron_h100_bench", .gpu = "H100-SXM-80GB", .reason = "seq is NaN"});
+  file.broken.push_back({.id = "oom", .group = "nanotron_h100_oom", .out_of_memory = true, .reason = "seq is NaN"});
+  const TimedRuns timed =
+      timed_runs(file, testing::device_of_catalog, [](const std::string& device) { return device != "l40s"; });
+  ASSERT_EQ(timed.runs.size(), 1u);
+  EXPECT_EQ(timed.runs[0].run->id, "nanotron_h100_bench-0");
+  const std::map<std::string, std::vector<std::string>> expected = {{"no calibration of L40S", {"simumax-70c6e4a0"}},
+                                                                    {"seq is NaN", {"b"}}};
+  EXPECT_EQ(timed.reasons, expected);
+  EXPECT_EQ(timed.refused.at(stratum_of(file.runs[0])), 1u);
+}
+
 TEST(ScoreTime, CountsWhatItCannotModel) {
   RunsFile file = testing::published({"simumax-70c6e4a0", "nanotron_h100_bench-0"});
   file.runs[1].gpu = "Z1000";
-  const TimedRuns timed = timed_runs(file, testing::device_of_catalog);
+  const TimedRuns timed = timed_runs(file, testing::device_of_catalog, every_device);
   EXPECT_EQ(timed.runs.size(), 1u);
   ASSERT_EQ(timed.reasons.size(), 1u);
   EXPECT_EQ(timed.reasons.begin()->second, std::vector<std::string>{"nanotron_h100_bench-0"});

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/intervals.h"
+
+#include "base/errors.h"
+#include "base/files.h"
+
+#include <filesystem>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace orrery::cli {
+namespace {
+
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+
+class MemoryInterval : public ::testing::Test {
+ protected:
+  MemoryInterval() { std::filesystem::create_directories(catalog_ / "calibration" / "factors"); }
+  ~MemoryInterval() override { std::filesystem::remove_all(catalog_); }
+  void ship(const std::string& text) const {
+    write_file_atomically((catalog_ / "calibration" / "factors" / "memory.json").string(), text);
+  }
+  Report of(DeviceKind kind) const {
+    Device device;
+    device.kind = kind;
+    Report report;
+    add_memory_interval(report, gib(12), device, catalog_);
+    return report;
+  }
+
+  const std::filesystem::path catalog_ = std::filesystem::path(::testing::TempDir()) / "memory_interval_catalog";
+};
+
+constexpr const char* kShipped = R"({"schema": "memory_intervals/1", "source": "a test",
+  "intervals": {"any": {"reserved": {"low": 0.9, "high": 1.5, "runs": 10}}}})";
+
+TEST_F(MemoryInterval, WidensWhatIsReservedAndNotWhatTheProcessTakesBeside) {
+  ship(kShipped);
+  const std::string text = of(DeviceKind::cuda).text();
+  EXPECT_THAT(text, ContainsRegex("memory, 80 % from +11.0 GiB"));  // 2 + 10 x 0.9
+  EXPECT_THAT(text, ContainsRegex("memory, 80 % to +17.0 GiB"));
+  EXPECT_THAT(text, HasSubstr("80 % of 10 published runs of several frameworks reserved 0.9 to 1.5 times what is"));
+  EXPECT_THAT(of(DeviceKind::cuda).json(), HasSubstr("\"peak_memory_high\": \"18253611008 B\""));
+}
+
+TEST_F(MemoryInterval, IsUnknownWithoutErrors) {
+  EXPECT_THAT(of(DeviceKind::cuda).text(), ContainsRegex("memory, 80 % from +no errors are known"));
+  EXPECT_THAT(of(DeviceKind::cuda).json(), HasSubstr("\"peak_memory_low\": null"));
+  ship("{}");
+  EXPECT_THROW(of(DeviceKind::cuda), ConfigError);
+}
+
+TEST_F(MemoryInterval, IsNotThereForCpuRanksWhichTakeWhatIsPredicted) {
+  ship(kShipped);
+  EXPECT_EQ(of(DeviceKind::cpu).text(), "");
+}
+
+}  // namespace
+}  // namespace orrery::cli
