@@ -82,7 +82,8 @@ std::optional<OpTime> OperatorCurves::by_form(const std::optional<Seconds>& time
   if (!time || (measured && !measured_->over_form())) return std::nullopt;
   // A pass that was not measured is left to the form: what the forward's kernels reach says nothing of others.
   const bool corrected = measured && measured->exact;
-  return OpTime{.time = corrected ? *time * measured->value : *time, .extrapolated = !kernels_.has_value()};
+  const bool inside = corrected && kernels_ && measured->inside;
+  return OpTime{.time = corrected ? *time * measured->value : *time, .extrapolated = !inside};
 }
 
 std::optional<double> OperatorCurves::slowdown(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
@@ -159,10 +160,14 @@ OpTime OperatorCurves::attention(const OpKey& key, const AttentionShape& s, doub
   // Documents leave a share of the pairs. Per pair they are taken to cost what those of whole sequences do.
   const Work work = work_of(key, s, {.attention_share = share});
   const auto measured = measured_->attention(pass, s);
-  if (const auto time = by_form(form(device).attention(pass, s, work), measured)) return *time;
+  const bool whole = s.window == 0 && share == 1.0;  // as points are
+  if (auto time = by_form(form(device).attention(pass, s, work), measured)) {
+    time->extrapolated = time->extrapolated || !whole;
+    return *time;
+  }
   if (!measured) not_calibrated("attention", pass, device, fmt::format("the {} peak rate", name_of(s.dtype)));
   return {.time = seconds(measured->value * work.flops.in(unit::flop)),
-          .extrapolated = !(measured->exact && measured->inside && s.window == 0 && share == 1.0)};
+          .extrapolated = !(measured->exact && measured->inside && whole)};
 }
 
 OpTime OperatorCurves::memory_bound(const OpKey& key, Bytes traffic, const Device& device) const {

@@ -27,8 +27,9 @@ class OperatorCurves {
 
  private:
   KernelModel form(const Device& device, double taken = 0.0) const;
-  /// What the form says, times what the points say of the form, where the calibration states its numbers; where it has
-  /// neither numbers nor points, the form with the numbers of no device, marked. Else nothing: the points decide.
+  /// What the form says, times what the points say of the form, where the calibration states its numbers, marked unless
+  /// the shape lies among points of the op, pass and type; where it has neither numbers nor points, the form with the
+  /// numbers of no device, marked. Else nothing: the points decide.
   template <class Measured>
   std::optional<OpTime> by_form(const std::optional<Seconds>& time, const std::optional<Measured>& measured) const;
   /// Of a product or an attention on a GPU whose multiprocessors are known, where the form is stated.

@@ -189,9 +189,10 @@ class MeasuredAndStated : public ::testing::Test {
     return in_us({.time = *form_.attention(pass, shape, work_of(key(OpCode::attn_core, pass), shape, load))});
   }
   double us(OpCode op, Pass pass, const OpShape& shape, const ResolvedLoad& load = {}) const {
-    const OpTime time = time_of(calibration_, op, pass, shape, load);
-    EXPECT_FALSE(time.extrapolated) << name_of(op) << ' ' << name_of(pass);
-    return in_us(time);
+    return in_us(time_of(calibration_, op, pass, shape, load));
+  }
+  bool is_marked(OpCode op, Pass pass, const OpShape& shape, const ResolvedLoad& load = {}) const {
+    return time_of(calibration_, op, pass, shape, load).extrapolated;
   }
 
   const MemoryShape norm_{.rows = {.count = 1000000}, .read_per_row = 1};
@@ -207,6 +208,31 @@ TEST_F(MeasuredAndStated, AreExactAtThePoints) {
   EXPECT_DOUBLE_EQ(us(OpCode::moe_fc1, Pass::fwd, experts_), 40.0);
   EXPECT_DOUBLE_EQ(us(OpCode::attn_core, Pass::rec, kAttention), 2000.0);
   EXPECT_DOUBLE_EQ(us(OpCode::attn_norm, Pass::fwd, norm_), 12.0);
+}
+
+TEST_F(MeasuredAndStated, AreMarkedWhereNoPointStandsBehindTheForm) {
+  const GemmShape large{.m = 2048, .n = 1024, .k = 1024},
+      other_type{.m = 1024, .n = 1024, .k = 1024, .dtype = DType::fp8};
+  EXPECT_FALSE(is_marked(OpCode::mlp_fc1, Pass::fwd, kGemm));
+  EXPECT_FALSE(is_marked(OpCode::mlp_fc1, Pass::rec, kGemm));
+  EXPECT_TRUE(is_marked(OpCode::mlp_fc1, Pass::wgrad, kGemm));
+  EXPECT_TRUE(is_marked(OpCode::mlp_fc1, Pass::fwd, large));
+  EXPECT_TRUE(is_marked(OpCode::mlp_fc1, Pass::fwd, other_type));
+  calibration_.points.push_back(point("gemm", Pass::fwd, GemmShape{.m = 4096, .n = 1024, .k = 1024}, microseconds(40)));
+  EXPECT_FALSE(is_marked(OpCode::mlp_fc1, Pass::fwd, large));  // between two points
+
+  EXPECT_FALSE(is_marked(OpCode::moe_fc1, Pass::fwd, experts_));
+  EXPECT_TRUE(is_marked(OpCode::moe_fc1, Pass::igrad, experts_));
+  EXPECT_FALSE(is_marked(OpCode::attn_core, Pass::fwd, kAttention));
+  EXPECT_TRUE(is_marked(OpCode::attn_core, Pass::igrad, kAttention));
+  EXPECT_TRUE(is_marked(OpCode::attn_core, Pass::fwd, kAttention, {.attention_share = 0.5}));
+  AttentionShape sliding = kAttention;
+  sliding.window = 512;
+  EXPECT_TRUE(is_marked(OpCode::attn_core, Pass::fwd, sliding));
+  EXPECT_FALSE(is_marked(OpCode::attn_norm, Pass::fwd, norm_));
+  EXPECT_TRUE(is_marked(OpCode::attn_norm, Pass::fwd, MemoryShape{.rows = {.count = 2000000}, .read_per_row = 1}));
+  calibration_.points.clear();
+  EXPECT_TRUE(is_marked(OpCode::mlp_fc1, Pass::fwd, kGemm));
 }
 
 TEST_F(MeasuredAndStated, GoOnWithTheFormAsFarOffAsAtTheNearestPoint) {
