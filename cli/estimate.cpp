@@ -14,6 +14,7 @@
 #include "costmodel/memory.h"
 #include "costmodel/timed_program.h"
 #include "program/disturbances.h"
+#include "sim/flow_plan.h"
 #include "sim/link_use.h"
 #include "sim/memory_need.h"
 #include "sim/worker_interpreter.h"
@@ -67,10 +68,12 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   const bool alone = others.empty();
   const std::unique_ptr<Interpreter> interpreter = make(plan, calibration, std::move(others));
   const StepProgram program = lower(plan);
+  const Disturbances disturbances = disturbances_of(options, plan, simulated);
+  const bool unfolds = simulated && sim::need_every_rank(plan.fidelity, plan.cluster, disturbances.on_links());
   const RunInput input{.load = plan.load,
                        .sequences = plan.sequences,
-                       .disturbances = disturbances_of(options, plan, simulated),
-                       .all_ranks = options.trace.all_ranks || !alone,
+                       .disturbances = disturbances,
+                       .all_ranks = options.trace.all_ranks || !alone || unfolds,
                        .all_replicas = options.all_replicas};
   if (!simulated) {  // a worker asks this itself, since it adds the jobs beside
     sim::require_memory(sim::memory_needed(program, plan.cluster, plan.device_of_rank, input, Fidelity::l0),

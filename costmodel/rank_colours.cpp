@@ -55,6 +55,47 @@ void append_sets(const Colours& colours, const std::vector<Place>& places, std::
   for (std::size_t rank = 0; rank < colours.size(); ++rank) signatures[rank].push_back(sums[places[rank]]);
 }
 
+/// The leaves whose uplinks can be full though the NICs below are not.
+std::set<std::int64_t> leaves_that_bind(const Cluster& cluster, const Disturbances& disturbances) {
+  std::set<std::int64_t> leaves;
+  const auto add = [&](std::int64_t node) { leaves.insert(cluster.locate_node(node).leaf); };
+  if (cluster.fabric.oversubscription > 1.0) {
+    for (std::int64_t node = 0; node < cluster.num_nodes(); ++node) add(node);
+  }
+  for (const LinkFault& fault : disturbances.links) {
+    if (fault.link == LinkClass::uplink) add(fault.node);
+  }
+  for (const ForeignTraffic& traffic : disturbances.traffic) {
+    add(traffic.from_node);
+    add(traffic.to_node);
+  }
+  return leaves;
+}
+
+/// Tells all nodes of each of these leaves apart where they are not of one kind. Whether any was.
+bool split_mixed(const std::set<std::int64_t>& which, const std::vector<Cluster::Location>& at, Colours& colours) {
+  std::map<std::int64_t, std::uint64_t> kinds;  // by node: the set of its colours
+  for (std::size_t rank = 0; rank < colours.size(); ++rank) kinds[at[rank].node] += mixed(colours[rank]);
+  std::map<std::int64_t, std::map<std::int64_t, std::int64_t>> leaves;  // by leaf: its nodes, numbered
+  std::map<std::int64_t, std::set<std::uint64_t>> kinds_of_leaf;
+  for (const Cluster::Location& place : at) {
+    auto& nodes = leaves[place.leaf];
+    nodes.try_emplace(place.node, static_cast<std::int64_t>(nodes.size()));
+    kinds_of_leaf[place.leaf].insert(kinds[place.node]);
+  }
+  std::vector<Signature> signatures(colours.size());
+  for (std::size_t rank = 0; rank < colours.size(); ++rank) {
+    const Cluster::Location& place = at[rank];
+    const bool is_mixed = which.contains(place.leaf) && kinds_of_leaf[place.leaf].size() > 1;
+    signatures[rank] = {colours[rank],
+                        is_mixed ? static_cast<std::uint64_t>(leaves[place.leaf][place.node]) + 1 : std::uint64_t{0}};
+  }
+  Colours finer = numbered(signatures);
+  if (std::ranges::max(finer) == std::ranges::max(colours)) return false;
+  colours = std::move(finer);
+  return true;
+}
+
 }  // namespace
 
 Colours colours_of(const StepProgram& program, const Cluster& cluster,
@@ -92,6 +133,7 @@ Colours colours_of(const StepProgram& program, const Cluster& cluster,
     std::vector<std::int64_t>& of_cluster = places.emplace_back();
     for (const Cluster::Location& location : at) of_cluster.push_back(location.*member);
   }
+  const std::set<std::int64_t> bind = leaves_that_bind(cluster, disturbances);
   while (true) {
     for (std::size_t rank = 0; rank < num_ranks; ++rank) signatures[rank] = {colours[rank]};
     for (const auto& of_ranks : places) append_sets(colours, of_ranks, signatures);
@@ -99,8 +141,9 @@ Colours colours_of(const StepProgram& program, const Cluster& cluster,
       for (std::size_t rank = 0; rank < num_ranks; ++rank) signatures[rank].push_back(colours[of_ranks[rank]]);
     }
     Colours finer = numbered(signatures);
-    if (std::ranges::max(finer) == std::ranges::max(colours)) return colours;
-    colours = std::move(finer);
+    const bool stable = std::ranges::max(finer) == std::ranges::max(colours);
+    if (!stable) colours = std::move(finer);
+    if (stable && !split_mixed(bind, at, colours)) return colours;
   }
 }
 

@@ -16,10 +16,11 @@
 
 namespace orrery::costmodel {
 
-/// By rank: its colour, numbered in the order of the first rank of each. `replicas_differ`: none for ranks of two
-/// data-parallel replicas (RunInput::all_replicas).
-/// Requires: no noise, which makes every rank different.
-/// Complexity: O(rounds * ranks * kinds of groups); rounds are at most the length of a pipeline plus a few.
+/// By rank: its colour, numbered in the order of the first rank of each. Where uplinks can be full, the nodes below a
+/// leaf are of one colour each or all told apart: a node that stands for some of them has no part of the uplinks that
+/// would be right whether or not the others send. `replicas_differ`: none for ranks of two data-parallel replicas
+/// (RunInput::all_replicas). Requires: no noise, which makes every rank different. Complexity: O(rounds * ranks * kinds
+/// of groups); rounds are at most the length of a pipeline plus a few.
 std::vector<std::uint32_t> colours_of(const StepProgram& program, const Cluster& cluster,
                                       const std::function<DeviceIndex(RankId)>& device_of,
                                       const Disturbances& disturbances, bool replicas_differ = false);

@@ -47,6 +47,7 @@ class Planner {
       : timed_(timed),
         cluster_(cluster),
         fidelities_(fidelities),
+        uplinks_bind_(cluster.fabric.oversubscription > 1.0 || timed.disturbances.on_links()),
         groups_(std::make_unique<MemberGroups>(timed, cluster)) {}
 
   FlowPlan plan() {
@@ -67,6 +68,7 @@ class Planner {
             .node_sites = std::move(node_sites_),
             .device_sites = std::move(device_sites_),
             .groups = std::move(groups_),
+            .shares = uplinks_bind_ ? std::make_unique<LeafShares>(timed_, cluster_) : nullptr,
             .sites = std::move(sites_),
             .used = used_,
             .at_once = is_balanced(timed_.load) ? 1 : std::max<std::size_t>(kFlowsAtOnce / senders, 1)};
@@ -102,9 +104,9 @@ class Planner {
     if (fidelity_[meeting] == Fidelity::l0) return;
     for (const Leg& leg : timed_.meetings[meeting].time.used_legs()) {
       used_[static_cast<std::size_t>(leg.path)] = true;
-      // Pairs below one leaf go by rail though the whole communication is wider.
-      const bool pairs = fidelity_[meeting] > Fidelity::l1;
-      if (pairs && leg.path == PathClass::spine) used_[static_cast<std::size_t>(PathClass::rail)] = true;
+      // What stays below a leaf goes by rail though the whole communication is wider.
+      const bool apart = fidelity_[meeting] > Fidelity::l1 || (uplinks_bind_ && !timed_.meetings[meeting].message);
+      if (apart && leg.path == PathClass::spine) used_[static_cast<std::size_t>(PathClass::rail)] = true;
     }
   }
 
@@ -152,6 +154,7 @@ class Planner {
   const TimedProgram& timed_;
   const Cluster& cluster_;
   const Fidelities& fidelities_;
+  const bool uplinks_bind_;
   std::unique_ptr<MemberGroups> groups_;
   std::vector<Fidelity> fidelity_;
   std::vector<RankOp> op_of_;
@@ -165,6 +168,13 @@ class Planner {
 
 FlowPlan plan_flows(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities) {
   return Planner(timed, cluster, fidelities).plan();
+}
+
+bool need_every_rank(const Fidelities& fidelities, const Cluster& cluster, bool links_change) {
+  const bool in_pairs = fidelities.of_others > Fidelity::l1 ||
+                        std::ranges::any_of(fidelities.of_op, [](const auto& op) { return op.second > Fidelity::l1; });
+  const bool uplinks_bind = links_change || cluster.fabric.oversubscription > 1.0;
+  return in_pairs && uplinks_bind && cluster.fabric.nodes_per_leaf > 1;
 }
 
 Network join_network(const Cluster& cluster, std::span<FlowPlan> plans, bool links_change) {

@@ -7,6 +7,7 @@
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
 #include "program/fidelity.h"
+#include "sim/leaf_shares.h"
 #include "sim/member_groups.h"
 #include "sim/network.h"
 
@@ -27,6 +28,7 @@ struct FlowPlan {
   std::map<std::int64_t, SiteIndex> node_sites;
   std::map<DevicePlace, SiteIndex> device_sites;  // where something is at L3
   std::unique_ptr<MemberGroups> groups;           // where something is at L2 or L3
+  std::unique_ptr<LeafShares> shares;             // where uplinks can be full, at L1
   std::vector<Site> sites;
   PathClasses used = {};  // path classes that carry flows
   /// Pairs of one sender that are under way at a time, at L2 and L3. Equal ones go one after the other, and all senders
@@ -42,6 +44,10 @@ struct FlowPlan {
 /// message at L2, which has only one pair of nodes.
 /// Complexity: linear in the ops of the simulated ranks.
 FlowPlan plan_flows(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities);
+
+/// Whether a rank that stands for others would change the step: in pairs, the first and the last node of a ring below a
+/// leaf use its uplinks and those between do not. Every rank is then to be simulated (RunInput::all_ranks).
+bool need_every_rank(const Fidelities& fidelities, const Cluster& cluster, bool links_change);
 
 /// The network of one job or several: the sites of all, which share the ports of their nodes. Its indices of sites are
 /// those of the plans from then on. `links_change`: any port can bind then.

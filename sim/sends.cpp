@@ -13,10 +13,12 @@ namespace {
 
 using costmodel::Leg;
 using costmodel::MeetingIndex;
+using costmodel::PathClass;
 
 /// A node and how many members of a communication are on it.
 struct Sender {
   SiteIndex site = 0;
+  std::uint32_t rank = 0;  // one of them
   std::int64_t num_members = 0;
 };
 
@@ -71,18 +73,29 @@ void SendMaker::fold_into_nodes(MeetingIndex meeting) {
   for (const std::uint32_t rank : participants) {
     const SiteIndex site = plan_.site_of_rank[rank];
     auto sender = std::ranges::find(senders, site, &Sender::site);
-    if (sender == senders.end()) sender = senders.insert(sender, {.site = site});
+    if (sender == senders.end()) sender = senders.insert(sender, {.site = site, .rank = rank});
     sender->num_members += timed_.ranks[rank].represents_on_node;
   }
   for (const Leg& leg : timed_.meetings[meeting].time.used_legs()) {
     if (leg.bytes <= Bytes::zero()) continue;
-    for (std::size_t i = 0; i < senders.size(); ++i) {
-      SiteIndex to = senders[(i + 1) % senders.size()].site;
-      if (!is_network(leg.path)) to = senders[i].site;
-      if (message) to = last;
-      const auto members = static_cast<double>(senders[i].num_members);
-      const Part part{.path = leg.path, .to = to, .size = leg.bytes * members};
-      add(sends_, {.from = senders[i].site, .cap = leg.bandwidth * members, .weight = members}, {&part, 1});
+    for (const Sender& sender : senders) {
+      const auto members = static_cast<double>(sender.num_members);
+      const Send send{.from = sender.site, .cap = leg.bandwidth * members, .weight = members, .at_once = 2};
+      const Part whole{.path = leg.path, .to = message ? last : sender.site, .size = leg.bytes * members};
+      double below = 0.0;
+      if (plan_.shares != nullptr && leg.path == PathClass::spine && !message) {
+        below = plan_.shares->of(meeting, plan_.op_of[meeting], pattern_of(meeting), sender.rank);
+      }
+      const Bytes rail = bytes(std::floor(below * whole.size.in(unit::byte)));
+      std::array<Part, 2> parts;
+      std::size_t number = 0;
+      if (rail > Bytes::zero()) {
+        parts[number++] = {.path = PathClass::rail, .to = whole.to, .size = rail, .weight = below};
+      }
+      if (rail < whole.size) {
+        parts[number++] = {.path = leg.path, .to = whole.to, .size = whole.size - rail, .weight = 1.0 - below};
+      }
+      add(sends_, send, std::span(parts).first(number));
     }
   }
 }

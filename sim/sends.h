@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the sites of the network send in one communication.
 // L1: each node carries what its members send together in one flow, at the rate of all of them and with their weight:
-// links are shared by devices, not by flows. Within nodes it goes to the node itself; else each node sends to the next
-// participating one, which loads every port in both directions as an all-to-all or a ring does. A folded group is one
-// node that sends to itself. A message goes from the sender's node to the receiver's. L2 and L3: pairs of nodes or
-// devices (sim/pair_traffic.h), what one of them sends sharing one cap.
+// links are shared by devices, not by flows. It goes to the node itself, which loads every port in both directions as
+// an all-to-all or a ring does, and whom a node sends to does not matter: one node can stand for others that send to
+// others. Where uplinks can be full, what stays below a leaf is a flow of its own (sim/leaf_shares.h). A message goes
+// from the sender's node to the receiver's. L2 and L3: pairs of nodes or devices (sim/pair_traffic.h), what one of them
+// sends sharing one cap.
 #pragma once
 
 #include "costmodel/timed_program.h"

@@ -108,7 +108,8 @@ struct SimGridKernel::Impl {
     slot.comm->set_data(&slot);
     slot.comm->set_source(sending.lane->source(part.path));
     slot.comm->set_destination(platform.destination(part.to, part.path));  // starts it
-    if (sending.weight != 1.0) compat::set_weight(*engine, *slot.comm, sending.weight);
+    const double weight = sending.weight * part.weight;
+    if (weight != 1.0) compat::set_weight(*engine, *slot.comm, weight);
     if (num_down > 0) settle(slot);
   }
 

@@ -37,7 +37,8 @@ class EventHandler {
 struct Part {
   costmodel::PathClass path = costmodel::PathClass::node;
   SiteIndex to = 0;
-  Bytes size;  // whole and positive
+  Bytes size;           // whole and positive
+  double weight = 1.0;  // of the send's
 };
 
 /// What one site sends at once: flows that together are never faster than `cap`, whatever their links allow.

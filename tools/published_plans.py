@@ -74,25 +74,32 @@ def seconds(text):
     return float(value) * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[unit]
 
 
-def row_of(orrery, name, folder):
-    m = MAPPINGS[name]
-    nodes = m["nodes"]
-    common = [m["model"], m["cluster"]]
+def prepare(orrery, m, folder, fabric=None):
+    """Writes the plan of a mapping to folder/plan.json. What the plan takes on the command line, the strategy without the
+    mapping, and what `orrery fit` said. `fabric`: keys of the cluster's that are other ones."""
+    repository = Path(__file__).resolve().parent.parent
+    inputs = [m["model"], m["cluster"]]
     workload = ["--sequence", str(m["sequence"]), "--global-batch", str(m["global_batch"])]
     calibration = []
     if "calibration" in m:
-        repository = Path(__file__).resolve().parent.parent
         calibration = ["--calibration", str(repository / "catalog/calibration" / (m["calibration"] + ".json"))]
-    if nodes:
-        common[1] = str(folder / "cluster.json")
-        repository = Path(__file__).resolve().parent.parent
+    if m["nodes"] or fabric:
+        inputs[1] = str(folder / "cluster.json")
         cluster = json.loads((repository / "catalog/clusters" / (m["cluster"] + ".json")).read_text())
-        cluster["groups"][0]["nodes"] = nodes
-        Path(common[1]).write_text(json.dumps(cluster))
+        cluster["groups"][0]["nodes"] = m["nodes"] or cluster["groups"][0]["nodes"]
+        cluster["fabric"].update(fabric or {})
+        Path(inputs[1]).write_text(json.dumps(cluster))
     base = {"schema": "strategy/1", "zero_dense": 1, "zero_expert": 1, **m["base"]}
+    (folder / "strategy.json").write_text(json.dumps({**base, **m["mapping"]}))
+    fit = run(orrery, "fit", *inputs, str(folder / "strategy.json"), *workload, *calibration, "--out",
+              str(folder / "plan.json"))
+    return inputs, workload, calibration, base, fit
+
+
+def row_of(orrery, name, folder):
+    m = MAPPINGS[name]
     strategy, plan = folder / "strategy.json", folder / "plan.json"
-    strategy.write_text(json.dumps({**base, **m["mapping"]}))
-    fit = run(orrery, "fit", *common, str(strategy), *workload, *calibration, "--out", str(plan))
+    common, workload, calibration, base, fit = prepare(orrery, m, folder)
     if not plan.exists():
         return f"| {name} | refused: {fit.stderr.strip().splitlines()[0]} | | | | |"
     estimate = run(orrery, "estimate", str(plan), *calibration, "--json")

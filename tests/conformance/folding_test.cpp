@@ -24,7 +24,7 @@ using orrery::testing::small_cluster;
 /// Stages that exchange, sum gradients over two kinds of groups at once and pass activations on.
 ProgramBuilder crossing_step(Draws& draws, std::int64_t stages, std::int64_t ranks, std::int64_t ep) {
   ProgramBuilder builder(stages, ranks, ep);
-  const auto size = [&] { return static_cast<std::int64_t>(27720 * (1 + draws.below(40))); };
+  const auto size = [&] { return static_cast<std::int64_t>(110880 * (1 + draws.below(10))); };
   for (int round = 0; round < 2; ++round) {
     const std::int64_t activations = size(), gradients = size(), experts = size();
     const auto pairs = static_cast<std::int64_t>(ep * 8 * (1 + static_cast<std::int64_t>(draws.below(8))));
@@ -53,12 +53,13 @@ struct Setting {
 struct Limits {
   std::int64_t devices_per_node = 8, nodes_per_leaf = 8;
   double oversubscription = 3.0;
+  std::int64_t times_as_many = 1;  // ranks
 };
 
 Setting drawn_setting(Draws& draws, const Limits& limits) {
   Setting s;
   s.stages = static_cast<std::int64_t>(1 + draws.below(3));
-  s.ranks = std::int64_t{2} << draws.below(3);
+  s.ranks = limits.times_as_many * (std::int64_t{2} << draws.below(3));
   s.ep = std::int64_t{1} << draws.below(4);
   s.ep = std::min(s.ep, s.ranks);
   const std::int64_t devices = std::min({std::int64_t{1} << draws.below(3), s.ranks, limits.devices_per_node});
@@ -99,10 +100,9 @@ Disturbances drawn_disturbances(Draws& draws, Disturbed what, const Setting& s) 
   return {};
 }
 
-/// Folded and full steps of 40 settings are equal within `tolerance`, and to 1e-6 but for `most_that_differ` of them.
-void expect_same(Fidelity fidelity, Disturbed what, double tolerance, const Limits& limits = {},
-                 int most_that_differ = 0) {
-  int num_folded = 0, num_that_differ = 0;
+/// Folded and full steps of 40 settings are equal within `tolerance`.
+void expect_same(Fidelity fidelity, Disturbed what, double tolerance, const Limits& limits = {}) {
+  int num_folded = 0;
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     Draws draws{.rng = CounterRng(seed, 17)};
     const Setting s = drawn_setting(draws, limits);
@@ -116,17 +116,14 @@ void expect_same(Fidelity fidelity, Disturbed what, double tolerance, const Limi
     const Seconds folded = makespan(builder, s.cluster, input, fidelity);
     input.all_ranks = true;
     const Seconds full = makespan(builder, s.cluster, input, fidelity);
-    const double difference = abs(folded - full) / full;
-    if (difference > 1e-6) ++num_that_differ;
-    EXPECT_LE(difference, tolerance) << folded.in(unit::microsecond) << " us instead of " << full.in(unit::microsecond)
-                                     << " us, " << timed.ranks.size() << " ranks simulated";
+    EXPECT_LE(abs(folded - full) / full, tolerance)
+        << folded.in(unit::microsecond) << " us instead of " << full.in(unit::microsecond) << " us, "
+        << timed.ranks.size() << " ranks simulated";
   }
   EXPECT_GE(num_folded, 20);
-  EXPECT_LE(num_that_differ, most_that_differ);
 }
 
 TEST(Folding, ChangesNoStepInClosedForm) { expect_same(Fidelity::l0, Disturbed::nothing, 1e-9); }
-TEST(Folding, ChangesNoStepInClosedFormWithAStraggler) { expect_same(Fidelity::l0, Disturbed::rank, 1e-9); }
 TEST(Folding, ChangesNoStep) { expect_same(Fidelity::l1, Disturbed::nothing, 1e-6); }
 
 /// Each replica for itself: as many ranks as between one for all and all of them, and the same step.
@@ -150,32 +147,23 @@ TEST(Folding, ChangesNoStepWithinReplicas) {
 }
 
 TEST(Folding, ChangesNoStepInPairsOfNodes) {
-  expect_same(Fidelity::l2, Disturbed::nothing, 1e-6, {.nodes_per_leaf = 1});
+  expect_same(Fidelity::l2, Disturbed::nothing, 1e-6, {.oversubscription = 1.0});
 }
-TEST(Folding, ChangesNoStepInPairs) { expect_same(Fidelity::l3, Disturbed::nothing, 1e-6, {.nodes_per_leaf = 1}); }
-TEST(Folding, ChangesNoStepWithAFaultOfALink) {
-  expect_same(Fidelity::l1, Disturbed::link, 1e-6, {.devices_per_node = 1, .oversubscription = 1.0});
+TEST(Folding, ChangesNoStepInPairs) { expect_same(Fidelity::l3, Disturbed::nothing, 1e-6, {.oversubscription = 1.0}); }
+TEST(Folding, ChangesNoStepInPairsOfOneNodeALeaf) {
+  expect_same(Fidelity::l2, Disturbed::nothing, 1e-6, {.nodes_per_leaf = 1});
+  expect_same(Fidelity::l3, Disturbed::nothing, 1e-6, {.nodes_per_leaf = 1});
 }
 
-// Where it is not exact, by how much and how often (docs/design/simgrid.md, "Folding", says why). A node that stands
-// for its colour sends to the next colour, others of it to each other: where their flows begin at different dates they
-// meet other partners.
-TEST(Folding, ChangesAStepWithAStragglerLittle) {
-  expect_same(Fidelity::l1, Disturbed::rank, 0.03, {.devices_per_node = 1, .oversubscription = 1.0}, 2);
+// What is disturbed folds less, so these have four times as many ranks.
+TEST(Folding, ChangesNoStepInClosedFormWithAStraggler) {
+  expect_same(Fidelity::l0, Disturbed::rank, 1e-9, {.times_as_many = 4});
 }
-TEST(Folding, ChangesAStepWithTrafficLittle) {
-  expect_same(Fidelity::l1, Disturbed::traffic, 0.01, {.devices_per_node = 1, .oversubscription = 1.0}, 2);
+TEST(Folding, ChangesNoStepWithAStraggler) { expect_same(Fidelity::l1, Disturbed::rank, 1e-6, {.times_as_many = 4}); }
+TEST(Folding, ChangesNoStepWithAFaultOfALink) {
+  expect_same(Fidelity::l1, Disturbed::link, 1e-6, {.times_as_many = 4});
 }
-TEST(Folding, ChangesAStepWithAStragglerBelowOversubscribedLeaves) {
-  expect_same(Fidelity::l1, Disturbed::rank, 0.058, {.devices_per_node = 1}, 5);
-}
-TEST(Folding, ChangesAStepWithAFaultOfALinkBelowOversubscribedLeaves) {
-  expect_same(Fidelity::l1, Disturbed::link, 0.002, {.devices_per_node = 1}, 1);
-}
-TEST(Folding, ChangesAStepWithTrafficBelowOversubscribedLeaves) {
-  expect_same(Fidelity::l1, Disturbed::traffic, 0.003, {.devices_per_node = 1}, 2);
-}
-TEST(Folding, ChangesAStepInPairsOfSeveralNodesALeaf) { expect_same(Fidelity::l3, Disturbed::nothing, 0.112, {}, 3); }
+TEST(Folding, ChangesNoStepWithTraffic) { expect_same(Fidelity::l1, Disturbed::traffic, 1e-6, {.times_as_many = 4}); }
 
 /// With noise every rank is simulated, and both interpreters draw the same: equal to 1e-9 without contention.
 TEST(Folding, LeavesDisturbedComputeTheSameForBothInterpreters) {

@@ -51,11 +51,47 @@ MATCHER_P3(is_flow, from, to, members, "") {
          arg.cap == bytes_per_second(members * 1e9) && arg.weight == members;
 }
 
-TEST(FlowPlan, ShiftsWhatLeavesEachNodeToTheNext) {
+TEST(FlowPlan, LoadsBothDirectionsOfEachNodeWithWhatItSends) {
   HandTimed program(5, {0, 1, 2, 4, 5});  // two on node 0, one on node 1, two on node 2
   program.collective({0, 1, 2, 3, 4}, over(PathClass::rail, bytes(1e6), kRate));
   EXPECT_THAT(flows_of_first(program, small_cluster(3, 2)),
-              ElementsAre(is_flow(0, 1, 2), is_flow(1, 2, 1), is_flow(2, 0, 2)));
+              ElementsAre(is_flow(0, 0, 2), is_flow(1, 1, 1), is_flow(2, 2, 2)));
+}
+
+TEST(FlowPlan, LeavesWhatStaysBelowALeafOutOfUplinksThatCanBeFull) {
+  HandTimed program(4);  // a ring through two leaves of two nodes: every second hop leaves one
+  program.collective({0, 1, 2, 3}, over(PathClass::spine, bytes(1e6), kRate));
+  Cluster cluster = small_cluster(4, 1);
+  EXPECT_FALSE(uses(plan_flows(program.timed(), cluster, Fidelity::l1), PathClass::rail));
+  cluster.fabric.oversubscription = 2.0;
+  const FlowPlan plan = plan_flows(program.timed(), cluster, Fidelity::l1);
+  EXPECT_TRUE(uses(plan, PathClass::rail));
+  SendMaker maker(program.timed(), plan);
+  const Sends& sends = maker.of(0);
+  ASSERT_EQ(sends.entries.size(), 4);
+  for (const Sends::Entry& entry : sends.entries) {
+    const auto parts = sends.parts_of(entry);
+    ASSERT_EQ(parts.size(), 2);
+    EXPECT_EQ(entry.send.at_once, 2);
+    EXPECT_EQ(parts[0].path, PathClass::rail);
+    EXPECT_EQ(parts[1].path, PathClass::spine);
+    for (const Part& part : parts) {
+      EXPECT_EQ(part.size, bytes(0.5e6));
+      EXPECT_EQ(part.weight, 0.5);
+    }
+  }
+}
+
+TEST(FlowPlan, NeedsEveryRankForPairsBelowUplinksThatCanBeFull) {
+  Cluster cluster = small_cluster(4, 2);  // two nodes below a leaf
+  const Fidelities pairs(Fidelity::l1, {{OpCode::moe_dispatch, Fidelity::l3}});
+  EXPECT_FALSE(need_every_rank(pairs, cluster, false));
+  EXPECT_TRUE(need_every_rank(pairs, cluster, true));
+  cluster.fabric.oversubscription = 2.0;
+  EXPECT_TRUE(need_every_rank(pairs, cluster, false));
+  EXPECT_FALSE(need_every_rank(Fidelity::l1, cluster, true));
+  cluster.fabric.nodes_per_leaf = 1;
+  EXPECT_FALSE(need_every_rank(pairs, cluster, false));
 }
 
 TEST(FlowPlan, KeepsTrafficWithinNodesOnThem) {
