@@ -5,7 +5,6 @@
 #include "costmodel/timed_program.h"
 #include "tests/conformance/programs.h"
 
-#include <initializer_list>
 #include <span>
 #include <utility>
 #include <vector>
@@ -41,7 +40,7 @@ class HandTimed {
 
   /// One op for each of `ranks`, on `queue`, after the op that `after` gives for it (none by default).
   /// Returns the op of each rank.
-  std::vector<OpIndex> collective(std::initializer_list<std::uint32_t> ranks, const costmodel::CommTime& time,
+  std::vector<OpIndex> collective(const std::vector<std::uint32_t>& ranks, const costmodel::CommTime& time,
                                   std::vector<std::vector<OpIndex>> after = {}, Queue queue = Queue::dp) {
     const costmodel::MeetingIndex meeting = meet(ranks, time, false);
     std::vector<OpIndex> ops;
@@ -70,13 +69,12 @@ class HandTimed {
   }
 
  private:
-  costmodel::MeetingIndex meet(std::initializer_list<std::uint32_t> ranks, const costmodel::CommTime& time,
-                               bool message) {
+  costmodel::MeetingIndex meet(const std::vector<std::uint32_t>& ranks, const costmodel::CommTime& time, bool message) {
     timed_.meetings.push_back({.time = time,
                                .first_participant = static_cast<std::uint32_t>(timed_.participants.size()),
                                .num_participants = static_cast<std::uint32_t>(ranks.size()),
                                .message = message});
-    timed_.participants.insert(timed_.participants.end(), ranks);
+    timed_.participants.insert(timed_.participants.end(), ranks.begin(), ranks.end());
     return static_cast<costmodel::MeetingIndex>(timed_.meetings.size() - 1);
   }
 

@@ -51,8 +51,16 @@ inline std::vector<double> fair_rates(const std::vector<double>& capacities, con
   return rates;
 }
 
-/// When each flow ends; whenever one begins or ends all are shared again.
-inline std::vector<double> fair_ends(const std::vector<double>& capacities, const std::vector<FairFlow>& flows) {
+/// From `date` on a link has another capacity.
+struct CapacityChange {
+  double date = 0.0;
+  std::size_t link = 0;
+  double capacity = 0.0;
+};
+
+/// When each flow ends; whenever one begins or ends, or a link changes, all are shared again.
+inline std::vector<double> fair_ends(std::vector<double> capacities, const std::vector<FairFlow>& flows,
+                                     const std::vector<CapacityChange>& changes = {}) {
   std::vector<double> ends(flows.size(), -1.0), left;
   for (const FairFlow& flow : flows) left.push_back(flow.size);
   double now = 0.0;
@@ -64,9 +72,13 @@ inline std::vector<double> fair_ends(const std::vector<double>& capacities, cons
       active[i] = flows[i].start <= now;
       if (!active[i]) next = std::min(next, flows[i].start);
     }
+    for (const CapacityChange& change : changes) {
+      if (change.date <= now) capacities[change.link] = change.capacity;
+      if (change.date > now) next = std::min(next, change.date);
+    }
     const std::vector<double> rates = fair_rates(capacities, flows, active);
     for (std::size_t i = 0; i < flows.size(); ++i) {
-      if (active[i]) next = std::min(next, now + left[i] / rates[i]);
+      if (active[i] && rates[i] > 0.0) next = std::min(next, now + left[i] / rates[i]);
     }
     if (next == std::numeric_limits<double>::infinity()) return ends;
     for (std::size_t i = 0; i < flows.size(); ++i) {
