@@ -46,7 +46,7 @@ using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, 
 Disturbances disturbances_of(const PredictOptions& options, const Plan& plan, bool simulated) {
   if (options.disturbances.empty()) return {};
   Disturbances disturbances = read_disturbances(options.disturbances);
-  require_existing(disturbances, plan.num_ranks(), plan.cluster.num_nodes(), options.disturbances);
+  require_existing(disturbances, plan.num_ranks(), plan.cluster, options.disturbances);
   if (disturbances.on_links() && !simulated) {
     throw ConfigError(
         fmt::format("{}: expected no links and no traffic, since estimate lets every communication have its "

@@ -3,6 +3,8 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
+#include "program/cluster.h"
+#include "program/topology/uplinks.h"
 
 #include <cmath>
 
@@ -17,10 +19,20 @@ constexpr std::uint64_t kOfRanks = ~std::uint64_t{0};
 /// Log-normal with mean 1.
 double drawn(double sigma, double normal) { return std::exp(sigma * normal - 0.5 * sigma * sigma); }
 
-void require_below(std::int64_t value, std::int64_t end, const std::string& file, const char* what) {
-  if (value < end) return;
-  throw ConfigError(fmt::format("{}: expected a {} below {}, got {}", file, what, end, value));
-}
+class Existing {
+ public:
+  explicit Existing(const std::string& file) : file_(file) {}
+
+  void require_below(std::optional<std::int64_t> value, std::int64_t end, const char* what) {
+    if (!value || *value < end) return;
+    problems_.add({.file = file_, .message = fmt::format("expected {} below {}, got {}", what, end, *value)});
+  }
+  void throw_if_any() const { problems_.throw_if_any(); }
+
+ private:
+  const std::string& file_;
+  ProblemList problems_;
+};
 
 }  // namespace
 
@@ -40,14 +52,27 @@ double op_factor(const Disturbances& disturbances, std::int64_t rank, std::uint3
   return drawn(noise.per_op, CounterRng(noise.seed, static_cast<std::uint64_t>(rank)).normal(op));
 }
 
-void require_existing(const Disturbances& disturbances, std::int64_t num_ranks, std::int64_t num_nodes,
+void require_existing(const Disturbances& disturbances, std::int64_t num_ranks, const Cluster& cluster,
                       const std::string& file) {
-  for (const Straggler& straggler : disturbances.stragglers) require_below(straggler.rank, num_ranks, file, "rank");
-  for (const LinkFault& fault : disturbances.links) require_below(fault.node, num_nodes, file, "node");
-  for (const ForeignTraffic& traffic : disturbances.traffic) {
-    require_below(traffic.from_node, num_nodes, file, "node");
-    require_below(traffic.to_node, num_nodes, file, "node");
+  const std::int64_t num_nodes = cluster.num_nodes();
+  Existing existing(file);
+  for (const Straggler& straggler : disturbances.stragglers) {
+    existing.require_below(straggler.rank, num_ranks, "a rank");
   }
+  for (const LinkFault& fault : disturbances.links) {
+    existing.require_below(fault.node, num_nodes, "a node");
+    if (fault.node >= num_nodes || !fault.is_of_one()) continue;
+    const std::size_t group = cluster.locate_node(fault.node).group;
+    const auto& nics = cluster.groups[group].nics;
+    existing.require_below(fault.nic, nics ? nics->per_node : 0, "a NIC of the node");
+    existing.require_below(fault.plane, topology::leaf_uplinks(cluster, group).num_planes, "a plane");
+    existing.require_below(fault.uplink, topology::leaf_uplinks(cluster, group).number, "an uplink of the leaf");
+  }
+  for (const ForeignTraffic& traffic : disturbances.traffic) {
+    existing.require_below(traffic.from_node, num_nodes, "a node");
+    existing.require_below(traffic.to_node, num_nodes, "a node");
+  }
+  existing.throw_if_any();
 }
 
 }  // namespace orrery

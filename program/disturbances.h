@@ -15,6 +15,8 @@
 
 namespace orrery {
 
+struct Cluster;
+
 /// A rank whose compute takes `factor` times as long.
 struct Straggler {
   std::int64_t rank = 0;
@@ -37,12 +39,15 @@ struct Interval {
 };
 
 /// The links of one kind of a node, or the uplinks of the leaf above it, in both directions: what is left of their
-/// bandwidth. 0: they are down.
+/// bandwidth. 0: they are down. All of them, or one NIC, one uplink, or the uplinks into one plane.
 struct LinkFault {
   LinkClass link = LinkClass::nic;
   std::int64_t node = 0;  // over the whole cluster
   double left = 0.0;
   Interval when;
+  std::optional<std::int64_t> nic = {}, plane = {}, uplink = {};
+
+  bool is_of_one() const { return nic || plane || uplink; }
 };
 
 /// Traffic of somebody else over the NICs of two nodes, and the uplinks where their leaves differ. It yields to nobody.
@@ -74,8 +79,8 @@ Disturbances read_disturbances_text(const std::string& text, const std::string& 
 /// Deterministic text: equal disturbances give equal bytes.
 std::string to_json(const Disturbances& disturbances);
 
-/// Throws: ConfigError that names `file` if a rank or a node does not exist.
-void require_existing(const Disturbances& disturbances, std::int64_t num_ranks, std::int64_t num_nodes,
+/// Throws: ConfigError that names `file` and all ranks, nodes and links that do not exist.
+void require_existing(const Disturbances& disturbances, std::int64_t num_ranks, const Cluster& cluster,
                       const std::string& file);
 
 }  // namespace orrery

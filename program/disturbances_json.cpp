@@ -18,6 +18,23 @@ Interval read_interval(const JsonObject& in) {
   return when;
 }
 
+LinkFault read_fault(const JsonObject& in) {
+  LinkFault fault{.link = in.required("link").one_of<LinkClass>(kLinkClassNames),
+                  .node = in.required("node").integer(kIndex),
+                  .left = in.required("left").number(kShare),
+                  .when = read_interval(in),
+                  .nic = in.optional("nic").integer(kIndex),
+                  .plane = in.optional("plane").integer(kIndex),
+                  .uplink = in.optional("uplink").integer(kIndex)};
+  if (fault.nic && fault.link != LinkClass::nic) in.problem("expected \"nic\" with the link \"nic\" only");
+  if ((fault.plane || fault.uplink) && fault.link != LinkClass::uplink) {
+    in.problem("expected \"plane\" and \"uplink\" with the link \"uplink\" only");
+  }
+  if (fault.plane && fault.uplink) in.problem("expected \"plane\" or \"uplink\", got both");
+  in.finish();
+  return fault;
+}
+
 Disturbances read(const JsonDocument& document) {
   const JsonObject in = document.root();
   in.schema("disturbances/1");
@@ -36,12 +53,7 @@ Disturbances read(const JsonDocument& document) {
     noise.finish();
   }
   for (const JsonValue& value : in.optional("links").array().value_or(std::vector<JsonValue>())) {
-    const JsonObject link = value.object();
-    out.links.push_back({.link = link.required("link").one_of<LinkClass>(kLinkClassNames),
-                         .node = link.required("node").integer(kIndex),
-                         .left = link.required("left").number(kShare),
-                         .when = read_interval(link)});
-    link.finish();
+    out.links.push_back(read_fault(value.object()));
   }
   for (const JsonValue& value : in.optional("traffic").array().value_or(std::vector<JsonValue>())) {
     const JsonObject traffic = value.object();
@@ -84,6 +96,9 @@ std::string to_json(const Disturbances& disturbances) {
   for (const LinkFault& fault : disturbances.links) {
     out.begin_object().field("link", name_of(kLinkClassNames, fault.link)).field("node", fault.node);
     out.field("left", fault.left);
+    if (fault.nic) out.field("nic", *fault.nic);
+    if (fault.plane) out.field("plane", *fault.plane);
+    if (fault.uplink) out.field("uplink", *fault.uplink);
     write(out, fault.when);
     out.end_object();
   }

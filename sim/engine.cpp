@@ -48,12 +48,12 @@ Seconds serial_time(const TimedProgram& timed) {
 
 class Engine : private EventHandler {
  public:
-  Engine(const Network& network, std::span<const SimulatedJob> jobs, std::span<const FlowPlan> plans, bool keep_times,
-         bool replay)
+  Engine(const Network& network, std::span<const SimulatedJob> jobs, std::span<const FlowPlan> plans,
+         std::vector<LinkChange> changes, bool keep_times, bool replay)
       : network_(network),
         kernel_(network, serial_time(*jobs.front().timed)),
         began_(jobs.size()),
-        changes_(link_changes(jobs.front().timed->disturbances, network)),
+        changes_(std::move(changes)),
         step_times_(jobs.size()) {
     for (std::uint32_t i = 0; i < jobs.size(); ++i) {
       jobs_.emplace_back(*jobs[i].timed, plans[i], kernel_, kFirstJob + i * Job::kNumKinds, keep_times && i == 0,
@@ -139,8 +139,9 @@ SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, b
   CHECK(!jobs.empty());
   std::vector<FlowPlan> plans;
   for (const SimulatedJob& job : jobs) plans.push_back(plan_flows(*job.timed, cluster, job.fidelities));
-  const Network network = join_network(cluster, plans, jobs.front().timed->disturbances.on_links());
-  SharedRun run = Engine(network, jobs, plans, keep_times, replay).run();
+  const Disturbances& disturbances = jobs.front().timed->disturbances;
+  const Network network = join_network(cluster, plans, disturbances.on_links());
+  SharedRun run = Engine(network, jobs, plans, link_changes(disturbances, cluster, network), keep_times, replay).run();
   run.fidelity = std::move(plans.front().fidelity);
   return run;
 }

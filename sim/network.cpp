@@ -49,7 +49,8 @@ class PortMaker {
                  .name = fmt::format("node{}.nic", site.node),
                  .node = site.node,
                  .bandwidth = nics_of(site.node),
-                 .binds = binds(site)},
+                 .binds = binds(site),
+                 .num_nics = required(group_of(site.node).nics, group_of(site.node), "nics").per_node},
                 site.node);
   }
 
@@ -61,7 +62,9 @@ class PortMaker {
     return port({.link_class = LinkClass::nic,
                  .name = fmt::format("node{}.nic{}", site.node, first),
                  .node = site.node,
-                 .bandwidth = each * static_cast<double>(number)},
+                 .bandwidth = each * static_cast<double>(number),
+                 .first_nic = first,
+                 .num_nics = number},
                 site.node, first);
   }
 

@@ -35,12 +35,13 @@ using SiteIndex = std::uint32_t;  // into Network::sites()
 /// Both directions of a link.
 struct Port {
   LinkClass link_class = LinkClass::scale_up;
-  std::string name;          // "node3.nic", "leaf0.uplink"
-  std::int64_t node = 0;     // of an uplink: any node below its leaf
-  BytesPerSecond bandwidth;  // each way
-  double part = 1.0;         // of the real link; less where the nodes below a leaf have an uplink each
-  bool binds = true;         // else what it serves can never fill it
-  bool of_device = false;    // in front of the node's
+  std::string name;                          // "node3.nic", "leaf0.uplink"
+  std::int64_t node = 0;                     // of an uplink: any node below its leaf
+  BytesPerSecond bandwidth;                  // each way
+  double part = 1.0;                         // of the real link; less where the nodes below a leaf have an uplink each
+  bool binds = true;                         // else what it serves can never fill it
+  bool of_device = false;                    // in front of the node's
+  std::int64_t first_nic = 0, num_nics = 0;  // of a NIC port, of the node's
 };
 using PortIndex = std::uint32_t;  // into Network::ports()
 

@@ -4,9 +4,11 @@
 #include "base/units_format.h"
 #include "costmodel/op_times.h"
 #include "sim/engine.h"
+#include "sim/link_changes.h"
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -56,6 +58,7 @@ Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, con
   trace.header.program_hash = hash_of(*timed.program);
   trace.header.notes.push_back(fidelity_note(run.fidelity, fidelities));
   if (run.replayed.num_periods > 0) trace.header.notes.push_back(replay_note(timed, run.replayed));
+  for (std::string& note : detours(timed.disturbances, cluster)) trace.header.notes.push_back(std::move(note));
   for (std::size_t i = 0; i < others.size(); ++i) {
     trace.header.notes.push_back(note_of(others[i], run.step_times[i + 1], run.times.makespan));
   }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Leaf switches below spines, of one or several planes; with pods, spines below cores. The fabric of a cluster states
-// what a leaf passes on; over how many switches is stated too, or follows from cables as fast as the NICs'.
+// Leaf switches below spines, of one or several planes; with pods, spines below cores.
 #include "base/check.h"
 #include "program/topology/network.h"
+#include "program/topology/uplinks.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <vector>
 
@@ -15,22 +14,6 @@ namespace orrery::topology {
 namespace {
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-/// What `num_ports` ports of `each` pass on upwards, over `num_links` links.
-struct Upwards {
-  std::int64_t num_links = 1;
-  std::optional<BytesPerSecond> each;
-};
-
-/// Links as fast as the ports below, as many as the oversubscription needs but a multiple of `parts`; or `stated`.
-Upwards upwards(std::int64_t num_ports, std::optional<BytesPerSecond> port, double oversubscription, std::int64_t parts,
-                std::optional<std::int64_t> stated) {
-  const double needed = static_cast<double>(num_ports) / oversubscription;
-  const auto of_part = static_cast<std::int64_t>(std::ceil(needed / static_cast<double>(parts) - 1e-9));
-  Upwards up{.num_links = parts * stated.value_or(std::max<std::int64_t>(of_part, 1)), .each = {}};
-  if (port) up.each = *port * (needed / static_cast<double>(up.num_links));
-  return up;
-}
 
 class Tree : public Network {
  public:
@@ -45,11 +28,7 @@ class Tree : public Network {
     const std::int64_t num_leaves = divide_up(nodes.num_nodes, fabric.nodes_per_leaf);
     leaves_of_pod_ = fabric.pods ? fabric.pods->leaves : num_leaves;
 
-    const std::int64_t nodes_below = std::min(fabric.nodes_per_leaf, nodes.num_nodes);
-    const std::int64_t num_ports = nodes_below * divide_up(num_nics_, num_rails_);
-    // A leaf of a rail has uplinks into its own plane; one of all NICs into all planes.
-    const Upwards up =
-        upwards(num_ports, nodes.nics->each, fabric.oversubscription, has_rails_ ? 1 : num_planes_, fabric.num_spines);
+    const Upwards up = uplinks_of_switch(cluster, group);
     num_uplinks_ = static_cast<std::size_t>(up.num_links);
     for (std::int64_t leaf = 0; leaf < num_leaves; ++leaf) {
       for (std::int64_t rail = 0; rail < num_rails_; ++rail) add_leaf(graph, leaf, rail, num_leaves, up.each);

@@ -74,6 +74,20 @@ TEST(RankColours, OfTrafficTellApartBothEnds) {
               ElementsAre(0, 0, 1, 1, 2, 2, 3, 3));
 }
 
+// All four nodes are below one leaf.
+TEST(RankColours, BelowUplinksThatCanBeFullTellAllNodesOfAMixedLeafApart) {
+  ProgramBuilder builder(1, 8, 2);
+  builder.dispatch(0, 16, 100);
+  builder.all_reduce(0, Queue::edp, Group::edp, 1000);
+  Cluster cluster = small_cluster(4, 2);
+  cluster.fabric.nodes_per_leaf = 4;
+  const Disturbances straggler{.stragglers = {{.rank = 0, .factor = 2.0}}};
+  EXPECT_THAT(colours(builder.program(), cluster, straggler), ElementsAre(0, 1, 2, 3, 2, 3, 2, 3));
+  cluster.fabric.oversubscription = 2.0;
+  EXPECT_THAT(colours(builder.program(), cluster, straggler), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+  EXPECT_THAT(colours(builder.program(), cluster, {}), ElementsAre(0, 0, 0, 0, 0, 0, 0, 0));
+}
+
 // Three pipelines of two stages, each rank alone on its node and leaf.
 TEST(RankColours, OfAStragglerReachItsPipelineNeighbour) {
   ProgramBuilder builder(2, 3);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/disturbances.h"
 
+#include "tests/conformance/programs.h"
 #include "tests/unit/program/reading.h"
 
 #include <cmath>
@@ -35,16 +36,39 @@ TEST(Disturbances, DoNotEndBeforeTheyBegin) {
             "d.json:2: /links/0: expected \"until\" to be later than \"from\"");
 }
 
+TEST(Disturbances, NameOneLinkOfTheKindThatTheyAreOn) {
+  const auto of_link = [](const std::string& keys) {
+    return problems("{\"schema\": \"disturbances/1\",\n \"links\": [{\"node\": 0, \"left\": 0, " + keys + "}]}");
+  };
+  EXPECT_EQ(of_link(R"("link": "nic", "nic": 2)"), "");
+  EXPECT_EQ(of_link(R"("link": "uplink", "plane": 2)"), "");
+  EXPECT_EQ(of_link(R"("link": "uplink", "nic": 2)"),
+            "d.json:2: /links/0: expected \"nic\" with the link \"nic\" only");
+  EXPECT_EQ(of_link(R"("link": "nic", "uplink": 2)"),
+            "d.json:2: /links/0: expected \"plane\" and \"uplink\" with the link \"uplink\" only");
+  EXPECT_EQ(of_link(R"("link": "uplink", "plane": 0, "uplink": 2)"),
+            "d.json:2: /links/0: expected \"plane\" or \"uplink\", got both");
+}
+
 TEST(Disturbances, NameRanksAndNodesThatExist) {
-  const auto problem_of = [](const Disturbances& disturbances) {
+  Cluster cluster = testing::small_cluster(2, 4);  // both nodes below one leaf, 4 NICs each
+  const auto problem_of = [&](const Disturbances& disturbances) {
     return problems_of([&] {
-      require_existing(disturbances, 8, 2, "d.json");
+      require_existing(disturbances, 8, cluster, "d.json");
       return 0;
     });
   };
   EXPECT_EQ(problem_of({.stragglers = {{.rank = 8}}}), "d.json: expected a rank below 8, got 8");
   EXPECT_EQ(problem_of({.links = {{.node = 2}}}), "d.json: expected a node below 2, got 2");
   EXPECT_EQ(problem_of({.traffic = {{.from_node = 0, .to_node = 5}}}), "d.json: expected a node below 2, got 5");
+  cluster.fabric.oversubscription = 2.0;
+  EXPECT_EQ(problem_of({.links = {{.node = 1, .nic = 3}, {.link = LinkClass::uplink, .uplink = 3}}}), "");
+  EXPECT_EQ(problem_of({.links = {{.node = 1, .nic = 4},
+                                  {.link = LinkClass::uplink, .uplink = 4},
+                                  {.link = LinkClass::uplink, .plane = 1}}}),
+            "d.json: expected a NIC of the node below 4, got 4\n"
+            "d.json: expected an uplink of the leaf below 4, got 4\n"
+            "d.json: expected a plane below 1, got 1");
 }
 
 TEST(Disturbances, SlowDownTheRanksThatTheyName) {

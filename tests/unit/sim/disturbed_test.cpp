@@ -3,6 +3,7 @@
 // cannot end.
 #include "base/errors.h"
 #include "sim/engine.h"
+#include "sim/link_changes.h"
 #include "tests/conformance/programs.h"
 
 #include <string>
@@ -57,6 +58,44 @@ TEST(Disturbed, AnUplinkThatNeverBindsCanWhenItIsSlow) {
         time_program(builder.program(), NanosecondPerByte(cluster), cluster, places, {.disturbances = disturbances});
     EXPECT_NEAR(run_on_simgrid(timed, cluster, Fidelity::l1, false).makespan.in(unit::microsecond), expected, 1e-6);
   }
+}
+
+/// Two ranks on each of two nodes; both of the first send 1 MB to the second, over two NICs of 25 GB/s.
+ProgramBuilder two_messages() {
+  ProgramBuilder builder(2, 2);
+  builder.send_next(0, 1000000);
+  builder.recv_prev(1, 1000000);
+  return builder;
+}
+
+TEST(Disturbed, WhatANicCarriedThatIsDownTakesAnotherOfTheNode) {
+  const Cluster cluster = small_cluster(2, 2);
+  for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
+    EXPECT_NEAR(step(two_messages(), {}, fidelity, cluster), 45.0, 1e-6);
+    EXPECT_NEAR(step(two_messages(), {.links = {{.node = 0, .nic = 1}}}, fidelity, cluster), 85.0, 1e-6);
+    // From 25 us on, when half has gone, until 45 us, when another quarter has.
+    EXPECT_NEAR(step(two_messages(), {.links = {{.node = 1, .when = {microseconds(25), microseconds(45)}, .nic = 0}}},
+                     fidelity, cluster),
+                55.0, 1e-6);
+    // Without another there is no way.
+    EXPECT_THROW(step(two_messages(), {.links = {{.node = 0, .nic = 0}, {.node = 0, .nic = 1}}}, fidelity, cluster),
+                 BackendError);
+  }
+}
+
+TEST(Disturbed, TheReportSaysWhichTrafficTakesAnotherWay) {
+  const Cluster cluster = small_cluster(2, 2);
+  EXPECT_THAT(
+      detours({.links = {{.node = 0, .when = {.from = microseconds(25)}, .nic = 1},
+                         {.node = 1, .left = 0.5, .nic = 0},
+                         {.link = LinkClass::uplink, .node = 0, .uplink = 0}}},
+              cluster),
+      testing::ElementsAre("NIC 1 of node 0 is down from 25 us on: its traffic takes the other NICs of the node, "
+                           "50 % are left",
+                           "uplink 0 of leaf 0 is down from 0 s on: its traffic takes the other uplinks of the "
+                           "leaf, 75 % are left"));
+  EXPECT_THAT(detours({.links = {{.node = 0}, {.node = 1, .nic = 0}, {.node = 1, .nic = 1}}}, cluster),
+              testing::IsEmpty());
 }
 
 TEST(Disturbed, ALinkThatComesBackLetsTheRestThrough) {

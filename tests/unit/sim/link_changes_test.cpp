@@ -22,7 +22,7 @@ std::vector<std::string> changes(const Disturbances& disturbances,
                                  const Cluster& cluster = small_cluster(4, 1)) {
   const Network network(cluster, std::move(sites), {true, true, true});
   std::vector<std::string> text;
-  for (const LinkChange& change : link_changes(disturbances, network)) {
+  for (const LinkChange& change : link_changes(disturbances, cluster, network)) {
     text.push_back(std::to_string(std::lround(change.date.in(unit::microsecond))) + ": " +
                    network.ports()[change.port].name + (change.inwards ? " in " : " out ") +
                    std::to_string(std::lround(change.bandwidth.in(unit::gigabytes_per_second))));
@@ -41,6 +41,41 @@ TEST(LinkChanges, OfAFaultBeginAndEnd) {
 TEST(LinkChanges, OfAnUplinkAreThoseOfTheWholeLeaf) {
   EXPECT_THAT(changes({.links = {{.link = LinkClass::uplink, .node = 3}}}),
               ElementsAre("0: leaf1.uplink out 0", "0: leaf1.uplink in 0"));
+}
+
+TEST(LinkChanges, OfOneNicLeaveTheOthersToTheNode) {
+  const std::vector<Site> sites = {{.node = 0}, {.node = 0, .device = 0}, {.node = 0, .device = 1}};
+  const Cluster cluster = small_cluster(2, 4);  // four NICs of 25 GB/s
+  EXPECT_THAT(changes({.links = {{.node = 0, .left = 0.2, .nic = 1}}}, sites, cluster),
+              UnorderedElementsAre("0: node0.nic out 80", "0: node0.nic in 80", "0: node0.nic0 out 25",
+                                   "0: node0.nic0 in 25", "0: node0.nic1 out 5", "0: node0.nic1 in 5"));
+  // Down: the device takes the others' NICs, within what the node has left.
+  EXPECT_THAT(
+      changes({.links = {{.node = 0, .nic = 1}}}, {{.node = 0}, {.node = 0, .device = 1}}, cluster),
+      UnorderedElementsAre("0: node0.nic out 75", "0: node0.nic in 75", "0: node0.nic1 out 25", "0: node0.nic1 in 25"));
+  Disturbances all;
+  for (const std::int64_t nic : {0, 1, 2, 3}) all.links.push_back({.node = 0, .nic = nic});
+  EXPECT_THAT(
+      changes(all, {{.node = 0}, {.node = 0, .device = 1}}, cluster),
+      UnorderedElementsAre("0: node0.nic out 0", "0: node0.nic in 0", "0: node0.nic1 out 0", "0: node0.nic1 in 0"));
+}
+
+TEST(LinkChanges, OfOneUplinkOrPlaneLeaveTheOthersToTheLeaf) {
+  Cluster cluster = small_cluster(4, 4);
+  cluster.fabric.planes = 2;
+  cluster.fabric.oversubscription = 2.0;  // of each leaf 4 rails with 1 uplink of 25 GB/s
+  const std::vector<Site> sites = {{.node = 0}, {.node = 1}};
+  const auto uplink = [](std::optional<std::int64_t> plane, std::optional<std::int64_t> one, double left = 0.0) {
+    return LinkFault{.link = LinkClass::uplink, .node = 1, .left = left, .when = {}, .plane = plane, .uplink = one};
+  };
+  EXPECT_THAT(changes({.links = {uplink({}, 3)}}, sites, cluster),
+              ElementsAre("0: leaf0.uplink out 75", "0: leaf0.uplink in 75"));
+  EXPECT_THAT(changes({.links = {uplink(1, {})}}, sites, cluster),
+              ElementsAre("0: leaf0.uplink out 50", "0: leaf0.uplink in 50"));
+  EXPECT_THAT(changes({.links = {uplink(1, {}), uplink({}, 3), uplink({}, 2, 0.4)}}, sites, cluster),
+              ElementsAre("0: leaf0.uplink out 35", "0: leaf0.uplink in 35"));  // uplinks 1 and 3 are of plane 1
+  EXPECT_THAT(changes({.links = {uplink(0, {}), uplink(1, {})}}, sites, cluster),
+              ElementsAre("0: leaf0.uplink out 0", "0: leaf0.uplink in 0"));
 }
 
 TEST(LinkChanges, OfSeveralFaultsAndTrafficAddUp) {
