@@ -5,7 +5,7 @@
 #include "cli/fit_report.h"
 #include "cli/step_report.h"
 #include "planner/nearest_legal.h"
-#include "program/legality.h"
+#include "program/strategy_check.h"
 
 #include <algorithm>
 #include <optional>
@@ -70,15 +70,19 @@ int report_broken_rules(const Plan& plan, const std::vector<Violation>& broken, 
   Report report = head_of(plan, false);
   report.fact("fits", "fits", Value::unknown("unknown: only a legal strategy can be counted"));
   add_broken_rules(report, plan, broken);
+  const Strategy& s = plan.strategy;
+  if (plan.num_ranks() % (s.tp * s.cp * s.pp) != 0 || plan.num_ranks() % (s.etp * s.ep * s.pp) != 0) {
+    report.note("what other rules say is known once tp * cp * pp and etp * ep * pp divide the devices");
+  }
   for (const std::string& note : notes) report.note(note);
   print(report, json);
   return kInfeasible;
 }
 
 int check_strategy(Plan base, const std::string& path, bool json) {
-  base.strategy = read_strategy(path, base.model);
+  auto [strategy, broken] = orrery::check_strategy(path, base.model, base.batch, base.num_ranks());
+  base.strategy = std::move(strategy);
   const Plan& plan = base;
-  const std::vector<Violation> broken = violations(plan.model, plan.strategy, plan.batch, plan.num_ranks());
   if (!broken.empty()) return report_broken_rules(plan, broken, json);
   Report report = head_of(plan, true);
   const auto ranks = memory_of(plan);

@@ -22,7 +22,8 @@ std::vector<std::string> related(const std::string& key) {
   static const std::map<std::string, std::vector<std::string>> relations = {
       {"tp", {"sp", "cp", "pp"}},
       {"cp", {"cp_kind", "tp", "pp"}},
-      {"pp", {"tp", "cp", "ep", "etp"}},
+      {"pp", {"vpp", "tp", "cp", "ep", "etp"}},
+      {"vpp", {"pp"}},
       {"ep", {"etp", "pp"}},
       {"etp", {"ep", "pp"}},
       {"schedule", {"vpp", "pp", "micro_batch", "global_batch"}},
@@ -65,7 +66,10 @@ std::string rule_of(const Violation& violation) {
 class Search {
  public:
   Search(const Plan& plan, const Violation& broken) : plan_(plan), key_(broken.key), rule_(rule_of(broken)) {
-    for (const Violation& violation : check({plan.strategy, plan.batch})) broken_.insert(rule_of(violation));
+    for (const Violation& violation : check({plan.strategy, plan.batch})) {
+      broken_.insert(rule_of(violation));
+      if (violation.key == key_) of_the_key_.insert(rule_of(violation));
+    }
   }
 
   /// Of a degree the nearest value on either side, of a choice all.
@@ -114,7 +118,7 @@ class Search {
     good.fill(true);
     for (const Violation& violation : check(attempt)) {
       const std::string rule = rule_of(violation);
-      const bool of_the_key = violation.key == key_, is_new = !broken_.contains(rule);
+      const bool of_the_key = violation.key == key_ || of_the_key_.contains(rule), is_new = !broken_.contains(rule);
       if (of_the_key || is_new) good[kNothingOfTheKeyAndNothingNew] = false;
       if (of_the_key) good[kNothingOfTheKey] = false;
       if (is_new) good[kNothingButOldRulesOfTheKey] = false;
@@ -141,12 +145,16 @@ class Search {
 
   const Plan& plan_;
   const std::string key_, rule_;
-  std::set<std::string> broken_;  // rules
+  std::set<std::string> broken_, of_the_key_;  // rules: all, and those that blame the key, which may blame others next
 };
 
 }  // namespace
 
 std::vector<std::string> nearest_legal(const Plan& plan, const Violation& broken) {
+  if (broken.key == "dp") {  // no dial: it follows from the others
+    const Strategy& s = plan.strategy;
+    return {fmt::format("dp {} or none", plan.num_ranks() / (s.tp * s.cp * s.pp))};
+  }
   const Search search(plan, broken);
   std::array<std::vector<std::string>, kNumLeft> out;
   for (const std::string& key : related(broken.key)) {

@@ -16,7 +16,7 @@ namespace orrery::planner {
 /// For example {"ep 32 or 64"} for an ep of 48, {"schedule \"gpipe\", \"1f1b\", ...", "vpp 2"} for interleaved stages
 /// that are only one on a rank: of a degree the nearest value below and above, of a choice all. Empty: no single change
 /// does. Stages are laid evenly where their number changes.
-/// `broken`: one of the violations of the plan's strategy on its ranks.
+/// `broken`: one of the violations of the plan's strategy on its ranks, or that of a stated dp.
 /// Complexity: a call of violations() for every value that is tried: of degrees up to the number of ranks, of batch
 /// sizes up to 2^14 on either side.
 std::vector<std::string> nearest_legal(const Plan& plan, const Violation& broken);

@@ -208,6 +208,14 @@ class DimensionRules {
 
 }  // namespace
 
+Violation too_many_stages(const Model& model, const Strategy& strategy) {
+  return {.key = strategy.vpp > strategy.pp ? "vpp" : "pp",
+          .expected = fmt::format(
+              "expected at most {} stages (pp * vpp), one for each layer, for the embedding and for the head, got {}",
+              most_stages(model.num_layers()), strategy.num_stages()),
+          .hint = ""};
+}
+
 std::vector<Violation> dimension_violations(const Model& model, const Strategy& strategy, const BatchShape& batch,
                                             std::int64_t num_devices) {
   return DimensionRules(model, strategy, batch, num_devices).run();

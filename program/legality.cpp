@@ -52,7 +52,9 @@ class Checker {
     const bool experts_fit = product_divides({{{"etp", s_.etp}, {"ep", s_.ep}, {"pp", s_.pp}}}, "etp * ep * pp");
     experts();
     tensor_parallel();
-    if (attention_fits && batch()) schedule();
+    const bool has_micro_batches = attention_fits && batch();
+    schedule(has_micro_batches ? num_micro_batches()
+                               : 2 * s_.pp);  // as many suit every order that has the right chunks
     stages();
     for (std::size_t i = 0; i < s_.stages.size(); ++i) recompute(i);
     if (attention_fits && experts_fit) {
@@ -141,14 +143,19 @@ class Checker {
     return batch_.global_batch / dp % s_.micro_batch == 0;
   }
 
-  void schedule() {
+  std::int64_t num_micro_batches() const {
     const std::int64_t pipelines = num_devices_ / (s_.tp * s_.cp * s_.pp);
-    const auto problem = schedule_problem(s_, batch_.global_batch / (pipelines * s_.micro_batch));
+    return batch_.global_batch / (pipelines * s_.micro_batch);
+  }
+
+  void schedule(std::int64_t num_micro_batches) {
+    const auto problem = schedule_problem(s_, num_micro_batches);
     if (problem) add("schedule", *problem, fmt::format("\"{}\" has no other order", name_of(s_.schedule)));
   }
 
   void stages() {
     if (static_cast<std::int64_t>(s_.stages.size()) != s_.num_stages()) {
+      if (s_.num_stages() > most_stages(model_.num_layers())) return out_.push_back(too_many_stages(model_, s_));
       add("stages", fmt::format("expected {} stages (pp * vpp), got {}", s_.num_stages(), s_.stages.size()));
       return;
     }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // strategy/1, read and written (docs/formats/strategy.md).
 #include "base/files.h"
+#include "program/dimension_rules.h"
 #include "program/json_parts.h"
 #include "program/layout_text.h"
 #include "program/names.h"
 #include "program/plan.h"
+#include "program/strategy_check.h"
 
 #include <algorithm>
 #include <utility>
@@ -59,8 +61,13 @@ std::vector<StageLayout> read_layout(const JsonValue& in) {
   return std::get<std::vector<StageLayout>>(std::move(parsed));
 }
 
+// What becomes of stages that are more than can be laid: a problem of the file, or as many stages as can be, for who
+// asks the rules about them.
+enum class TooManyStages : std::uint8_t { problem, as_many_as_can_be };
+
 // "even", a layout text, or one object for each stage. `recompute` beside the first two holds for all stages.
-std::vector<StageLayout> read_stages(const JsonObject& in, const Strategy& strategy, const Model& model) {
+std::vector<StageLayout> read_stages(const JsonObject& in, const Strategy& strategy, const Model& model,
+                                     TooManyStages too_many) {
   const OptionalJsonValue stages = in.optional("stages");
   const OptionalJsonValue recompute = in.optional("recompute");
   if (stages.present() && stages.value().kind() == JsonKind::array) {
@@ -69,6 +76,7 @@ std::vector<StageLayout> read_stages(const JsonObject& in, const Strategy& strat
     for (const JsonValue& stage : stages.value().array()) layouts.push_back(read_stage(stage.object()));
     return layouts;
   }
+  const std::int64_t most = most_stages(model.num_layers());
   std::vector<StageLayout> layouts;
   if (stages.present() && stages.value().kind() != JsonKind::string) {
     stages.value().problem("expected \"even\", a layout such as \"Et|(tt|)*6tL\", or an array of stages");
@@ -76,13 +84,11 @@ std::vector<StageLayout> read_stages(const JsonObject& in, const Strategy& strat
   }
   if (stages.present() && !stages.value().is_text("even")) {
     layouts = read_layout(stages.value());
-  } else if (strategy.num_stages() > most_stages(model.num_layers())) {
-    in.required("pp").problem(fmt::format(
-        "expected at most {} stages (pp * vpp), one for each layer, for the embedding and for the head, got {}",
-        most_stages(model.num_layers()), strategy.num_stages()));
+  } else if (strategy.num_stages() > most && too_many == TooManyStages::problem) {
+    report({too_many_stages(model, strategy)}, in);
     return {};
   } else {
-    layouts = even_stages(model.num_layers(), strategy.num_stages());
+    layouts = even_stages(model.num_layers(), std::min(strategy.num_stages(), most));
   }
   if (recompute.present()) {
     const std::set<RecomputeModule> modules = read_recompute(recompute.value());
@@ -107,9 +113,7 @@ Overlap read_overlap(const OptionalJsonValue& in) {
   return overlap;
 }
 
-}  // namespace
-
-Strategy read_strategy(const JsonObject& in, const Model& model) {
+Strategy read(const JsonObject& in, const Model& model, TooManyStages too_many) {
   Strategy out;
   const auto integer = [&](const char* key, std::int64_t& value, IntegerRange range = kDegree) {
     value = in.optional(key).integer(range).value_or(value);
@@ -132,7 +136,7 @@ Strategy read_strategy(const JsonObject& in, const Model& model) {
   integer("num_optimizer_instances", out.num_optimizer_instances);
   integer("micro_batch", out.micro_batch);
   choice("schedule", out.schedule, kScheduleNames);
-  out.stages = read_stages(in, out, model);
+  out.stages = read_stages(in, out, model, too_many);
   choice("dispatcher", out.dispatcher, kDispatcherNames);
   out.capacity_factor = in.nullable("capacity_factor").number({.min = 0.0});
   out.overlap = read_overlap(in.optional("overlap"));
@@ -156,20 +160,39 @@ Strategy read_strategy(const JsonObject& in, const Model& model) {
   if (const OptionalJsonValue islands = in.optional("islands"); islands.present()) {
     islands.value().problem("expected no islands: a strategy with parts of its own per node group is not lowered yet");
   }
-  in.ignore("dp");  // check_stated_dp, once the number of devices is known
+  in.optional("dp").integer(kDegree);  // wrong_dp, once the number of devices is known
   in.finish();
   return out;
 }
 
+// The derived degree "dp", if the strategy states another than there is. Nothing where other degrees leave none.
+std::optional<Violation> wrong_dp(const JsonObject& in, const Strategy& strategy, std::int64_t num_devices) {
+  const std::optional<std::int64_t> stated = in.optional("dp").integer(kDegree);
+  const std::int64_t product = strategy.tp * strategy.cp * strategy.pp;
+  if (!stated || num_devices % product != 0 || *stated == num_devices / product) return std::nullopt;
+  return Violation{
+      .key = "dp",
+      .expected = fmt::format("expected {} (devices / (tp * cp * pp)), got {}", num_devices / product, *stated),
+      .hint = "dp follows from the rest: leave it out"};
+}
+
+}  // namespace
+
+Strategy read_strategy(const JsonObject& in, const Model& model) { return read(in, model, TooManyStages::problem); }
+
 void check_stated_dp(const JsonObject& in, const Strategy& strategy, std::int64_t num_devices) {
-  const OptionalJsonValue stated = in.optional("dp");
-  if (!stated.present()) return;
-  const std::int64_t dp = num_devices / (strategy.tp * strategy.cp * strategy.pp);
-  const std::int64_t value = stated.value().integer(kDegree);
-  if (value != dp) {
-    stated.value().problem(fmt::format("expected {} (devices / (tp * cp * pp)), got {}", dp, value),
-                           "dp follows from the rest: leave it out");
-  }
+  if (const auto violation = wrong_dp(in, strategy, num_devices)) report({*violation}, in);
+}
+
+StrategyCheck check_strategy(const std::filesystem::path& path, const Model& model, const BatchShape& batch,
+                             std::int64_t num_devices) {
+  const JsonDocument document = JsonDocument::parse_file(path.string());
+  const JsonObject root = document.root();
+  StrategyCheck out{.strategy = read(root, model, TooManyStages::as_many_as_can_be), .broken = {}};
+  document.throw_if_problems();
+  out.broken = violations(model, out.strategy, batch, num_devices);
+  if (auto dp = wrong_dp(root, out.strategy, num_devices)) out.broken.push_back(std::move(*dp));
+  return out;
 }
 
 Strategy read_strategy(const std::filesystem::path& path, const Model& model) {

@@ -23,6 +23,31 @@ done
 run "${check[@]}" bad.json --json
 [[ $code == 3 && $out == *'"fits": null'*'"nearest": "ep 32 or 64"'* ]] || fail "JSON" "the same" "$code, $out"
 
+# More stages than the model can have hide no other rule.
+printf '{"schema": "strategy/1", "tp": 3, "pp": 16, "ep": 6, "vpp": 5, "recompute": ["moe", "moe_act"]}\n' >stages.json
+run plan mixtral-8x7b h800-2048 --sequence 4096 --global-batch 15360 --check stages.json
+[[ $code == 3 && -z $err ]] || fail "exit code of too many stages" 3 "$code, $err"
+for line in 'pp +expected at most 34 stages \(pp \* vpp\), one for each layer, for the embedding and for the head, got 80 +pp 6; vpp 2' \
+  'pp +expected tp \* cp \* pp to be a divisor of 2048 \(number of devices\), got 48 +tp 2 or 4' \
+  'pp +expected etp \* ep \* pp to be a divisor of 2048 \(number of devices\), got 96 +ep 4 or 8' \
+  'ep +expected a divisor of 8 \(number of experts\), got 6 +ep 4 or 8' \
+  'tp +expected a divisor of 32 \(attention heads\), got 3 +tp 2 or 4' \
+  'schedule +expected 1 chunk per rank, got 5 +schedule "interleaved"; vpp 1' \
+  'stages/0/recompute to stages/33/recompute +expected no moe_act: moe recomputes it already +as the rule says'; do
+  grep -qE "^  $line\$" <<<"$out" || fail "rules beside too many stages" "$line" "$out"
+done
+grep -qF 'note: what other rules say is known once tp * cp * pp and etp * ep * pp divide the devices' <<<"$out" ||
+  fail "rules that cannot be asked" "a note" "$out"
+
+# A degree that follows from the rest is stated wrongly: the rule that orrery fit knows, too.
+printf '{"schema": "strategy/1", "ep": 8, "dp": 7}\n' >dp.json
+run plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --check dp.json
+[[ $code == 3 ]] || fail "exit code of a wrong dp" 3 "$code"
+grep -qE '^  dp +expected 64 \(devices / \(tp \* cp \* pp\)\), got 7 +dp 64 or none$' <<<"$out" || fail "a wrong dp" "a row" "$out"
+printf '{"schema": "strategy/1", "pp": 4, "ep": 8, "dp": 16, "zero_dense": 1, "zero_expert": 1}\n' >dp.json
+run plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --check dp.json
+grep -qE '^  legal +yes$' <<<"$out" || fail "a dp that is right" "legal yes" "$out"
+
 # Legal, and too large.
 printf '{"schema": "strategy/1", "pp": 16, "ep": 64, "zero_dense": 1, "zero_expert": 1}\n' >large.json
 run "${check[@]}" large.json

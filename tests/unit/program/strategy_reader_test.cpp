@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/hf_config.h"
 #include "program/plan.h"
+#include "program/strategy_check.h"
 #include "tests/unit/program/reading.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace orrery {
 namespace {
 
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
 using testing::edited;
 using testing::problems_of;
 using testing::repository_path;
@@ -187,6 +194,30 @@ TEST_F(StrategyReader, ChecksTheDerivedDegreeIfItIsStated) {
   EXPECT_EQ(problems_of_keys("\"pp\": 16,\n\"dp\": 64"),
             "s.json:4: /dp: expected 128 (devices / (tp * cp * pp)), got 64\n"
             "  hint: dp follows from the rest: leave it out");
+}
+
+TEST_F(StrategyReader, ListsWhatACheckFindsInOneGo) {
+  const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / "strategy_check_test.json";
+  const auto broken = [&](const std::string& keys) {
+    write_file_atomically(path.string(), "{\"schema\": \"strategy/1\", " + keys + "}");
+    std::vector<std::string> out;
+    for (const Violation& v : check_strategy(path, model_, kBatch, 2048).broken)
+      out.push_back(v.key + " " + v.expected);
+    return out;
+  };
+  EXPECT_THAT(broken("\"pp\": 16, \"dp\": 128"), IsEmpty());
+  EXPECT_THAT(broken("\"pp\": 16, \"dp\": 64"), ElementsAre("dp expected 128 (devices / (tp * cp * pp)), got 64"));
+  EXPECT_THAT(broken("\"pp\": 64, \"ep\": 3"),
+              ElementsAre("pp expected etp * ep * pp to be a divisor of 2048 (number of devices), got 192",
+                          "ep expected a divisor of 256 (number of experts), got 3",
+                          "pp expected at most 63 stages (pp * vpp), one for each layer, for the embedding and for the "
+                          "head, got 64"));
+  EXPECT_THAT(broken("\"vpp\": 100"), Contains(StartsWith("vpp expected at most 63 stages (pp * vpp)")));
+  // No number of replicas follows from degrees that leave none.
+  EXPECT_THAT(broken("\"pp\": 3, \"dp\": 64"), Not(Contains(StartsWith("dp "))));
+  write_file_atomically(path.string(), R"({"schema": "strategy/1", "pp": 64, "dp": "two"})");
+  EXPECT_EQ(problems_of([&] { return check_strategy(path, model_, kBatch, 2048).strategy; }),
+            path.string() + ":1: /dp: expected an integer from 1 to 1048576, got \"two\"");
 }
 
 TEST_F(StrategyReader, SaysWhichDefaultBreaksARule) {
