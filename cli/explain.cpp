@@ -89,14 +89,14 @@ std::vector<std::string> differences_of_jobs(const Plan& a, const Plan& b) {
 
 /// The best plan of the search that is not this one, and what tells them apart.
 void add_next(Report& report, const Plan& plan, const Loaded<costmodel::Calibration>& calibration,
-              const planner::StepTimer& timer) {
+              const planner::StepTimer& timer, bool json) {
   const auto found = search_plans(plan, calibration);
   if (const auto* result = std::get_if<planner::SearchResult>(&found)) {
     for (const planner::RankedPlan& ranked : result->ranked) {
       if (ranked.strategy == plan.strategy) continue;
       Report next("The best other plan of the search");
       next.fact("next", "it is", planner::short_text(ranked.strategy));
-      add_difference(next, plan, ranked.strategy, timer);
+      add_difference(next, plan, ranked.strategy, timer, json);
       report.section("next", std::move(next));
       return;
     }
@@ -124,10 +124,10 @@ int explain_plan(const ExplainOptions& options) {
   Report report = about(plan);
   if (other) {
     Report difference("Against " + options.against);
-    add_difference(difference, plan, other->strategy, timer);
+    add_difference(difference, plan, other->strategy, timer, options.common.json);
     report.section("against", std::move(difference));
   } else if (options.next) {
-    add_next(report, plan, calibration, timer);
+    add_next(report, plan, calibration, timer, options.common.json);
   } else {
     add_explanation(report, plan, timer, timer.trace(plan.strategy), calibration.value);
   }

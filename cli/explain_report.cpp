@@ -17,7 +17,8 @@
 namespace orrery::cli {
 namespace {
 
-constexpr double kMore = 1.1;  // of each resource
+constexpr double kMore = 1.1;          // of each resource
+constexpr std::size_t kReadable = 16;  // combinations; more are for machines
 
 /// The number of the machine that a resource stands for.
 Value number_of(const Plan& plan, planner::Resource resource) {
@@ -125,7 +126,8 @@ void add_sensitivity(Report& report, const Plan& plan, const planner::StepTimer&
   report.table("sensitivity", "What the machine's numbers are worth", std::move(table));
 }
 
-void add_difference(Report& report, const Plan& plan, const Strategy& other, const planner::StepTimer& timer) {
+void add_difference(Report& report, const Plan& plan, const Strategy& other, const planner::StepTimer& timer,
+                    bool json) {
   planner::Difference found;
   {
     ProgressLine progress;
@@ -149,7 +151,9 @@ void add_difference(Report& report, const Plan& plan, const Strategy& other, con
     table.rows.push_back({found.players[player], worth, Value::error(worth / first)});
   }
   report.table("choices", "What each choice of the other plan is worth (Shapley)", std::move(table));
-  if (found.coalitions.size() <= 16) report.table("combinations", "All combinations", coalitions_table(found));
+  if (json || found.coalitions.size() <= kReadable) {
+    report.table("combinations", "All combinations", coalitions_table(found));
+  }
   if (found.num_too_large() > 0) {
     report.note(fmt::format("{} of {} combinations need more memory than a device has; they count with their time",
                             found.num_too_large(), found.coalitions.size()));

@@ -55,6 +55,18 @@ another_job "s/\"device_of_rank\": null/\"device_of_rank\": $swapped/" placement
 another_job "/^  \"calibration\"/,/^  }/ s/\"sha256\": \".*\"/\"sha256\": \"$zeros\"/" calibration
 another_job "s/\"global_batch\": 64/\"global_batch\": 128/; $packed" 'batch, sequences'
 
+# Of many choices every combination is in the JSON, with whether it fits; the text has their number.
+make_plan many '{"schema": "strategy/1", "tp": 2, "sp": true, "pp": 2, "ep": 16, "zero_dense": 1, "zero_expert": 0,
+  "micro_batch": 2, "recompute": ["moe_act"]}'
+run explain a.json --against many.json --json
+num_combinations=$(grep -c '"members":' <<<"$out")
+((num_combinations >= 32)) || fail "combinations" "32 at least" "$num_combinations"
+num_over=$(grep -A4 '"members":' <<<"$out" | grep -c '"fits": false')
+run explain a.json --against many.json
+grep -qF "note: $num_over of $num_combinations combinations need more memory than a device has" <<<"$out" ||
+  fail "combinations that do not fit" "$num_over of $num_combinations" "$out"
+grep -q '^All combinations' <<<"$out" && fail "text" "no table of them" "$out"
+
 # The search's best other plan, from the table of `orrery plan`: of a plan that is not the best, the best; of the best,
 # the second.
 search=(plan qwen3-30b-a3b h100-64 "${workload[@]}" --calibration h100 --no-simulation)
