@@ -7,6 +7,7 @@
 #include "base/sha256.h"
 #include "base/suggestion.h"
 #include "cli/cluster_check.h"
+#include "cli/progress.h"
 #include "cli/recorded_load.h"
 #include "program/hf_config.h"
 #include "program/sequence_json.h"
@@ -73,6 +74,27 @@ Loaded<costmodel::Calibration> load_calibration_file(const InputOptions& options
   return {std::move(calibration), std::move(source), path};
 }
 
+/// The name of the device that was measured.
+std::string device_of(const InputOptions& options, const costmodel::Calibration& calibration) {
+  if (const auto* device = std::get_if<Device>(&calibration.device)) return device->name;
+  const auto& name = std::get<std::string>(calibration.device);
+  const fs::path file = options.catalog / "devices" / (name + ".json");
+  return fs::exists(file) ? JsonDocument::parse_file(file.string()).root().required("name").string() : name;
+}
+
+/// One that the user names, for devices that may be others: that is said, since every time is then that of another
+/// device.
+Loaded<costmodel::Calibration> load_named_calibration(const InputOptions& options, const std::string& name,
+                                                      const Cluster& cluster) {
+  auto loaded = load_calibration_file(options, find_file(options, "calibration", "calibration", name));
+  const std::string& wanted = cluster.groups.front().device.name;
+  if (const std::string measured = device_of(options, loaded.value); measured != wanted) {
+    log_info(fmt::format("{} is not calibrated here: all times are those of {}, which {} is a calibration of", wanted,
+                         measured, loaded.source.path));
+  }
+  return loaded;
+}
+
 template <class T>
 T parse_number(std::string_view text, std::string_view whole) {
   T x{};
@@ -129,7 +151,7 @@ Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& nam
 
 Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,
                                                 const Cluster& cluster) {
-  if (!name.empty()) return load_calibration_file(options, find_file(options, "calibration", "calibration", name));
+  if (!name.empty()) return load_named_calibration(options, name, cluster);
   const std::string& device = cluster.groups.front().device.name;
   // Calibrations of the catalog are named after their device's file, which is small.
   for (const std::string& candidate : names_in(options.catalog / "calibration")) {
@@ -139,13 +161,13 @@ Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, con
     }
     return load_calibration_file(options, options.catalog / "calibration" / (candidate + ".json"));
   }
-  throw ConfigError(fmt::format("expected a calibration of {}, which the catalog does not have", device),
+  throw ConfigError(fmt::format("{} is not calibrated: the catalog has no calibration of it", device),
                     "pass --calibration FILE; orrery calibrate makes one of this machine");
 }
 
 Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,
                                                 const Plan& plan) {
-  if (!name.empty()) return load_calibration_file(options, find_file(options, "calibration", "calibration", name));
+  if (!name.empty()) return load_named_calibration(options, name, plan.cluster);
   const Source& wanted = plan.calibration_source;
   fs::path path = wanted.path;
   if (!fs::exists(path)) {

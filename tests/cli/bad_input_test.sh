@@ -48,7 +48,8 @@ expect_error 2 'layout.json:3: /stages: expected "even", a list of stages or a l
   fit moe-tiny-cpu cluster.json layout.json "${workload[@]}"
 
 # A cluster that is too small.
-expect_error 3 'infeasible: nothing fits of what was tried, which is not all: the smallest that was tried (pp 1 ep 8 zero 3/3 micro-batch 1 1f1b overlap offload states+offload activations recompute none stages 61) needs at least 185 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
+expect_error 3 'orrery: NVIDIA H100 SXM 80GB is not calibrated here: all times are those of NVIDIA H800 SXM 80GB, which catalog/calibration/h800.json is a calibration of
+infeasible: nothing fits of what was tried, which is not all: the smallest that was tried (pp 1 ep 8 zero 3/3 micro-batch 1 1f1b overlap offload states+offload activations recompute none stages 61) needs at least 185 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
   hint: search on with --time-budget, or use more devices or devices with more memory' \
   plan deepseek-v3 h100-64 --sequence 4096 --global-batch 512 --calibration h800 --out plan.json
 run fit deepseek-v3 h100-64 ep2.json --sequence 4096 --global-batch 512
@@ -128,9 +129,15 @@ expect_error 2 "model: expected a path that ends in .json, or the name of a mode
   hint: did you mean \"deepseek-v3\"?" plan deepsek-v3 cluster.json "${workload[@]}"
 expect_error 2 'nothere.json: expected a readable file, got: No such file or directory' estimate nothere.json
 sed 's/"device": "h100"/"device": "l40s"/' "$repository/catalog/clusters/h100-64.json" >l40s-64.json
-expect_error 2 'expected a calibration of NVIDIA L40S 48GB, which the catalog does not have
+expect_error 2 'NVIDIA L40S 48GB is not calibrated: the catalog has no calibration of it
   hint: pass --calibration FILE; orrery calibrate makes one of this machine' \
   plan mixtral-8x7b l40s-64.json --sequence 4096 --global-batch 512
+# One of another device is used, and that is said.
+run fit mixtral-8x7b h100-64 ep2.json --sequence 4096 --global-batch 512 --calibration b200 --out other.json
+[[ $err == 'orrery: NVIDIA H100 SXM 80GB is not calibrated here: all times are those of NVIDIA B200 SXM 180GB, which catalog/calibration/b200.json is a calibration of' ]] ||
+  fail "calibration of another device" "a line on stderr" "$err"
+run fit mixtral-8x7b h100-64 ep2.json --sequence 4096 --global-batch 512 --calibration h100 --out other.json
+[[ -z $err ]] || fail "calibration of the same device" "nothing on stderr" "$err"
 
 # Flags.
 expect_error 2 'orrery: plan is required
@@ -140,7 +147,7 @@ expect_error 2 'expected a model and a cluster, or --sweep FILE with many of the
 expect_error 2 'expected --sequence and --global-batch, the work of one step
   hint: orrery plan --help' plan mixtral-8x7b h100-64 --sequence 4096
 expect_error 2 '--load: expected a number above 0 instead of "x" in "zipf:x"' \
-  plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --calibration h800 --load zipf:x
+  plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --calibration h100 --load zipf:x
 expect_error 2 'fit: expected PLAN or MODEL CLUSTER STRATEGY, got 2 files' fit moe-tiny-cpu cluster.json
 expect_error 2 'fit: expected --sequence and --global-batch beside MODEL CLUSTER STRATEGY' \
   fit moe-tiny-cpu cluster.json ep2.json
@@ -155,7 +162,9 @@ pattern='^calibration.json: expected the file that the plan was made with, of sh
 [[ $err =~ $pattern ]] || fail "another calibration" "$pattern" "$err"
 
 # A full disk: a device, standard output, and a file that may not grow.
-expect_error 4 'orrery: cannot write /dev/full: No space left on device' \
+other_device='orrery: Test CPU, 1 core per rank is not calibrated here: all times are those of cpu-2, which calibration.json is a calibration of'
+expect_error 4 "$other_device
+orrery: cannot write /dev/full: No space left on device" \
   fit moe-tiny-cpu cluster.json ep2.json "${workload[@]}" --calibration calibration.json --out /dev/full
 "$orrery" fit plan.json >/dev/full 2>"$errors"
 [[ $? == 4 ]] || fail "exit code with stdout on a full disk" 4 "another one"
@@ -164,7 +173,8 @@ trap '' XFSZ # the limit then fails the write, as a full disk does
 out=$(ulimit -f 1 && "$orrery" fit moe-tiny-cpu cluster.json ep2.json "${workload[@]}" --calibration calibration.json \
   --out large.json 2>"$errors")
 [[ $? == 4 ]] || fail "exit code when the file may not grow" 4 "another one"
-[[ $(<"$errors") == 'orrery: cannot write large.json: File too large' ]] || fail "file limit" "File too large" "$(<"$errors")"
+[[ $(<"$errors") == "$other_device
+orrery: cannot write large.json: File too large" ]] || fail "file limit" "File too large" "$(<"$errors")"
 ls large.json* 2>/dev/null && fail "after a full disk" "no large.json" "$(ls large.json*)"
 
 # More than any machine holds: each of 131,072 ranks, said before it starts.
