@@ -2,9 +2,14 @@
 #include "planner/parallel.h"
 
 #include "base/errors.h"
+#include "tests/unit/planner/threads.h"
 
 #include <atomic>
+#include <barrier>
+#include <mutex>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -43,6 +48,30 @@ TEST(ParallelFor, ThrowsWhatTheLowestIndexThrew) {
     } catch (const ConfigError& error) {
       EXPECT_STREQ(error.what(), "index 3");
     }
+  }
+}
+
+TEST(ParallelFor, HasAsManyWorkersAsTheEnvironmentSays) {
+  for (const int wanted : {1, 2, 7}) {
+    const testing::Threads threads(std::to_string(wanted));
+    ASSERT_EQ(num_workers(), wanted);
+    std::mutex mutex;
+    std::set<std::thread::id> seen;
+    std::barrier all(wanted);  // passed only if as many run at the same time
+    parallel_for(wanted, [&](std::int64_t, int worker) {
+      EXPECT_LT(worker, wanted);
+      all.arrive_and_wait();
+      const std::lock_guard lock(mutex);
+      seen.insert(std::this_thread::get_id());
+    });
+    EXPECT_EQ(seen.size(), wanted);
+  }
+}
+
+TEST(ParallelFor, RefusesWhatIsNoNumberOfThreads) {
+  for (const char* wrong : {"0", "-1", "two", "2x", "100000"}) {
+    const testing::Threads threads(wrong);
+    EXPECT_THROW(num_workers(), ConfigError) << wrong;
   }
 }
 
