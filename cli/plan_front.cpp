@@ -95,7 +95,9 @@ int print_front(const Plan& base, const Loaded<costmodel::Calibration>& calibrat
   const planner::StepWeights weights = planner::weights_of(takes_second ? second : first, power);
   const auto outcome = has_memory ? planner::memory_front(search, weights, wishes.memory_limit, most)
                                   : planner::time_front(search, weights, wishes.memory_limit, most);
-  if (const auto* infeasible = std::get_if<planner::Infeasible>(&outcome)) return report_infeasible(*infeasible, json);
+  if (const auto* infeasible = std::get_if<planner::Infeasible>(&outcome)) {
+    return report_infeasible(searcher.blame_wishes(*infeasible), json);
+  }
   const auto& front = std::get<planner::Front>(outcome);
   Report report("Front");
   report.fact("model", "model", base.model.name);

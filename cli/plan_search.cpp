@@ -9,6 +9,7 @@
 #include "costmodel/analytic_interpreter.h"
 #include "costmodel/power.h"
 #include "planner/conditions.h"
+#include "planner/demands.h"
 #include "planner/pareto.h"
 #include "planner/strategy_text.h"
 #include "program/mesh.h"
@@ -100,24 +101,45 @@ Searcher::Searcher(const Plan& base, const Loaded<costmodel::Calibration>& calib
       wishes_(wishes),
       domains_(planner::domains_of(base.model, base.cluster, base.batch, base.strategy)),
       cost_model_(cost_model_of(base, calibration.value)) {
-  for (const std::string& condition : wishes.conditions) planner::keep_where(domains_, condition);
+  planner::keep_where(domains_, wishes.conditions);
+}
+
+planner::SearchProblem Searcher::problem(std::optional<Bytes> memory_limit, const planner::StepWeights& weights) const {
+  return {.model = base_.model,
+          .cluster = base_.cluster,
+          .batch = base_.batch,
+          .load = base_.load,
+          .sequences = base_.sequences,
+          .memory_limit = memory_limit,
+          .weights = weights};
+}
+
+planner::Infeasible Searcher::blame_wishes(planner::Infeasible infeasible) const {
+  const costmodel::AnalyticInterpreter analytic(cost_model_, base_.cluster);
+  // Any plan will do, so the search looks at little beyond the first that fits.
+  constexpr planner::SearchLimits kAnyPlan{.num_families = 32,
+                                           .num_refined = 32,
+                                           .num_analytic = 1,
+                                           .num_closing = 0,
+                                           .num_reordered = 0,
+                                           .num_simulated = 0,
+                                           .num_seeds = 1};
+  return planner::blame_demands(
+      std::move(infeasible), planner::domains_of(base_.model, base_.cluster, base_.batch, base_.strategy),
+      {.conditions = wishes_.conditions, .memory_limit = wishes_.memory_limit},
+      [&](const planner::Domains& domains, std::optional<Bytes> limit) {
+        return planner::search(domains, problem(limit, {}), *cost_model_, analytic, nullptr, kAnyPlan);
+      });
 }
 
 std::variant<planner::SearchResult, planner::Infeasible> Searcher::search(std::optional<Bytes> memory_limit,
                                                                           const planner::StepWeights& weights) const {
-  const planner::SearchProblem problem{.model = base_.model,
-                                       .cluster = base_.cluster,
-                                       .batch = base_.batch,
-                                       .load = base_.load,
-                                       .sequences = base_.sequences,
-                                       .memory_limit = memory_limit,
-                                       .weights = weights};
   const costmodel::AnalyticInterpreter analytic(cost_model_, base_.cluster);
   std::optional<sim::WorkerInterpreter> simulator;
   if (wishes_.simulate) simulator.emplace(base_, calibration_.path);
   ProgressLine progress;
-  return planner::search(domains_, problem, *cost_model_, analytic, simulator ? &*simulator : nullptr,
-                         {.time_budget = wishes_.time_budget},
+  return planner::search(domains_, problem(memory_limit, weights), *cost_model_, analytic,
+                         simulator ? &*simulator : nullptr, {.time_budget = wishes_.time_budget},
                          [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total); });
 }
 
@@ -126,15 +148,17 @@ std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan
                                                                       const SearchWishes& wishes) {
   require_known(base, wishes.objective);
   const Searcher searcher(base, calibration, wishes);
-  if (wishes.objective == planner::Objective::memory) {
-    return planner::search_least_memory(
-        [&](std::optional<Bytes> limit, const planner::StepWeights& weights) {
-          return searcher.search(limit, weights);
-        },
-        wishes.memory_limit);
-  }
+  const auto search = [&](std::optional<Bytes> limit, const planner::StepWeights& weights) {
+    return searcher.search(limit, weights);
+  };
   const auto power = costmodel::power_of(base.cluster.groups.front().device, calibration.value);
-  return searcher.search(wishes.memory_limit, planner::weights_of(wishes.objective, power));
+  auto outcome = wishes.objective == planner::Objective::memory
+                     ? planner::search_least_memory(search, wishes.memory_limit)
+                     : search(wishes.memory_limit, planner::weights_of(wishes.objective, power));
+  if (auto* infeasible = std::get_if<planner::Infeasible>(&outcome)) {
+    return searcher.blame_wishes(std::move(*infeasible));
+  }
+  return outcome;
 }
 
 void add_certificate(Report& report, const Certificate& certificate) {

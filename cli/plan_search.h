@@ -46,8 +46,12 @@ class Searcher {
 
   std::variant<planner::SearchResult, planner::Infeasible> search(std::optional<Bytes> memory_limit,
                                                                   const planner::StepWeights& weights) const;
+  /// The same, with the wishes that have to go for anything to run.
+  planner::Infeasible blame_wishes(planner::Infeasible infeasible) const;
 
  private:
+  planner::SearchProblem problem(std::optional<Bytes> memory_limit, const planner::StepWeights& weights) const;
+
   const Plan& base_;
   const Loaded<costmodel::Calibration>& calibration_;
   const SearchWishes& wishes_;

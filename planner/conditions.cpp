@@ -71,22 +71,23 @@ bool holds(std::int64_t value, std::string_view relation, std::int64_t limit) {
 }
 
 template <class Value, class Text>
+std::string list_of(const std::vector<Value>& values, Text text) {
+  std::vector<std::string> texts;
+  for (const Value& value : values) texts.push_back(text(value));
+  return fmt::format("{}", fmt::join(texts, " "));
+}
+
+/// Refuses names that are none of `values`.
+template <class Value, class Text>
 void keep(const Condition& condition, std::vector<Value>& values, Text text) {
   constexpr bool kIsNumber = std::is_integral_v<Value>;
-  const std::string all = fmt::format("{}", fmt::join(
-                                                [&] {
-                                                  std::vector<std::string> texts;
-                                                  for (const Value& value : values) texts.push_back(text(value));
-                                                  return texts;
-                                                }(),
-                                                " "));
   const bool is_set = condition.relation == "=" || condition.relation == "!=";
   if (!is_set && !kIsNumber) condition.refuse(fmt::format("{} has names: expected = or !=", condition.dimension));
   for (const std::string_view wanted : condition.values) {
     if constexpr (kIsNumber) {
       number_of(condition, wanted);
     } else if (std::none_of(values.begin(), values.end(), [&](const Value& value) { return text(value) == wanted; })) {
-      condition.refuse(fmt::format("\"{}\" is none of its values here, which are {}", wanted, all));
+      condition.refuse(fmt::format("\"{}\" is none of its values here, which are {}", wanted, list_of(values, text)));
     }
   }
   const auto is_listed = [&](const Value& value) {
@@ -100,25 +101,76 @@ void keep(const Condition& condition, std::vector<Value>& values, Text text) {
     if constexpr (kIsNumber) return !holds(value, condition.relation, number_of(condition, condition.values.front()));
     return false;
   });
-  if (values.empty()) condition.refuse(fmt::format("nothing is left of its values, which are {}", all));
 }
 
-}  // namespace
-
-void keep_where(Domains& domains, std::string_view text) {
-  const Condition condition = parse(text);
-  bool is_known = false;
+/// Refuses a dimension that there is not.
+void require_known(const Condition& condition, const Domains& domains) {
   std::vector<std::string_view> names;
-  visit_dimensions(domains, [&](std::string_view name, auto& values, auto value_text) {
-    names.push_back(name);
-    if (name != condition.dimension) return;
-    is_known = true;
-    keep(condition, values, value_text);
-  });
-  if (is_known) return;
+  visit_dimensions(domains, [&](std::string_view name, const auto&, auto) { names.push_back(name); });
+  if (std::ranges::find(names, condition.dimension) != names.end()) return;
   if (condition.dimension == "dp") condition.refuse("dp is what tp, cp and pp leave of the devices: ask for those");
   if (condition.dimension == "sp") condition.refuse("sp goes with tp: ask for tp=1, or for tp>1");
   condition.refuse(fmt::format("expected one of {}, got \"{}\"", fmt::join(names, ", "), condition.dimension));
 }
+
+/// What of `values` meets all of `conditions`, each of which means the same whatever stands beside it.
+template <class Value, class Text>
+std::vector<Value> kept(const std::vector<const Condition*>& conditions, const std::vector<Value>& values, Text text) {
+  std::vector<Value> out = values;
+  for (const Condition* condition : conditions) {
+    std::vector<Value> alone = values;
+    keep(*condition, alone, text);
+    std::erase_if(out, [&](const Value& value) { return std::ranges::find(alone, value) == alone.end(); });
+  }
+  return out;
+}
+
+/// Conditions on one dimension, of which together nothing is left of `values`. Those that do no harm are not named.
+template <class Value, class Text>
+[[noreturn]] void refuse_together(std::vector<const Condition*> conditions, const std::vector<Value>& values,
+                                  Text text) {
+  for (std::size_t i = 0; i < conditions.size();) {
+    std::vector<const Condition*> others = conditions;
+    others.erase(others.begin() + static_cast<std::ptrdiff_t>(i));
+    if (kept(others, values, text).empty()) {
+      conditions = std::move(others);
+    } else {
+      ++i;
+    }
+  }
+  const std::string all = list_of(values, text);
+  if (conditions.size() == 1) {
+    conditions.front()->refuse(fmt::format("nothing is left of its values, which are {}", all));
+  }
+  std::vector<std::string> names;
+  for (const Condition* condition : conditions) names.push_back(fmt::format("\"{}\"", condition->text));
+  const std::string last = names.back();
+  names.pop_back();
+  throw ConfigError(fmt::format("conditions {} and {} contradict each other: no value of {} meets {}, of {}",
+                                fmt::join(names, ", "), last, conditions.front()->dimension,
+                                names.size() == 1 ? "both" : "all", all));
+}
+
+}  // namespace
+
+void keep_where(Domains& domains, std::span<const std::string> texts) {
+  std::vector<Condition> conditions;
+  for (const std::string& text : texts) {
+    conditions.push_back(parse(text));
+    require_known(conditions.back(), domains);
+  }
+  visit_dimensions(domains, [&](std::string_view name, auto& values, auto value_text) {
+    std::vector<const Condition*> of_this;
+    for (const Condition& condition : conditions) {
+      if (condition.dimension == name) of_this.push_back(&condition);
+    }
+    if (of_this.empty()) return;
+    auto left = kept(of_this, values, value_text);
+    if (left.empty()) refuse_together(std::move(of_this), values, value_text);
+    values = std::move(left);
+  });
+}
+
+void keep_where(Domains& domains, const std::string& condition) { keep_where(domains, std::span(&condition, 1)); }
 
 }  // namespace orrery::planner

@@ -4,15 +4,17 @@
 
 #include "planner/domains.h"
 
-#include <string_view>
+#include <span>
+#include <string>
 
 namespace orrery::planner {
 
-/// Keeps the values that meet `condition`: a dimension as the manifest names it, a relation (= != <= >= < >) and a
-/// value or, with = and !=, values between commas: "pp=8", "tp<=8", "schedule=zb_h1,zbv", "recompute!=full". Only
-/// numbers are more or less than others. Throws: ConfigError: an unknown dimension, no relation or no value in the
+/// Keeps the values that meet every one of `conditions`: a dimension as the manifest names it, a relation (= != <= >= <
+/// >) and a value or, with = and !=, values between commas: "pp=8", "tp<=8", "schedule=zb_h1,zbv", "recompute!=full".
+/// Only numbers are more or less than others. Throws: ConfigError: an unknown dimension, no relation or no value in the
 /// text, a name with a relation of order, a value that the dimension has not and could not have (names), or nothing
-/// left.
-void keep_where(Domains& domains, std::string_view condition);
+/// left; of several conditions those that contradict each other are named.
+void keep_where(Domains& domains, std::span<const std::string> conditions);
+void keep_where(Domains& domains, const std::string& condition);
 
 }  // namespace orrery::planner

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -25,7 +27,9 @@ Infeasible nothing_is_legal(const Domains& d, const SearchProblem& problem) {
     ++num_candidates;
     s.sp = s.tp > 1;
     s.stages = stages_of_layout(problem.model, d.layouts.front(), s);
+    std::set<std::string> broken;  // two rules may blame one key
     for (Violation& violation : violations(problem.model, s, problem.batch, problem.num_ranks())) {
+      if (!broken.insert(violation.key).second) continue;
       Rule& rule = rules[violation.key];
       if (rule.num_broken++ == 0) rule.example = std::move(violation);
     }

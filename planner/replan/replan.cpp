@@ -74,7 +74,7 @@ class Replanner {
         on_progress_(on_progress),
         lost_(static_cast<std::size_t>(from.num_ranks()), false),
         any_(domains_of_any_world(from.model, from.cluster, batch, from.strategy)) {
-    for (const std::string& condition : wishes.conditions) keep_where(any_, condition);
+    keep_where(any_, wishes.conditions);
     for (const RankId rank : lost) {
       if (rank.value() < 0 || rank.value() >= from.num_ranks()) {
         throw ConfigError(

@@ -58,6 +58,18 @@ run fit deepseek-v3 h100-64 ep2.json --sequence 4096 --global-batch 512
 # Demands that mean nothing, or leave nothing.
 expect_error 2 'condition "tp=3": nothing is left of its values, which are 1 2 4 8' \
   plan mixtral-8x7b h100-64 "${workload[@]}" --where pp=1 --where tp=3 --out plan.json
+expect_error 2 'conditions "tp<=2" and "tp>=4" contradict each other: no value of tp meets both, of 1 2 4 8' \
+  plan mixtral-8x7b h100-64 "${workload[@]}" --where 'tp<=2' --where 'tp>=4' --out plan.json
+run plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --where cp=4 --where tp=4 --where pp=16 --out plan.json
+[[ $code == 3 && ! -e plan.json ]] || fail "exit code of demands that are too much together" 3 "$code"
+grep -qE '^  hint: something can run without "cp=4" \(cp=[12] would do\), or without "tp=4" \(tp=[12] would do\), or without "pp=16" \(pp=[1248] would do\)$' <<<"$err" ||
+  fail "demands that are too much together" "each of them" "$err"
+run plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --memory-limit '1 GiB' --where pp=4 --out plan.json
+[[ $code == 3 && ! -e plan.json ]] || fail "exit code of too little memory" 3 "$code"
+enough=$(sed -nE 's/^  hint: something can run without --memory-limit 1.00 GiB \((.*) would do\)$/\1/p' <<<"$err")
+[[ -n $enough ]] || fail "too little memory" "what would do" "$err"
+run plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --memory-limit "$enough" --where pp=4 --no-simulation
+[[ $code == 0 ]] || fail "memory that would do" "a plan in $enough" "$code, $err"
 expect_error 2 'condition "schedule<=1f1b": schedule has names: expected = or !=' \
   plan mixtral-8x7b h100-64 "${workload[@]}" --where 'schedule<=1f1b' --out plan.json
 expect_error 2 '--memory-limit: expected a size with its unit, such as "70 GiB", got 70' \

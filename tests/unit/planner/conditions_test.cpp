@@ -21,15 +21,16 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-Domains where(std::string_view condition) {
+Domains where(const std::string& condition) {
   Domains d = testing::SmallSearch(8).domains();
   keep_where(d, condition);
   return d;
 }
 
-std::string refusal(std::string_view condition) {
+std::string refusal(std::vector<std::string> conditions) {
+  Domains d = testing::SmallSearch(8).domains();
   try {
-    where(condition);
+    keep_where(d, conditions);
   } catch (const ConfigError& error) {
     return error.what();
   }
@@ -63,18 +64,31 @@ TEST(Conditions, TouchNothingElse) {
 }
 
 TEST(Conditions, SayWhatIsWrong) {
-  EXPECT_THAT(refusal("tp"), HasSubstr("expected a dimension, one of = != <= >= < > and a value"));
-  EXPECT_THAT(refusal("=4"), HasSubstr("expected a dimension"));
-  EXPECT_THAT(refusal("tp="), HasSubstr("a value is empty"));
-  EXPECT_THAT(refusal("tp=1,"), HasSubstr("a value is empty"));
-  EXPECT_THAT(refusal("tp<=1,2"), HasSubstr("<= takes one value"));
-  EXPECT_THAT(refusal("tp=two"), HasSubstr("expected a whole number, got \"two\""));
-  EXPECT_THAT(refusal("tp=3"), HasSubstr("nothing is left of its values, which are 1 2 4 8"));
-  EXPECT_THAT(refusal("schedule=pipedream"), HasSubstr("\"pipedream\" is none of its values here"));
-  EXPECT_THAT(refusal("schedule<=1f1b"), HasSubstr("has names: expected = or !="));
-  EXPECT_THAT(refusal("dp=8"), HasSubstr("dp is what tp, cp and pp leave"));
-  EXPECT_THAT(refusal("sp=1"), HasSubstr("sp goes with tp"));
-  EXPECT_THAT(refusal("warp=9"), HasSubstr("expected one of tp, cp,"));
+  EXPECT_THAT(refusal({"tp"}), HasSubstr("expected a dimension, one of = != <= >= < > and a value"));
+  EXPECT_THAT(refusal({"=4"}), HasSubstr("expected a dimension"));
+  EXPECT_THAT(refusal({"tp="}), HasSubstr("a value is empty"));
+  EXPECT_THAT(refusal({"tp=1,"}), HasSubstr("a value is empty"));
+  EXPECT_THAT(refusal({"tp<=1,2"}), HasSubstr("<= takes one value"));
+  EXPECT_THAT(refusal({"tp=two"}), HasSubstr("expected a whole number, got \"two\""));
+  EXPECT_THAT(refusal({"tp=3"}), HasSubstr("nothing is left of its values, which are 1 2 4 8"));
+  EXPECT_THAT(refusal({"schedule=pipedream"}), HasSubstr("\"pipedream\" is none of its values here"));
+  EXPECT_THAT(refusal({"schedule<=1f1b"}), HasSubstr("has names: expected = or !="));
+  EXPECT_THAT(refusal({"dp=8"}), HasSubstr("dp is what tp, cp and pp leave"));
+  EXPECT_THAT(refusal({"sp=1"}), HasSubstr("sp goes with tp"));
+  EXPECT_THAT(refusal({"warp=9"}), HasSubstr("expected one of tp, cp,"));
+}
+
+TEST(Conditions, ThatContradictEachOtherAreNamedAndNoOthers) {
+  EXPECT_EQ(refusal({"tp<=2", "pp=1", "tp>=4"}),
+            "conditions \"tp<=2\" and \"tp>=4\" contradict each other: no value of tp meets both, of 1 2 4 8");
+  EXPECT_EQ(refusal({"tp<=4", "tp!=1", "tp!=2", "tp!=4"}),
+            "conditions \"tp<=4\", \"tp!=1\", \"tp!=2\" and \"tp!=4\" contradict each other: no value of tp meets "
+            "all, of 1 2 4 8");
+  EXPECT_EQ(refusal({"schedule=1f1b", "schedule!=1f1b,zbv"}).substr(0, 73),
+            "conditions \"schedule=1f1b\" and \"schedule!=1f1b,zbv\" contradict each other");
+  // One that nothing meets is to blame alone.
+  EXPECT_THAT(refusal({"tp<=4", "tp=3"}),
+              HasSubstr("condition \"tp=3\": nothing is left of its values, which are 1 2 4 8"));
 }
 
 std::vector<Strategy> found(const std::vector<std::string>& conditions) {
