@@ -10,6 +10,7 @@
 #include "costmodel/power.h"
 #include "planner/conditions.h"
 #include "planner/demands.h"
+#include "planner/disagreement.h"
 #include "planner/pareto.h"
 #include "planner/strategy_text.h"
 #include "program/mesh.h"
@@ -60,6 +61,22 @@ Table table_of(const planner::SearchResult& result, std::int64_t num_devices, st
     if (shows_order) table.rows.back().push_back(s.order);
   }
   return table;
+}
+
+void add_disagreement(Report& report, const std::vector<planner::RankedPlan>& plans) {
+  Table table{.columns = {{"first", "tier"},
+                          {"second", "beside"},
+                          {"plans", "plans"},
+                          {"median", "median distance"},
+                          {"largest", "largest"},
+                          {"swaps", "pairs in another order"},
+                          {"pairs", "of pairs"}},
+              .rows = {}};
+  for (const planner::Disagreement& d : planner::disagreements(plans)) {
+    table.rows.push_back({d.first, d.second, d.num_plans, Value::percent(d.median), Value::percent(d.largest),
+                          d.num_swaps, d.num_pairs});
+  }
+  if (!table.rows.empty()) report.table("disagreement", "Disagreement between tiers", std::move(table));
 }
 
 /// Leaves the first `num_nodes` of a cluster.
@@ -213,6 +230,7 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
   report.table("ranked", "Best plans", table_of(result, best.num_ranks(), num_rows));
 
   add_certificate(report, result.certificate);
+  add_disagreement(report, result.ranked);
   if (result.certificate.gap && best.strategy.order != Strategy().order) {
     report.note(
         fmt::format("the gap is that of the best plan in the order {}: other orders have no bound", Strategy().order));
