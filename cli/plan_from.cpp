@@ -152,9 +152,9 @@ int plan_from(const PlanFromOptions& options) {
   BatchShape batch = from.batch;
   if (options.global_batch > 0) batch.global_batch = options.global_batch;
   ProgressLine progress;
-  const auto outcome =
-      planner::replan(from, ranks_of(options.lost, from.num_ranks()), batch, cost_model_of(from, calibration.value),
-                      wishes, [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total); });
+  const auto outcome = planner::replan(
+      from, ranks_of(options.lost, from.num_ranks()), batch, cost_model_of(from, calibration.value), wishes,
+      [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total, detail_of(p)); });
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&outcome)) {
     return report_infeasible(*infeasible, options.common.json);
   }

@@ -2,6 +2,7 @@
 #include "cli/plan_search.h"
 
 #include "base/errors.h"
+#include "base/units_format.h"
 #include "cli/exit_code.h"
 #include "cli/intervals.h"
 #include "cli/progress.h"
@@ -96,6 +97,13 @@ void cut(Cluster& cluster, std::int64_t num_nodes) {
 
 }  // namespace
 
+std::string detail_of(const planner::Progress& progress) {
+  std::string text = fmt::format("{} evaluated, {} pruned", progress.evaluated, progress.pruned);
+  if (progress.best) text += fmt::format(", best {}", *progress.best);
+  if (progress.gap) text += fmt::format(", gap {:.1f} %", 100.0 * *progress.gap);
+  return text;
+}
+
 Plan plan_to_search(const InputOptions& options, const SearchInputs& inputs,
                     Loaded<costmodel::Calibration>* calibration) {
   Loaded<Model> model = load_model(options, inputs.model);
@@ -157,7 +165,7 @@ std::variant<planner::SearchResult, planner::Infeasible> Searcher::search(std::o
   ProgressLine progress;
   return planner::search(domains_, problem(memory_limit, weights), *cost_model_, analytic,
                          simulator ? &*simulator : nullptr, {.time_budget = wishes_.time_budget},
-                         [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total); });
+                         [&](const planner::Progress& p) { progress.update(p.tier, p.done, p.total, detail_of(p)); });
 }
 
 std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan& base,

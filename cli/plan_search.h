@@ -38,6 +38,9 @@ struct SearchWishes {
   planner::Objective objective = planner::Objective::time;
 };
 
+/// "1234 evaluated, 56 pruned, best 9.87 s, gap 3.1 %": as far as it is known.
+std::string detail_of(const planner::Progress& progress);
+
 /// One space, searched again and again under limits of memory and weights of time and work.
 class Searcher {
  public:

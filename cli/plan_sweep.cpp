@@ -4,6 +4,7 @@
 #include "base/units_format.h"
 #include "cli/exit_code.h"
 #include "cli/plan_search.h"
+#include "cli/progress.h"
 #include "cli/report.h"
 #include "cli/sweep_results.h"
 #include "costmodel/power.h"
@@ -40,6 +41,7 @@ void search_point(const SweepOptions& options, const SweepPoint& point, const st
   const auto found = search_plans(base, calibration, {.conditions = point.where});
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
     result.infeasible = infeasible->reason;
+    log_info(fmt::format("infeasible: {}", infeasible->reason));
     return append_result(path, result, nullptr);
   }
   const auto& plans = std::get<planner::SearchResult>(found);
@@ -49,6 +51,8 @@ void search_point(const SweepOptions& options, const SweepPoint& point, const st
   result.usd = costmodel::cost_of_step(base.cluster, std::nullopt, result.step_time, 0.0, result.num_devices).usd;
   result.gap = plans.certificate.gap;
   result.strategy = planner::short_text(best.strategy);
+  log_info(fmt::format("best {}{}", result.step_time,
+                       result.gap ? fmt::format(", gap {:.1f} %", 100.0 * *result.gap) : ", no certificate"));
   append_result(path, result, &best.strategy);
 }
 

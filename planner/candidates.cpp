@@ -9,6 +9,7 @@
 #include "planner/pipeline_bound.h"
 
 #include <algorithm>
+#include <atomic>
 #include <iterator>
 #include <limits>
 #include <map>
@@ -74,15 +75,17 @@ Domains lean(const Domains& all) {
 class Finder {
  public:
   Finder(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
-         const ScanLimits& limits, const std::function<void(const Progress&)>& on_progress)
+         const ScanLimits& limits, const std::function<bool()>& out_of_time,
+         const std::function<void(const Progress&)>& on_progress)
       : c_(context),
         measure_(measure),
         limits_(limits),
+        out_of_time_(out_of_time),
         on_progress_(on_progress),
         costs_(static_cast<std::size_t>(num_workers()), costmodel::CachedCostModel(cost)),
         found_(limits.to_beat.value_or(kNothing)) {}
 
-  Candidates run(const std::function<bool()>& out_of_time) {
+  Candidates run() {
     OperatorChoices choices = operator_choices(c_.model, c_.domains, c_.batch, c_.num_devices);
     out_.num_illegal_operators = choices.num_illegal;
     out_.num_operators = static_cast<std::int64_t>(choices.legal.size());
@@ -109,7 +112,8 @@ class Finder {
     std::set<std::size_t> scanned;  // choices of operators, at least in part
     scan_near_best(choices.legal, scanned);
     while (!frontier.empty() && frontier.least() < cutoff()) {
-      if (!scanned.empty() && (out_of_time() || num_looked_into() >= limits_.most_families)) {
+      const bool has_some = !scanned.empty() || !found_nothing();
+      if (has_some && (out_of_time_() || num_looked_into() >= limits_.most_families)) {
         unseen(frontier.least());
         break;
       }
@@ -126,7 +130,7 @@ class Finder {
       const std::size_t before = out_.members.size();
       for (ScanResult& result : scan(c_, choices.legal, wave, cutoff(), limits_.room)) add(std::move(result));
       probe(before);
-      on_progress_({.tier = "bounds", .done = static_cast<std::int64_t>(scanned.size()), .total = out_.num_operators});
+      report("bounds", static_cast<std::int64_t>(scanned.size()), frontier.empty() ? cutoff() : frontier.least());
     }
     // What is left of those that were scanned in part was not reached.
     const std::set<std::size_t> left = frontier.operators_below(cutoff());
@@ -140,6 +144,22 @@ class Finder {
   }
 
  private:
+  /// `least`: the smallest bound of what was not scanned.
+  void report(std::string_view tier, std::int64_t done, std::optional<Seconds> least = {}) const {
+    Progress progress{.tier = tier,
+                      .done = done,
+                      .total = out_.num_operators,
+                      .evaluated = out_.counts.evaluated,
+                      .pruned = out_.counts.pruned};
+    if (!found_nothing() && limits_.weights == StepWeights()) progress.best = found_;
+    if (!found_nothing() && least && limits_.slack == 0.0) {
+      for (const Member& member : out_.members) least = std::min(*least, member.bound);
+      if (out_.least_unseen) least = std::min(*least, *out_.least_unseen);
+      progress.gap = std::max(1.0 - *least / found_, 0.0);
+    }
+    on_progress_(progress);
+  }
+
   /// Families of which members were looked at, which is what takes time.
   std::int64_t num_looked_into() const { return out_.num_families - out_.num_illegal_families - out_.counts.pruned; }
   Seconds cutoff() const { return found_ * (1.0 + limits_.slack); }
@@ -155,6 +175,7 @@ class Finder {
              operators[i].dispatcher == domains.dispatcher.front() && operators[i].cp_kind == domains.cp_kind.front();
     });
     for (std::size_t done = 0; done < small.size(); done += kSeedWave) {
+      if (done > 0 && out_of_time_()) return true;  // who knows
       const std::span wave = std::span(small).subspan(done, std::min(kSeedWave, small.size() - done));
       for (const ScanResult& result : scan_all(context, operators, wave, kNothing, 1)) {
         if (!result.members.empty()) return true;
@@ -192,7 +213,7 @@ class Finder {
   /// Whatever hides and shards, of operators like those of the best plan, in its pipeline: the plain part has the best
   /// degrees mostly, but not the best of the rest, and a better time to beat makes all that follows shorter.
   void scan_near_best(const std::vector<Strategy>& operators, std::set<std::size_t>& scanned) {
-    while (best_) {
+    while (best_ && !out_of_time_()) {
       const Strategy best = *best_;
       std::vector<Piece> pieces;
       for (std::size_t i = 0; i < operators.size(); ++i) {
@@ -210,8 +231,12 @@ class Finder {
       }
       if (pieces.empty()) return;
       const std::size_t before = out_.members.size();
-      for (ScanResult& result : scan(c_, operators, pieces, cutoff(), limits_.room)) add(std::move(result));
+      // What there is no time for is in the frontier all the same, as a part of its operators.
+      for (ScanResult& result : scan(c_, operators, pieces, cutoff(), limits_.room, WhenLate::skip_rest)) {
+        add(std::move(result));
+      }
       probe(before);
+      report("near", static_cast<std::int64_t>(scanned.size()));
       if (*best_ == best) return;
     }
   }
@@ -255,9 +280,13 @@ class Finder {
     }
   }
 
+  /// What a scan does once the time is over: all that was asked, or nothing more once something was found.
+  enum class WhenLate : std::uint8_t { do_all, skip_rest };
+
   /// All pipelines of some choices of operators that have bounds below `limit`.
   std::vector<ScanResult> scan_all(const FamilyContext& context, const std::vector<Strategy>& operators,
-                                   std::span<const std::size_t> wave, Seconds limit, std::size_t room) {
+                                   std::span<const std::size_t> wave, Seconds limit, std::size_t room,
+                                   WhenLate when_late = WhenLate::do_all) {
     std::vector<Piece> pieces(wave.size());
     parallel_for(static_cast<std::int64_t>(wave.size()), [&](std::int64_t i, int worker) {
       Piece& piece = pieces[static_cast<std::size_t>(i)];
@@ -272,20 +301,24 @@ class Finder {
         if (pipeline.bound < limit) piece.pipelines.push_back(pipeline.choice);
       }
     });
-    return scan(context, operators, pieces, limit, room);
+    return scan(context, operators, pieces, limit, room, when_late);
   }
 
   /// Pipelines of some choices of operators, against one limit of what is made least. The scan knows times: what is for
   /// time at work, which is the same for all of a choice, is taken off before and added again behind it.
   std::vector<ScanResult> scan(const FamilyContext& context, const std::vector<Strategy>& operators,
-                               std::span<const Piece> wave, Seconds limit, std::size_t room) {
+                               std::span<const Piece> wave, Seconds limit, std::size_t room,
+                               WhenLate when_late = WhenLate::do_all) {
     std::vector<ScanResult> results(wave.size());
+    std::atomic<bool> has_some = false;
     parallel_for(static_cast<std::int64_t>(wave.size()), [&](std::int64_t i, int worker) {
+      if (when_late == WhenLate::skip_rest && has_some && out_of_time_()) return;
       const Piece& piece = wave[static_cast<std::size_t>(i)];
       const Seconds work = work_bounds_[piece.operators];
       ScanResult& result = results[static_cast<std::size_t>(i)];
       result = scan_pipelines(context, operators[piece.operators], piece.pipelines,
                               costs_[static_cast<std::size_t>(worker)], (limit - work) / limits_.weights.time, room);
+      if (!result.members.empty()) has_some = true;
       if (limits_.weights == StepWeights()) return;
       for (Member& member : result.members) {
         member.bound = limits_.weights.time * member.bound + work;
@@ -305,16 +338,16 @@ class Finder {
     for (std::size_t done = 0; done < order.size(); done += kSeedWave) {
       // Enough plain members are better than what the next choices could have at best.
       if (best.size() >= kPlain && bounds[order[done]] >= best[kPlain - 1].bound) break;
+      if (!best.empty() && out_of_time_()) break;
       const std::span wave = std::span(order).subspan(done, std::min(kSeedWave, order.size() - done));
       const Seconds limit = best.size() >= kPlain ? best[kPlain - 1].bound : cutoff();
-      for (ScanResult& result : scan_all(context, operators, wave, limit, kPlain)) {
+      for (ScanResult& result : scan_all(context, operators, wave, limit, kPlain, WhenLate::skip_rest)) {
         std::move(result.members.begin(), result.members.end(), std::back_inserter(best));
         out_.counts.add_smallest(result.counts);
       }
       std::stable_sort(best.begin(), best.end(), less);
       if (best.size() > kPlain) best.erase(best.begin() + kPlain, best.end());
-      on_progress_(
-          {.tier = "plain", .done = static_cast<std::int64_t>(done + wave.size()), .total = out_.num_operators});
+      report("plain", static_cast<std::int64_t>(done + wave.size()));
     }
     std::vector<Seconds> closed(best.size());
     parallel_for(static_cast<std::int64_t>(best.size()), [&](std::int64_t i, int worker) {
@@ -325,6 +358,7 @@ class Finder {
     std::stable_sort(fastest.begin(), fastest.end(),
                      [&](std::size_t a, std::size_t b) { return closed[a] < closed[b]; });
     for (std::size_t i = 0; i < std::min(best.size(), static_cast<std::size_t>(limits_.num_seeds)); ++i) {
+      if (i > 0 && out_of_time_()) break;
       try_to_beat(best[fastest[i]]);
     }
   }
@@ -380,6 +414,7 @@ class Finder {
   const FamilyContext& c_;
   const Measure& measure_;
   const ScanLimits limits_;
+  const std::function<bool()>& out_of_time_;
   const std::function<void(const Progress&)>& on_progress_;
   std::vector<costmodel::CachedCostModel> costs_;            // by worker
   Seconds found_;                                            // least time that was measured or is to beat
@@ -394,7 +429,7 @@ class Finder {
 Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
                            const ScanLimits& limits, const std::function<bool()>& out_of_time,
                            const std::function<void(const Progress&)>& on_progress) {
-  return Finder(context, cost, measure, limits, on_progress).run(out_of_time);
+  return Finder(context, cost, measure, limits, out_of_time, on_progress).run();
 }
 
 }  // namespace orrery::planner

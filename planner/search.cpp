@@ -63,8 +63,8 @@ Domains with_first_order(Domains domains) {
 /// Counts finished pieces of a tier and tells the caller about them.
 class TierProgress {
  public:
-  TierProgress(const ProgressReport& report, std::string_view tier, std::int64_t total)
-      : report_(report), progress_{.tier = tier, .done = 0, .total = total} {}
+  /// `before`: what is known when the tier begins.
+  TierProgress(const ProgressReport& report, const Progress& before) : report_(report), progress_(before) {}
 
   void add_one() {
     const std::lock_guard lock(mutex_);
@@ -83,7 +83,8 @@ struct Refined {
   Member member;
   Seconds closed;
   bool extrapolated = false;
-  bool is_ranked = false;  // an interpreter has run it
+  bool is_refined = false;  // closed form and bound are known: there was time for them
+  bool is_ranked = false;   // an interpreter has run it
 };
 
 /// Takes only so many plans of each pipeline: of the same operators, schedule, ranks and chunks.
@@ -195,8 +196,7 @@ class Search {
     const costmodel::ClosedEstimate closed =
         costmodel::estimate_closed(problem_.model, member.strategy, problem_.batch,
                                    Mesh(member.strategy, context_.num_devices), cost_model_, problem_.device_of_rank);
-    result_.ranked.push_back(
-        run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated, .is_ranked = true}));
+    result_.ranked.push_back(run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated}));
     measured_.push_back(member);
     return value_of(result_.ranked.back());
   }
@@ -240,6 +240,17 @@ class Search {
                                 .extrapolated = !trace.header.extrapolated.empty()});
   }
 
+  /// What is known when a tier begins. Not while interpreters run.
+  Progress progress_before(std::string_view tier, std::int64_t total) const {
+    Progress progress{
+        .tier = tier, .total = total, .evaluated = found_.counts.evaluated, .pruned = found_.counts.pruned};
+    if (laid_) progress.evaluated += std::ssize(laid_->members);
+    if (result_.ranked.empty()) return progress;
+    if (problem_.weights == StepWeights()) progress.best = best();
+    if (proves() && !refined_.empty()) progress.gap = 1.0 - undecided() / best();
+    return progress;
+  }
+
   /// The walk's bound and the closed form of the members with the smallest bounds.
   void refine() {
     const auto count = std::min(limits_.num_refined, static_cast<std::int64_t>(found_.members.size()));
@@ -257,13 +268,15 @@ class Search {
     }
     add_laid_anew(members);
     const auto num_members = static_cast<std::int64_t>(members.size());
-    TierProgress progress(on_progress_, "closed", num_members);
+    TierProgress progress(on_progress_, progress_before("closed", num_members));
     const std::vector<costmodel::CachedCostModel> caches(static_cast<std::size_t>(num_workers()),
                                                          costmodel::CachedCostModel(cost_model_));
     refined_.resize(members.size());
     parallel_for(num_members, [&](std::int64_t i, int worker) {
       Refined& refined = refined_[static_cast<std::size_t>(i)];
       refined.member = std::move(members[static_cast<std::size_t>(i)]);
+      if (out_of_time()) return;
+      refined.is_refined = true;
       const Strategy& s = refined.member.strategy;
       const Mesh mesh(s, context_.num_devices);
       const costmodel::CostModel& cost = caches[static_cast<std::size_t>(worker)];
@@ -276,6 +289,17 @@ class Search {
       refined.member.bound = std::max(refined.member.bound, problem_.weights.time * bound + refined.member.work_bound);
       progress.add_one();
     });
+    // What was laid anew and has no bound yet is taken back: it was no member before.
+    const std::size_t first_laid = refined_.size() - (laid_ ? laid_->members.size() : 0);
+    for (std::size_t i = 0; i < refined_.size(); ++i) {
+      if (refined_[i].is_refined) continue;
+      if (i < first_laid) {
+        unseen(refined_[i].member.bound);
+      } else {
+        laid_->num_laid = 0;
+      }
+    }
+    std::erase_if(refined_, [](const Refined& refined) { return !refined.is_refined; });
     if (found_.members.size() > static_cast<std::size_t>(count)) {
       unseen(found_.members[static_cast<std::size_t>(count)].bound);
     }
@@ -338,7 +362,7 @@ class Search {
 
   /// What may still be faster than the best: those with the smallest bounds first.
   void run_smallest_bounds() {
-    for (std::int64_t round = 0; round == 0 || (limits_.time_budget && !out_of_time()); ++round) {
+    for (std::int64_t round = 0; !out_of_time() && (round == 0 || limits_.time_budget); ++round) {
       std::vector<std::size_t> open;
       for (const std::size_t i : sorted_by([](const Refined& r) { return r.member.bound; })) {
         if (!refined_[i].is_ranked && refined_[i].member.bound < best()) open.push_back(i);
@@ -359,18 +383,22 @@ class Search {
                           [&](const RankedPlan& a, const RankedPlan& b) { return analytic(a) < analytic(b); }));
   }
 
-  /// Runs the first `most` of `order`.
+  /// Runs the first `most` of `order`, as far as there is time.
   void run_analytic(const std::vector<std::size_t>& order, std::int64_t most) {
     const auto count = std::min(most, static_cast<std::int64_t>(order.size()));
-    TierProgress progress(on_progress_, analytic_.name(), count);
-    const std::size_t first = result_.ranked.size();
-    result_.ranked.resize(first + static_cast<std::size_t>(count));
+    TierProgress progress(on_progress_, progress_before(analytic_.name(), count));
+    std::vector<RankedPlan> plans(static_cast<std::size_t>(count));
     parallel_for(count, [&](std::int64_t i, int) {
       const auto index = static_cast<std::size_t>(i);
-      result_.ranked[first + index] = run(refined_[order[index]]);
+      if (out_of_time()) return;
+      plans[index] = run(refined_[order[index]]);
       progress.add_one();
     });
-    for (std::int64_t i = 0; i < count; ++i) refined_[order[static_cast<std::size_t>(i)]].is_ranked = true;
+    for (std::size_t i = 0; i < plans.size(); ++i) {
+      if (plans[i].predictions.empty()) continue;
+      refined_[order[i]].is_ranked = true;
+      result_.ranked.push_back(std::move(plans[i]));
+    }
   }
 
   /// Sorts the first `count` plans by their last prediction.
@@ -408,20 +436,23 @@ class Search {
         {.name = "closed", .evaluated = num_closed, .rejected = num_closed - num_analytic},
         {.name = "analytic", .evaluated = num_analytic, .rejected = std::max<std::int64_t>(num_analytic - 1, 0)}};
     if (!proves()) return;
-    const Seconds fastest = best();
-    Seconds undecided = fastest;
+    result_.least_undecided = undecided();
+    certificate.gap = (best() - undecided()) / best();
+  }
+
+  /// The smallest bound of what was not run, at most the best. Requires: as best().
+  Seconds undecided() const {
+    Seconds least = best();
     for (const Refined& refined : refined_) {
-      if (!refined.is_ranked) undecided = std::min(undecided, refined.member.bound);
+      if (!refined.is_ranked) least = std::min(least, refined.member.bound);
     }
-    if (least_unseen_) undecided = std::min(undecided, *least_unseen_);
-    certificate.gap = (fastest - undecided) / fastest;
-    result_.least_undecided = undecided;
+    return least_unseen_ ? std::min(least, *least_unseen_) : least;
   }
 
   /// What was run, in the other orders of ranks that are wanted: the closed form of all, and those that gain most by it
   /// are run. The certificate stays that of the first order.
   void run_in_other_orders() {
-    if (!problem_.device_of_rank.empty()) return;
+    if (!problem_.device_of_rank.empty() || out_of_time()) return;
     struct Other {
       Refined refined;
       double gain = 0;     // of the closed form, over that in the first order
@@ -453,9 +484,9 @@ class Search {
     const auto expected = [](const Other& other) { return other.first_time * (1.0 - other.gain); };
     std::ranges::stable_sort(others, {}, expected);
     if (std::ssize(others) > limits_.num_reordered) others.resize(static_cast<std::size_t>(limits_.num_reordered));
+    TierProgress progress(on_progress_, progress_before("orders", std::ssize(others)));
     const std::size_t first = result_.ranked.size();
     result_.ranked.resize(first + others.size());
-    TierProgress progress(on_progress_, "orders", std::ssize(others));
     parallel_for(std::ssize(others), [&](std::int64_t i, int) {
       result_.ranked[first + static_cast<std::size_t>(i)] = run(others[static_cast<std::size_t>(i)].refined);
       progress.add_one();
@@ -469,16 +500,18 @@ class Search {
   }
 
   void simulate(const Interpreter& simulator) {
-    const auto count = std::min(limits_.num_simulated, static_cast<std::int64_t>(result_.ranked.size()));
-    TierProgress progress(on_progress_, simulator.name(), count);
+    const auto most = std::min(limits_.num_simulated, static_cast<std::int64_t>(result_.ranked.size()));
+    TierProgress progress(on_progress_, progress_before(simulator.name(), most));
     // What the simulator knows better, shared links above all, it knows of all members of a pipeline.
     OfEachPipeline one(1);
     std::stable_partition(result_.ranked.begin(), result_.ranked.end(),
                           [&](const RankedPlan& plan) { return one.takes(plan.strategy); });
-    for (std::int64_t i = 0; i < count; ++i) {
-      predict(simulator, result_.ranked[static_cast<std::size_t>(i)]);
+    std::int64_t count = 0;
+    for (; count < most && !out_of_time(); ++count) {
+      predict(simulator, result_.ranked[static_cast<std::size_t>(count)]);
       progress.add_one();
     }
+    if (count == 0) return rank(result_.ranked.size());
     rank(static_cast<std::size_t>(count));
     std::stable_sort(result_.ranked.begin() + static_cast<std::ptrdiff_t>(count), result_.ranked.end(),
                      [&](const RankedPlan& a, const RankedPlan& b) { return value_of(a) < value_of(b); });

@@ -54,7 +54,8 @@ struct SearchLimits {
   std::int64_t num_seeds = 8;       // plans of the plain part that are run before anything is scanned
   /// A time that somebody has: plans that cannot be faster are not looked at, and if none is, that is no failure.
   std::optional<Seconds> to_beat = {};
-  /// Wall time after which no new plans are looked at; the answer then depends on the machine.
+  /// Wall time after which no new plans are looked at, by any tier, once there is an answer; it then depends on the
+  /// machine.
   std::optional<Seconds> time_budget;
 };
 
@@ -89,6 +90,9 @@ struct Infeasible {
 struct Progress {
   std::string_view tier;
   std::int64_t done = 0, total = 0;
+  std::int64_t evaluated = 0, pruned = 0;  // strategies that were looked at; families that were not, by their bounds
+  std::optional<Seconds> best = {};        // least of what was run so far
+  std::optional<double> gap = {};          // from there to the least bound that is left, of the best
 };
 
 /// Searches `domains` for the plans that are best by `problem.weights`, the fastest ones. `simulator` may be null; its

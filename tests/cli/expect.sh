@@ -30,7 +30,7 @@ expect_error() {
   run "$@"
   after=$(ls -A)
   local got
-  got=$(grep -vE '^orrery: [a-z]+: [0-9]+ done$' <<<"$err")
+  got=$(grep -vE '^orrery: [a-z]+: [0-9]+ done(, [0-9]+ evaluated, .*)?$' <<<"$err")
   [[ $code == "$wanted_code" ]] || fail "exit code of: $*" "$wanted_code" "$code"
   [[ $got == "$wanted" ]] || fail "message of: $*" "$wanted" "$got"
   [[ -z $out ]] || fail "output of: $*" "nothing" "$out"

@@ -21,6 +21,12 @@ sweep=(plan --sweep sweep.json --out results.jsonl)
 # Each of two processes takes half of the points; the second one is killed in the middle of a line.
 PMI_RANK=0 PMI_SIZE=2 run "${sweep[@]}"
 [[ $code == 0 ]] || fail "exit code of the first process" 0 "$code: $err"
+# How far each point is, and what came out.
+for line in 'orrery: point [13] of 4: mixtral-8x7b on h100-64' \
+  'orrery: (bounds|near|closed|analytic): [0-9]+ done, [0-9]+ evaluated, [0-9]+ pruned, best [0-9.]+ s(, gap [0-9.]+ %)?' \
+  'orrery: best [0-9.]+ s, gap [0-9.]+ %'; do
+  grep -qE "^$line$" <<<"$err" || fail "progress" "$line" "$err"
+done
 PMI_RANK=1 PMI_SIZE=2 run "${sweep[@]}"
 [[ $(wc -l <results.jsonl.0) == 2 && $(wc -l <results.jsonl.1) == 2 ]] || fail "lines of each" "2 and 2" "$(wc -l results*)"
 cp results.jsonl.1 whole

@@ -92,13 +92,28 @@ expect_line '^  routers +64$' topology torus.json
 expect_line '^  spine +node0\.device0 +node42\.device0 +50\.0 GB/s +4\.00 us +PCIe, NIC, hop \(6 between routers\)$' topology torus.json
 expect_line '^  all-to-all +12\.5 GB/s +hop ' topology torus.json
 
+# plan: the same plan and the same certificate with any number of threads; what is known so far, on stderr.
+few=(plan mixtral-8x7b h100-64 "${workload[@]}" --where pp=1,2 --where 'tp<=2' --where cp=1 --where ep=8 --where etp=1 --json)
+for threads in 1 2 7; do
+  ORRERY_THREADS=$threads run "${few[@]}" --out threads.json
+  [[ $code == 0 ]] || fail "exit code with $threads threads" 0 "$code, $err"
+  [[ $threads == 1 ]] && single=$out plan_of_one=$(<threads.json)
+  [[ $out == "$single" && $(<threads.json) == "$plan_of_one" ]] || fail "answer with $threads threads" "that of one" "$out"
+done
+grep -qE '^orrery: analytic: [0-9]+ done, [0-9]+ evaluated, [0-9]+ pruned, best [0-9.]+ m?s, gap [0-9.]+ %$' <<<"$err" ||
+  fail "progress" "evaluated, pruned, best, gap" "$err"
+for row in '"first": "closed", "second": "analytic"' '"first": "analytic", "second": "simgrid"'; do
+  [[ $(tr -s ' \n' ' ' <<<"$out") == *"$row, \"plans\": "* ]] || fail "disagreement of tiers" "$row" "$out"
+done
+ORRERY_THREADS=none expect_error 2 'ORRERY_THREADS: expected a number of threads from 1 to 1024, got "none"' "${few[@]}"
+
 # plan, estimate, simulate: one plan through all of them.
 run plan qwen3-30b-a3b h100-64 "${workload[@]}" --calibration h800 --out plan.json
 [[ $code == 0 ]] || fail "exit code of plan" 0 "$code, $err"
 for tier in operators pipelines memory bound closed analytic simgrid; do
   grep -qE "^  $tier +[0-9,]+ +[0-9,]+  " <<<"$out" || fail "tiers" "$tier" "$out"
 done
-grep -q '^orrery: simgrid: 4 done$' <<<"$err" || fail "progress" "simgrid: 4 done" "$err"
+grep -q '^orrery: simgrid: 4 done, ' <<<"$err" || fail "progress" "simgrid: 4 done" "$err"
 cp plan.json first.json
 run plan qwen3-30b-a3b h100-64 "${workload[@]}" --calibration h800 --out plan.json
 grep -qE '^  80 % interval, from +[0-9.]+ m?s$' <<<"$out" || fail "plan" "an interval of time" "$out"

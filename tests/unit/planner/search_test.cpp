@@ -9,6 +9,7 @@
 #include "program/legality.h"
 #include "program/lower.h"
 #include "tests/unit/planner/problem.h"
+#include "tests/unit/planner/threads.h"
 
 #include <algorithm>
 #include <map>
@@ -315,6 +316,49 @@ TEST(Search, IsDeterministic) {
   }
 }
 
+TEST(Search, IsTheSameWithAnyNumberOfThreads) {
+  const SmallSearch small(8);
+  const auto with = [&](const char* threads) {
+    const testing::Threads wanted(threads);
+    return plans_of(small);
+  };
+  const SearchResult one = with("1");
+  for (const char* threads : {"2", "7"}) {
+    const SearchResult other = with(threads);
+    ASSERT_EQ(one.ranked.size(), other.ranked.size()) << threads;
+    for (std::size_t i = 0; i < one.ranked.size(); ++i) {
+      EXPECT_EQ(one.ranked[i].strategy, other.ranked[i].strategy) << threads << ", " << i;
+      EXPECT_EQ(one.ranked[i].predictions.back().step_time, other.ranked[i].predictions.back().step_time);
+    }
+    EXPECT_EQ(one.certificate.gap, other.certificate.gap);
+    for (std::size_t i = 0; i < one.certificate.tiers.size(); ++i) {
+      EXPECT_EQ(one.certificate.tiers[i].evaluated, other.certificate.tiers[i].evaluated) << threads << ", " << i;
+      EXPECT_EQ(one.certificate.tiers[i].rejected, other.certificate.tiers[i].rejected) << threads << ", " << i;
+    }
+  }
+}
+
+// A budget that is over before anything was found: one plan is run all the same, and what was not is in the gap.
+TEST(Search, HasAnAnswerWhenItsTimeIsOver) {
+  const SmallSearch small(8);
+  const LikesPipelines simulator;
+  const auto of_tier = [](const SearchResult& result, std::string_view name) {
+    const auto found = std::ranges::find(result.certificate.tiers, name, &Certificate::Tier::name);
+    return found == result.certificate.tiers.end() ? 0 : found->evaluated;
+  };
+  const SearchResult all = plans_of(small, &simulator);
+  const SearchResult late = plans_of(small, &simulator, {.time_budget = seconds(1e-9)});
+  ASSERT_EQ(of_tier(late, "analytic"), 1);
+  EXPECT_EQ(of_tier(late, "simgrid"), 0);
+  EXPECT_GT(of_tier(all, "simgrid"), 0);
+  EXPECT_EQ(of_tier(late, "closed"), 1) << "nothing is refined any more";
+  ASSERT_TRUE(late.certificate.gap);
+  EXPECT_GT(*late.certificate.gap, *all.certificate.gap);
+  // The bound holds for all that the whole search knows.
+  for (const RankedPlan& plan : all.ranked) EXPECT_LE(*late.least_undecided, plan.predictions[1].step_time);
+  EXPECT_EQ(late.certificate.domain.front().claim, kSawAPart);
+}
+
 TEST(Search, SaysHowMuchMemoryWouldBeEnough) {
   const auto outcome = run(SmallSearch(4, gib(1)));
   const Infeasible& infeasible = std::get<Infeasible>(outcome);
@@ -400,10 +444,19 @@ TEST(Search, TellsHowFarEachTierIs) {
     Progress& of_tier = last[std::string(progress.tier)];
     EXPECT_GE(progress.done, of_tier.total == progress.total ? of_tier.done : 0);
     EXPECT_LE(progress.done, progress.total);
+    EXPECT_GE(progress.evaluated, of_tier.evaluated);
+    if (of_tier.best) {
+      EXPECT_LE(*progress.best, *of_tier.best);
+    }
     of_tier = progress;
   });
   EXPECT_EQ(last["closed"].done, last["closed"].total);
   EXPECT_EQ(last["analytic"].done, last["analytic"].total);
+  const SearchResult result = plans_of(SmallSearch(2));
+  EXPECT_EQ(last["analytic"].evaluated, result.certificate.tiers[2].evaluated);
+  EXPECT_GT(last["analytic"].pruned, 0);
+  EXPECT_GE(*last["analytic"].best, result.ranked.front().predictions[1].step_time);
+  EXPECT_GE(*last["analytic"].gap, *result.certificate.gap) << "what comes last is not in it yet";
 }
 
 }  // namespace
