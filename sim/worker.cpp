@@ -8,13 +8,12 @@
 #include "sim/child_process.h"
 #include "sim/memory_need.h"
 #include "sim/simulate.h"
+#include "sim/worker_answer.h"
 #include "sim/worker_request.h"
-#include "traces/trace_io.h"
 
 #include <csignal>
 #include <deque>
 #include <filesystem>
-#include <string>
 #include <vector>
 
 #include <sys/prctl.h>
@@ -44,8 +43,6 @@ class TimedPlan {
 
 Trace answer(const WorkerRequest& request) {
   const TimedPlan own(request.plan, request.calibration);
-  const std::string hash = hash_of(own.program());
-  CHECK(hash == request.program_hash, hash, request.program_hash);
   std::deque<TimedPlan> others;
   std::deque<costmodel::TimedProgram> timed_others;
   std::vector<OtherJob> jobs;
@@ -64,14 +61,16 @@ Trace answer(const WorkerRequest& request) {
     jobs.push_back({.name = other.name, .timed = &timed_others.back(), .fidelities = other.plan.fidelity});
   }
   CHECK(jobs.empty() || request.input.all_ranks, jobs.size());
-  return simulate(own.timed(request.input), request.plan.cluster, request.input, request.plan.fidelity, jobs);
+  Trace trace = simulate(own.timed(request.input), request.plan.cluster, request.input, request.plan.fidelity, jobs);
+  CHECK(trace.header.program_hash == request.program_hash, trace.header.program_hash, request.program_hash);
+  return trace;
 }
 
 }  // namespace
 
 int worker_main(std::istream& in, std::ostream& out, std::ostream& errors) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody would read the answer
-  return exit_code_of([&] { write_trace(out, answer(read_request(in))); }, errors);
+  return exit_code_of([&] { write_answer(out, answer(read_request(in))); }, errors);
 }
 
 }  // namespace orrery::sim

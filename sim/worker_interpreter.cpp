@@ -6,8 +6,8 @@
 #include "program/lower.h"
 #include "program/rank_devices.h"
 #include "sim/child_process.h"
+#include "sim/worker_answer.h"
 #include "sim/worker_request.h"
-#include "traces/trace_io.h"
 
 #include <sstream>
 #include <utility>
@@ -17,9 +17,9 @@
 namespace orrery::sim {
 namespace {
 
-Trace read_answer(const std::string& text) {
+Trace whole_answer(const std::string& text) {
   try {
-    return read_trace_text(text, "answer");
+    return read_answer(text);
   } catch (const ConfigError& error) {
     throw BackendError(fmt::format("the simulation worker wrote no whole trace: {}", error.what()));
   }
@@ -68,7 +68,7 @@ Trace WorkerInterpreter::run(const StepProgram& program, const RunInput& input) 
       {.plan = plan_of(program), .calibration = calibration_, .input = input, .program_hash = hash, .others = others_});
   const Finished worker = run_child(executable_, {"orrery", "simulate-worker"}, request.str());
   throw_if_failed(worker, "simulation");
-  Trace trace = read_answer(worker.output);
+  Trace trace = whole_answer(worker.output);
   if (trace.header.program_hash != hash) {
     throw BackendError(
         fmt::format("the simulation worker ran program {}, expected {}", trace.header.program_hash, hash));
