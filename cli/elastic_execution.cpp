@@ -7,6 +7,7 @@
 #include "cli/plan_from.h"
 #include "cli/prediction.h"
 #include "executor/launch/ranks_failed.h"
+#include "executor/meter/step_lines.h"
 #include "executor/runtime/cpu_interpreter.h"
 #include "executor/runtime/routing_file.h"
 #include "executor/runtime/step_metrics.h"
@@ -51,6 +52,9 @@ class CpuWorld final : public ElasticWorld {
     settings.resume_from = start ? start->path.string() : "";
     if (restarts > 0 && !settings.metrics_file.empty()) {
       executor::start_metrics_file(settings.metrics_file, lower(plan), executor::RunStart::restarted);
+    }
+    if (restarts > 0 && !settings.metrics_lines.empty()) {
+      executor::start_step_lines(settings.metrics_lines, start ? start->step : 0);
     }
     executor::RunLog log;
     log.on_first_step([&] {

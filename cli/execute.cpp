@@ -11,6 +11,7 @@
 #include "cli/step_report.h"
 #include "cli/trace_files.h"
 #include "cli/verbs.h"
+#include "executor/meter/step_lines.h"
 #include "executor/runtime/execution.h"
 #include "executor/runtime/reproducible.h"
 #include "executor/runtime/routing_file.h"
@@ -98,6 +99,7 @@ int execute(const ExecuteOptions& options) {
     executor::start_metrics_file(settings.metrics_file, program,
                                  options.resume ? executor::RunStart::resumed : executor::RunStart::anew);
   }
+  if (is_first && !settings.metrics_lines.empty()) executor::start_step_lines(settings.metrics_lines, first_step);
   if (options.elastic.on) return execute_until_done(options, plan, settings, start);
   const Trace trace = execute_plan(plan, settings, options.plan, job.get());
   if (is_first) report_execution(options, trace, execution_report(plan, trace, trace.steps));
@@ -138,6 +140,8 @@ Verb add_execute(CLI::App& app) {
   command->add_option(
       "--metrics-textfile", options->settings.metrics_file,
       "file for the textfile collector of Prometheus, renewed after each step; with --resume its counters go on");
+  command->add_option("--metrics-jsonl", options->settings.metrics_lines,
+                      "file to write a line of JSON in after each step; with --resume behind the steps before");
   command->add_option("--record-routing", options->settings.record_routing,
                       "folder to write the experts of every token in, a file for each step (routing/1)");
   CLI::Option* replay =

@@ -47,8 +47,8 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
                            .steps_only = input.steps_only};
   request.settings.num_steps = std::max(settings_.num_steps, input.num_steps);
   TrainingSettings& s = request.settings;
-  for (std::string* path : {&s.corpus, &s.checkpoint, &s.resume_from, &s.init_from, &s.metrics_file, &s.record_routing,
-                            &s.replay_routing}) {
+  for (std::string* path : {&s.corpus, &s.checkpoint, &s.resume_from, &s.init_from, &s.metrics_file, &s.metrics_lines,
+                            &s.record_routing, &s.replay_routing}) {
     if (!path->empty()) *path = std::filesystem::absolute(*path).string();
   }
   const MemoryFile request_file(to_json(request));

@@ -93,7 +93,7 @@ JobFacts job_facts_of(const StepProgram& program, const TrainingSettings& settin
           {"balanced routing", on_or_off(settings.balanced_routing)},
           {"routing to record", on_or_off(!settings.record_routing.empty())},
           {"routing to replay", replayed_of(settings, first_step)},
-          {"metrics", on_or_off(!settings.metrics_file.empty())},
+          {"metrics", on_or_off(!settings.metrics_file.empty() || !settings.metrics_lines.empty())},
           {"steps between checkpoints", every}};
 }
 
@@ -117,6 +117,7 @@ std::string to_json(const ExecutionRequest& request) {
   out.field("balanced_routing", s.balanced_routing).field("bias_update_rate", static_cast<double>(s.bias_update_rate));
   out.field("checkpoint", s.checkpoint).field("checkpoint_every", s.checkpoint_every);
   out.field("resume_from", s.resume_from).field("init_from", s.init_from).field("metrics_file", s.metrics_file);
+  out.field("metrics_lines", s.metrics_lines);
   out.field("record_routing", s.record_routing).field("replay_routing", s.replay_routing);
   out.field("init_deviation", static_cast<double>(s.init_deviation));
   out.end_object();
@@ -147,6 +148,7 @@ ExecutionRequest read_execution_request(const std::string& path) {
   s.resume_from = in.required("resume_from").string();
   s.init_from = in.required("init_from").string();
   s.metrics_file = in.required("metrics_file").string();
+  s.metrics_lines = in.required("metrics_lines").string();
   s.record_routing = in.required("record_routing").string();
   s.replay_routing = in.required("replay_routing").string();
   s.init_deviation = static_cast<float>(in.required("init_deviation").number());
@@ -202,7 +204,9 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   std::optional<EnergyMeter> meter;
   if (process.rank() == 0) meter.emplace();
   std::optional<StepMetrics> metrics;
-  if (!request.settings.metrics_file.empty()) metrics.emplace(runtime, request.settings.metrics_file);
+  if (!request.settings.metrics_file.empty() || !request.settings.metrics_lines.empty()) {
+    metrics.emplace(runtime, request.settings.metrics_file, request.settings.metrics_lines);
+  }
   Joules before;
   Seconds elapsed;
   while (state.step < request.settings.num_steps) {

@@ -28,6 +28,7 @@ struct TrainingSettings {
   std::string init_from;                       // Hugging Face folder with the first weights; empty: random ones
   std::string record_routing, replay_routing;  // folders of routing/1 to write, and to take choices from; empty: none
   std::string metrics_file;                    // text file for Prometheus, renewed after each step; empty: none
+  std::string metrics_lines;                   // JSON Lines of the same, one for each step; empty: none
   std::string gemm;                            // back end by name; empty: the best one
   std::chrono::milliseconds time_out = std::chrono::minutes(2);  // for a peer that does not come
 };

@@ -38,10 +38,13 @@ void start_metrics_file(const std::string& path, const StepProgram& program, Run
   write_file_atomically(path, metrics_text(metrics));
 }
 
-StepMetrics::StepMetrics(RankRuntime& runtime, std::string path)
-    : endpoint_(runtime.endpoint()), rank_(runtime.state()), path_(std::move(path)) {
+StepMetrics::StepMetrics(RankRuntime& runtime, std::string path, std::string lines_path)
+    : endpoint_(runtime.endpoint()),
+      rank_(runtime.state()),
+      path_(std::move(path)),
+      lines_path_(std::move(lines_path)) {
   metrics_ = empty_metrics(rank_.program);
-  if (rank_.view.rank.value() == 0) metrics_.totals = read_totals(read_file(path_), path_);
+  if (!path_.empty() && rank_.view.rank.value() == 0) metrics_.totals = read_totals(read_file(path_), path_);
 }
 
 void StepMetrics::after_step(const RankRuntime::Step& step, std::optional<Joules> energy) {
@@ -61,18 +64,27 @@ void StepMetrics::after_step(const RankRuntime::Step& step, std::optional<Joules
                                   key);
   if (rank_.view.rank.value() != 0) return;
 
-  metrics_.step_time = seconds(*std::max_element(times.begin(), times.end()));
-  metrics_.totals.tokens += std::llround(step.record.tokens);
-  if (energy) metrics_.totals.energy = metrics_.totals.energy.value_or(Joules()) + *energy;
+  StepLine line{.step = step.record.step,
+                .time = seconds(*std::max_element(times.begin(), times.end())),
+                .tokens = std::llround(step.record.tokens),
+                .loss = step.record.loss,
+                .grad_norm = step.record.grad_norm,
+                .sent_bytes = {},
+                .energy = energy};
   for (int queue = 0; queue < kNumQueues; ++queue) {
     for (int op = 0; op < kNumOpCodes; ++op) {
       const std::int64_t bytes = sent[place(static_cast<Queue>(queue), static_cast<OpCode>(op))];
       if (bytes == 0) continue;
       const std::string_view dimension = dimension_of(static_cast<Queue>(queue));
-      metrics_.totals.sent_bytes[{std::string(dimension), std::string(name_of(static_cast<OpCode>(op)))}] += bytes;
+      line.sent_bytes[{std::string(dimension), std::string(name_of(static_cast<OpCode>(op)))}] += bytes;
     }
   }
-  write_file_atomically(path_, metrics_text(metrics_));
+  metrics_.step_time = line.time;
+  metrics_.totals.tokens += line.tokens;
+  if (energy) metrics_.totals.energy = metrics_.totals.energy.value_or(Joules()) + *energy;
+  for (const auto& [place_of_bytes, bytes] : line.sent_bytes) metrics_.totals.sent_bytes[place_of_bytes] += bytes;
+  if (!path_.empty()) write_file_atomically(path_, metrics_text(metrics_));
+  if (!lines_path_.empty()) append_step_line(lines_path_, line);
 }
 
 }  // namespace orrery::executor

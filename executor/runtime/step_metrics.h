@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps the metrics file of a run: after each step the ranks add up what they sent, and rank 0 replaces the file.
+// Keeps the metrics of a run: after each step the ranks add up what they sent, and rank 0 replaces the file for
+// Prometheus and writes a line of the step behind the others (executor/meter).
 #pragma once
 
 #include "executor/meter/metrics_file.h"
+#include "executor/meter/step_lines.h"
 #include "executor/runtime/rank_runtime.h"
 
 #include <optional>
@@ -18,8 +20,9 @@ void start_metrics_file(const std::string& path, const StepProgram& program, Run
 
 class StepMetrics {
  public:
-  /// Requires: start_metrics_file() was called for `path`. Throws: ConfigError.
-  StepMetrics(RankRuntime& runtime, std::string path);
+  /// `path`, `lines_path`: empty for none. Requires: start_metrics_file() was called for `path`, and start_step_lines()
+  /// for `lines_path`. Throws: ConfigError.
+  StepMetrics(RankRuntime& runtime, std::string path, std::string lines_path = "");
 
   /// Collective: all ranks call it after each step. `energy`: of the step, on rank 0, where there is a counter. Throws:
   /// BackendError.
@@ -28,7 +31,7 @@ class StepMetrics {
  private:
   Endpoint& endpoint_;
   RankState& rank_;
-  std::string path_;
+  std::string path_, lines_path_;
   RunMetrics metrics_;  // of rank 0
 };
 

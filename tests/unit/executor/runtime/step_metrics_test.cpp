@@ -3,11 +3,15 @@
 #include "executor/runtime/step_metrics.h"
 
 #include "base/files.h"
+#include "base/json_reader.h"
 #include "tests/unit/executor/checkpoint/test_folder.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 
 #include <filesystem>
 #include <mutex>
+#include <optional>
+#include <sstream>
+#include <vector>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -96,6 +100,44 @@ TEST(StepMetrics, CountersGoOnWhereARunIsResumedAndStartAnewWhereItIsNot) {
   EXPECT_EQ(totals().tokens, 2 * first.tokens);
   start_metrics_file(path, program, RunStart::anew);
   EXPECT_EQ(totals(), RunTotals());
+}
+
+TEST(StepMetrics, ALineOfEachStepHoldsWhatItAddsToTheTotals) {
+  const TestFolder folder;
+  const StepProgram program = program_of();
+  const std::string path = folder / "m.prom", lines = folder / "steps.jsonl";
+  start_metrics_file(path, program, RunStart::anew);
+  start_step_lines(lines, 0);
+  std::vector<RankRuntime::Step> steps;
+  on_all_ranks(program, settings_of(2), [&](RankRuntime& runtime, int rank) {
+    StepMetrics metrics(runtime, path, lines);
+    for (int step = 0; step < 2; ++step) {
+      RankRuntime::Step done = runtime.run_step();
+      metrics.after_step(done, rank == 0 ? std::optional(joules(3.0)) : std::nullopt);
+      if (rank == 0) steps.push_back(std::move(done));
+    }
+  });
+  SentBytes sent;
+  std::istringstream text(read_file(lines));
+  std::string line;
+  for (std::size_t step = 0; step < 2; ++step) {
+    ASSERT_TRUE(std::getline(text, line));
+    const JsonDocument document = JsonDocument::parse_text(line, "steps.jsonl");
+    const JsonObject in = document.root();
+    EXPECT_EQ(in.required("step").integer(), static_cast<std::int64_t>(step));
+    EXPECT_GE(in.required("seconds").number(), steps[step].record.time.in(unit::second));
+    EXPECT_EQ(in.required("tokens").integer(), kBatch.seq * kBatch.global_batch);
+    EXPECT_EQ(in.required("loss").number(), steps[step].record.loss);
+    EXPECT_EQ(in.required("grad_norm").number(), steps[step].record.grad_norm);
+    EXPECT_EQ(in.required("energy").number(), 3.0);
+    const JsonObject dimensions = in.required("bytes").object();
+    for (const std::string& dimension : dimensions.keys()) {
+      const JsonObject ops = dimensions.required(dimension).object();
+      for (const std::string& op : ops.keys()) sent[{dimension, op}] += ops.required(op).integer();
+    }
+  }
+  EXPECT_FALSE(std::getline(text, line));
+  EXPECT_EQ(sent, read_totals(read_file(path), path).sent_bytes);
 }
 
 // A link to the file keeps what a reader has open: the next step is a new file, not a change of this one.
