@@ -2,6 +2,7 @@
 #include "cli/execution.h"
 
 #include "base/errors.h"
+#include "base/units_format.h"
 #include "cli/prediction.h"
 #include "cli/step_report.h"
 #include "executor/runtime/cpu_interpreter.h"
@@ -9,6 +10,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -26,6 +30,37 @@ Table losses_of(std::span<const StepRecord> steps) {
     const StepRecord& step = steps[i];
     if (i % every != 0 && i + 1 != steps.size()) continue;
     table.rows.push_back({step.step, step.loss, step.grad_norm, step.time});
+  }
+  return table;
+}
+
+/// What the tensors of a rank were, the largest first.
+std::string largest_of(const MemoryRecord& memory) {
+  constexpr std::size_t kMost = 3;
+  std::vector<std::pair<Bytes, std::string>> all;
+  for (const auto& [role, size] : memory.tensors) all.emplace_back(size, role);
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::string text;
+  for (std::size_t i = 0; i < std::min(all.size(), kMost); ++i) {
+    text += fmt::format("{}{} {}", i == 0 ? "" : ", ", all[i].second, all[i].first);
+  }
+  return text;
+}
+
+Table memory_of(std::span<const MemoryRecord> ranks) {
+  Table table{.columns = {{"rank", "rank"},
+                          {"weights", "weights"},
+                          {"gradients", "gradients"},
+                          {"optimizer", "optimizer"},
+                          {"tensors", "tensors"},
+                          {"total", "total"},
+                          {"resident", "resident"},
+                          {"largest_tensors", "largest tensors"}},
+              .rows = {}};
+  for (const MemoryRecord& memory : ranks) {
+    table.rows.push_back({memory.rank, memory.weights, memory.gradients, memory.optimizer, memory.of_tensors(),
+                          memory.total(), memory.resident ? Value(*memory.resident) : Value::unknown("not measured"),
+                          largest_of(memory)});
   }
   return table;
 }
@@ -62,6 +97,9 @@ Report execution_report(const Plan& plan, const Trace& trace, std::span<const St
   add_memory(report, summarize(trace).peak_memory, plan.cluster.groups.front().device);
   if (plan.strategy.grad_dtype == DType::i64) {
     report.fact("reproducible_memory", "of it for reproducible sums", memory_of_whole_numbers(plan));
+  }
+  if (!trace.memory.empty()) {
+    report.table("memory", "Memory of ranks when their tensors took most", memory_of(trace.memory));
   }
   report.table("steps", "Steps", losses_of(steps));
   const double first = steps.front().loss, last = steps.back().loss;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/check.h"
 #include "costmodel/memory.h"
+#include "costmodel/memory_record.h"
 #include "costmodel/op_times.h"
 
 #include <limits>
@@ -50,6 +51,10 @@ Trace trace_of(const TimedProgram& timed, const OpTimes& times, const RunInput& 
                            .grad_norm = kNotComputed,
                            .peak_memory = peak});
   }
+  if (input.steps_only) return trace;
+  std::vector<RankId> ranks;
+  for (const TimedRank& rank : timed.ranks) ranks.push_back(rank.view.rank);
+  trace.memory = memory_records(program, ranks, input.load);
   return trace;
 }
 

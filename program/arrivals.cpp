@@ -64,6 +64,13 @@ class LayerRouting {
   std::map<std::int64_t, RoutingMatrix> groups_;
 };
 
+/// The layer under which a router at `position` records and is asked: tensors of prediction module i stand at two
+/// positions of their own behind the last layer and its output, while keys and loads count it as layer L + i.
+std::int64_t routed_layer(const Model& model, std::int64_t position) {
+  const std::int64_t num_layers = model.num_layers();
+  return position < num_layers ? position : num_layers + (position - num_layers - 1) / 2;
+}
+
 }  // namespace
 
 std::int64_t pairs_per_rank(const Model& model, const Strategy& strategy, const BatchShape& batch) {
@@ -164,7 +171,7 @@ std::vector<Arrivals> arrivals_of(const StepProgram& program, std::span<const Ra
     std::vector<std::vector<ArrivedRows>> rows(ranks.size());
     for (std::int64_t micro_batch = 0; micro_batch < num_micro_batches; ++micro_batch) {
       LayerRouting routing(program, load,
-                           {.layer = layer,
+                           {.layer = routed_layer(program.model, layer),
                             .micro_batch = micro_batch,
                             .group = program.mesh.ep(),
                             .num_experts = program.model.moe.value().num_experts,

@@ -39,4 +39,10 @@ Span Spans::at(std::size_t i) const {
           .bytes = bytes_.at(i) * unit::byte};
 }
 
+Bytes MemoryRecord::of_tensors() const {
+  Bytes sum;
+  for (const auto& [role, size] : tensors) sum += size;
+  return sum;
+}
+
 }  // namespace orrery

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -84,6 +85,18 @@ struct LoadRecord {
   RoutingMatrix routing;
 };
 
+/// What the memory of one rank consisted of at the moment of the run at which its tensors took most.
+struct MemoryRecord {
+  std::int32_t rank = 0;
+  std::int32_t step = 0;                 // in which that was
+  Bytes weights, gradients, optimizer;   // kept from step to step; what an optimizer has on its host does not count
+  std::map<std::string, Bytes> tensors;  // by role, of the program's tensors; those that were not there are left out
+  std::optional<Bytes> resident;         // that the process had more than before all these; not set: not measured
+
+  Bytes of_tensors() const;
+  Bytes total() const { return weights + gradients + optimizer + of_tensors(); }
+};
+
 struct TraceHeader {
   std::string interpreter;     // "analytic" | "simgrid" | "cpu"
   std::string version;         // of Orrery
@@ -105,6 +118,7 @@ struct Trace {
   std::vector<StepRecord> steps;
   std::vector<PowerSample> power;
   std::vector<LoadRecord> loads;
+  std::vector<MemoryRecord> memory;  // of ranks, each at most once
 };
 
 }  // namespace orrery

@@ -32,6 +32,7 @@ class TraceWriter {
   void write(const LoadRecord& load);
   void write(const PowerSample& sample);
   void write(const StepRecord& step);
+  void write(const MemoryRecord& memory);
 
   /// Hands on what was written so far: a reader at the other end of a stream sees it now.
   void flush();

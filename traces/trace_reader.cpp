@@ -2,10 +2,12 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/json_reader.h"
+#include "program/step_program.h"
 #include "traces/queue_names.h"
 #include "traces/span_line.h"
 #include "traces/trace_io.h"
 
+#include <algorithm>
 #include <charconv>
 #include <functional>
 #include <istream>
@@ -52,6 +54,13 @@ std::vector<std::string> read_names(const JsonValue& in) {
 
 double read_computed(const JsonValue& in) {
   return in.is_null() ? std::numeric_limits<double>::quiet_NaN() : in.number();
+}
+
+bool is_role(std::string_view name) {
+  for (int role = 0; role < kNumTensorRoles; ++role) {
+    if (name_of(static_cast<TensorRole>(role)) == name) return true;
+  }
+  return false;
 }
 
 RoutingMatrix read_pairs(const JsonValue& in) {
@@ -119,6 +128,7 @@ class TraceReader {
     if (const auto load = in.optional("load"); load.present()) read_load(load.value().object());
     if (const auto power = in.optional("power"); power.present()) read_power(power.value().object());
     if (const auto step = in.optional("step"); step.present()) read_step(step.value().object());
+    if (const auto memory = in.optional("memory"); memory.present()) read_memory(memory.value().object());
     if (const auto end = in.optional("end"); end.present()) read_end(end.value().object());
     in.finish();
   }
@@ -229,6 +239,32 @@ class TraceReader {
     step.peak_memory = bytes(in.required("peak_memory").number(kNotNegative));
     in.finish();
     trace_.steps.push_back(step);
+  }
+
+  void read_memory(const JsonObject& in) {
+    MemoryRecord memory;
+    const auto size_of = [](const JsonValue& value) { return bytes(value.number(kNotNegative)); };
+    const JsonValue rank = in.required("rank");
+    memory.rank = rank.integer<std::int32_t>({.min = 0});
+    if (!trace_.header.represents.contains(memory.rank)) {
+      rank.problem(fmt::format("expected a rank that \"represents\" in the header lists, got {}", memory.rank));
+    }
+    const bool is_second = std::any_of(trace_.memory.begin(), trace_.memory.end(),
+                                       [&](const MemoryRecord& other) { return other.rank == memory.rank; });
+    if (is_second) rank.problem(fmt::format("expected one record of a rank's memory, got a second of {}", memory.rank));
+    memory.step = in.required("step").integer<std::int32_t>({.min = 0});
+    memory.weights = size_of(in.required("weights"));
+    memory.gradients = size_of(in.required("gradients"));
+    memory.optimizer = size_of(in.required("optimizer"));
+    const JsonObject tensors = in.required("tensors").object();
+    for (const std::string& role : tensors.keys()) {
+      const JsonValue size = tensors.required(role);
+      if (!is_role(role)) size.problem(fmt::format("expected the role of a tensor, got \"{}\"", role));
+      memory.tensors[role] = size_of(size);
+    }
+    if (const JsonValue resident = in.required("resident"); !resident.is_null()) memory.resident = size_of(resident);
+    in.finish();
+    trace_.memory.push_back(std::move(memory));
   }
 
   void read_end(const JsonObject& in) {

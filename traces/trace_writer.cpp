@@ -110,6 +110,17 @@ void TraceWriter::write(const StepRecord& step) {
   ++num_steps_;
 }
 
+void TraceWriter::write(const MemoryRecord& memory) {
+  JsonWriter out = record("memory");
+  out.begin_object().field("rank", memory.rank).field("step", memory.step);
+  out.field("weights", memory.weights.in(unit::byte)).field("gradients", memory.gradients.in(unit::byte));
+  out.field("optimizer", memory.optimizer.in(unit::byte)).key("tensors").begin_object();
+  for (const auto& [role, size] : memory.tensors) out.field(role, size.in(unit::byte));
+  out.end_object().key("resident");
+  memory.resident ? out.value(memory.resident->in(unit::byte)) : out.null();
+  take_line(out.end_object().end_object().text());
+}
+
 void TraceWriter::finish() {
   JsonWriter out = record("end");
   out.begin_object().field("spans", num_spans_).field("steps", num_steps_);
@@ -145,6 +156,7 @@ void write_all(TraceWriter& writer, const Trace& trace) {
   for (const LoadRecord& load : trace.loads) writer.write(load);
   for (const PowerSample& sample : trace.power) writer.write(sample);
   for (const StepRecord& step : trace.steps) writer.write(step);
+  for (const MemoryRecord& memory : trace.memory) writer.write(memory);
   writer.finish();
 }
 

@@ -131,6 +131,7 @@ Trace merge_rank_traces(std::vector<Trace> traces, const Mesh& mesh) {
     for (std::size_t i = 0; i < trace.spans.size(); ++i) all.spans.push_back(trace.spans.at(i));
     all.power.insert(all.power.end(), trace.power.begin(), trace.power.end());
     const std::int64_t member = mesh.index_in_group(Group::ep, RankId(static_cast<std::int32_t>(rank)));
+    all.memory.insert(all.memory.end(), trace.memory.begin(), trace.memory.end());
     for (const LoadRecord& row : trace.loads) loads.add(row, member);
   }
   all.steps = merge_steps(steps);

@@ -9,6 +9,7 @@
 #include "base/sha256.h"
 #include "executor/checkpoint/hf_weights.h"
 #include "executor/meter/energy_meter.h"
+#include "executor/meter/resident_meter.h"
 #include "executor/runtime/checkpointing.h"
 #include "executor/runtime/rank_runtime.h"
 #include "executor/runtime/routing_replay.h"
@@ -163,6 +164,7 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   CHECK(hash_of(program) == request.program_hash, request.plan_path);
   set_num_threads(process.threads());
 
+  const ResidentMeter resident;
   RankRuntime runtime(program, RankId(process.rank()), process.endpoint(), request.settings);
   RankState& state = runtime.state();
   if (!request.settings.resume_from.empty()) {
@@ -232,6 +234,9 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   if (checkpointing) checkpointing->finish();
   for (std::size_t i = 0; i < rest.spans.size(); ++i) out.write(rest.spans.at(i));
   for (const LoadRecord& load : rest.loads) out.write(load);
+  MemoryRecord memory = runtime.memory();
+  memory.resident = resident.most();
+  out.write(memory);
   out.finish();
   process.send_result(text.view());
 }

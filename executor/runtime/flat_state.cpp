@@ -191,9 +191,8 @@ void FlatState::update_orthogonalised(const MuonSettings& settings, float* state
 
 void FlatState::clear_gradients() { std::fill(gradients_.begin(), gradients_.end(), std::byte{0}); }
 
-std::int64_t FlatState::bytes() const {
-  const std::size_t states = offloads_ ? 0 : states_.size() * sizeof(float);
-  return static_cast<std::int64_t>(weights_.size() + gradients_.size() + states);
+std::int64_t FlatState::optimizer_bytes() const {
+  return offloads_ ? 0 : static_cast<std::int64_t>(states_.size() * sizeof(float));
 }
 
 }  // namespace orrery::executor

@@ -88,8 +88,10 @@ class FlatState {
 
   /// Masters and moments, as they travel to and from a host.
   std::span<float> states() { return states_; }
-  /// Weights, gradients, masters and moments; what an optimizer has on its host does not count.
-  std::int64_t bytes() const;
+  /// What is kept from step to step; of masters and moments, what an optimizer has on its host does not count.
+  std::int64_t weight_bytes() const { return static_cast<std::int64_t>(weights_.size()); }
+  std::int64_t gradient_bytes() const { return static_cast<std::int64_t>(gradients_.size()); }
+  std::int64_t optimizer_bytes() const;
 
  private:
   std::int64_t weight_at(std::int64_t parameter, std::int64_t begin) const;

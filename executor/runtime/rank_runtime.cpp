@@ -46,10 +46,29 @@ RankRuntime::Step RankRuntime::run_step() {
   record.tokens = state_.global_tokens();
   record.loss = state_.totals.global_loss;
   record.grad_norm = std::sqrt(state_.totals.squares);
-  record.peak_memory = bytes(static_cast<double>(state_.tensors.arena().peak_bytes() + state_.weights.bytes()));
+  const std::int64_t peak = state_.tensors.arena().peak_bytes();
+  record.peak_memory = bytes(static_cast<double>(peak + state_.weights.kept().total()));
+  if (peak > std::exchange(fullest_, peak)) fullest_step_ = state_.step;
   step_.loads = take_loads();
   ++state_.step;
   return std::move(step_);
+}
+
+MemoryRecord RankRuntime::memory() const {
+  const auto size = [](std::int64_t count) { return bytes(static_cast<double>(count)); };
+  const Weights::Kept kept = state_.weights.kept();
+  MemoryRecord memory{.rank = state_.view.rank.value(),
+                      .step = static_cast<std::int32_t>(fullest_step_),
+                      .weights = size(kept.weights),
+                      .gradients = size(kept.gradients),
+                      .optimizer = size(kept.optimizer),
+                      .tensors = {},
+                      .resident = {}};
+  for (int role = 0; role < kNumTensorRoles; ++role) {
+    const std::int64_t count = state_.tensors.fullest()[static_cast<std::size_t>(role)];
+    if (count > 0) memory.tensors[std::string(name_of(static_cast<TensorRole>(role)))] = size(count);
+  }
+  return memory;
 }
 
 void RankRuntime::run_op(OpIndex index) {

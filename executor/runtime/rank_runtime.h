@@ -29,6 +29,9 @@ class RankRuntime {
   /// Trains one step. Throws: BackendError when a peer fails.
   Step run_step();
 
+  /// What this rank's memory consisted of when its tensors took most, of all steps so far.
+  MemoryRecord memory() const;
+
   RankState& state() { return state_; }
   Endpoint& endpoint() { return endpoint_; }
   /// Calls `observer` after each op, before its tensors are released.
@@ -49,6 +52,8 @@ class RankRuntime {
   std::deque<PendingSend> sends_;
   Instant start_{};
   Step step_;
+  std::int64_t fullest_ = 0;       // bytes of the arena
+  std::int64_t fullest_step_ = 0;  // in which it had them
   std::function<void(const OpCall&)> observer_;
 };
 

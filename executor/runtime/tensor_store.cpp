@@ -29,7 +29,10 @@ void TensorStore::create(TensorIndex index, const ArrivedCounts& arrived) {
   CHECK(place.first == nullptr, name_of(tensor.role));
   place.rows = rows_of(tensor.rows, arrived);
   place.bytes = place.rows * tensor.width * size_of(tensor.dtype);
+  const std::int64_t most = arena_.peak_bytes();
   place.first = arena_.allocate(place.bytes);
+  live_[static_cast<std::size_t>(tensor.role)] += place.bytes;
+  if (arena_.peak_bytes() > most) fullest_ = live_;
   alive_[{tensor.role, tensor.layer, tensor.micro_batch}] = index;
 }
 
@@ -38,6 +41,7 @@ void TensorStore::release(TensorIndex index) {
   Place& place = places_[index];
   CHECK(place.first != nullptr, name_of(tensor.role));
   arena_.release(place.first, place.bytes);
+  live_[static_cast<std::size_t>(tensor.role)] -= place.bytes;
   place = {};
   const auto found = alive_.find({tensor.role, tensor.layer, tensor.micro_batch});
   if (found != alive_.end() && found->second == index) alive_.erase(found);

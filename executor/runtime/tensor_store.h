@@ -7,6 +7,7 @@
 #include "executor/runtime/routing.h"
 #include "program/step_program.h"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -38,6 +39,8 @@ class TensorStore {
   }
 
   const Arena& arena() const { return arena_; }
+  /// Bytes of each role when the arena held most.
+  const std::array<std::int64_t, kNumTensorRoles>& fullest() const { return fullest_; }
 
  private:
   struct Place {
@@ -49,6 +52,7 @@ class TensorStore {
   /// Indices of living tensors by role, layer and micro-batch; of two, the later one.
   std::map<std::tuple<TensorRole, std::int16_t, std::int32_t>, TensorIndex> alive_;
   Arena arena_;
+  std::array<std::int64_t, kNumTensorRoles> live_{}, fullest_{};  // bytes by role
 };
 
 }  // namespace orrery::executor

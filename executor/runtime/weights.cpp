@@ -215,11 +215,17 @@ std::span<float> Weights::router_bias(std::int64_t layer) {
   return found == router_biases_.end() ? std::span<float>() : std::span(found->second);
 }
 
-std::int64_t Weights::bytes() const {
-  std::int64_t sum = 0;
-  for (const FlatState& state : states_) sum += state.bytes();
-  for (const auto& [layer, biases] : router_biases_) sum += static_cast<std::int64_t>(biases.size() * sizeof(float));
-  return sum;
+Weights::Kept Weights::kept() const {
+  Kept kept;
+  for (const FlatState& state : states_) {
+    kept.weights += state.weight_bytes();
+    kept.gradients += state.gradient_bytes();
+    kept.optimizer += state.optimizer_bytes();
+  }
+  for (const auto& [layer, biases] : router_biases_) {
+    kept.weights += static_cast<std::int64_t>(biases.size() * sizeof(float));
+  }
+  return kept;
 }
 
 }  // namespace orrery::executor

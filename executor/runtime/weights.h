@@ -53,8 +53,12 @@ class Weights {
   FlatState& state(FlatBufferKind kind) { return states_[static_cast<std::size_t>(kind)]; }
   FlatState& dense() { return state(FlatBufferKind::dense); }
   FlatState& expert() { return state(FlatBufferKind::expert); }
-  /// All that is kept from step to step.
-  std::int64_t bytes() const;
+  /// What is kept from step to step; biases of routers are weights.
+  struct Kept {
+    std::int64_t weights = 0, gradients = 0, optimizer = 0;  // bytes
+    std::int64_t total() const { return weights + gradients + optimizer; }
+  };
+  Kept kept() const;
 
  private:
   struct Place {

@@ -33,6 +33,13 @@ Trace full_trace() {
                          .ep_group = 3,
                          .routing = {.group = 2, .num_experts = 2, .pairs = {31, 33, 30, 34}}});
   trace.power.push_back({.rank = 1, .time = seconds(0.5), .power = watts(33.3)});
+  trace.memory.push_back({.rank = 1,
+                          .step = 0,
+                          .weights = bytes(100),
+                          .gradients = bytes(200),
+                          .optimizer = bytes(300),
+                          .tensors = {{"head_full", bytes(40)}, {"logits", bytes(60)}},
+                          .resident = bytes(712)});
   return trace;
 }
 
@@ -67,6 +74,7 @@ TEST(TraceFile, HoldsOneRecordOnEachLine) {
 {"load":{"step":0,"layer":1,"micro_batch":2,"ep_group":3,"pairs":[[31,33],[30,34]]}}
 {"power":{"rank":1,"time":0.5,"power":33.3}}
 {"step":{"step":0,"time":6,"tokens":4096,"loss":5.63,"grad_norm":null,"peak_memory":314572800}}
+{"memory":{"rank":1,"step":0,"weights":100,"gradients":200,"optimizer":300,"tensors":{"head_full":40,"logits":60},"resident":712}}
 {"end":{"spans":1,"steps":1}}
 )");
 }
@@ -85,7 +93,24 @@ TEST(TraceFile, IsReadBackAsItWasWritten) {
   EXPECT_EQ(back.loads.at(0).routing.pairs, trace.loads.at(0).routing.pairs);
   EXPECT_EQ(back.power.at(0).power, watts(33.3));
   EXPECT_TRUE(std::isnan(back.steps.at(0).grad_norm));
+  EXPECT_EQ(back.memory.at(0).tensors, trace.memory.at(0).tensors);
+  EXPECT_EQ(back.memory.at(0).total(), bytes(700));
+  EXPECT_EQ(back.memory.at(0).resident, bytes(712));
   EXPECT_EQ(text_of(back), text_of(trace));
+}
+
+TEST(TraceFile, MemoryIsOfKnownRanksAndRolesAndOnceForEach) {
+  const auto record = [](const std::string& rank, const std::string& role) {
+    return R"({"memory":{"rank":)" + rank + R"(,"step":0,"weights":1,"gradients":2,"optimizer":3,"tensors":{")" + role +
+           R"(":4},"resident":null}})";
+  };
+  EXPECT_EQ(problems_of_record(record("1", "logits")), "");
+  EXPECT_EQ(problems_of_record(record("7", "logits")),
+            R"(t.jsonl:2: /memory/rank: expected a rank that "represents" in the header lists, got 7)");
+  EXPECT_EQ(problems_of_record(record("1", "lotigs")),
+            R"(t.jsonl:2: /memory/tensors/lotigs: expected the role of a tensor, got "lotigs")");
+  EXPECT_EQ(problems_of_record(record("1", "logits") + "\n" + record("1", "logits")),
+            "t.jsonl:3: /memory/rank: expected one record of a rank's memory, got a second of 1");
 }
 
 TEST(TraceFile, AppearsOnlyWhenItIsFinished) {
@@ -123,14 +148,14 @@ TEST(TraceReading, TakesSpansInAnyJsonForm) {
 TEST(TraceReading, ReportsAFileThatWasCutOff) {
   const std::string whole = text_of(full_trace());
   const std::string cut = "the trace was cut off: expected the record \"end\" as the last line";
-  EXPECT_EQ(problems_of_text(whole.substr(0, whole.find("{\"end\""))), "t.jsonl:10: " + cut);
+  EXPECT_EQ(problems_of_text(whole.substr(0, whole.find("{\"end\""))), "t.jsonl:11: " + cut);
   EXPECT_EQ(problems_of_text(whole.substr(0, whole.find("{\"power\"") + 9)), "t.jsonl:9: " + cut);
   EXPECT_EQ(problems_of_text(""), "t.jsonl: " + cut);
 }
 
 TEST(TraceReading, ComparesTheCountsOfTheLastLine) {
   EXPECT_EQ(problems_of_edit("\"spans\":6", "\"spans\":7"),
-            "t.jsonl:11: /end/spans: expected 6, the number of lines above, got 7");
+            "t.jsonl:12: /end/spans: expected 6, the number of lines above, got 7");
 }
 
 TEST(TraceReading, ReportsACorruptedLine) {
