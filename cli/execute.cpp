@@ -4,6 +4,7 @@
 #include "base/files.h"
 #include "cli/elastic_execution.h"
 #include "cli/execution.h"
+#include "cli/execution_checks.h"
 #include "cli/exit_code.h"
 #include "cli/job.h"
 #include "cli/plan_search.h"
@@ -16,13 +17,16 @@
 #include "executor/runtime/reproducible.h"
 #include "executor/runtime/routing_file.h"
 #include "executor/runtime/step_metrics.h"
+#include "sim/memory_need.h"
 #include "traces/summary.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <variant>
 
@@ -65,6 +69,16 @@ int execute_until_done(const ExecuteOptions& options, const Plan& plan, const ex
   return kSuccess;
 }
 
+/// What this machine has for the ranks that it starts.
+void check_before_start(const Plan& plan, const StepProgram& program, const executor::Job* job) {
+  const LocalRanks local = job == nullptr ? LocalRanks{.first = 0, .count = program.mesh.world()}
+                                          : LocalRanks{.first = job->first_rank(), .count = job->num_local()};
+  check_memory(memory_of_ranks(program, plan.load, local), sim::memory_available(), local.count);
+  const std::int64_t on_host = job == nullptr ? local.count : job->num_ranks_on_host();
+  const std::string note = note_of_shared_cores(on_host, std::max(1U, std::thread::hardware_concurrency()));
+  if (!note.empty() && (job == nullptr || job->is_first())) fmt::print(stderr, "orrery: execute: {}\n", note);
+}
+
 int execute(const ExecuteOptions& options) {
   if (options.elastic.on && is_shared(options.job)) {
     throw ConfigError("--elastic: expected all ranks on this host, got a job of several processes",
@@ -92,7 +106,9 @@ int execute(const ExecuteOptions& options) {
   if (!settings.replay_routing.empty()) {
     executor::check_routing(settings.replay_routing, program, first_step, settings.num_steps);
   }
+  check_corpus(program, settings);
   const std::unique_ptr<executor::Job> job = join_job(options.job, program, settings, first_step);
+  check_before_start(plan, program, job.get());
   const bool is_first = !job || job->is_first();
   if (is_first && !settings.record_routing.empty()) executor::start_routing(settings.record_routing, program);
   if (is_first && !settings.metrics_file.empty()) {
