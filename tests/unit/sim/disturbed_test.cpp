@@ -90,12 +90,12 @@ TEST(Disturbed, TheReportSaysWhichTrafficTakesAnotherWay) {
                          {.node = 1, .left = 0.5, .nic = 0},
                          {.link = LinkClass::uplink, .node = 0, .uplink = 0}}},
               cluster),
-      testing::ElementsAre("NIC 1 of node 0 is down from 25 us on: its traffic takes the other NICs of the node, "
-                           "50 % are left",
-                           "uplink 0 of leaf 0 is down from 0 s on: its traffic takes the other uplinks of the "
-                           "leaf, 75 % are left"));
+      ::testing::ElementsAre("NIC 1 of node 0 is down from 25.0 us on: its traffic takes the other NICs of the node, "
+                             "50 % are left",
+                             "uplink 0 of leaf 0 is down from 0 s on: its traffic takes the other uplinks of the "
+                             "leaf, 75 % are left"));
   EXPECT_THAT(detours({.links = {{.node = 0}, {.node = 1, .nic = 0}, {.node = 1, .nic = 1}}}, cluster),
-              testing::IsEmpty());
+              ::testing::IsEmpty());
 }
 
 TEST(Disturbed, ALinkThatComesBackLetsTheRestThrough) {
