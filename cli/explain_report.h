@@ -22,7 +22,8 @@ void add_memory_limit(Report& report, const Plan& plan);
 /// Change of the step time for 10 % more of each resource, and the one of which the step depends most.
 void add_sensitivity(Report& report, const Plan& plan, const planner::StepTimer& timer, Seconds step);
 
-/// What each choice in which `other` differs is worth; combinations one by one, in a text (not `json`) where they are few.
+/// What each choice in which `other` differs is worth; combinations one by one, in a text (not `json`) where they are
+/// few.
 void add_difference(Report& report, const Plan& plan, const Strategy& other, const planner::StepTimer& timer,
                     bool json);
 
