@@ -46,8 +46,8 @@ Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& nam
 /// As it is.
 Loaded<Cluster> load_any_cluster(const InputOptions& options, const std::string& name);
 
-/// With an empty `name`: the calibration of the catalog that was made for the devices of `cluster`. Of one that was made
-/// for other devices stderr says so.
+/// With an empty `name`: the calibration of the catalog that was made for the devices of `cluster`. Of one that was
+/// made for other devices stderr says so.
 Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,
                                                 const Cluster& cluster);
 /// With an empty `name`: the calibration that the plan was made with, looked for at its path and then in the catalog,

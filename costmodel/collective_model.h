@@ -70,8 +70,9 @@ class CollectiveModel {
   Efficiency efficiency(std::string_view op, const Place& place, PathClass path, Bytes payload) const;
   /// The same within a domain, from measured_sizes; nothing without.
   std::optional<Efficiency> measured_efficiency(std::string_view op, const Place& place, Bytes payload) const;
-  /// Of a device's links within its domain, those that lead to members, where each device is linked with each other; over
-  /// those of the group that `op` was measured with, if that is larger, and 1 for one that was measured or is larger.
+  /// Of a device's links within its domain, those that lead to members, where each device is linked with each other;
+  /// over those of the group that `op` was measured with, if that is larger, and 1 for one that was measured or is
+  /// larger.
   double links_in_use(std::string_view op, const Place& place) const;
   BytesPerSecond port_rate(const Place& place, PathClass path) const;
   /// Rate of the port that a fit for `path` was measured on.

@@ -7,8 +7,8 @@
 
 namespace orrery::planner {
 
-/// Threads that a loop uses: what the environment says in ORRERY_THREADS, else one for each core. The same for the whole
-/// run of a program. Throws: ConfigError if the former is no number of threads.
+/// Threads that a loop uses: what the environment says in ORRERY_THREADS, else one for each core. The same for the
+/// whole run of a program. Throws: ConfigError if the former is no number of threads.
 int num_workers();
 
 /// Calls `work(i, worker)` once for each 0 <= i < n, from several threads in no particular order; calls with the same

@@ -11,13 +11,13 @@ namespace orrery {
 namespace {
 
 using ::testing::Contains;
+using testing::edited;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Not;
-using ::testing::StartsWith;
-using testing::edited;
 using testing::problems_of;
 using testing::repository_path;
+using ::testing::StartsWith;
 
 constexpr BatchShape kBatch{.seq = 4096, .global_batch = 16384};
 
