@@ -82,6 +82,7 @@ TEST(Inputs, APlanKeepsToItsCalibration) {
                 "/calibration/h800.json: expected the file that the plan was made with, of sha256 "
                 "000000000000..., got " +
                 real + "...\n  hint: pass --calibration FILE to predict with another one");
+  plan.cluster.groups.emplace_back().device.name = "NVIDIA H800 SXM 80GB";  // whose calibration the user names
   EXPECT_NO_THROW(load_calibration(options(), "h800", plan));
 }
 

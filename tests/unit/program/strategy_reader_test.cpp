@@ -11,7 +11,6 @@ namespace orrery {
 namespace {
 
 using ::testing::Contains;
-using testing::edited;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Not;
