@@ -221,7 +221,7 @@ class JsonObject {
 /// A parsed document and the problems found in it.
 class JsonDocument {
  public:
-  /// Throws: ConfigError if the file cannot be read or is no JSON (invalid UTF-8, NaN, nesting above 200 included).
+  /// Throws: ConfigError if the file cannot be read or is no JSON (invalid UTF-8, nesting above 200). NaN is a problem.
   static JsonDocument parse_file(const std::string& path);
 
   /// `name` stands for the file in messages; `first_line` is for JSON Lines, where each line is a document.

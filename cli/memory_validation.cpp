@@ -184,8 +184,7 @@ std::string memory_lines(const costmodel::MemoryScore& score) {
     line.begin_object().field("run", error.run).field("figure", name_of(error.figure));
     line.field("measured_bytes", error.measured.in(unit::byte));
     line.field("predicted_bytes", error.predicted.in(unit::byte)).end_object();
-    out += line.text();
-    if (!out.ends_with('\n')) out += '\n';
+    out += line.text() + '\n';
   }
   for (const costmodel::RefusedRuns& runs : score.refused) out += not_modelled_lines("memory", runs.reason, runs.ids);
   return out;
@@ -196,8 +195,7 @@ std::string not_modelled_lines(const char* part, const std::string& reason, cons
   for (const std::string& id : ids) {
     JsonWriter line(JsonWriter::Layout::line);
     line.begin_object().field("run", id).field("not_modelled", part).field("reason", reason).end_object();
-    out += line.text();
-    if (!out.ends_with('\n')) out += '\n';
+    out += line.text() + '\n';
   }
   return out;
 }

@@ -126,7 +126,7 @@ int make_plan(const PlanOptions& options) {
   }
   const auto found = search_plans(base, calibration, wishes);
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
-    return report_infeasible(*infeasible, options.common.json);
+    return report_infeasible(Searcher(base, calibration, wishes).blame_wishes(*infeasible), options.common.json);
   }
   const auto& result = std::get<planner::SearchResult>(found);
   const Plan best = plan_of(base, result.ranked.front(), result);

@@ -177,13 +177,10 @@ std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan
     return searcher.search(limit, weights);
   };
   const auto power = costmodel::power_of(base.cluster.groups.front().device, calibration.value);
-  auto outcome = wishes.objective == planner::Objective::memory
-                     ? planner::search_least_memory(search, wishes.memory_limit)
-                     : search(wishes.memory_limit, planner::weights_of(wishes.objective, power));
-  if (auto* infeasible = std::get_if<planner::Infeasible>(&outcome)) {
-    return searcher.blame_wishes(std::move(*infeasible));
+  if (wishes.objective == planner::Objective::memory) {
+    return planner::search_least_memory(search, wishes.memory_limit);
   }
-  return outcome;
+  return search(wishes.memory_limit, planner::weights_of(wishes.objective, power));
 }
 
 void add_certificate(Report& report, const Certificate& certificate) {

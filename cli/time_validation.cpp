@@ -123,8 +123,7 @@ std::string lines_of(const costmodel::TimedRuns& timed, const costmodel::TimeSco
       line.field("cross_validated_s", score.cross_validated[i].in(unit::second));
     }
     line.end_object();
-    out += line.text();
-    if (!out.ends_with('\n')) out += '\n';
+    out += line.text() + '\n';
   }
   for (const auto& [reason, ids] : timed.reasons) out += not_modelled_lines("time", reason, ids);
   return out;

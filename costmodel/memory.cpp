@@ -113,11 +113,7 @@ Bytes peak_memory(const StepProgram& program, const LoadModel& load) {
   ElementCounts counts(program.model, program.strategy);
   for (std::size_t r = 0; r < program.classes.size(); ++r) {
     MemoryByCause memory;
-    // A program made by hand may have no stages.
-    if (static_cast<std::int64_t>(program.strategy.stages.size()) == program.strategy.num_stages()) {
-      const std::vector<StageLayout> stages = stages_on_rank(program.strategy, static_cast<std::int64_t>(r));
-      add_states(rank_states(program.model, program.strategy, program.mesh, {}, stages, counts), memory);
-    }
+    add_states(states_of_class(program, r, counts), memory);
     const std::vector<RankId> ranks = distinct_ranks(program, ClassId(static_cast<std::int32_t>(r)), load);
     const std::vector<Bytes> activations = replay_peaks(program.classes[r], arrivals_of(program, ranks, load));
     peak = std::max(peak, memory.states() + *std::max_element(activations.begin(), activations.end()));

@@ -30,20 +30,12 @@ MemoryRecord record_of(RankId rank, const RankStates& states, const ReplayedPeak
 std::vector<MemoryRecord> memory_records(const StepProgram& program, std::span<const RankId> ranks,
                                          const LoadModel& load) {
   ElementCounts counts(program.model, program.strategy);
-  // A program made by hand may have no stages.
-  const bool has_stages = static_cast<std::int64_t>(program.strategy.stages.size()) == program.strategy.num_stages();
   std::vector<std::optional<RankStates>> of_class(program.classes.size());
   std::vector<MemoryRecord> records;
   for (const RankId rank : ranks) {
     const auto index = static_cast<std::size_t>(program.view(rank).program_class.value());
     std::optional<RankStates>& states = of_class[index];
-    if (!states) {
-      states.emplace();
-      if (has_stages) {
-        const std::vector<StageLayout> stages = stages_on_rank(program.strategy, static_cast<std::int64_t>(index));
-        states = rank_states(program.model, program.strategy, program.mesh, {}, stages, counts);
-      }
-    }
+    if (!states) states = states_of_class(program, index, counts);
     const std::vector<Arrivals> arrivals = arrivals_of(program, {&rank, 1}, load);
     records.push_back(record_of(rank, *states, replay_memory(program.classes[index], arrivals.front())));
   }

@@ -4,6 +4,7 @@
 #include "program/flat_buffer.h"
 #include "program/parameters.h"
 #include "program/schedule.h"
+#include "program/step_program.h"
 
 #include <algorithm>
 
@@ -132,6 +133,13 @@ RankStates rank_states(const Model& model, const Strategy& s, const Mesh& mesh, 
 RankStates rank_states(const Model& model, const Strategy& strategy, const Mesh& mesh, const Framework& framework,
                        const std::vector<StageLayout>& stages, ElementCounts& counts) {
   return rank_states(model, strategy, mesh, framework, counts.rank(stages));
+}
+
+RankStates states_of_class(const StepProgram& program, std::size_t index, ElementCounts& counts) {
+  const Strategy& strategy = program.strategy;
+  if (static_cast<std::int64_t>(strategy.stages.size()) != strategy.num_stages()) return {};
+  const std::vector<StageLayout> stages = stages_on_rank(strategy, static_cast<std::int64_t>(index));
+  return rank_states(program.model, strategy, program.mesh, {}, stages, counts);
 }
 
 }  // namespace orrery::costmodel

@@ -10,9 +10,14 @@
 #include "program/strategy.h"
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
+
+namespace orrery {
+struct StepProgram;
+}
 
 namespace orrery::costmodel {
 
@@ -61,5 +66,8 @@ RankStates rank_states(const Model& model, const Strategy& strategy, const Mesh&
 /// The same of a rank that holds `stages`.
 RankStates rank_states(const Model& model, const Strategy& strategy, const Mesh& mesh, const Framework& framework,
                        const std::vector<StageLayout>& stages, ElementCounts& counts);
+
+/// The same of a class of the program's ranks; nothing in a program made by hand, which has no stages.
+RankStates states_of_class(const StepProgram& program, std::size_t index, ElementCounts& counts);
 
 }  // namespace orrery::costmodel

@@ -4,6 +4,7 @@
 #include "base/units_format.h"
 #include "planner/conditions.h"
 #include "planner/dimension_visit.h"
+#include "planner/replan/neighbourhood.h"
 
 #include <algorithm>
 #include <cmath>
@@ -16,37 +17,12 @@
 namespace orrery::planner {
 namespace {
 
-/// Only the values of a strategy.
-Domains point_of(const Strategy& s) {
-  Domains d;
-  d.tp = {s.tp};
-  d.cp = {s.cp};
-  d.pp = {s.pp};
-  d.vpp = {s.vpp};
-  d.ep = {s.ep};
-  d.etp = {s.etp};
-  d.micro_batch = {s.micro_batch};
-  d.cp_kind = {s.cp_kind};
-  d.dispatcher = {s.dispatcher};
-  d.schedule = {s.schedule};
-  d.zero_dense = {s.zero_dense};
-  d.zero_expert = {s.zero_expert};
-  d.dp_buckets = {s.overlap.dp_buckets ? 1 : 0};
-  d.overlap_tp = {s.overlap.tp ? 1 : 0};
-  d.ep_batch_level = {s.overlap.ep_batch_level ? 1 : 0};
-  d.delayed_wgrad = {s.overlap.delayed_wgrad ? 1 : 0};
-  d.shared_expert = {s.overlap.shared_expert ? 1 : 0};
-  d.offload_optimizer = {s.offload_optimizer ? 1 : 0};
-  d.offload_activations = {s.offload_activations ? 1 : 0};
-  d.recompute = {s.stages.front().recompute};
-  d.order = {s.order};
-  return d;
-}
-
 /// "pp=4" for a condition on pp.
 std::string value_in(const Strategy& strategy, std::string_view condition) {
   std::string out;
-  const Domains point = point_of(strategy);
+  Domains point = only(strategy);
+  point.recompute = {strategy.stages.front().recompute};
+  point.order = {strategy.order};
   visit_dimensions(point, [&](std::string_view name, const auto& values, auto text) {
     if (condition.substr(0, condition.find_first_of("<>!=")) == name) {
       out = fmt::format("{}={}", name, text(values.front()));

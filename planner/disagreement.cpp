@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/disagreement.h"
 
+#include "base/median.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -38,10 +40,8 @@ Disagreement between(std::string_view first, std::string_view second, const Time
       if (is_swap) ++out.num_swaps;
     }
   }
-  std::ranges::sort(distances);
-  const std::size_t half = distances.size() / 2;
-  out.median = distances.size() % 2 == 1 ? distances[half] : (distances[half - 1] + distances[half]) / 2.0;
-  out.largest = distances.back();
+  out.median = median(distances);
+  out.largest = std::ranges::max(distances);
   return out;
 }
 

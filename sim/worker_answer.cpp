@@ -10,6 +10,7 @@
 #include <sstream>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -73,13 +74,13 @@ void require_whole(std::size_t size, std::size_t expected) {
 
 }  // namespace
 
-void write_answer(std::ostream& out, const Trace& trace) {
+void write_answer(std::ostream& out, Trace trace) {
+  const Spans spans = std::exchange(trace.spans, {});
   std::ostringstream rest;
-  write_trace(rest,
-              {.header = trace.header, .spans = {}, .steps = trace.steps, .power = trace.power, .loads = trace.loads});
+  write_trace(rest, trace);
   const std::string text = rest.str();
-  out << fmt::format("{} {}\n", trace.spans.size(), text.size()) << text;
-  for_each_column(trace.spans, [&](const auto& column) {
+  out << fmt::format("{} {}\n", spans.size(), text.size()) << text;
+  for_each_column(spans, [&](const auto& column) {
     using T = typename std::decay_t<decltype(column)>::value_type;
     static_assert(std::has_unique_object_representations_v<T> || std::is_floating_point_v<T>);
     out.write(reinterpret_cast<const char*>(column.data()), static_cast<std::streamsize>(column.size() * sizeof(T)));

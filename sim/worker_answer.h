@@ -11,7 +11,7 @@
 
 namespace orrery::sim {
 
-void write_answer(std::ostream& out, const Trace& trace);
+void write_answer(std::ostream& out, Trace trace);
 
 /// Throws: ConfigError if the text is not a whole answer.
 Trace read_answer(std::string_view text);

@@ -32,6 +32,7 @@ Trace trace_of(std::int32_t num_spans) {
          .bytes = bytes(1e9 + i)});
   }
   trace.steps = {{.step = 0, .time = seconds(1.25), .tokens = 4096.0}};
+  trace.memory = {{.rank = 0, .step = 0, .weights = bytes(64.0), .tensors = {{"x", bytes(8.0)}}, .resident = {}}};
   return trace;
 }
 
@@ -64,6 +65,10 @@ TEST(WorkerAnswer, KeepsWhatIsSaidOfTheStep) {
   EXPECT_EQ(received.header.notes, trace_of(0).header.notes);
   ASSERT_EQ(received.steps.size(), 1);
   EXPECT_EQ(received.steps[0].time, seconds(1.25));
+  ASSERT_EQ(received.memory.size(), 1);
+  EXPECT_EQ(received.memory[0].rank, 0);
+  EXPECT_EQ(received.memory[0].weights, bytes(64.0));
+  EXPECT_EQ(received.memory[0].tensors, trace_of(0).memory[0].tensors);
 }
 
 TEST(WorkerAnswer, IsRefusedUnlessItIsWhole) {

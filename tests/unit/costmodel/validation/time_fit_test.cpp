@@ -79,6 +79,27 @@ TEST_F(PlantedRuns, AreCellsByModelAndGpu) {
 
 bool every_device(const std::string&) { return true; }
 
+// A fit says how far it is from its own runs and from those held out, for each device and framework.
+TEST_F(PlantedRuns, LeaveResidualsInTheirFit) {
+  TimedRuns timed;
+  timed.runs = runs_;
+  const TimeScore score = score_time(timed, base_of_, {}, true, "planted");
+  ASSERT_TRUE(score.fitted);
+  ASSERT_EQ(score.fitted->residuals.size(), 1u);
+  const auto& [name, residuals] = *score.fitted->residuals.begin();
+  EXPECT_EQ(name, "b200 megatron");
+  ASSERT_EQ(residuals.size(), 1u);
+  EXPECT_EQ(residuals[0].num_runs, std::ssize(runs_));
+  EXPECT_EQ(residuals[0].group, score.strata[0].stratum.group);
+  EXPECT_EQ(residuals[0].held_out.mean, score.strata[0].cross_validated->mean);
+  EXPECT_EQ(residuals[0].held_out.bias, score.strata[0].cross_validated->bias);
+  const std::vector<Seconds> own = predict_all(runs_, base_of_, *score.fitted);
+  std::vector<const TimedRun*> all;
+  for (const TimedRun& run : timed.runs) all.push_back(&run);
+  EXPECT_EQ(residuals[0].fitted.mean, errors_of(all, own, 0).mean);
+  EXPECT_EQ(residuals[0].fitted.median, errors_of(all, own, 0).median);
+}
+
 TEST(ErrorsOf, AveragesAndCountsRefusedRunsAsAHundredPercent) {
   PublishedRun a, b;
   a.id = "a";
