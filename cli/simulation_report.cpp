@@ -39,29 +39,25 @@ void add_links(Report& report, const sim::UseOfLinks& use) {
               .rows = {}};
   for (std::size_t i = 0; i < std::min(kShown, use.links.size()); ++i) {
     const sim::LinkUse& link = use.links[i];
-    table.rows.push_back({link.name, name_of(kLinkClassLabels, link.link_class), link.size, Value::percent(link.mean),
-                          Value::percent(link.peak)});
+    table.rows.push_back({link.name, link.link_class, link.size, Value::percent(link.mean), Value::percent(link.peak)});
   }
   report.table("links", "The fullest links", std::move(table));
   constexpr double kWorthSaying = 5e-4;
-  for (const auto& [label, link_class] : kLinkClassLabels) {
-    const double cut = use.cut[static_cast<std::size_t>(link_class)];
-    if (cut < kWorthSaying) continue;
+  for (const sim::UseOfLinks::Class& of : use.classes) {
+    if (of.cut < kWorthSaying) continue;
     report.note(
         fmt::format("{} links: {:.1f} % of the bytes are cut from peaks and tracks, where flows that overlap in "
                     "part came to up to {:.0f} % of a link",
-                    label, 100.0 * cut, 100.0 * use.fullest));
+                    of.name, 100.0 * of.cut, 100.0 * use.fullest));
   }
 }
 
 std::vector<CounterTrack> tracks_of(const sim::UseOfLinks& use) {
   std::vector<CounterTrack> tracks;
-  for (const auto& [label, link_class] : kLinkClassLabels) {
-    const std::vector<double>& used = use.tracks[static_cast<std::size_t>(link_class)];
-    if (used.empty()) continue;
+  for (const sim::UseOfLinks::Class& of : use.classes) {
     CounterTrack& track = tracks.emplace_back();
-    track.name = std::string(label) + " links, per cent in use";
-    for (const double share : used) track.values.push_back(100.0 * share);
+    track.name = of.name + " links, per cent in use";
+    for (const double share : of.track) track.values.push_back(100.0 * share);
     track.interval = use.slice;
   }
   return tracks;

@@ -18,17 +18,9 @@ using topology::Link;
 using topology::LinkIndex;
 using topology::LinkKind;
 
-bool has_routers(const Fabric& fabric) {
-  return fabric.kind == FabricKind::torus || fabric.kind == FabricKind::dragonfly;
-}
-
 bool can_limit(const Fabric& fabric) {
   const bool is_tree = fabric.kind == FabricKind::rail_leaf_spine || fabric.kind == FabricKind::fat_tree;
-  return has_routers(fabric) || (is_tree && (fabric.oversubscription > 1.0 || fabric.pods));
-}
-
-bool is_between_switches(LinkKind kind) {
-  return kind == LinkKind::uplink || kind == LinkKind::core || kind == LinkKind::hop || kind == LinkKind::global;
+  return topology::has_routers(fabric) || (is_tree && (fabric.oversubscription > 1.0 || fabric.pods));
 }
 
 template <class Q>
@@ -49,7 +41,7 @@ class Loads {
     double hops = 0.0;
     const bool reached = topology_.route(from, to, topology::Ways::balanced(), [&](LinkIndex link, double share) {
       const LinkKind kind = topology_.graph()[link].kind;
-      if (!is_between_switches(kind)) return;
+      if (!topology::is_between_switches(kind)) return;
       of_[link] += bytes(size * share);
       if (kind == LinkKind::hop || kind == LinkKind::global) hops += share;
     });

@@ -135,10 +135,13 @@ class Engine : private EventHandler {
 
 }  // namespace
 
-SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times, bool replay) {
+SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times, bool replay,
+                   PathSeed seed) {
   CHECK(!jobs.empty());
+  const bool in_pairs = std::ranges::any_of(jobs, [](const SimulatedJob& job) { return are_in_pairs(job.fidelities); });
+  const std::shared_ptr<Routes> routes = in_pairs ? routes_of(cluster, seed) : nullptr;
   std::vector<FlowPlan> plans;
-  for (const SimulatedJob& job : jobs) plans.push_back(plan_flows(*job.timed, cluster, job.fidelities));
+  for (const SimulatedJob& job : jobs) plans.push_back(plan_flows(*job.timed, cluster, job.fidelities, routes));
   const Disturbances& disturbances = jobs.front().timed->disturbances;
   const Network network = join_network(cluster, plans, disturbances.on_links());
   SharedRun run = Engine(network, jobs, plans, link_changes(disturbances, cluster, network), keep_times, replay).run();
@@ -147,9 +150,9 @@ SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, b
 }
 
 OpTimes run_on_simgrid(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities, bool keep_times,
-                       bool replay) {
+                       bool replay, PathSeed seed) {
   const SimulatedJob job{.timed = &timed, .fidelities = fidelities};
-  return run_jobs({&job, 1}, cluster, keep_times, replay).times;
+  return run_jobs({&job, 1}, cluster, keep_times, replay, seed).times;
 }
 
 }  // namespace orrery::sim

@@ -10,6 +10,7 @@
 #include "program/cluster.h"
 #include "program/fidelity.h"
 #include "sim/repeated_phase.h"
+#include "sim/routes.h"
 
 #include <span>
 #include <vector>
@@ -35,10 +36,12 @@ struct SharedRun {
 /// ConfigError when the cluster does not give a bandwidth that is needed.
 /// Requires: verify is empty for each program; of several jobs every rank is simulated; no other simulation of this
 /// process is under way.
-SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times, bool replay = true);
+SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times, bool replay = true,
+                   PathSeed seed = {});
 
 /// One job alone.
 costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Cluster& cluster,
-                                  const Fidelities& fidelities, bool keep_times, bool replay = true);
+                                  const Fidelities& fidelities, bool keep_times, bool replay = true,
+                                  PathSeed seed = {});
 
 }  // namespace orrery::sim

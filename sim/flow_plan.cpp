@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/flow_plan.h"
 
+#include "sim/sends.h"
+
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -43,12 +46,14 @@ bool has_pairs(const TimedProgram& timed, MeetingIndex meeting, const MemberGrou
 
 class Planner {
  public:
-  Planner(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities)
+  Planner(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
+          std::shared_ptr<Routes> routes)
       : timed_(timed),
         cluster_(cluster),
         fidelities_(fidelities),
         uplinks_bind_(cluster.fabric.oversubscription > 1.0 || timed.disturbances.on_links()),
-        groups_(std::make_unique<MemberGroups>(timed, cluster)) {}
+        groups_(std::make_unique<MemberGroups>(timed, cluster)),
+        routes_(std::move(routes)) {}
 
   FlowPlan plan() {
     find_ops();
@@ -62,16 +67,23 @@ class Planner {
       site_of_rank.push_back(node_sites_.at(cluster_.locate(rank.device).node));
     }
     const std::size_t senders = std::max<std::size_t>(sites_.size(), 1);
-    return {.fidelity = std::move(fidelity_),
-            .op_of = std::move(op_of_),
-            .site_of_rank = std::move(site_of_rank),
-            .node_sites = std::move(node_sites_),
-            .device_sites = std::move(device_sites_),
-            .groups = std::move(groups_),
-            .shares = uplinks_bind_ ? std::make_unique<LeafShares>(timed_, cluster_) : nullptr,
-            .sites = std::move(sites_),
-            .used = used_,
-            .at_once = is_balanced(timed_.load) ? 1 : std::max<std::size_t>(kFlowsAtOnce / senders, 1)};
+    FlowPlan plan{.fidelity = std::move(fidelity_),
+                  .op_of = std::move(op_of_),
+                  .site_of_rank = std::move(site_of_rank),
+                  .node_sites = std::move(node_sites_),
+                  .device_sites = std::move(device_sites_),
+                  .groups = std::move(groups_),
+                  .shares = uplinks_bind_ ? std::make_unique<LeafShares>(timed_, cluster_) : nullptr,
+                  .sites = std::move(sites_),
+                  .used = used_,
+                  .routes = std::move(routes_),
+                  .routed_ends = {},
+                  .at_once = is_balanced(timed_.load) ? 1 : std::max<std::size_t>(kFlowsAtOnce / senders, 1)};
+    if (plan.routes != nullptr) {
+      plan.at_once = std::numeric_limits<std::size_t>::max();
+      plan.routed_ends = SendMaker(timed_, plan).routed_ends();
+    }
+    return plan;
   }
 
  private:
@@ -92,7 +104,7 @@ class Planner {
     const costmodel::CommTime& time = timed_.meetings[meeting].time;
     if (asked == Fidelity::l0 || needs_closed_form(timed_, cluster_, meeting)) return Fidelity::l0;
     if (asked == Fidelity::l1 || time.num_legs == 0) return Fidelity::l1;
-    if (timed_.meetings[meeting].message && asked == Fidelity::l2) return Fidelity::l1;
+    if (timed_.meetings[meeting].message && asked == Fidelity::l2 && routes_ == nullptr) return Fidelity::l1;
     const std::vector<MemberGroup>& groups = groups_->of(meeting, op_of_[meeting]);
     const bool shown = !groups.empty() && std::ranges::all_of(groups, [&](const MemberGroup& group) {
       return has_pairs(timed_, meeting, group);
@@ -156,6 +168,7 @@ class Planner {
   const Fidelities& fidelities_;
   const bool uplinks_bind_;
   std::unique_ptr<MemberGroups> groups_;
+  std::shared_ptr<Routes> routes_;
   std::vector<Fidelity> fidelity_;
   std::vector<RankOp> op_of_;
   PathClasses used_ = {};
@@ -166,20 +179,26 @@ class Planner {
 
 }  // namespace
 
-FlowPlan plan_flows(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities) {
-  return Planner(timed, cluster, fidelities).plan();
+FlowPlan plan_flows(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
+                    std::shared_ptr<Routes> routes) {
+  return Planner(timed, cluster, fidelities, std::move(routes)).plan();
 }
 
-bool need_every_rank(const Fidelities& fidelities, const Cluster& cluster, bool links_change) {
-  const bool in_pairs = fidelities.of_others > Fidelity::l1 ||
-                        std::ranges::any_of(fidelities.of_op, [](const auto& op) { return op.second > Fidelity::l1; });
+bool are_in_pairs(const Fidelities& fidelities) {
+  return fidelities.of_others > Fidelity::l1 ||
+         std::ranges::any_of(fidelities.of_op, [](const auto& op) { return op.second > Fidelity::l1; });
+}
+
+bool need_every_rank(const Fidelities& fidelities, const Cluster& cluster, bool links_change, bool hashed) {
   const bool uplinks_bind = links_change || cluster.fabric.oversubscription > 1.0;
-  return in_pairs && uplinks_bind && cluster.fabric.nodes_per_leaf > 1;
+  return are_in_pairs(fidelities) &&
+         (have_routes(cluster, hashed) || (uplinks_bind && cluster.fabric.nodes_per_leaf > 1));
 }
 
 Network join_network(const Cluster& cluster, std::span<FlowPlan> plans, bool links_change) {
   std::vector<Site> sites;
   PathClasses used = {};
+  std::set<RoutedEnd> ends;
   for (FlowPlan& plan : plans) {
     const auto first = static_cast<SiteIndex>(sites.size());
     for (SiteIndex& site : plan.site_of_rank) site += first;
@@ -187,8 +206,13 @@ Network join_network(const Cluster& cluster, std::span<FlowPlan> plans, bool lin
     for (auto& [place, site] : plan.device_sites) site += first;
     sites.insert(sites.end(), plan.sites.begin(), plan.sites.end());
     for (std::size_t path = 0; path < kNumPathClasses; ++path) used[path] |= plan.used[path];
+    for (RoutedEnd end : plan.routed_ends) {
+      end.to += first;
+      ends.insert(end);
+    }
   }
   Network network(cluster, std::move(sites), used);
+  if (!ends.empty()) network.set_routes(plans.front().routes, std::move(ends));
   if (links_change) network.let_all_bind();
   return network;
 }

@@ -10,12 +10,14 @@
 #include "sim/leaf_shares.h"
 #include "sim/member_groups.h"
 #include "sim/network.h"
+#include "sim/routes.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -30,10 +32,13 @@ struct FlowPlan {
   std::unique_ptr<MemberGroups> groups;           // where something is at L2 or L3
   std::unique_ptr<LeafShares> shares;             // where uplinks can be full, at L1
   std::vector<Site> sites;
-  PathClasses used = {};  // path classes that carry flows
+  PathClasses used = {};            // path classes that carry flows
+  std::shared_ptr<Routes> routes;   // of flows in pairs; null: none has one of its own
+  std::set<RoutedEnd> routed_ends;  // that they can have
   /// Pairs of one sender that are under way at a time, at L2 and L3. Equal ones go one after the other, and all senders
   /// keep step. Where sizes differ that would leave hot receivers idle, so it is as many as SimGrid can take: 2000 over
-  /// the number of sites.
+  /// the number of sites. On routes of their own all go at once, each as heavy as it is large: one after the other
+  /// would leave links idle, and so they end at few dates.
   std::size_t at_once = 1;
 
   bool is_flow(costmodel::MeetingIndex meeting) const { return fidelity[meeting] != Fidelity::l0; }
@@ -42,12 +47,18 @@ struct FlowPlan {
 /// Shared memory has no link, and a flow cannot be slowed by compute once it is under way: such communications are L0
 /// whatever was asked. Where the simulated ranks cannot show pairs (sim/member_groups.h), L2 and L3 are L1; so is a
 /// message at L2, which has only one pair of nodes.
+/// `routes`: of the pairs of L2 and L3, messages at L2 among them; null where flows know ports alone.
 /// Complexity: linear in the ops of the simulated ranks.
-FlowPlan plan_flows(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities);
+FlowPlan plan_flows(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
+                    std::shared_ptr<Routes> routes = nullptr);
+
+/// Whether some communication is to be shown in pairs, L2 or L3.
+bool are_in_pairs(const Fidelities& fidelities);
 
 /// Whether a rank that stands for others would change the step: in pairs, the first and the last node of a ring below a
-/// leaf use its uplinks and those between do not. Every rank is then to be simulated (RunInput::all_ranks).
-bool need_every_rank(const Fidelities& fidelities, const Cluster& cluster, bool links_change);
+/// leaf use its uplinks and those between do not; and so where flows have routes of their own, which are of one pair
+/// and of no other. Every rank is then to be simulated (RunInput::all_ranks).
+bool need_every_rank(const Fidelities& fidelities, const Cluster& cluster, bool links_change, bool hashed = false);
 
 /// The network of one job or several: the sites of all, which share the ports of their nodes. Its indices of sites are
 /// those of the plans from then on. `links_change`: any port can bind then.

@@ -29,7 +29,8 @@ PhaseState Job::state() const {
     flow.event = {.kind = at.rank, .index = at.op};
   }
   std::ranges::sort(state.flows, {}, [](const FlowLeft& flow) {
-    return std::tuple(flow.event.kind, flow.event.index, flow.from, flow.to, flow.path, flow.next, flow.left);
+    return std::tuple(flow.event.kind, flow.event.index, flow.from, flow.to, flow.path, flow.route, flow.next,
+                      flow.left);
   });
   return state;
 }

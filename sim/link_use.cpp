@@ -6,7 +6,8 @@
 #include "sim/sends.h"
 
 #include <algorithm>
-#include <array>
+#include <optional>
+#include <tuple>
 
 namespace orrery::sim {
 namespace {
@@ -18,59 +19,99 @@ using costmodel::TimedRank;
 constexpr std::size_t kNumSlices = 1000;
 /// A link with what went over it in each slice.
 struct Link {
+  std::string name, link_class;
+  BytesPerSecond bandwidth;
   Bytes size;
   std::vector<double> slices;  // bytes; none while nothing went over it
 };
 
 class Links {
  public:
-  Links(const Network& network, Seconds step)
-      : network_(network), slice_(step / static_cast<double>(kNumSlices)), links_(2 * network.ports().size()) {}
+  Links(const Network& network, Seconds step) : network_(network), slice_(step / static_cast<double>(kNumSlices)) {
+    for (const Port& port : network.ports()) {
+      for (const char* direction : {".out", ".in"}) {
+        links_.push_back({.name = port.name + direction,
+                          .link_class = std::string(name_of(kLinkClassLabels, port.link_class)),
+                          .bandwidth = port.bandwidth,
+                          .size = {},
+                          .slices = {}});
+      }
+    }
+    if (network.routes() == nullptr) return;
+    for (const RouteLink& link : network.routes()->links()) {
+      links_.push_back(
+          {.name = link.name, .link_class = link.label, .bandwidth = link.bandwidth, .size = {}, .slices = {}});
+    }
+  }
 
   void add(SiteIndex from, const Part& part, Seconds start, Seconds end) {
     for (const PortIndex port : network_.way(from, part.path))
       add(links_[2 * std::size_t{port}], part.size, start, end);
     for (const PortIndex port : network_.way(part.to, part.path))
       add(links_[2 * std::size_t{port} + 1], part.size, start, end);
+    if (part.route == kPooled) return;
+    const std::size_t first = 2 * network_.ports().size();
+    for (const std::uint32_t link : network_.routes()->links_of(part.route)) {
+      add(links_[first + link], part.size, start, end);
+    }
   }
 
   UseOfLinks use() const {
-    UseOfLinks use{.links = {}, .slice = slice_, .tracks = {}};
-    std::array<double, kNumLinkClasses> num_links{};
-    std::array<Bytes, kNumLinkClasses> all{}, cut{};
-    for (std::size_t i = 0; i < links_.size(); ++i) {
-      const Link& link = links_[i];
+    UseOfLinks use{.links = {}, .slice = slice_, .classes = {}};
+    struct Sums {
+      double num_links = 0.0;
+      Bytes all, cut;
+    };
+    std::vector<Sums> sums;  // by class
+    for (const Link& link : links_) {
       if (link.slices.empty()) continue;
-      const Port& port = network_.ports()[i / 2];
-      const double capacity = (port.bandwidth * slice_).in(unit::byte);
-      const auto link_class = static_cast<std::size_t>(port.link_class);
-      std::vector<double>& track = use.tracks[link_class];
-      track.resize(kNumSlices);
-      num_links[link_class] += 1.0;
-      all[link_class] += link.size;
+      const double capacity = (link.bandwidth * slice_).in(unit::byte);
+      const std::size_t number = class_of(link, use);
+      sums.resize(use.classes.size());
+      Sums& of_class = sums[number];
+      std::vector<double>& track = use.classes[number].track;
+      of_class.num_links += 1.0;
+      of_class.all += link.size;
       double peak = 0.0;
       for (std::size_t slice = 0; slice < kNumSlices; ++slice) {
         const double wanted = link.slices[slice] / capacity, used = std::min(1.0, wanted);
         use.fullest = std::max(use.fullest, wanted);
-        cut[link_class] += bytes((wanted - used) * capacity);
+        of_class.cut += bytes((wanted - used) * capacity);
         peak = std::max(peak, used);
         track[slice] += used;
       }
-      use.links.push_back({.name = port.name + (i % 2 == 0 ? ".out" : ".in"),
-                           .link_class = port.link_class,
+      use.links.push_back({.name = link.name,
+                           .link_class = link.link_class,
                            .size = link.size,
-                           .mean = link.size / (port.bandwidth * slice_ * static_cast<double>(kNumSlices)),
+                           .mean = link.size / (link.bandwidth * slice_ * static_cast<double>(kNumSlices)),
                            .peak = peak});
     }
-    for (std::size_t i = 0; i < num_links.size(); ++i) {
-      for (double& used : use.tracks[i]) used /= num_links[i];
-      if (all[i] > Bytes::zero()) use.cut[i] = cut[i] / all[i];
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      for (double& used : use.classes[i].track) used /= sums[i].num_links;
+      if (sums[i].all > Bytes::zero()) use.classes[i].cut = sums[i].cut / sums[i].all;
     }
+    order(use.classes);
     std::ranges::stable_sort(use.links, [](const LinkUse& a, const LinkUse& b) { return a.mean > b.mean; });
     return use;
   }
 
  private:
+  /// Of the use; a new one if this is the first link of its class.
+  static std::size_t class_of(const Link& link, UseOfLinks& use) {
+    const auto known = std::ranges::find(use.classes, link.link_class, &UseOfLinks::Class::name);
+    if (known != use.classes.end()) return static_cast<std::size_t>(known - use.classes.begin());
+    use.classes.push_back({.name = link.link_class, .track = std::vector<double>(kNumSlices)});
+    return use.classes.size() - 1;
+  }
+
+  /// From devices outwards, those between switches last.
+  static void order(std::vector<UseOfLinks::Class>& classes) {
+    std::ranges::sort(classes, {}, [](const UseOfLinks::Class& of) {
+      const std::optional<LinkClass> of_ports = find_named(kLinkClassLabels, of.name);
+      return std::tuple(!of_ports, of_ports.value_or(LinkClass::uplink), of.name);
+    });
+  }
+
   void add(Link& link, Bytes size, Seconds start, Seconds end) const {
     link.slices.resize(kNumSlices);
     link.size += size;
@@ -93,15 +134,15 @@ class Links {
 
   const Network& network_;
   const Seconds slice_;
-  std::vector<Link> links_;  // out and in of each port
+  std::vector<Link> links_;  // out and in of each port, then those of routes
 };
 
 }  // namespace
 
 UseOfLinks use_of_links(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
-                        const Trace& trace) {
+                        const Trace& trace, PathSeed seed) {
   CHECK(trace.steps.size() == 1, trace.steps.size());
-  FlowPlan plan = plan_flows(timed, cluster, fidelities);
+  FlowPlan plan = plan_flows(timed, cluster, fidelities, are_in_pairs(fidelities) ? routes_of(cluster, seed) : nullptr);
   const Network network = join_network(cluster, {&plan, 1}, timed.disturbances.on_links());
   Links links(network, trace.steps.front().time);
   std::vector<bool> is_done(timed.meetings.size());

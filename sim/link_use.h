@@ -8,7 +8,7 @@
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
 #include "program/fidelity.h"
-#include "sim/network.h"
+#include "sim/routes.h"
 #include "traces/trace.h"
 
 #include <string>
@@ -16,28 +16,31 @@
 
 namespace orrery::sim {
 
-/// A port in one direction: "node3.nic.out".
+/// A port in one direction: "node3.nic.out"; or of a cable between two switches, where flows have routes
+/// (sim/routes.h): "leaf0 -> plane1.spine3".
 struct LinkUse {
   std::string name;
-  LinkClass link_class = LinkClass::scale_up;
-  Bytes size;         // what went over it
-  double mean = 0.0;  // utilisation over the step
-  double peak = 0.0;  // of the slices of the step, at most 1
+  std::string link_class;  // for people: "NIC", "uplink", "uplink, plane 1", "router"
+  Bytes size;              // what went over it
+  double mean = 0.0;       // utilisation over the step
+  double peak = 0.0;       // of the slices of the step, at most 1
 };
 
 struct UseOfLinks {
   std::vector<LinkUse> links;  // those that carried something, the fullest first
   Seconds slice;               // into which the step is cut
-  /// Mean utilisation of the links above of each class, in each slice; empty without such links.
-  std::vector<double> tracks[kNumLinkClasses];
-  /// Of what went over the links of each class, the part that is cut from tracks and peaks.
-  double cut[kNumLinkClasses] = {};
-  double fullest = 0.0;  // slice before the cut, of any link
+  struct Class {
+    std::string name;
+    std::vector<double> track;  // mean utilisation of its links above, in each slice
+    double cut = 0.0;           // of what went over them, the part that is cut from track and peaks
+  };
+  std::vector<Class> classes;  // those of the links above
+  double fullest = 0.0;        // slice before the cut, of any link
 };
 
-/// Requires: `trace` is one step of `timed`, simulated at `fidelities`; its spans are in the order of the program.
-/// Complexity: linear in flows and in the slices that they last.
+/// Requires: `trace` is one step of `timed`, simulated at `fidelities` with `seed`; its spans are in the order of the
+/// program. Complexity: linear in flows and in the slices that they last.
 UseOfLinks use_of_links(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
-                        const Trace& trace);
+                        const Trace& trace, PathSeed seed = {});
 
 }  // namespace orrery::sim

@@ -5,9 +5,12 @@
 #include "base/units_format.h"
 #include "costmodel/op_timer.h"
 #include "costmodel/simulated_ranks.h"
+#include "sim/routes.h"
 
+#include <algorithm>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
 #include <variant>
@@ -18,7 +21,7 @@ namespace orrery::sim {
 namespace {
 
 // Measured, rounded up (docs/design/simgrid.md, "Memory").
-constexpr double kBytesPerOp = 40.0, kBytesPerSpan = 220.0, kBytesPerPair = 70.0;
+constexpr double kBytesPerOp = 40.0, kBytesPerSpan = 220.0, kBytesPerPair = 70.0, kBytesPerRoute = 4000.0;
 
 /// Pairs of one member at L3: everybody in an exchange, in a ring the next one within its domain and on the network.
 double num_pairs_of(const OpShape& shape, const Mesh& mesh) {
@@ -28,10 +31,37 @@ double num_pairs_of(const OpShape& shape, const Mesh& mesh) {
   return all ? static_cast<double>(mesh.size(costmodel::group_of(shape))) : 2.0;
 }
 
+/// At most as many as there are pairs of members, and of what they send from: nodes at L2, devices at L3, NICs where
+/// each pair of them has a draw of its own.
+double num_routes(const StepProgram& program, const Cluster& cluster, std::size_t num_ranks,
+                  const Fidelities& fidelities, bool hashed) {
+  if (!have_routes(cluster, hashed)) return 0.0;
+  std::map<Group, double> peers;  // of a member
+  bool of_devices = false;
+  for (const RankClass& rank_class : program.classes) {
+    for (const Op& op : rank_class.ops) {
+      const Fidelity fidelity = is_communication(op.key.op) ? fidelities.of(op.key.op) : Fidelity::l0;
+      if (fidelity < Fidelity::l2) continue;
+      of_devices = of_devices || fidelity == Fidelity::l3;
+      double& most = peers[costmodel::group_of(program.shapes[op.shape])];
+      most = std::max(most, is_pipeline(op.queue) ? 1.0 : num_pairs_of(program.shapes[op.shape], program.mesh));
+    }
+  }
+  double num_pairs = 0.0, ends = 0.0;
+  for (const auto& [group, number] : peers) num_pairs += number * static_cast<double>(num_ranks);
+  for (const NodeGroup& group : cluster.groups) {
+    const std::int64_t nics = group.nics ? group.nics->per_node : 1;
+    ends += static_cast<double>(group.num_nodes * (hashed ? nics : of_devices ? group.devices_per_node : 1));
+  }
+  const auto cables = static_cast<double>(cluster.fabric.num_global_links);
+  const double ways = hashed ? 1.0 : std::max(cables, 2.0);  // a torus goes either way at most
+  return ways * std::min(num_pairs, ends * ends);
+}
+
 }  // namespace
 
 Bytes memory_needed(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
-                    const RunInput& input, const Fidelities& fidelities) {
+                    const RunInput& input, const Fidelities& fidelities, bool hashed) {
   double num_ops = 0.0, num_pairs = 0.0;
   std::set<ShapeId> in_pairs;
   for (const RankClass& rank_class : program.classes) {
@@ -46,7 +76,8 @@ Bytes memory_needed(const StepProgram& program, const Cluster& cluster, std::spa
     for (const ShapeId shape : in_pairs) num_pairs += num_pairs_of(program.shapes[shape], program.mesh);
   }
   const double per_op = kBytesPerOp + (input.steps_only ? 0.0 : kBytesPerSpan);
-  return bytes(num_ops * per_op + num_pairs * kBytesPerPair);
+  const double routes = num_routes(program, cluster, simulated.ranks().size(), fidelities, hashed);
+  return bytes(num_ops * per_op + num_pairs * kBytesPerPair + routes * kBytesPerRoute);
 }
 
 Bytes memory_available(const std::filesystem::path& meminfo) {

@@ -16,10 +16,10 @@
 namespace orrery::sim {
 
 /// About what a simulation takes beside its program, in this process and in the one that reads its trace: by op of the
-/// simulated ranks, and by pair of each communication of different size at L3. Source of the rates:
-/// docs/design/simgrid.md, "Memory".
+/// simulated ranks, by pair of each communication of different size at L3, and by pair of sites with a route of its own
+/// (sim/routes.h; `hashed`: a seed draws paths). Source of the rates: docs/design/simgrid.md, "Memory".
 Bytes memory_needed(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
-                    const RunInput& input, const Fidelities& fidelities);
+                    const RunInput& input, const Fidelities& fidelities, bool hashed = false);
 
 /// What this machine can still give: MemAvailable of `meminfo`, /proc/meminfo. Infinite if it does not say.
 Bytes memory_available(const std::filesystem::path& meminfo = "/proc/meminfo");

@@ -11,9 +11,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace orrery::sim {
@@ -45,6 +48,19 @@ struct Port {
 };
 using PortIndex = std::uint32_t;  // into Network::ports()
 
+class Routes;
+using RouteIndex = std::uint32_t;  // of sim/routes.h
+/// No links between switches but the uplinks that a path class has.
+inline constexpr RouteIndex kPooled = 0;
+
+/// Where flows arrive that have taken a route.
+struct RoutedEnd {
+  SiteIndex to = 0;
+  costmodel::PathClass path = costmodel::PathClass::rail;
+  RouteIndex route = kPooled;
+  auto operator<=>(const RoutedEnd&) const = default;
+};
+
 class Network {
  public:
   /// Ports of a node: scale-up, per_device * devices; NIC, each * number; uplink of its leaf, the NICs of the leaf's
@@ -61,6 +77,14 @@ class Network {
   void let_all_bind() {
     for (Port& port : ports_) port.binds = true;
   }
+  /// Flows with routes of their own, and where they go.
+  void set_routes(std::shared_ptr<const Routes> routes, std::set<RoutedEnd> ends) {
+    routes_ = std::move(routes);
+    routed_ends_ = std::move(ends);
+  }
+  /// Null: no flow has one.
+  const Routes* routes() const { return routes_.get(); }
+  const std::set<RoutedEnd>& routed_ends() const { return routed_ends_; }
   /// Leaf of any node of the cluster.
   std::int64_t leaf_of(std::int64_t node) const { return leaf_of_node_.at(static_cast<std::size_t>(node)); }
 
@@ -82,6 +106,8 @@ class Network {
   std::vector<std::int64_t> leaf_of_node_;
   std::vector<Port> ports_;
   std::vector<std::array<Way, kNumPathClasses>> ways_;  // by site
+  std::shared_ptr<const Routes> routes_;
+  std::set<RoutedEnd> routed_ends_;
 };
 
 }  // namespace orrery::sim

@@ -216,11 +216,11 @@ std::vector<PairBytes> pair_traffic(Pattern pattern, std::span<const Cluster::Lo
 
 std::vector<PairBytes> between_nodes(std::span<const PairBytes> pairs, std::span<const std::uint32_t> node_of_member) {
   std::vector<PairBytes> sums;
-  std::map<std::tuple<std::uint32_t, std::uint32_t, PathClass>, std::size_t> known;
+  std::map<std::tuple<std::uint32_t, std::uint32_t, PathClass, RouteIndex>, std::size_t> known;
   for (const PairBytes& pair : pairs) {
     const std::uint32_t from = node_of_member[pair.from], to = node_of_member[pair.to];
-    const auto [sum, is_new] = known.try_emplace({from, to, pair.path}, sums.size());
-    if (is_new) sums.push_back({.from = from, .to = to, .path = pair.path, .size = {}});
+    const auto [sum, is_new] = known.try_emplace({from, to, pair.path, pair.route}, sums.size());
+    if (is_new) sums.push_back({.from = from, .to = to, .path = pair.path, .size = {}, .route = pair.route});
     sums[sum->second].size += pair.size;
   }
   std::ranges::stable_sort(sums, {}, &PairBytes::from);

@@ -7,6 +7,7 @@
 
 #include "costmodel/cost_model.h"
 #include "program/cluster.h"
+#include "sim/network.h"
 
 #include <cstdint>
 #include <span>
@@ -29,6 +30,7 @@ struct PairBytes {
   std::uint32_t from = 0, to = 0;  // members
   costmodel::PathClass path = costmodel::PathClass::node;
   Bytes size;
+  RouteIndex route = kPooled;
 };
 
 /// The pairs with traffic, by sender; those of an exchange in an order in which no two senders meet at a receiver.
@@ -39,8 +41,8 @@ struct PairBytes {
 std::vector<PairBytes> pair_traffic(Pattern pattern, std::span<const Cluster::Location> members,
                                     const costmodel::CommTime& time, const Payload& payload = {});
 
-/// Adds up what goes from one node to another over one path class; `node_of_member` gives the numbers that replace
-/// those of members. What stays on a node stays as a pair of the node with itself.
+/// Adds up what goes from one node to another over one path class and route; `node_of_member` gives the numbers that
+/// replace those of members. What stays on a node stays as a pair of the node with itself.
 std::vector<PairBytes> between_nodes(std::span<const PairBytes> pairs, std::span<const std::uint32_t> node_of_member);
 
 /// Makes sizes equal that are nearly equal, since SimGrid's time grows with the number of different ones: the largest

@@ -3,6 +3,7 @@
 
 #include "base/enum_names.h"
 #include "sim/compat.hpp"
+#include "sim/routes.h"
 
 #include <algorithm>
 #include <optional>
@@ -80,7 +81,33 @@ Platform::Platform(simgrid::s4u::Engine& engine, const Network& network, Seconds
       }
     }
   }
+  add_routes(*zone, network, second);
   zone->seal();
+}
+
+void Platform::add_routes(simgrid::s4u::NetZone& zone, const Network& network, Seconds second) {
+  if (network.routed_ends().empty()) return;
+  const Routes& routes = *network.routes();
+  std::vector<simgrid::s4u::Link*> links(routes.links().size());
+  std::vector<const simgrid::s4u::Link*> way;
+  for (const RoutedEnd& end : network.routed_ends()) {
+    way.clear();
+    for (const std::uint32_t number : routes.links_of(end.route)) {
+      const RouteLink& link = routes.links()[number];
+      if (links[number] == nullptr) {
+        links[number] = compat::add_link(zone, link.name, (link.bandwidth * second).in(unit::byte));
+      }
+      way.push_back(links[number]);
+    }
+    const std::span<const PortIndex> ports = network.way(end.to, end.path);
+    for (auto port = ports.rbegin(); port != ports.rend(); ++port) {
+      if (ports_[*port].in != nullptr) way.push_back(ports_[*port].in);
+    }
+    simgrid::s4u::Host* host =
+        compat::add_host(zone, fmt::format("site{}.{}.route{}", end.to, name_of(kPaths, end.path), end.route));
+    compat::add_route_in(zone, *host, way);
+    routed_[end] = host;
+  }
 }
 
 }  // namespace orrery::sim

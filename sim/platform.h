@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // A network (sim/network.h) as SimGrid has it: one flat star of hosts. A site has a host to receive at for each path
 // class, and hosts to send from, its lanes; all share the links of the ports on their way, so that flows of different
-// classes compete.
+// classes compete. Where flows have routes of their own (sim/routes.h), a site has a further host to receive at for
+// each of them, behind the links of the route: a star's hosts have one way in, and so routes are explicit for those
+// pairs that really talk and for no others.
 #pragma once
 
 #include "sim/network.h"
 
 #include <array>
 #include <deque>
+#include <map>
 #include <vector>
 
 namespace simgrid::s4u {
 class Engine;
 class Host;
 class Link;
+class NetZone;
 }  // namespace simgrid::s4u
 
 namespace orrery::sim {
@@ -50,11 +54,14 @@ class Platform {
   std::vector<Lane*>& free_lanes(SiteIndex site, bool network) { return sites_[site].free[network ? 1 : 0]; }
   /// One direction of a port that binds.
   simgrid::s4u::Link* link(PortIndex port, bool inwards) const { return inwards ? ports_[port].in : ports_[port].out; }
-  simgrid::s4u::Host* destination(SiteIndex site, costmodel::PathClass path) const {
+  simgrid::s4u::Host* destination(SiteIndex site, costmodel::PathClass path, RouteIndex route) const {
+    if (route != kPooled) return routed_.at({.to = site, .path = path, .route = route});
     return sites_[site].destinations[static_cast<std::size_t>(path)];
   }
 
  private:
+  void add_routes(simgrid::s4u::NetZone& zone, const Network& network, Seconds second);
+
   struct SiteHosts {
     std::array<std::vector<Lane*>, 2> free;
     std::array<simgrid::s4u::Host*, kNumPathClasses> destinations = {};  // null for a class that is not used
@@ -68,6 +75,7 @@ class Platform {
   std::vector<Links> ports_;  // of the network; null where it does not bind
   std::deque<Lane> lanes_;
   std::vector<SiteHosts> sites_;
+  std::map<RoutedEnd, simgrid::s4u::Host*> routed_;
 };
 
 }  // namespace orrery::sim

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/errors.h"
+#include "program/topology/network.h"
 
 #include <algorithm>
 #include <map>
@@ -68,7 +69,7 @@ PlatformQuestion question_for(const Cluster& cluster, const std::string& pattern
     throw ConfigError(
         fmt::format("hosts: expected a name with {}, such as \"node{}\", got \"{}\"", kNode, kNode, pattern));
   }
-  if (cluster.fabric.kind == FabricKind::torus || cluster.fabric.kind == FabricKind::dragonfly) {
+  if (topology::has_routers(cluster.fabric)) {
     throw ConfigError(
         "platform: expected a cluster whose fabric is a tree or none, got one of routers: their links "
         "cannot be read from a platform");

@@ -93,7 +93,8 @@ bool RepeatedPhase::is_same_state() const {
   }
   return std::ranges::equal(before_.flows, now_.flows, [&](const FlowLeft& a, const FlowLeft& b) {
     return a.event.kind == b.event.kind && b.event.index - a.event.index == shift_[a.event.kind] && a.from == b.from &&
-           a.to == b.to && a.path == b.path && a.next == b.next && std::abs(a.left - b.left) <= kTolerance;
+           a.to == b.to && a.path == b.path && a.route == b.route && a.next == b.next &&
+           std::abs(a.left - b.left) <= kTolerance;
   });
 }
 

@@ -37,6 +37,15 @@ Leg leg_of(const costmodel::CommTime& time, bool network) {
   return leg == legs.end() ? Leg{} : *leg;
 }
 
+/// Parts of a send that are all under way weigh together as much as the send, each as many bytes as it has, so that
+/// they end together where nothing holds one of them up.
+void weigh_by_size(std::vector<Part>& parts) {
+  constexpr double kLeast = 1e-3;  // SimGrid loses weights that are tiny
+  Bytes all;
+  for (const Part& part : parts) all += part.size;
+  for (Part& part : parts) part.weight = std::max(kLeast, part.size / all);
+}
+
 }  // namespace
 
 const Sends& SendMaker::of(MeetingIndex meeting) {
@@ -50,7 +59,7 @@ const Sends& SendMaker::of(MeetingIndex meeting) {
   const Pattern pattern = pattern_of(meeting);
   const bool exchange = pattern == Pattern::all_to_all || pattern == Pattern::two_level;
   if (exchange && !is_balanced(timed_.load)) {
-    add_pairs(meeting, pattern, sends_);
+    add_pairs(meeting, pattern, payload_of(meeting), sends_);
     return sends_;
   }
   const costmodel::CommTime& time = timed_.meetings[meeting].time;
@@ -60,7 +69,7 @@ const Sends& SendMaker::of(MeetingIndex meeting) {
                           groups,
                           pattern,
                           {leg_of(time, false).bytes.in(unit::byte), leg_of(time, true).bytes.in(unit::byte)}});
-  if (is_new) add_pairs(meeting, pattern, known->second);
+  if (is_new) add_pairs(meeting, pattern, {}, known->second);
   return known->second;
 }
 
@@ -135,8 +144,44 @@ Payload SendMaker::payload_of(MeetingIndex meeting) const {
   return payload;
 }
 
-void SendMaker::add_pairs(MeetingIndex meeting, Pattern pattern, Sends& sends) const {
-  const Payload payload = payload_of(meeting);
+std::set<RoutedEnd> SendMaker::routed_ends() {
+  std::set<RoutedEnd> ends;
+  std::set<std::tuple<Fidelity, const std::vector<MemberGroup>*, Pattern, bool, bool>> seen;
+  for (MeetingIndex meeting = 0; meeting < timed_.meetings.size(); ++meeting) {
+    const Fidelity fidelity = plan_.fidelity[meeting];
+    if (fidelity != Fidelity::l2 && fidelity != Fidelity::l3) continue;
+    const costmodel::CommTime& time = timed_.meetings[meeting].time;
+    const auto has_leg = [&](bool network) { return leg_of(time, network).bytes > Bytes::zero(); };
+    const Pattern pattern = pattern_of(meeting);
+    const auto* groups = &plan_.groups->of(meeting, plan_.op_of[meeting]);
+    if (!seen.insert({fidelity, groups, pattern, has_leg(false), has_leg(true)}).second) continue;
+    Sends sends;  // whatever a router decides, some of these pairs have traffic and no others
+    add_pairs(meeting, pattern, {}, sends);
+    for (const Part& part : sends.parts) {
+      if (part.route != kPooled) ends.insert({.to = part.to, .path = part.path, .route = part.route});
+    }
+  }
+  return ends;
+}
+
+std::vector<PairBytes> SendMaker::routed(const MemberGroup& group, std::span<const PairBytes> pairs) const {
+  std::vector<PairBytes> parts;
+  for (const PairBytes& pair : pairs) {
+    if (!is_network(pair.path)) {
+      parts.push_back(pair);
+      continue;
+    }
+    for (const Routes::Way& way : plan_.routes->between(group.members[pair.from], group.members[pair.to])) {
+      PairBytes& part = parts.emplace_back(pair);
+      part.size = pair.size * way.share;
+      part.route = way.route;
+      if (way.route != kPooled && plan_.routes->replace_uplinks()) part.path = PathClass::rail;
+    }
+  }
+  return parts;
+}
+
+void SendMaker::add_pairs(MeetingIndex meeting, Pattern pattern, const Payload& payload, Sends& sends) const {
   for (const MemberGroup& group : plan_.groups->of(meeting, plan_.op_of[meeting])) {
     std::vector<PairBytes> pairs = pair_traffic(pattern, group.members, timed_.meetings[meeting].time, payload);
     add_group(group, std::move(pairs), meeting, sends);
@@ -161,6 +206,7 @@ void SendMaker::add_group(const MemberGroup& group, std::vector<PairBytes> pairs
     sites.push_back(of_nodes ? plan_.node_sites.at(group.at[i].node) : plan_.device_sites.at(group.at[i]));
     is_simulated.push_back(group.sends[i]);
   }
+  if (plan_.routes != nullptr) pairs = routed(group, pairs);
   num_senders.resize(sites.size());
   std::array<std::uint32_t, 2> last{~0U, ~0U};
   for (const PairBytes& pair : pairs) {
@@ -178,11 +224,12 @@ void SendMaker::add_group(const MemberGroup& group, std::vector<PairBytes> pairs
     for (; i < pairs.size() && pairs[i].from == from; ++i) {
       const std::size_t kind = is_network(pairs[i].path) ? 1 : 0;
       const Bytes size = bytes(std::ceil(pairs[i].size.in(unit::byte)));
-      parts[kind].push_back({.path = pairs[i].path, .to = sites[pairs[i].to], .size = size});
+      parts[kind].push_back({.path = pairs[i].path, .to = sites[pairs[i].to], .size = size, .route = pairs[i].route});
     }
     if (!is_simulated[from]) continue;
     for (const bool network : {false, true}) {
       const std::size_t kind = network ? 1 : 0;
+      if (plan_.routes != nullptr) weigh_by_size(parts[kind]);
       const double members = num_senders[from][kind];
       const BytesPerSecond cap = leg_of(timed_.meetings[meeting].time, network).bandwidth * members;
       add(sends, {.from = sites[from], .cap = cap, .weight = members, .at_once = plan_.at_once}, parts[kind]);

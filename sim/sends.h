@@ -16,6 +16,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <span>
 #include <tuple>
 #include <vector>
@@ -45,9 +46,14 @@ class SendMaker {
   /// Requires: plan.is_flow(meeting).
   const Sends& of(costmodel::MeetingIndex meeting);
 
+  /// Where all flows that have routes of their own may end.
+  std::set<RoutedEnd> routed_ends();
+
  private:
   void fold_into_nodes(costmodel::MeetingIndex meeting);
-  void add_pairs(costmodel::MeetingIndex meeting, Pattern pattern, Sends& sends) const;
+  void add_pairs(costmodel::MeetingIndex meeting, Pattern pattern, const Payload& payload, Sends& sends) const;
+  /// Each pair on the network by the ways of its devices.
+  std::vector<PairBytes> routed(const MemberGroup& group, std::span<const PairBytes> pairs) const;
   void add_group(const MemberGroup& group, std::vector<PairBytes> pairs, costmodel::MeetingIndex meeting,
                  Sends& sends) const;
   Pattern pattern_of(costmodel::MeetingIndex meeting) const;

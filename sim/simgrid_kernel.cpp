@@ -107,7 +107,7 @@ struct SimGridKernel::Impl {
     slot.comm->set_payload_size(static_cast<std::uint64_t>(size));  // first: a Comm of no bytes would not start
     slot.comm->set_data(&slot);
     slot.comm->set_source(sending.lane->source(part.path));
-    slot.comm->set_destination(platform.destination(part.to, part.path));  // starts it
+    slot.comm->set_destination(platform.destination(part.to, part.path, part.route));  // starts it
     const double weight = sending.weight * part.weight;
     if (weight != 1.0) compat::set_weight(*engine, *slot.comm, weight);
     if (num_down > 0) settle(slot);
@@ -281,6 +281,7 @@ std::vector<FlowLeft> SimGridKernel::flows() const {
                      .from = sending.from,
                      .to = part.to,
                      .path = part.path,
+                     .route = part.route,
                      .next = sending.next,
                      .left = left});
   };

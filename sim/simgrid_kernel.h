@@ -39,6 +39,7 @@ struct Part {
   SiteIndex to = 0;
   Bytes size;           // whole and positive
   double weight = 1.0;  // of the send's
+  RouteIndex route = kPooled;
 };
 
 /// What one site sends at once: flows that together are never faster than `cap`, whatever their links allow.
@@ -54,6 +55,7 @@ struct FlowLeft {
   KernelEvent event;  // of its send
   SiteIndex from = 0, to = 0;
   costmodel::PathClass path = costmodel::PathClass::node;
+  RouteIndex route = kPooled;
   std::size_t next = 0;  // part of its send that comes next
   double left = 1.0;     // part of its bytes that have not arrived
 };

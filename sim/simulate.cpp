@@ -31,6 +31,17 @@ std::string fidelity_note(const std::vector<Fidelity>& run, const Fidelities& fi
   return note + ", the others in closed form";
 }
 
+/// What the links between switches had to do with it.
+std::string route_note(const std::vector<Fidelity>& run, const Cluster& cluster, PathSeed seed) {
+  const std::size_t in_pairs = num(run, Fidelity::l2) + num(run, Fidelity::l3);
+  if (in_pairs == 0) {
+    return "groups do not compete on links between routers: only flows in pairs, L2 and L3, have routes over them";
+  }
+  const std::string ways = seed ? fmt::format("drawn with seed {} among equal ones", *seed) : "balanced";
+  return fmt::format("the flows of {} communications take routes over the links {}, {}", in_pairs,
+                     topology::has_routers(cluster.fabric) ? "between routers" : "of leaves and spines", ways);
+}
+
 std::string replay_note(const costmodel::TimedProgram& timed, const Replayed& replayed) {
   std::size_t num_ops = 0;
   for (const costmodel::TimedRank& rank : timed.ranks) num_ops += rank.meeting.size();
@@ -50,13 +61,14 @@ std::string note_of(const OtherJob& job, const std::vector<Seconds>& steps, Seco
 }  // namespace
 
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
-               const Fidelities& fidelities, std::span<const OtherJob> others) {
+               const Fidelities& fidelities, std::span<const OtherJob> others, PathSeed seed) {
   std::vector<SimulatedJob> jobs = {{&timed, fidelities}};
   for (const OtherJob& other : others) jobs.push_back({other.timed, other.fidelities});
-  const SharedRun run = run_jobs(jobs, cluster, !input.steps_only);
+  const SharedRun run = run_jobs(jobs, cluster, !input.steps_only, true, seed);
   Trace trace = trace_of(timed, run.times, input, "simgrid");
   trace.header.program_hash = hash_of(*timed.program);
   trace.header.notes.push_back(fidelity_note(run.fidelity, fidelities));
+  if (have_routes(cluster, seed.has_value())) trace.header.notes.push_back(route_note(run.fidelity, cluster, seed));
   if (run.replayed.num_periods > 0) trace.header.notes.push_back(replay_note(timed, run.replayed));
   for (std::string& note : detours(timed.disturbances, cluster)) trace.header.notes.push_back(std::move(note));
   for (std::size_t i = 0; i < others.size(); ++i) {

@@ -6,6 +6,7 @@
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
 #include "program/fidelity.h"
+#include "sim/routes.h"
 #include "traces/interpreter.h"
 
 #include <span>
@@ -23,9 +24,10 @@ struct OtherJob {
 /// The trace of `timed` when its communications compete for the links of `cluster`, with each other and with
 /// those of `others`, of whose steps the notes of the trace tell. One simulation at a time; any number one after the
 /// other.
+/// `seed`: equal paths are drawn; flows of L0 and L1 have none.
 /// Requires: beside others every rank of every job is simulated (RunInput::all_ranks).
 /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
-               const Fidelities& fidelities = {}, std::span<const OtherJob> others = {});
+               const Fidelities& fidelities = {}, std::span<const OtherJob> others = {}, PathSeed seed = {});
 
 }  // namespace orrery::sim

@@ -28,8 +28,8 @@ class TimedPlan {
       : plan_(plan), program_(lower(plan)), model_(plan, costmodel::read_calibration(calibration)) {}
 
   const StepProgram& program() const { return program_; }
-  Bytes memory(const RunInput& input) const {
-    return memory_needed(program_, plan_.cluster, plan_.device_of_rank, input, plan_.fidelity);
+  Bytes memory(const RunInput& input, bool hashed) const {
+    return memory_needed(program_, plan_.cluster, plan_.device_of_rank, input, plan_.fidelity, hashed);
   }
   costmodel::TimedProgram timed(const RunInput& input) const {
     return time_program(program_, model_, plan_.cluster, plan_.device_of_rank, input);
@@ -46,13 +46,13 @@ Trace answer(const WorkerRequest& request) {
   std::deque<TimedPlan> others;
   std::deque<costmodel::TimedProgram> timed_others;
   std::vector<OtherJob> jobs;
-  Bytes memory = own.memory(request.input);
+  Bytes memory = own.memory(request.input, request.seed.has_value());
   const auto input_of = [](const Plan& plan) {
     return RunInput{.load = plan.load, .sequences = plan.sequences, .all_ranks = true};
   };
   for (const OtherPlan& other : request.others) {
     others.emplace_back(other.plan, other.calibration);
-    memory += others.back().memory(input_of(other.plan));
+    memory += others.back().memory(input_of(other.plan), request.seed.has_value());
   }
   require_memory(memory, memory_available());
   for (std::size_t i = 0; i < others.size(); ++i) {
@@ -61,7 +61,8 @@ Trace answer(const WorkerRequest& request) {
     jobs.push_back({.name = other.name, .timed = &timed_others.back(), .fidelities = other.plan.fidelity});
   }
   CHECK(jobs.empty() || request.input.all_ranks, jobs.size());
-  Trace trace = simulate(own.timed(request.input), request.plan.cluster, request.input, request.plan.fidelity, jobs);
+  Trace trace = simulate(own.timed(request.input), request.plan.cluster, request.input, request.plan.fidelity, jobs,
+                         request.seed);
   CHECK(trace.header.program_hash == request.program_hash, trace.header.program_hash, request.program_hash);
   return trace;
 }

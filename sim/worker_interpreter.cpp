@@ -63,9 +63,12 @@ std::vector<Unsupported> WorkerInterpreter::unsupported(const StepProgram& progr
 Trace WorkerInterpreter::run(const StepProgram& program, const RunInput& input) const {
   std::ostringstream request;
   const std::string hash = hash_of(program);
-  write_request(
-      request,
-      {.plan = plan_of(program), .calibration = calibration_, .input = input, .program_hash = hash, .others = others_});
+  write_request(request, {.plan = plan_of(program),
+                          .calibration = calibration_,
+                          .input = input,
+                          .program_hash = hash,
+                          .others = others_,
+                          .seed = seed_});
   const Finished worker = run_child(executable_, {"orrery", "simulate-worker"}, request.str());
   throw_if_failed(worker, "simulation");
   Trace trace = whole_answer(worker.output);

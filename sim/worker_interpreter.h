@@ -25,6 +25,9 @@ class WorkerInterpreter : public Interpreter {
   /// Requires: no device of theirs is the plan's or of another; run() is asked for all ranks from then on.
   void run_beside(std::vector<OtherPlan> others) { others_ = std::move(others); }
 
+  /// Flows in pairs take one of several equal paths, drawn with a seed. Requires: as for run_beside().
+  void draw_paths(PathSeed seed) { seed_ = seed; }
+
   std::string_view name() const override { return "simgrid"; }
   bool available() const override { return true; }
   bool enabled() const override { return true; }
@@ -41,6 +44,7 @@ class WorkerInterpreter : public Interpreter {
   std::filesystem::path calibration_;
   std::string executable_;
   std::vector<OtherPlan> others_;
+  PathSeed seed_;
 };
 
 }  // namespace orrery::sim

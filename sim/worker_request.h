@@ -5,6 +5,7 @@
 #pragma once
 
 #include "program/plan.h"
+#include "sim/routes.h"
 #include "traces/interpreter.h"
 
 #include <filesystem>
@@ -28,6 +29,7 @@ struct WorkerRequest {
   RunInput input;
   std::string program_hash;  // of the program that the worker must get when it lowers the plan
   std::vector<OtherPlan> others = {};
+  PathSeed seed = {};
 };
 
 void write_request(std::ostream& out, const WorkerRequest& request);

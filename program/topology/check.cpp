@@ -64,7 +64,7 @@ class Checker {
 
   void check_fabric() {
     const Fabric& fabric = cluster_.fabric;
-    if (fabric.kind == FabricKind::torus || fabric.kind == FabricKind::dragonfly) {
+    if (has_routers(fabric)) {
       if (!fabric.link) no_bandwidth("/fabric/link", "a cable between two routers");
       if (fabric.kind == FabricKind::dragonfly && !fabric.global_link) {
         no_bandwidth("/fabric/global_link", "a cable between two groups");
@@ -140,7 +140,7 @@ std::vector<Unknown> unknowns_of(const Cluster& cluster) {
     look(group.device.power_limit, at + "/device/power_limit", "power of a device, for energy");
   }
   const Fabric& fabric = cluster.fabric;
-  if (fabric.kind == FabricKind::torus || fabric.kind == FabricKind::dragonfly) {
+  if (has_routers(fabric)) {
     look(fabric.hop_latency, "/fabric/hop_latency", "latency of a further router");
   }
   look(cluster.pue, "/pue", "power of the site, for energy and cost");

@@ -27,10 +27,15 @@ inline constexpr std::size_t kNumPlaceKinds = 9;
 enum class LinkKind : std::uint8_t { scale_up, pcie, slot, nic, uplink, core, hop, global, gateway };
 inline constexpr std::size_t kNumLinkKinds = 9;
 
+inline bool is_between_switches(LinkKind kind) {
+  return kind == LinkKind::uplink || kind == LinkKind::core || kind == LinkKind::hop || kind == LinkKind::global;
+}
+
 struct Place {
   PlaceKind kind = PlaceKind::device;
   std::string name;
-  std::size_t group = 0;  // of the cluster; a gateway's is that of its first
+  std::size_t group = 0;   // of the cluster; a gateway's is that of its first
+  std::int64_t plane = 0;  // of a spine
 };
 
 struct Link {

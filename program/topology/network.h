@@ -13,6 +13,11 @@
 
 namespace orrery::topology {
 
+/// Else a fabric is a tree, or none.
+inline bool has_routers(const Fabric& fabric) {
+  return fabric.kind == FabricKind::torus || fabric.kind == FabricKind::dragonfly;
+}
+
 /// Told for each link of a route, with the part of the flow that takes it.
 using LinkVisitor = std::function<void(LinkIndex, double)>;
 

@@ -40,6 +40,10 @@ class Topology {
   /// Returns whether there is a way.
   bool route_to_nics(DeviceIndex from, DeviceIndex to, const LinkVisitor& visit,
                      const std::function<void(NicFlow)>& between) const;
+  /// The ways of the flow between two NICs when a hash with `seed` draws them.
+  Ways drawn(std::uint64_t seed, const NicFlow& flow) const {
+    return Ways::drawn(seed, flow.from * nics_.size() + flow.to);
+  }
   /// Visits the links from a NIC to another one, both cables to the switches included.
   void route_nics(NicFlow flow, const Ways& ways, const LinkVisitor& visit) const;
   /// All of it. Returns whether there is a way.

@@ -40,8 +40,9 @@ LinkLoads Traffic::loads(std::optional<std::uint64_t> seed) const {
   LinkLoads loads = ends_;
   for (std::size_t i = 0; i < flows_.size(); ++i) {
     if (flows_[i] <= Bytes::zero()) continue;
-    const Ways ways = seed ? Ways::drawn(*seed, i) : Ways::balanced();
-    topology_.route_nics({.from = i / num_nics, .to = i % num_nics, .share = 1.0}, ways,
+    const Topology::NicFlow flow{.from = i / num_nics, .to = i % num_nics, .share = 1.0};
+    const Ways ways = seed ? topology_.drawn(*seed, flow) : Ways::balanced();
+    topology_.route_nics(flow, ways,
                          [&](LinkIndex link, double share) { loads.of[link.index()] += flows_[i] * share; });
   }
   return loads;

@@ -90,7 +90,7 @@ class Tree : public Network {
       if (has_pods_) spine_name += fmt::format("pod{}.", added.pod);
       spine_name += fmt::format("plane{}.spine{}", plane, i);
       auto [spine, is_new] = spine_named_.try_emplace(spine_name);
-      if (is_new) spine->second = graph.add({PlaceKind::spine, spine_name, group_});
+      if (is_new) spine->second = graph.add({PlaceKind::spine, spine_name, group_, plane});
       if (is_new) spine_order_.push_back({spine->second, plane, i});
       added.spines.push_back(spine->second);
       added.uplinks.push_back(graph.join(place, spine->second, LinkKind::uplink, uplink));

@@ -23,12 +23,23 @@ class Ways {
     return ways;
   }
 
+  /// The way with this number wherever a route has several, counted round.
+  static Ways numbered(std::size_t number) {
+    Ways ways;
+    ways.number_ = number;
+    return ways;
+  }
+
   /// Calls visit(way, share) for those of `num` ways that carry something of `share`. `level` tells one choice of a
   /// route from the next. Requires: num > 0.
   template <class F>
   void over(std::size_t num, double share, std::uint64_t level, const F& visit) const {
     if (drawn_) {
       visit(static_cast<std::size_t>(drawn_->below(level, num)), share);
+      return;
+    }
+    if (number_) {
+      visit(*number_ % num, share);
       return;
     }
     for (std::size_t way = 0; way < num; ++way) visit(way, share / static_cast<double>(num));
@@ -38,6 +49,7 @@ class Ways {
   Ways() = default;
 
   std::optional<CounterRng> drawn_;
+  std::optional<std::size_t> number_;
 };
 
 }  // namespace orrery::topology

@@ -179,10 +179,11 @@ TEST(Replay, LeavesTheUseOfLinksAsItIs) {
       EXPECT_NEAR(replayed.links[i].peak, whole.links[i].peak, 1e-6);
       ++num_links;
     }
-    for (std::size_t c = 0; c < kNumLinkClasses; ++c) {
-      ASSERT_EQ(replayed.tracks[c].size(), whole.tracks[c].size());
-      for (std::size_t i = 0; i < whole.tracks[c].size(); ++i) {
-        EXPECT_NEAR(replayed.tracks[c][i], whole.tracks[c][i], 1e-6);
+    ASSERT_EQ(replayed.classes.size(), whole.classes.size());
+    for (std::size_t c = 0; c < whole.classes.size(); ++c) {
+      EXPECT_EQ(replayed.classes[c].name, whole.classes[c].name);
+      for (std::size_t i = 0; i < whole.classes[c].track.size(); ++i) {
+        EXPECT_NEAR(replayed.classes[c].track[i], whole.classes[c].track[i], 1e-6);
       }
     }
   });

@@ -94,6 +94,16 @@ TEST(FlowPlan, NeedsEveryRankForPairsBelowUplinksThatCanBeFull) {
   EXPECT_FALSE(need_every_rank(pairs, cluster, false));
 }
 
+TEST(FlowPlan, NeedsEveryRankForPairsWithRoutesOfTheirOwn) {
+  Cluster cluster = small_cluster(4, 2);
+  cluster.fabric.nodes_per_leaf = 1;
+  EXPECT_FALSE(need_every_rank(Fidelity::l2, cluster, false));
+  EXPECT_TRUE(need_every_rank(Fidelity::l2, cluster, false, true));
+  EXPECT_FALSE(need_every_rank(Fidelity::l1, cluster, false, true));
+  cluster.fabric = {.kind = FabricKind::torus, .dimensions = {4}};
+  EXPECT_TRUE(need_every_rank(Fidelity::l2, cluster, false));
+}
+
 TEST(FlowPlan, KeepsTrafficWithinNodesOnThem) {
   HandTimed program(4);
   program.collective({0, 1, 2, 3}, over(PathClass::node, bytes(1e6), kRate));

@@ -40,11 +40,10 @@ TEST(LinkUse, OfAMessageIsOneLinkEachWay) {
   const UseOfLinks use = use_of(program, small_cluster(2, 1));
   EXPECT_THAT(use.links, ElementsAre(is_link("node0.nic.out", 1, 0.8, 1), is_link("node1.nic.in", 1, 0.8, 1)));
   EXPECT_NEAR(use.slice.in(unit::microsecond), 0.05, 1e-12);
-  EXPECT_THAT(use.tracks[0], IsEmpty());
-  ASSERT_EQ(use.tracks[1].size(), 1000);
-  EXPECT_NEAR(use.tracks[1][199], 0.0, 1e-9);
-  EXPECT_NEAR(use.tracks[1][201], 1.0, 1e-9);
-  EXPECT_THAT(use.tracks[2], IsEmpty());
+  ASSERT_THAT(use.classes, ElementsAre(Field(&UseOfLinks::Class::name, "NIC")));
+  ASSERT_EQ(use.classes[0].track.size(), 1000);
+  EXPECT_NEAR(use.classes[0].track[199], 0.0, 1e-9);
+  EXPECT_NEAR(use.classes[0].track[201], 1.0, 1e-9);
 }
 
 TEST(LinkUse, OfAWayAcrossTheSpineIsNicsAndUplinks) {
@@ -66,7 +65,7 @@ TEST(LinkUse, AddsUpCommunicationsThatShareALink) {
   program.collective({0, 1}, over(PathClass::node, bytes(1e6), bytes_per_second(100e9)), {}, Queue::ep);
   const UseOfLinks use = use_of(program, small_cluster(2, 2));
   EXPECT_THAT(use.links, ElementsAre(is_link("node0.scale_up.out", 4, 1, 1), is_link("node0.scale_up.in", 4, 1, 1)));
-  EXPECT_THAT(use.tracks[0], Each(::testing::DoubleNear(1.0, 1e-9)));
+  EXPECT_THAT(use.classes.at(0).track, Each(::testing::DoubleNear(1.0, 1e-9)));
 }
 
 TEST(LinkUse, IsNeverMoreThanTheLinkHas) {
@@ -79,8 +78,8 @@ TEST(LinkUse, IsNeverMoreThanTheLinkHas) {
   EXPECT_THAT(use.links, Each(Field(&LinkUse::mean, ::testing::Le(1.0 + 1e-12))));
   // 2 MB within 120 us, and beside them 1 MB within 80 us: 16.7 and 12.5 GB/s on a link of 25.
   EXPECT_NEAR(use.fullest, 29.17 / 25.0, 1e-3);
-  EXPECT_GT(use.cut[1], 0.0);
-  EXPECT_EQ(use.cut[0], 0.0);
+  ASSERT_THAT(use.classes, ElementsAre(Field(&UseOfLinks::Class::name, "NIC")));
+  EXPECT_GT(use.classes[0].cut, 0.0);
 }
 
 TEST(LinkUse, OfClosedFormsIsUnknown) {

@@ -47,6 +47,27 @@ TEST(MemoryNeed, CountsThePairsOfEachSizeAndOfRingsTwoForEachMember) {
   EXPECT_EQ(pairs({1000}, true), 64.0 + 16.0);
 }
 
+TEST(MemoryNeed, CountsThePairsThatHaveRoutes) {
+  ProgramBuilder builder(1, 8, 8);
+  builder.dispatch(0, 8, 1000);
+  Cluster cluster = small_cluster(4, 2);
+  const auto routes = [&](const Fidelities& fidelities, bool hashed) {
+    const auto needed = [&](bool with) {
+      return memory_needed(builder.program(), cluster, {}, {.all_ranks = true}, fidelities, with).in(unit::byte);
+    };
+    Cluster star = cluster;
+    star.fabric = {.kind = FabricKind::rail_leaf_spine};
+    const double without = memory_needed(builder.program(), star, {}, {.all_ranks = true}, fidelities).in(unit::byte);
+    return (needed(hashed) - without) / 4000.0;
+  };
+  EXPECT_EQ(routes(Fidelity::l2, false), 0.0);
+  EXPECT_EQ(routes(Fidelity::l2, true), 8 * 8);  // NICs
+  EXPECT_EQ(routes(Fidelity::l1, true), 0.0);
+  cluster.fabric = {.kind = FabricKind::torus, .dimensions = {4}};
+  EXPECT_EQ(routes(Fidelity::l2, false), 2 * 4 * 4);  // nodes, either way round
+  EXPECT_EQ(routes(Fidelity::l3, false), 2 * 8 * 8);
+}
+
 TEST(MemoryNeed, IsHeldAgainstWhatTheMachineSays) {
   const auto path = std::filesystem::path(::testing::TempDir()) / "meminfo";
   std::ofstream(path) << "MemTotal:       16384 kB\nMemAvailable:    2048 kB\nHugePages_Total:       0\n";

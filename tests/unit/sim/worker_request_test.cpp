@@ -57,6 +57,13 @@ TEST(WorkerRequest, KeepsThePlansOfOtherJobs) {
   EXPECT_EQ(received.plan.device_of_rank, request.plan.device_of_rank);
 }
 
+TEST(WorkerRequest, KeepsTheSeedOfPaths) {
+  WorkerRequest request = request_with({});
+  EXPECT_EQ(sent_and_received(request).seed, std::nullopt);
+  request.seed = 7;
+  EXPECT_EQ(sent_and_received(request).seed, 7);
+}
+
 TEST(WorkerRequest, KeepsAnAssumedLoad) {
   const WorkerRequest received = sent_and_received(request_with({.load = DirichletLoad{.alpha = 0.7, .seed = 42}}));
   const auto& load = std::get<DirichletLoad>(received.input.load);

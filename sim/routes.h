@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Links between switches that each are for themselves. The star (sim/network.h) takes all uplinks of a leaf for one
+// and knows nothing beyond them; that is right for balanced trees. It is not where a hash puts whole flows on one of
+// several equal paths (ECMP), nor on a torus or dragonfly, where groups that share neither nodes nor leaves meet on the
+// cables between routers. There a pair of sites has the links of its own way, as the topology routes it.
+#pragma once
+
+#include "program/topology/topology.h"
+#include "sim/network.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace orrery::sim {
+
+/// How flows choose among equal paths: by a hash with this seed, or balanced.
+using PathSeed = std::optional<std::uint64_t>;
+
+/// One direction of a cable between two switches.
+struct RouteLink {
+  std::string name;   // "router0.1 -> router0.2"
+  std::string label;  // of links like it, for people: "uplink, plane 1"
+  BytesPerSecond bandwidth;
+};
+
+class Routes {
+ public:
+  /// With a seed, the flow between two NICs takes one of the equal paths, drawn as `orrery topology --ecmp-seeds` does.
+  /// Without, it is divided evenly among them.
+  Routes(const Cluster& cluster, PathSeed seed);
+
+  struct Way {
+    RouteIndex route = kPooled;
+    double share = 1.0;  // of the flow
+  };
+  /// All ways of what one device sends to another; shares add up to one. A device with several NICs, or in whose node
+  /// another one is on the receiver's rail, sends by each as the topology says. kPooled: over no links between
+  /// switches. Throws: ConfigError when the cluster does not give the bandwidth of a link.
+  std::span<const Way> between(const Cluster::Location& from, const Cluster::Location& to);
+
+  /// By number, in the order of the way. Those that are unlimited are left out.
+  std::span<const std::uint32_t> links_of(RouteIndex route) const { return routes_[route]; }
+  const std::vector<RouteLink>& links() const { return links_; }
+  /// Whether these links are those that the star takes for one: flows then leave the uplinks of the star alone.
+  bool replace_uplinks() const { return !has_routers_; }
+
+ private:
+  std::vector<Way> ways_of(DeviceIndex from, DeviceIndex to);
+  /// The route over the links between switches of a flow from NIC to NIC.
+  RouteIndex route_of(topology::Topology::NicFlow flow, const topology::Ways& ways);
+  std::uint32_t number_of(topology::LinkIndex link);
+  DeviceIndex device_at(const Cluster::Location& at) const;
+
+  topology::Topology topology_;
+  PathSeed seed_;
+  bool has_routers_;
+  std::vector<RouteLink> links_;
+  std::map<topology::LinkIndex, std::uint32_t> number_of_;
+  std::vector<std::vector<std::uint32_t>> routes_;
+  std::map<std::vector<std::uint32_t>, RouteIndex> known_routes_;
+  /// By devices; where nothing is drawn a way depends on the routers alone, and so by those.
+  std::map<std::pair<std::int64_t, std::int64_t>, std::vector<Way>> known_;
+};
+
+/// Else the star is all there is: balanced trees, and clusters without a fabric.
+bool have_routes(const Cluster& cluster, bool hashed);
+
+/// Null where flows have none.
+std::shared_ptr<Routes> routes_of(const Cluster& cluster, PathSeed seed);
+
+}  // namespace orrery::sim
