@@ -3,6 +3,7 @@
 #include "base/errors.h"
 #include "cli/cluster_check.h"
 #include "cli/exit_code.h"
+#include "cli/hashed_paths.h"
 #include "cli/intervals.h"
 #include "cli/prediction.h"
 #include "cli/shared_fabric.h"
@@ -19,6 +20,7 @@
 #include "sim/memory_need.h"
 #include "sim/worker_interpreter.h"
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -38,6 +40,7 @@ struct PredictOptions {
   bool all_replicas = false;
   std::vector<std::string> fidelity;
   FabricOptions fabric;
+  PathOptions paths;
 };
 
 using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, const Loaded<costmodel::Calibration>&,
@@ -65,11 +68,16 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
   std::vector<sim::OtherPlan> others = place_jobs(options.fabric, options.common.inputs, plan);
   for (sim::OtherPlan& other : others) other.plan.fidelity.set(options.fidelity);
-  const bool alone = others.empty();
+  const bool alone = others.empty(), hashed = options.paths.hashed();
+  const bool raised = hashed && raise_to_pairs(plan.fidelity);
+  if (hashed) std::ranges::for_each(others, [](sim::OtherPlan& other) { raise_to_pairs(other.plan.fidelity); });
+  const std::vector<sim::OtherPlan> beside = options.paths.num_seeds > 0 ? others : std::vector<sim::OtherPlan>();
   const std::unique_ptr<Interpreter> interpreter = make(plan, calibration, std::move(others));
   const StepProgram program = lower(plan);
   const Disturbances disturbances = disturbances_of(options, plan, simulated);
-  const bool unfolds = simulated && sim::need_every_rank(plan.fidelity, plan.cluster, disturbances.on_links());
+  require_paths(options.paths, plan, disturbances);
+  const bool unfolds = simulated && sim::need_every_rank(plan.fidelity, plan.cluster, disturbances.on_links(),
+                                                         options.paths.seed.has_value());
   const RunInput input{.load = plan.load,
                        .sequences = plan.sequences,
                        .disturbances = disturbances,
@@ -84,7 +92,14 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   if (simulated) {
     const auto model = cost_model_of(plan, calibration.value);
     const auto timed = time_program(program, *model, plan.cluster, plan.device_of_rank, input);
-    use = sim::use_of_links(timed, plan.cluster, plan.fidelity, trace);
+    use = sim::use_of_links(timed, plan.cluster, plan.fidelity, trace, options.paths.seed);
+  }
+  std::vector<Seconds> on_hashed_paths;
+  if (options.paths.num_seeds > 0) {
+    RunInput every_rank = input;
+    every_rank.all_ranks = true;
+    on_hashed_paths =
+        steps_on_hashed_paths(plan, calibration.path, beside, program, every_rank, options.paths.num_seeds);
   }
   write_trace_files(options.trace, trace, tracks_of(use));
 
@@ -101,6 +116,8 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
     add_bounds(report, plan, program, input, trace);
     add_links(report, use);
   }
+  if (!on_hashed_paths.empty()) add_path_spread(report, summarize(trace).step_time, on_hashed_paths);
+  if (raised) report.note("paths are drawn for pairs: communications below L2 are simulated at L2");
   print(report, options.common.json);
   return kSuccess;
 }
@@ -144,10 +161,13 @@ Verb add_simulate(CLI::App& app) {
       ->allow_extra_args(false)
       ->option_text("[OP=]LEVEL");
   add_fabric_options(*command, options->fabric);
+  add_path_options(*command, options->paths);
   return {command, [options] {
-            const auto make = [](const Plan& plan, const auto& calibration, std::vector<sim::OtherPlan> others) {
+            const auto make = [&options](const Plan& plan, const auto& calibration,
+                                         std::vector<sim::OtherPlan> others) {
               auto simgrid = std::make_unique<sim::WorkerInterpreter>(plan, calibration.path);
               simgrid->run_beside(std::move(others));
+              simgrid->draw_paths(options->paths.seed);
               return simgrid;
             };
             return predict(*options, "Simulation", true, make);

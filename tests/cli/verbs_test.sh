@@ -153,6 +153,26 @@ for name in h100-64 torus-64.json; do
   before=$estimated
 done
 
+# In pairs every group's flows meet on the cables of the torus: of gradients as many rings as a node has devices.
+printf '{"schema": "strategy/1", "pp": 2, "ep": 8, "zero_dense": 1}\n' >ep8-pp2.json
+expect_line '^  fits +yes$' fit qwen3-30b-a3b torus-64.json ep8-pp2.json "${workload[@]}" --calibration h800 --out routed.json
+expect_line 'do not compete on links between routers' simulate routed.json
+expect_line '^  router[01]\.[0-3] -> router[01]\.[0-3] +router +[0-9.]+ [GTM]iB +[0-9.]+ % +100\.0 %$' simulate routed.json --fidelity L2
+expect_line 'take routes over the links between routers, balanced$' simulate routed.json --fidelity L2
+expect_line '^  interpreter +simgrid$' simulate routed.json --fidelity L2 --perfetto routed.perfetto
+grep -q '^{"name":"router links, per cent in use","ph":"C"' routed.perfetto || fail "timeline" "use of cables" "none"
+
+# Hashed paths: one seed, or the spread of several.
+sed 's/"nodes_per_leaf": [0-9]*/"nodes_per_leaf": 2/' "$repository/catalog/clusters/h100-64.json" >leaves.json
+expect_line '^  fits +yes$' fit qwen3-30b-a3b leaves.json ep64.json "${workload[@]}" --calibration h800 --out hashed.json
+expect_line '^  (leaf|plane).* -> .* +uplink +[0-9.]+ [GTM]iB +[0-9.]+ % +[0-9.]+ %$' simulate hashed.json --ecmp-seed 1
+expect_line 'drawn with seed 1 among equal ones$' simulate hashed.json --ecmp-seed 1
+expect_line 'paths are drawn for pairs: communications below L2 are simulated at L2$' simulate hashed.json --ecmp-seed 1
+spread=(simulate hashed.json --ecmp-seeds 2 --fidelity L2)
+expect_line '^Step time with hashed paths, 2 seeds:$' "${spread[@]}"
+expect_line '^  balanced +[0-9.]+ m?s +1$' "${spread[@]}"
+expect_line '^  hashed, least +[0-9.]+ m?s +1\.[0-9]+$' "${spread[@]}"
+
 # Intervals of a GPU's plan: of its memory in fit, plan and estimate, of its time in plan, estimate and explain.
 expect_line '^  memory, 80 % from +[0-9.]+ GiB$' fit routed.json
 expect_line '^  memory, 80 % to +[0-9.]+ GiB$' estimate routed.json
