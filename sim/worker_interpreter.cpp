@@ -3,7 +3,6 @@
 
 #include "base/errors.h"
 #include "program/legality.h"
-#include "program/lower.h"
 #include "program/rank_devices.h"
 #include "sim/child_process.h"
 #include "sim/worker_answer.h"
@@ -23,6 +22,13 @@ Trace whole_answer(const std::string& text) {
   } catch (const ConfigError& error) {
     throw BackendError(fmt::format("the simulation worker wrote no whole trace: {}", error.what()));
   }
+}
+
+std::string built_by_hand(const Plan& plan) {
+  return fmt::format(
+      "simgrid: expected a program that was lowered from {}, got one that was built by hand: the worker process lowers "
+      "the plan again and cannot know it",
+      plan.model.name);
 }
 
 }  // namespace
@@ -52,30 +58,19 @@ std::vector<Unsupported> WorkerInterpreter::unsupported(const StepProgram& progr
     return {{fmt::format("simgrid: expected a program of {} ranks, as the plan has, got one of {}", plan.num_ranks(),
                          program.mesh.world())}};
   }
-  const bool legal = violations(plan.model, plan.strategy, plan.batch, plan.num_ranks()).empty();
-  if (legal && hash_of(lower(plan)) == hash_of(program)) return {};
-  return {
-      {fmt::format("simgrid: expected a program that was lowered from {}, got one that was built by hand: the "
-                   "worker process lowers the plan again and cannot know it",
-                   plan.model.name)}};
+  if (violations(plan.model, plan.strategy, plan.batch, plan.num_ranks()).empty()) return {};
+  return {{built_by_hand(plan)}};
 }
 
 Trace WorkerInterpreter::run(const StepProgram& program, const RunInput& input) const {
   std::ostringstream request;
-  const std::string hash = hash_of(program);
-  write_request(request, {.plan = plan_of(program),
-                          .calibration = calibration_,
-                          .input = input,
-                          .program_hash = hash,
-                          .others = others_,
-                          .seed = seed_});
+  write_request(
+      request,
+      {.plan = plan_of(program), .calibration = calibration_, .input = input, .others = others_, .seed = seed_});
   const Finished worker = run_child(executable_, {"orrery", "simulate-worker"}, request.str());
   throw_if_failed(worker, "simulation");
   Trace trace = whole_answer(worker.output);
-  if (trace.header.program_hash != hash) {
-    throw BackendError(
-        fmt::format("the simulation worker ran program {}, expected {}", trace.header.program_hash, hash));
-  }
+  if (trace.header.program_hash != hash_of(program)) throw BackendError(built_by_hand(plan_));
   return trace;
 }
 

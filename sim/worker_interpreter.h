@@ -31,9 +31,12 @@ class WorkerInterpreter : public Interpreter {
   std::string_view name() const override { return "simgrid"; }
   bool available() const override { return true; }
   bool enabled() const override { return true; }
-  /// A program that does not come from lowering the plan's model is refused: the worker could not build it.
+  /// A program that the plan's model cannot have is refused: the worker could not build it. Whether one that it can
+  /// have was built by hand comes out when the worker has lowered the plan: to lower it here, too, would take a tenth
+  /// of all.
   std::vector<Unsupported> unsupported(const StepProgram& program) const override;
-  /// Throws: ConfigError, BackendError, InternalError as the worker reports them; BackendError if it was killed.
+  /// Throws: ConfigError, BackendError, InternalError as the worker reports them; BackendError if it was killed, or the
+  /// program was built by hand.
   Trace run(const StepProgram& program, const RunInput& input) const override;
 
  private:

@@ -27,7 +27,6 @@ struct WorkerRequest {
   Plan plan;  // its fidelity; its load and its sequences are those of `input`
   std::filesystem::path calibration;
   RunInput input;
-  std::string program_hash;  // of the program that the worker must get when it lowers the plan
   std::vector<OtherPlan> others = {};
   PathSeed seed = {};
 };

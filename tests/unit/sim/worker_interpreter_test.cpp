@@ -145,7 +145,12 @@ TEST(WorkerInterpreter, RefusesAProgramBuiltByHand) {
 TEST(WorkerInterpreter, RefusesALoweredProgramThatWasChanged) {
   StepProgram program = program_of(small_plan());
   program.classes[0].ops.pop_back();
-  EXPECT_EQ(interpreter().unsupported(program).size(), 1);
+  try {
+    interpreter().run(program, {});
+    FAIL() << "expected a BackendError";
+  } catch (const BackendError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("got one that was built by hand"));
+  }
 }
 
 TEST(WorkerInterpreter, RefusesAnotherNumberOfRanks) {

@@ -13,8 +13,7 @@ namespace orrery::sim {
 namespace {
 
 WorkerRequest request_with(const RunInput& input) {
-  return {
-      .plan = orrery::testing::small_plan(), .calibration = "calibration.json", .input = input, .program_hash = "abc"};
+  return {.plan = orrery::testing::small_plan(), .calibration = "calibration.json", .input = input};
 }
 
 WorkerRequest sent_and_received(const WorkerRequest& request) {
@@ -31,7 +30,6 @@ TEST(WorkerRequest, KeepsEveryOption) {
   EXPECT_TRUE(received.input.all_ranks);
   EXPECT_TRUE(received.input.all_replicas);
   EXPECT_TRUE(received.input.steps_only);
-  EXPECT_EQ(received.program_hash, "abc");
 }
 
 TEST(WorkerRequest, KeepsThePlanSoThatItLowersToTheSameProgram) {
