@@ -19,6 +19,7 @@
 #include "sim/link_use.h"
 #include "sim/memory_need.h"
 #include "sim/worker_interpreter.h"
+#include "traces/summary.h"
 
 #include <algorithm>
 #include <functional>
@@ -116,7 +117,7 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
     add_bounds(report, plan, program, input, trace);
     add_links(report, use);
   }
-  if (!on_hashed_paths.empty()) add_path_spread(report, summarize(trace).step_time, on_hashed_paths);
+  if (!on_hashed_paths.empty()) add_path_spread(report, median_step_time(trace), on_hashed_paths);
   if (raised) report.note("paths are drawn for pairs: communications below L2 are simulated at L2");
   print(report, options.common.json);
   return kSuccess;

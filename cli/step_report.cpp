@@ -133,7 +133,7 @@ void add_trace(Report& report, const Plan& plan, const Trace& trace) {
 }
 
 void add_prediction(Report& report, const Plan& plan, const Trace& trace, const costmodel::Calibration& calibration) {
-  const Seconds step = summarize(trace).step_time;
+  const Seconds step = median_step_time(trace);
   const double utilisation = compute_utilisation(trace);
   report.fact("interpreter", "interpreter", trace.header.interpreter);
   add_step_time(report, plan, step);

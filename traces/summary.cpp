@@ -47,6 +47,12 @@ void add_path(const Trace& trace, std::int32_t step, TraceSummary& summary) {
                    [](const PathShare& a, const PathShare& b) { return a.time > b.time; });
 }
 
+Seconds median_of(const std::vector<StepRecord>& steps) {
+  std::vector<Seconds> times;
+  for (const StepRecord& step : steps) times.push_back(step.time);
+  return median(times);
+}
+
 }  // namespace
 
 std::vector<StepRecord> counted_steps(const Trace& trace) {
@@ -60,18 +66,16 @@ std::vector<StepRecord> counted_steps(const Trace& trace) {
   return steps;
 }
 
+Seconds median_step_time(const Trace& trace) { return median_of(counted_steps(trace)); }
+
 TraceSummary summarize(const Trace& trace) {
   const std::vector<StepRecord> steps = counted_steps(trace);
   TraceSummary summary;
   summary.interpreter = trace.header.interpreter;
   summary.num_steps = std::ssize(steps);
   summary.num_warm_up = std::ssize(trace.steps) - std::ssize(steps);
-  std::vector<Seconds> times;
-  for (const StepRecord& step : steps) {
-    times.push_back(step.time);
-    summary.peak_memory = std::max(summary.peak_memory, step.peak_memory);
-  }
-  summary.step_time = median(times);
+  for (const StepRecord& step : steps) summary.peak_memory = std::max(summary.peak_memory, step.peak_memory);
+  summary.step_time = median_of(steps);
   if (summary.step_time > Seconds::zero()) {
     summary.tokens_per_second = steps.front().tokens / summary.step_time.in(unit::second);
   }

@@ -39,6 +39,9 @@ std::vector<StepRecord> counted_steps(const Trace& trace);
 /// Throws: ConfigError if the trace has no step.
 TraceSummary summarize(const Trace& trace);
 
+/// Its step_time alone, without the path through the spans. Throws: ConfigError if the trace has no step.
+Seconds median_step_time(const Trace& trace);
+
 /// Mean fraction of the step in which the compute queue of a rank works, over the ranks with spans.
 double compute_utilisation(const Trace& trace);
 

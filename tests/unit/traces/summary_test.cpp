@@ -21,6 +21,7 @@ TEST(Summary, OfOneStepIsThatStep) {
   EXPECT_EQ(summary.num_steps, 1);
   EXPECT_EQ(summary.num_warm_up, 0);
   EXPECT_EQ(summary.step_time, seconds(6));
+  EXPECT_EQ(median_step_time(tiny_trace()), seconds(6));
   EXPECT_DOUBLE_EQ(summary.tokens_per_second, 4096.0 / 6.0);
   EXPECT_EQ(summary.peak_memory, mib(300));
   EXPECT_FALSE(summary.energy);
@@ -33,6 +34,7 @@ TEST(Summary, LeavesTheFirstOfSeveralStepsOut) {
   EXPECT_EQ(summary.num_steps, 3);
   EXPECT_EQ(summary.num_warm_up, 1);
   EXPECT_EQ(summary.step_time, seconds(4));
+  EXPECT_EQ(median_step_time(trace), seconds(4));
   EXPECT_EQ(summary.tokens_per_second, 250);
   EXPECT_EQ(summary.peak_memory, mib(5));
 }
