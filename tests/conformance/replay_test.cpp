@@ -77,6 +77,13 @@ struct Both {
   SharedRun whole, replayed;
 };
 
+/// Of nodes with one device each, and as many spines as a leaf has nodes.
+Cluster two_leaves(std::int64_t num_devices) {
+  Cluster cluster = small_cluster(num_devices, 1);
+  cluster.fabric = {.kind = FabricKind::fat_tree, .nodes_per_leaf = std::max<std::int64_t>(num_devices / 2, 1)};
+  return cluster;
+}
+
 /// Which compute ops take longer than those of other micro-batches.
 enum class Longer : std::uint8_t { none, one, of_each_by_another_factor };
 
@@ -85,6 +92,7 @@ struct Wishes {
   Fidelity fidelity = Fidelity::l1;
   Longer longer = Longer::none;
   bool all_ranks = false;
+  PathSeed seed = {};
   std::function<Disturbances(const RandomCase&)> disturbances = [](const RandomCase&) { return Disturbances(); };
 };
 
@@ -132,7 +140,7 @@ int num_replayed(const Wishes& wishes, const std::function<void(const Both&)>& u
     if (!is_folded && c.num_devices > 8) return;  // each of its ranks is simulated
     c.batch.global_batch *= 8;
     Draws draws{.rng = CounterRng(index, 3)};
-    const Cluster cluster = random_cluster(draws, c.num_devices);
+    const Cluster cluster = wishes.seed ? two_leaves(c.num_devices) : random_cluster(draws, c.num_devices);
     SCOPED_TRACE("case " + std::to_string(index));
     if (!violations(c.model, c.strategy, c.batch, c.num_devices).empty()) return;
     Both both{.program = lower(c.model, c.strategy, c.batch, c.num_devices), .cluster = cluster};
@@ -140,8 +148,8 @@ int num_replayed(const Wishes& wishes, const std::function<void(const Both&)>& u
                               {.disturbances = disturbances, .all_ranks = wishes.all_ranks});
     make_longer(both.timed, wishes.longer);
     const SimulatedJob job{&both.timed, wishes.fidelity};
-    both.whole = run_jobs({&job, 1}, cluster, true, false);
-    both.replayed = run_jobs({&job, 1}, cluster, true);
+    both.whole = run_jobs({&job, 1}, cluster, true, false, wishes.seed);
+    both.replayed = run_jobs({&job, 1}, cluster, true, true, wishes.seed);
     EXPECT_EQ(both.whole.replayed.num_ops, 0);
     expect_same_dates(both.replayed.times, both.whole.times);
     number += both.replayed.replayed.num_periods > 0 ? 1 : 0;
@@ -157,6 +165,17 @@ TEST(Replay, ChangesNoDate) { EXPECT_GT(num_replayed({.cases = 60}), 20); }
 TEST(Replay, ChangesNoDateInClosedForm) { EXPECT_GT(num_replayed({.fidelity = Fidelity::l0}), 15); }
 TEST(Replay, ChangesNoDateInPairs) { EXPECT_GT(num_replayed({.cases = 20, .fidelity = Fidelity::l3}), 5); }
 TEST(Replay, ChangesNoDateWithEveryRank) { EXPECT_GT(num_replayed({.cases = 20, .all_ranks = true}), 3); }
+
+TEST(Replay, ChangesNoDateOnHashedPaths) {
+  int num_held_up = 0;
+  const auto count = [&](const Both& both) {
+    const SimulatedJob job{&both.timed, Fidelity::l2};
+    const Seconds balanced = run_jobs({&job, 1}, both.cluster, true).times.makespan;
+    num_held_up += both.whole.times.makespan > 1.0001 * balanced ? 1 : 0;
+  };
+  EXPECT_GT(num_replayed({.cases = 20, .fidelity = Fidelity::l2, .all_ranks = true, .seed = 1}, count), 3);
+  EXPECT_GT(num_held_up, 1);
+}
 
 TEST(Replay, ChangesNoDateWithAStraggler) {
   const auto slow = [](const RandomCase& c) {
