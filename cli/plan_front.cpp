@@ -71,10 +71,9 @@ Table table_of(const Plan& base, const planner::Front& front, const std::optiona
     const std::optional<double> gap = front.points[i].certificate.gap;
     table.rows.push_back({i + 1, step, or_unknown(cost.energy), or_unknown(cost.usd), or_unknown(cost.kg_co2e),
                           plan.predictions.back().peak_memory, s.tp, s.cp, s.pp, s.ep, s.etp,
-                          Mesh(s, base.num_ranks()).dp(), fmt::format("{}/{}", s.zero_dense, s.zero_expert),
-                          s.micro_batch, planner::schedule_text(s), planner::overlap_text(s),
-                          planner::recompute_text(s), planner::layout_text(s),
-                          gap ? Value::percent(*gap) : Value::unknown("-")});
+                          Mesh(s, base.num_ranks()).dp(), planner::zero_text(s), s.micro_batch,
+                          planner::schedule_text(s), planner::overlap_text(s), planner::recompute_text(s),
+                          planner::layout_text(s), gap ? Value::percent(*gap) : Value::unknown("-")});
   }
   return table;
 }

@@ -54,11 +54,10 @@ Table table_of(const planner::SearchResult& result, std::int64_t num_devices, st
   for (std::size_t i = 0; i < shown; ++i) {
     const planner::RankedPlan& plan = result.ranked[i];
     const Strategy& s = plan.strategy;
-    table.rows.push_back({i + 1, s.tp, s.cp, s.pp, s.ep, s.etp, Mesh(s, num_devices).dp(),
-                          fmt::format("{}/{}", s.zero_dense, s.zero_expert), s.micro_batch, planner::schedule_text(s),
-                          planner::overlap_text(s), planner::recompute_text(s), planner::layout_text(s),
-                          plan.predictions.back().peak_memory, time_of(plan, "closed"), time_of(plan, "analytic"),
-                          time_of(plan, "simgrid")});
+    table.rows.push_back({i + 1, s.tp, s.cp, s.pp, s.ep, s.etp, Mesh(s, num_devices).dp(), planner::zero_text(s),
+                          s.micro_batch, planner::schedule_text(s), planner::overlap_text(s),
+                          planner::recompute_text(s), planner::layout_text(s), plan.predictions.back().peak_memory,
+                          time_of(plan, "closed"), time_of(plan, "analytic"), time_of(plan, "simgrid")});
     if (shows_order) table.rows.back().push_back(s.order);
   }
   return table;

@@ -87,6 +87,12 @@ void add_strategy(Report& report, const Plan& plan) {
       .fact("recompute", "recompute", planner::recompute_text(s))
       .fact("layout", "layers of the stages", planner::layout_text(s))
       .fact("precision", "precision", name_of(kFloatNames, s.precision));
+  if (s.num_optimizer_instances > 1) {
+    report.fact("num_optimizer_instances", "instances of the optimizer", s.num_optimizer_instances);
+  }
+  if (s.optimizer != OptimizerKind::adamw) {
+    report.fact("optimizer", "optimizer", name_of(kOptimizerNames, s.optimizer));
+  }
   if (s.order != Strategy().order) report.fact("order", "order of ranks on devices", s.order);
 }
 

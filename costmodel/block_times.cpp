@@ -209,6 +209,13 @@ void wait_for_host(const HostWindows& windows, const Strategy& strategy, SlotTim
   slots.input_grad += backward_of(windows).missing();
 }
 
+bool waits_for_host(const HostWindows& windows, const Strategy& strategy) {
+  const Seconds backward = splits_backward(strategy)
+                               ? std::max(windows.input_grad.missing(), windows.weight_grad.missing())
+                               : backward_of(windows).missing();
+  return std::max(windows.forward.missing(), backward) > Seconds::zero();
+}
+
 void wait_for_host_at_least(const HostWindows& windows, const Strategy& strategy, SlotTimes& slots) {
   // Slices have a latency each, and pairs are cut into pieces: the device takes longer than is known here.
   if (strategy.overlap.tp || strategy.overlap.ep_batch_level) return;

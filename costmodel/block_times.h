@@ -67,10 +67,11 @@ struct HostWindows {
 
 /// Slots of one stage and micro-batch.
 struct Slots {
-  SlotTimes times;        // without the message
-  Seconds communication;  // of forward and backward, what is not arithmetic
-  Seconds exchanges;      // of experts, in `times` as if nothing hid them
-  LeastLoss loss;         // of arithmetic; idle while the host or a communication, but no exchange, is waited for
+  SlotTimes times;              // without the message
+  Seconds communication;        // of forward and backward, what is not arithmetic
+  Seconds exchanges;            // of experts, in `times` as if nothing hid them
+  bool waits_for_host = false;  // in one of its windows, communication as if nothing hid it
+  LeastLoss loss;               // of arithmetic; idle while the host or a communication, but no exchange, is waited for
 };
 
 /// Adds `num_blocks` of them on the rank that `timer` has entered.
@@ -84,6 +85,9 @@ void wait_for_host(const HostWindows& windows, const Strategy& strategy, SlotTim
 
 /// The same at least.
 void wait_for_host_at_least(const HostWindows& windows, const Strategy& strategy, SlotTimes& slots);
+
+/// Whether the host is late in one of them.
+bool waits_for_host(const HostWindows& windows, const Strategy& strategy);
 
 /// Whether the schedule has slots for the two gradients apart, and no whole backward beside them.
 bool splits_backward(const Strategy& strategy);

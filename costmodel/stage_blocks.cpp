@@ -81,6 +81,7 @@ Slots StageBlocks::slots(const StageLayout& layout) {
   for_each(layout, [&](const BlockTimes& block, double count) { add_block(block, count, timer_, out, windows); });
   if (const BlockTimes* last = last_layer(layout)) out.times.lead = time_again(*last, timer_);
   const Seconds input_grad = out.times.input_grad, device = out.times.forward + out.times.backward();
+  out.waits_for_host = waits_for_host(windows, strategy_);
   (aim_ == Aim::bound ? wait_for_host_at_least : wait_for_host)(windows, strategy_, out.times);
   out.loss.add_idle(out.times.forward + out.times.backward() - device);
   if (aim_ == Aim::bound && layout.num_layers == 0 && layout.num_mtp > 0) {

@@ -49,8 +49,10 @@ Domains plain(const Domains& all) {
   keep(d.vpp, [](std::int64_t chunks) { return chunks <= 4; });
   keep(d.recompute, [](const std::set<RecomputeModule>& modules) { return modules.size() < 2; });
   for (std::vector<int>* zero : {&d.zero_dense, &d.zero_expert}) keep_if_there(*zero, 1);
+  d.num_optimizer_instances.resize(1);
   keep_if_there(d.dp_buckets, 1);
-  for (std::vector<int>* flag : {&d.overlap_tp, &d.delayed_wgrad, &d.offload_optimizer, &d.offload_activations}) {
+  for (std::vector<int>* flag :
+       {&d.overlap_tp, &d.delayed_wgrad, &d.offload_optimizer, &d.offload_activations, &d.cuda_graphs}) {
     keep_if_there(*flag, 0);
   }
   keep(d.layouts, [&](const Layout& layout) { return layout.kind == all.layouts.front().kind; });
@@ -65,9 +67,11 @@ Domains lean(const Domains& all) {
   for (std::vector<int>* values : {&d.zero_dense, &d.zero_expert, &d.offload_optimizer, &d.offload_activations}) {
     *values = {values->back()};
   }
-  for (std::vector<int>* flag : {&d.dp_buckets, &d.overlap_tp, &d.delayed_wgrad, &d.shared_expert, &d.ep_batch_level}) {
+  for (std::vector<int>* flag :
+       {&d.dp_buckets, &d.overlap_tp, &d.delayed_wgrad, &d.shared_expert, &d.ep_batch_level, &d.cuda_graphs}) {
     flag->resize(1);
   }
+  d.num_optimizer_instances.resize(1);
   d.layouts.resize(1);
   return d;
 }

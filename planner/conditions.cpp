@@ -159,6 +159,16 @@ void keep_where(Domains& domains, std::span<const std::string> texts) {
     conditions.push_back(parse(text));
     require_known(conditions.back(), domains);
   }
+  // Who lists values of what is searched on demand alone demands it.
+  visit_on_demand(domains, [&](std::string_view name, auto& values, auto, const auto& all) {
+    const bool lists = std::any_of(conditions.begin(), conditions.end(), [&](const Condition& condition) {
+      return condition.dimension == name && condition.relation == "=";
+    });
+    if (!lists) return;
+    for (const auto& value : all) {
+      if (std::ranges::find(values, value) == values.end()) values.push_back(value);
+    }
+  });
   visit_dimensions(domains, [&](std::string_view name, auto& values, auto value_text) {
     std::vector<const Condition*> of_this;
     for (const Condition& condition : conditions) {

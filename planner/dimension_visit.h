@@ -3,6 +3,7 @@
 #pragma once
 
 #include "planner/domains.h"
+#include "planner/on_demand.h"
 #include "program/names.h"
 
 #include <set>
@@ -32,6 +33,7 @@ void visit_dimensions(D& domains, Visit&& visit) {
   visit("schedule", domains.schedule, [](Schedule value) { return std::string(name_of(value)); });
   visit("zero_dense", domains.zero_dense, number);
   visit("zero_expert", domains.zero_expert, number);
+  visit("num_optimizer_instances", domains.num_optimizer_instances, number);
   visit("overlap.dp_buckets", domains.dp_buckets, number);
   visit("overlap.tp", domains.overlap_tp, number);
   visit("overlap.ep_batch_level", domains.ep_batch_level, number);
@@ -41,6 +43,8 @@ void visit_dimensions(D& domains, Visit&& visit) {
   visit("offload_activations", domains.offload_activations, number);
   visit("recompute", domains.recompute, modules_text);
   visit("order", domains.order, [](std::string_view value) { return std::string(value); });
+  visit_on_demand(domains,
+                  [&](std::string_view name, auto& values, auto text, const auto&) { visit(name, values, text); });
 }
 
 }  // namespace orrery::planner

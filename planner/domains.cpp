@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "planner/dimension_visit.h"
 #include "planner/divisors.h"
+#include "planner/on_demand.h"
 #include "program/legality.h"
 #include "program/rank_devices.h"
 
@@ -62,6 +63,8 @@ void keep_what_cpus_measure(Domains& d) {
   d.zero_dense = d.zero_expert = {0, 1};
   d.dp_buckets = d.overlap_tp = d.ep_batch_level = d.delayed_wgrad = d.shared_expert = {0};
   d.offload_optimizer = d.offload_activations = {0};
+  d.num_optimizer_instances = {1};
+  d.cuda_graphs = {0};
 }
 
 }  // namespace
@@ -108,15 +111,11 @@ Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape&
   d.cp_kind = {ContextParallel::ring, ContextParallel::all_gather, ContextParallel::ulysses};
   d.dispatcher = {Dispatcher::all_to_all};
   if (model.moe) d.dispatcher = {Dispatcher::all_to_all, Dispatcher::all_gather, Dispatcher::two_level};
-  if (base.capacity_factor) d.dispatcher = {Dispatcher::all_to_all};
   d.schedule = {Schedule::one_f_one_b, Schedule::gpipe, Schedule::interleaved, Schedule::zb_h1,
                 Schedule::zb_h2,       Schedule::zbv,   Schedule::dualpipe,    Schedule::dualpipev};
   d.zero_dense = {0, 1, 2, 3};
   d.zero_expert = model.moe ? std::vector<int>{0, 1, 2, 3} : std::vector<int>{0};
-  if (base.optimizer == OptimizerKind::muon) {
-    d.zero_dense = {0, 1};
-    d.zero_expert.resize(std::min<std::size_t>(d.zero_expert.size(), 2));
-  }
+  d.num_optimizer_instances = divisors(num_devices, std::max<std::int64_t>(num_devices / domain, 1));
   d.dp_buckets = d.overlap_tp = d.offload_optimizer = d.offload_activations = {0, 1};
   d.ep_batch_level = model.moe ? std::vector<int>{0, 1} : std::vector<int>{0};
   d.delayed_wgrad = {0, 1};
@@ -135,6 +134,8 @@ Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape&
   if (num_devices <= domain || group.device.kind == DeviceKind::cpu) d.order.resize(1);
   base.order = d.order.front();
   d.base = std::move(base);
+  take_from_base(d);
+  if (!model.moe || d.base.capacity_factor) d.cuda_graphs = {0, 1};
   if (group.device.kind == DeviceKind::cpu) keep_what_cpus_measure(d);
   return d;
 }
@@ -172,6 +173,11 @@ std::vector<Certificate::Dimension> Domains::manifest(std::string_view claim) co
     if (name == "order" && values.size() > 1) {
       out.back().claim = "heuristic: others than the first on what was run in it, whose gap is stated";
     }
+    if (name == "num_optimizer_instances" && values.size() > 1) {
+      out.back().claim += ", others than the first where ZeRO 2 or 3 exchanges in slots";
+    }
+    if (name == "cuda_graphs" && values.size() > 1) out.back().claim += ", both but beside pairs";
+    if (is_on_demand(name) && values.size() == 1) out.back().claim = "as stated: a condition may list others";
   });
   std::vector<std::string> layout_texts;
   for (const Layout& layout : layouts) layout_texts.push_back(text_of(layout.kind));

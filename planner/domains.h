@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The space of a search: for each dimension of a strategy the values that are tried. A strategy of the space takes one
-// value of each; what no dimension names (precision, optimizer, types of states) is taken from a base. It is only a
-// list of choices: which of them are legal, fit and are fast is asked elsewhere.
+// value of each. It is only a list of choices: which of them are legal, fit and are fast is asked elsewhere.
 #pragma once
 
 #include "program/cluster.h"
@@ -11,6 +10,7 @@
 #include "program/strategy.h"
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -32,21 +32,34 @@ struct Domains {
   std::vector<Dispatcher> dispatcher;
   std::vector<Schedule> schedule;
   std::vector<int> zero_dense, zero_expert;
+  /// The first is tried with any sharding; others where ZeRO 2 or 3 exchanges in every slot. At the end of a step,
+  /// where ZeRO 1 does, the same bytes travel whether it is of one instance or of several, which need more memory.
+  std::vector<std::int64_t> num_optimizer_instances;
   // Flags: 0 and 1, or one of them.
   std::vector<int> dp_buckets, overlap_tp, ep_batch_level, delayed_wgrad, shared_expert;
   std::vector<int> offload_optimizer, offload_activations;
   std::vector<std::set<RecomputeModule>> recompute;  // of the stages of one rank; none first
   std::vector<Layout> layouts;
+  // On demand (planner/on_demand.h).
+  std::vector<int> cuda_graphs;  // of two, the second is not tried beside pairs of forward and backward
+  std::vector<DType> precision, master_dtype, moment_dtype, grad_dtype, grad_wire_dtype;
+  std::vector<Fp8Recipe> fp8_recipe;
+  std::vector<int> fp8_activation_input;
+  std::vector<OptimizerKind> optimizer;
+  std::vector<std::optional<double>> capacity_factor;  // none: no row is dropped
+  std::vector<Mtp> mtp;
   /// The first is searched, and the default if it is among them; the others are tried on plans that were run.
   std::vector<std::string_view> order;
-  Strategy base;  // everything else; without stages
+  Strategy base;  // of the user, without stages: what dimensions on demand begin with
 
   /// The values of each dimension, for people, and how a search has gone through them.
   std::vector<Certificate::Dimension> manifest(std::string_view claim) const;
 };
 
 /// Everything that Orrery can lower, as far as it makes sense: tensor parallelism within a scale-up domain, at least
-/// 512 tokens of a sequence on a rank, 1 to 16 sequences in a micro-batch, powers of two. The stages that `base` lists,
+/// 512 tokens of a sequence on a rank, 1 to 16 sequences in a micro-batch, powers of two; as many instances of the
+/// optimizer as scale-up domains at most; CUDA graphs where no number of rows follows from the router, so that a graph
+/// can hold them. The stages that `base` lists,
 /// unless they are the even ones, are tried beside the usual layouts. Within one scale-up domain all devices are
 /// equally near, and one order is enough. On CPUs, what `orrery calibrate` measures there. Requires: at least one
 /// device.

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <memory>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -37,12 +38,28 @@ struct Rank {
   std::vector<std::optional<Option>> options;  // by choice, made when asked for
   std::vector<std::size_t> by_time;            // choices, the fastest first; empty: not sorted yet
   std::optional<std::size_t> chosen;           // none: no recomputation, whether or not that is a choice
-  /// Of a micro-batch on each chunk, the queues of ZeRO 2 and 3, of dense parameters and of experts.
-  using Queues = std::vector<std::optional<Seconds>>;
-  std::array<std::array<Queues, 2>, 2> sharded;
   // Of the sharding at hand:
   RankStates states;
   std::vector<std::optional<ActivationPeak>> peaks;  // by choice
+};
+
+/// What a number of optimizer instances decides: who shares states, and how long that takes.
+struct Sharing {
+  Sharing(const FamilyContext& context, const Strategy& s, const costmodel::CostModel& cost)
+      : mesh(s, context.num_devices),
+        timer(context.model, s, mesh, cost, context.densest),
+        step_end(context.model, s, mesh, timer),
+        queues(static_cast<std::size_t>(s.pp)) {
+    timer.enter(0);
+  }
+
+  const Mesh mesh;
+  costmodel::ClosedTimer timer;
+  costmodel::ClosedStepEnd step_end;
+  std::map<std::tuple<std::int64_t, std::int64_t, int, int, bool, bool>, StepEndTimes> ends;
+  /// Of a micro-batch on each chunk of each rank, the queues of ZeRO 2 and 3, of dense parameters and of experts.
+  using Queues = std::vector<std::optional<Seconds>>;
+  std::vector<std::array<std::array<Queues, 2>, 2>> queues;
 };
 
 class Family {
@@ -53,8 +70,8 @@ class Family {
         table_(table),
         mesh_(s_, context.num_devices),
         num_micro_batches_(context.batch.global_batch / (mesh_.dp() * s_.micro_batch)),
+        cost_(cost),
         timer_(context.model, s_, mesh_, cost, context.densest),
-        step_end_(context.model, s_, mesh_, timer_),
         memory_model_(context.memory_model),
         bound_(s_, num_micro_batches_) {
     memory_model_.rho = context.fullest_share.of(s_);
@@ -90,20 +107,26 @@ class Family {
     for (const int offload : c_.domains.offload_activations) {
       s_.offload_activations = offload != 0;
       if (offload != 0 && fits_as_it_is) continue;
-      for (const int dense : c_.domains.zero_dense) {
-        for (const int expert : c_.domains.zero_expert) {
-          for (const int buckets : c_.domains.dp_buckets) {
-            s_.zero_dense = dense;
-            s_.zero_expert = expert;
-            s_.overlap.dp_buckets = buckets != 0;
-            if (repeats() || !dimension_violations(c_.model, s_, c_.batch, c_.num_devices).empty()) continue;
-            enter_sharding();
-            bool fits = false;
-            for (const int states : c_.domains.offload_optimizer) {
-              s_.offload_optimizer = states != 0;
-              if (states == 0 || !fits) fits = evaluate(cutoff, keep, counts) || fits;
+      for (const std::int64_t instances : c_.domains.num_optimizer_instances) {
+        if (!share_among(instances)) continue;
+        const bool in_slots_only = instances != c_.domains.num_optimizer_instances.front();
+        for (const int dense : c_.domains.zero_dense) {
+          for (const int expert : c_.domains.zero_expert) {
+            if (in_slots_only && dense < 2 && expert < 2) continue;
+            for (const int buckets : c_.domains.dp_buckets) {
+              if (buckets != 0 && (dense > 1 || expert > 1)) continue;  // they exchange unit by unit already
+              s_.zero_dense = dense;
+              s_.zero_expert = expert;
+              s_.overlap.dp_buckets = buckets != 0;
+              if (repeats() || !dimension_violations(c_.model, s_, c_.batch, c_.num_devices).empty()) continue;
+              enter_sharding();
+              bool fits = false;
+              for (const int states : c_.domains.offload_optimizer) {
+                s_.offload_optimizer = states != 0;
+                if (states == 0 || !fits) fits = evaluate(cutoff, keep, counts) || fits;
+              }
+              fits_as_it_is = fits_as_it_is || (fits && offload == 0 && dense < 2 && expert < 2);
             }
-            fits_as_it_is = fits_as_it_is || (fits && offload == 0 && dense < 2 && expert < 2);
           }
         }
       }
@@ -112,19 +135,29 @@ class Family {
   }
 
  private:
+  /// Whether all who hold the same parameters can be so many instances.
+  bool share_among(std::int64_t instances) {
+    if (mesh_.size(Group::dp) % instances != 0 || mesh_.size(Group::edp) % instances != 0) return false;
+    s_.num_optimizer_instances = instances;
+    std::unique_ptr<Sharing>& sharing = sharings_[instances];
+    if (!sharing) sharing = std::make_unique<Sharing>(c_, s_, cost_);
+    sharing_ = sharing.get();
+    return true;
+  }
+
   /// Sharding over one rank is no sharding, and gradients of one rank go nowhere, in buckets or not: there the first
   /// value of the domain stands for all.
   bool repeats() const {
     const Domains& d = c_.domains;
-    return (s_.zero_dense != d.zero_dense.front() && mesh_.size(Group::dp_shard) == 1) ||
-           (s_.zero_expert != d.zero_expert.front() && mesh_.size(Group::edp_shard) == 1) ||
+    return (s_.zero_dense != d.zero_dense.front() && sharing_->mesh.size(Group::dp_shard) == 1) ||
+           (s_.zero_expert != d.zero_expert.front() && sharing_->mesh.size(Group::edp_shard) == 1) ||
            (s_.overlap.dp_buckets != (d.dp_buckets.front() != 0) && mesh_.size(Group::dp) == 1 &&
             mesh_.size(Group::edp) == 1);
   }
 
   /// Activations do not depend on where the optimizer's states are, nor on whether they are sharded.
   void enter_sharding() {
-    costmodel::ActivationPeaks* activations = &table_.activations(s_, mesh_, memory_model_);
+    costmodel::ActivationPeaks* activations = &table_.activations(s_, sharing_->mesh, memory_model_);
     if (activations == activations_) return;
     activations_ = activations;
     for (Rank& rank : ranks_) rank.peaks.assign(c_.domains.recompute.size(), std::nullopt);
@@ -167,7 +200,8 @@ class Family {
   }
 
   Bytes memory_with(const Rank& rank, const ActivationPeak& peak) const {
-    return costmodel::memory_of_rank(c_.model, s_, c_.batch, mesh_, memory_model_, rank.stages, rank.states, peak)
+    return costmodel::memory_of_rank(c_.model, s_, c_.batch, sharing_->mesh, memory_model_, rank.stages, rank.states,
+                                     peak)
         .total();
   }
 
@@ -182,27 +216,28 @@ class Family {
 
   /// Times of the end of the step on a rank, looked up by what it holds.
   const StepEndTimes& end_of(const RankElements& e) {
-    const auto [found, is_new] = ends_.try_emplace(
+    const auto [found, is_new] = sharing_->ends.try_emplace(
         {e.dense, e.expert, s_.zero_dense, s_.zero_expert, s_.offload_optimizer, s_.overlap.dp_buckets});
     if (!is_new) return found->second;
     const auto buffer = [&](std::int64_t elements, std::int64_t muon, Group shard) {
-      const std::int64_t ranks = mesh_.size(shard);
+      const std::int64_t ranks = sharing_->mesh.size(shard);
       return FlatBuffer{
           .elements = elements, .padded = (elements + ranks - 1) / ranks * ranks, .ranks = ranks, .muon = muon};
     };
-    return found->second = step_end_.least_times(buffer(e.dense, e.muon_dense, Group::dp_shard),
-                                                 buffer(e.expert, e.muon_expert, Group::edp_shard));
+    return found->second = sharing_->step_end.least_times(buffer(e.dense, e.muon_dense, Group::dp_shard),
+                                                          buffer(e.expert, e.muon_expert, Group::edp_shard));
   }
 
   /// What the busier queue of sharded parameters has to do on a chunk.
-  Seconds sharded(Rank& rank, std::size_t chunk) {
+  Seconds sharded(std::size_t index, std::size_t chunk) {
     Seconds busier;
     for (const bool dense : {true, false}) {
       const int zero = dense ? s_.zero_dense : s_.zero_expert;
       if (zero < 2) continue;
-      Rank::Queues& queues = rank.sharded[dense ? 0 : 1][static_cast<std::size_t>(zero - 2)];
-      queues.resize(rank.stages.size());
-      if (!queues[chunk]) queues[chunk] = step_end_.sharded_queue(rank.stages[chunk], dense);
+      const std::vector<StageLayout>& stages = ranks_[index].stages;
+      Sharing::Queues& queues = sharing_->queues[index][dense ? 0 : 1][static_cast<std::size_t>(zero - 2)];
+      queues.resize(stages.size());
+      if (!queues[chunk]) queues[chunk] = sharing_->step_end.sharded_queue(stages[chunk], dense);
       busier = std::max(busier, *queues[chunk]);
     }
     return busier;
@@ -258,10 +293,9 @@ class Family {
     ++counts.evaluated;
     for (std::size_t i = 0; i < ranks_.size(); ++i) {
       Rank& rank = ranks_[i];
-      rank.states = costmodel::rank_states(c_.model, s_, mesh_, memory_model_.framework, rank.elements);
+      rank.states = costmodel::rank_states(c_.model, s_, sharing_->mesh, memory_model_.framework, rank.elements);
       choose(i, fastest(rank));
-      for (std::size_t chunk = 0; chunk < rank.stages.size(); ++chunk)
-        bound_.set_sharded(i, chunk, sharded(rank, chunk));
+      for (std::size_t chunk = 0; chunk < rank.stages.size(); ++chunk) bound_.set_sharded(i, chunk, sharded(i, chunk));
       const StepEndTimes& end = end_of(rank.elements);
       bound_.set_end(i, end.gradient_sync, end.states_load, end.update);
       bound_.set_queue(i, {});
@@ -302,16 +336,17 @@ class Family {
   const FamilyContext& c_;
   Strategy s_;  // the member at hand
   OperatorTable& table_;
-  const Mesh mesh_;
+  const Mesh mesh_;  // of one instance of the optimizer
   const std::int64_t num_micro_batches_;
+  const costmodel::CostModel& cost_;
   costmodel::ClosedTimer timer_;
-  costmodel::ClosedStepEnd step_end_;
   costmodel::MemoryModel memory_model_;
   StepBound bound_;
   std::vector<Rank> ranks_;
   costmodel::ActivationPeaks* activations_ = nullptr;  // of the sharding at hand
   Seconds norm_;
-  std::map<std::tuple<std::int64_t, std::int64_t, int, int, bool, bool>, StepEndTimes> ends_;
+  std::map<std::int64_t, std::unique_ptr<Sharing>> sharings_;  // by number of instances
+  Sharing* sharing_ = nullptr;                                 // of the sharding at hand
 };
 
 }  // namespace

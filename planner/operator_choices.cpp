@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/operator_choices.h"
 
+#include "planner/on_demand.h"
 #include "program/legality.h"
 
 #include <numeric>
@@ -11,25 +12,36 @@ namespace {
 /// Whether the rules allow these operators on the smallest world that has them.
 bool is_legal(const Model& model, const Strategy& s, std::int64_t seq) {
   const std::int64_t attention = s.tp * s.cp, world = std::lcm(attention, s.etp * s.ep);
-  Strategy strategy = s;
-  strategy.num_optimizer_instances = 1;
-  return violations(model, strategy, {.seq = seq, .global_batch = world / attention * s.micro_batch}, world).empty();
+  return violations(model, s, {.seq = seq, .global_batch = world / attention * s.micro_batch}, world).empty();
 }
 
 class Enumeration {
  public:
   Enumeration(const Model& model, const Domains& domains, const BatchShape& batch, std::int64_t num_devices)
-      : model_(model), d_(domains), batch_(batch), num_devices_(num_devices), s_(domains.base) {
-    s_.stages = even_stages(model.num_layers(), 1);
-    if (s_.mtp == Mtp::on) s_.stages = with_mtp(std::move(s_.stages), model.num_mtp_modules);
+      : model_(model), d_(domains), batch_(batch), num_devices_(num_devices) {}
+
+  OperatorChoices run() {
+    for (Strategy& base : bases_of(d_)) {
+      s_ = std::move(base);
+      begin();
+      degrees();
+    }
+    return std::move(out_);
+  }
+
+ private:
+  void begin() {
+    s_.stages = even_stages(model_.num_layers(), 1);
+    if (s_.mtp == Mtp::on) s_.stages = with_mtp(std::move(s_.stages), model_.num_mtp_modules);
     s_.schedule = Schedule::one_f_one_b;
     s_.overlap = {};
     s_.pp = s_.vpp = 1;
     s_.zero_dense = s_.zero_expert = 0;
-    s_.offload_optimizer = s_.offload_activations = false;
+    s_.offload_optimizer = s_.offload_activations = s_.cuda_graphs = false;
+    s_.num_optimizer_instances = 1;
   }
 
-  OperatorChoices run() {
+  void degrees() {
     for (s_.tp = 1; const std::int64_t tp : d_.tp) {
       s_.tp = tp;
       s_.sp = tp > 1;
@@ -48,10 +60,8 @@ class Enumeration {
         }
       }
     }
-    return std::move(out_);
   }
 
- private:
   void experts() {
     for (const std::int64_t ep : d_.ep) {
       for (const std::int64_t etp : d_.etp) {

@@ -15,8 +15,9 @@ struct OperatorChoices {
   std::int64_t num_illegal = 0;
 };
 
-/// All of `domains`, in the order of its dimensions. Choices that are another way to write an earlier one are left out:
-/// kinds of context parallelism without it, dispatchers without expert parallelism.
+/// All of `domains`, in the order of its dimensions; without CUDA graphs and with one instance of the optimizer.
+/// Choices that are another way to write an earlier one are left out: kinds of context parallelism without it,
+/// dispatchers without expert parallelism.
 OperatorChoices operator_choices(const Model& model, const Domains& domains, const BatchShape& batch,
                                  std::int64_t num_devices);
 

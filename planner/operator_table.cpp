@@ -16,6 +16,7 @@ Strategy operators_of(const Strategy& strategy) {
   out.stages.clear();
   out.pp = out.vpp = 1;
   out.zero_dense = out.zero_expert = 0;
+  out.num_optimizer_instances = 1;
   out.offload_optimizer = out.offload_activations = out.overlap.dp_buckets = false;
   switch (strategy.schedule) {
     case Schedule::gpipe:
@@ -76,8 +77,14 @@ OperatorTable::Key OperatorTable::key_of(const StageLayout& layout) const {
 
 const Slots& OperatorTable::slots(const StageLayout& layout) {
   const auto [found, is_new] = slots_.try_emplace(key_of(layout));
-  if (is_new) found->second = blocks_.slots(layout);
+  if (is_new) found->second = slots_of(layout);
   return found->second;
+}
+
+Slots OperatorTable::slots_of(const StageLayout& layout) {
+  Slots slots = blocks_.slots(layout);
+  waits_for_host_ = waits_for_host_ || slots.waits_for_host;
+  return slots;
 }
 
 costmodel::ActivationPeaks& OperatorTable::activations(const Strategy& strategy, const Mesh& mesh,
@@ -95,7 +102,7 @@ Seconds OperatorTable::all_stages(bool pairs) {
   StageLayout all{.num_layers = model_.num_layers(), .embedding = true, .head = true};
   if (strategy_.mtp == Mtp::on) all.num_mtp = model_.num_mtp_modules;
   costmodel::RankWork work(pairs, 1.0);
-  work.add(blocks_.slots(all), {});
+  work.add(slots_of(all), {});
   return work.slots();
 }
 

@@ -36,10 +36,14 @@ class OperatorTable {
   costmodel::ActivationPeaks& activations(const Strategy& strategy, const Mesh& mesh,
                                           const costmodel::MemoryModel& memory_model);
 
+  /// Whether any of the slots that were asked for waits for the host.
+  bool waits_for_host() const { return waits_for_host_; }
+
   /// At least what a micro-batch takes in all stages together, exchanges hidden where a pair could hide them.
   Seconds all_stages(bool pairs);
 
  private:
+  costmodel::Slots slots_of(const StageLayout& layout);
   /// What a stage consists of, as numbers: stages with the same ones take the same.
   using Key = std::array<std::int32_t, 8>;
   Key key_of(const StageLayout& layout) const;
@@ -51,6 +55,7 @@ class OperatorTable {
   costmodel::ClosedTimer timer_;
   costmodel::StageBlocks blocks_;
   std::map<Key, costmodel::Slots> slots_;
+  bool waits_for_host_ = false;
   std::map<std::array<int, 5>, costmodel::ActivationPeaks> activations_;
 };
 

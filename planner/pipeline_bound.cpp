@@ -14,6 +14,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -195,8 +196,8 @@ double PipelineBound::free_bytes() const {
   return (c_.limit - memory_model_.reserve).in(unit::byte) / (1.0 + memory_model_.fragmentation);
 }
 
-/// Of a layer, at least, in bytes: offloaded if the domains allow it. Elements that padding would complete do not
-/// count, so that layers add up.
+/// Of a layer, at least, in bytes: of one instance of the optimizer, offloaded if the domains allow it. Elements that
+/// padding would complete do not count, so that layers add up.
 double PipelineBound::states_of_layer(const PipelineChoice& choice, int zero_dense, int zero_expert) const {
   Strategy s = choice.of(operators_);
   s.zero_dense = zero_dense;
@@ -212,18 +213,26 @@ double PipelineBound::states_of_layer(const PipelineChoice& choice, int zero_den
   return (states.weights + states.gradients + states.optimizer).in(unit::byte);
 }
 
-/// What ZeRO 2 and 3 keep a communicator busy with for a micro-batch in a layer.
+/// What ZeRO 2 and 3 keep a communicator busy with for a micro-batch in a layer, with as many instances as is fastest.
 Seconds PipelineBound::queue_of_layer(const PipelineChoice& choice, int zero, bool dense) {
   if (zero < 2) return {};
   const auto [found, is_new] = queues_.try_emplace({choice.pp, choice.schedule == Schedule::dualpipe, zero, dense});
   if (!is_new) return found->second;
   Strategy s = choice.of(operators_);
   (dense ? s.zero_dense : s.zero_expert) = zero;
-  const Mesh mesh(s, c_.num_devices);
-  costmodel::ClosedTimer timer(c_.model, s, mesh, *cost_, c_.densest);
-  timer.enter(0);
-  costmodel::ClosedStepEnd end(c_.model, s, mesh, timer);
-  return found->second = end.sharded_queue({.first_layer = examples_.front(), .num_layers = 1}, dense);
+  const Mesh whole(s, c_.num_devices);
+  std::optional<Seconds> least;
+  for (const std::int64_t instances : c_.domains.num_optimizer_instances) {
+    if (whole.size(Group::dp) % instances != 0 || whole.size(Group::edp) % instances != 0) continue;
+    s.num_optimizer_instances = instances;
+    const Mesh mesh(s, c_.num_devices);
+    costmodel::ClosedTimer timer(c_.model, s, mesh, *cost_, c_.densest);
+    timer.enter(0);
+    costmodel::ClosedStepEnd end(c_.model, s, mesh, timer);
+    const Seconds queue = end.sharded_queue({.first_layer = examples_.front(), .num_layers = 1}, dense);
+    least = std::min(least.value_or(queue), queue);
+  }
+  return found->second = least.value_or(Seconds());
 }
 
 /// Of all ranks together for a micro-batch, at least; infinite: the layers do not fit. `all_held`: micro-batches

@@ -54,16 +54,21 @@ class Scan {
       : c_(context), operators_(operators), pipelines_(pipelines), cost_(cost), cutoff_(cutoff), room_(room) {}
 
   ScanResult run() {
+    const bool searches_graphs = c_.domains.cuda_graphs.size() > 1;
     for (const Overlap& overlap : overlaps_of(c_.domains, operators_)) {
       Strategy operators = operators_;
       operators.overlap = overlap;
+      operators.cuda_graphs = c_.domains.cuda_graphs == std::vector<int>{1};
       for (const PipelineChoice& choice : pipelines_) {
         Strategy s = choice.of(operators);
         const bool hides = runs_pairs(s);
         // Without anything to hide, the order of gradients changes nothing.
         if (overlap.delayed_wgrad && s.tp == 1 && !(hides && s.ep > 1)) continue;
-        Known& known = table_of(s);
-        if (micro_batches_per_stage(c_, s) * known.all_stages(hides) < cutoff_) layouts(s, known.table);
+        const OperatorTable& table = scan(s);
+        // Where no slot waits for the host, graphs spare no time and need memory.
+        if (!searches_graphs || hides || !table.waits_for_host()) continue;
+        s.cuda_graphs = true;
+        scan(s);
       }
     }
     sort_and_cut();
@@ -83,6 +88,13 @@ class Scan {
       return *sum;
     }
   };
+
+  /// One pipeline. The table that its slots were looked up in.
+  const OperatorTable& scan(Strategy s) {
+    Known& known = table_of(s);
+    if (micro_batches_per_stage(c_, s) * known.all_stages(runs_pairs(s)) < cutoff_) layouts(s, known.table);
+    return known.table;
+  }
 
   Known& table_of(const Strategy& s) {
     const Strategy operators = operators_of(s);
@@ -112,10 +124,7 @@ class Scan {
   }
 
   /// With whatever sharding; that of a member is its own business.
-  bool is_legal(Strategy s) const {
-    if (s.num_optimizer_instances > 1) s.zero_dense = 1;
-    return violations(c_.model, s, c_.batch, c_.num_devices).empty();
-  }
+  bool is_legal(const Strategy& s) const { return violations(c_.model, s, c_.batch, c_.num_devices).empty(); }
 
   void sort_and_cut() {
     std::stable_sort(out_.members.begin(), out_.members.end(),
@@ -156,6 +165,7 @@ Seconds operator_bound(const FamilyContext& context, const Strategy& operators, 
                  .delayed_wgrad = allows(d.delayed_wgrad),
                  .shared_expert = s.ep > 1 && allows(d.shared_expert)};
     s.overlap.ep_batch_level = pairs;
+    s.cuda_graphs = allows(d.cuda_graphs);
     OperatorTable table(context.model, s, context.batch, context.num_devices, cost, context.densest);
     const Seconds sum = pairs ? std::min(table.all_stages(true), table.all_stages(false)) : table.all_stages(false);
     least = std::min(least.value_or(sum), sum);

@@ -9,6 +9,7 @@
 #include "planner/candidates.h"
 #include "planner/laid_members.h"
 #include "planner/no_plan.h"
+#include "planner/on_demand.h"
 #include "planner/operator_table.h"
 #include "planner/parallel.h"
 #include "program/arrivals.h"
@@ -53,8 +54,9 @@ std::vector<DeviceIndex> densest_of(const SearchProblem& problem) {
   return out;
 }
 
-/// The domains with the order of ranks in which all is looked at: the default, if it is among those wanted.
-Domains with_first_order(Domains domains) {
+/// The domains as they are looked at, in one order of ranks: the default, if it is among those wanted.
+Domains as_searched(Domains domains) {
+  drop_what_none_allows(domains);
   const bool has_default = std::ranges::find(domains.order, Strategy().order) != domains.order.end();
   domains.base.order = has_default ? Strategy().order : domains.order.front();
   return domains;
@@ -120,7 +122,7 @@ class Search {
         begin_(std::chrono::steady_clock::now()),
         fullest_share_(problem.model, problem.load, problem.experts),
         densest_(densest_of(problem)),
-        domains_(with_first_order(domains)),
+        domains_(as_searched(domains)),
         context_{.model = problem.model,
                  .domains = domains_,
                  .batch = problem.batch,

@@ -51,7 +51,14 @@ std::string overlap_text(const Strategy& strategy) {
   add(overlap.delayed_wgrad, "wgrad");
   add(strategy.offload_optimizer, "offload states");
   add(strategy.offload_activations, "offload activations");
+  add(strategy.cuda_graphs, "graphs");
   return text.empty() ? "none" : text;
+}
+
+std::string zero_text(const Strategy& strategy) {
+  const std::int64_t instances = strategy.num_optimizer_instances;
+  return fmt::format("{}/{}{}", strategy.zero_dense, strategy.zero_expert,
+                     instances > 1 ? fmt::format(" x{}", instances) : "");
 }
 
 std::string short_text(const Strategy& strategy) {
@@ -63,8 +70,7 @@ std::string short_text(const Strategy& strategy) {
   add("cp", strategy.cp);
   text += fmt::format("pp {} ep {} ", strategy.pp, strategy.ep);
   add("etp", strategy.etp);
-  text += fmt::format("zero {}/{} micro-batch {} {}", strategy.zero_dense, strategy.zero_expert, strategy.micro_batch,
-                      schedule_text(strategy));
+  text += fmt::format("zero {} micro-batch {} {}", zero_text(strategy), strategy.micro_batch, schedule_text(strategy));
   if (strategy.dispatcher != Dispatcher::all_to_all) {
     text += fmt::format(" {}", name_of(kDispatcherNames, strategy.dispatcher));
   }

@@ -21,6 +21,9 @@ std::string schedule_text(const Strategy& strategy);
 /// What runs beside arithmetic, and what is offloaded: "ep+dp", "none".
 std::string overlap_text(const Strategy& strategy);
 
+/// "3/1", of dense parameters and experts; "3/1 x4" in four instances of the optimizer.
+std::string zero_text(const Strategy& strategy);
+
 /// Modules that any stage recomputes, "none" or "moe_act".
 std::string recompute_text(const Strategy& strategy);
 

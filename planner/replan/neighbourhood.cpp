@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/replan/neighbourhood.h"
 
+#include "planner/on_demand.h"
 #include "program/rank_devices.h"
 
 #include <algorithm>
@@ -70,6 +71,7 @@ Domains only(const Strategy& s) {
             .schedule = {s.schedule},
             .zero_dense = {s.zero_dense},
             .zero_expert = {s.zero_expert},
+            .num_optimizer_instances = {s.num_optimizer_instances},
             .dp_buckets = flag(s.overlap.dp_buckets),
             .overlap_tp = flag(s.overlap.tp),
             .ep_batch_level = flag(s.overlap.ep_batch_level),
@@ -83,6 +85,7 @@ Domains only(const Strategy& s) {
             .base = s};
   d.base.stages.clear();
   d.base.order = d.order.front();
+  take_from_base(d);
   return d;
 }
 
@@ -96,6 +99,8 @@ Domains near(Domains all, const Strategy& old) {
   if (old.ep > 1) keep(d.dispatcher, old.dispatcher);
   keep(d.zero_dense, old.zero_dense);
   keep(d.zero_expert, old.zero_expert);
+  keep(d.num_optimizer_instances, old.num_optimizer_instances);
+  keep(d.cuda_graphs, old.cuda_graphs ? 1 : 0);
   keep(d.dp_buckets, old.overlap.dp_buckets ? 1 : 0);
   keep(d.overlap_tp, old.overlap.tp ? 1 : 0);
   keep(d.ep_batch_level, old.overlap.ep_batch_level ? 1 : 0);

@@ -10,6 +10,7 @@
 #include "planner/search.h"
 #include "program/legality.h"
 #include "program/lower.h"
+#include "program/schedule.h"
 #include "tests/unit/planner/problem.h"
 #include "traces/summary.h"
 
@@ -49,6 +50,11 @@ Domains thinned(Domains d, std::uint64_t index) {
     thin_out(*flag, rng, next);
   }
   d.delayed_wgrad = d.shared_expert = {0};
+  d.order.resize(1);
+  d.num_optimizer_instances = {1};
+  if (index % 3 != 0) d.num_optimizer_instances = {1, 2, 4};
+  if (index % 3 == 2) d.zero_dense = d.zero_expert = {3};  // on two nodes; smaller instances gather faster
+  if (index % 5 < 2) d.cuda_graphs = {0, 1};
   thin_out(d.recompute, rng, next);
   thin_out(d.layouts, rng, next);
   std::erase_if(d.layouts, [](const Layout& layout) {
@@ -57,10 +63,29 @@ Domains thinned(Domains d, std::uint64_t index) {
   return d;
 }
 
+/// Four or eight devices, in one node or in two with a slow network.
+testing::SmallSearch on_some_devices(std::uint64_t index) {
+  const std::int64_t num_devices = index % 4 < 2 ? 4 : 8;
+  testing::SmallSearch small(num_devices, gib(16), {.seq = 1024, .global_batch = 16});
+  if (index % 3 == 2) {
+    small.cluster = testing::small_cluster(2, num_devices / 2);
+    *small.cluster.groups.front().nics->each *= 1e-3;
+  }
+  small.cluster.groups.front().device.memory = gib(16);
+  return small;
+}
+
+/// A host that is late with some slots.
+class SlowHost : public testing::OneGigaflop {
+ public:
+  using OneGigaflop::OneGigaflop;
+  Seconds dispatch(const OpKey&, const OpShape&) const override { return seconds(0.01); }
+};
+
 class BruteForce {
  public:
   BruteForce(const testing::SmallSearch& small, const Domains& domains)
-      : small_(small), d_(domains), analytic_(std::make_shared<testing::OneGigaflop>(small.cluster), small.cluster) {}
+      : small_(small), d_(domains), analytic_(std::make_shared<SlowHost>(small.cluster), small.cluster) {}
 
   /// The time of the fastest strategy that fits into `limit`, or by `weights` the least of what they say.
   Seconds best(Bytes limit, const StepWeights& weights = {}) {
@@ -109,8 +134,18 @@ class BruteForce {
                       s.offload_activations = activations != 0;
                       if (schedule == Schedule::interleaved && vpp == 1) continue;
                       if (s.pp == 1 && schedule != Schedule::one_f_one_b && schedule != Schedule::gpipe) continue;
-                      layouts(s);
+                      launches(s);
                     }
+  }
+
+  void launches(Strategy& s) {
+    for (const auto instances : d_.num_optimizer_instances)
+      for (const auto graphs : d_.cuda_graphs) {
+        s.num_optimizer_instances = instances, s.cuda_graphs = graphs != 0;
+        if (instances != d_.num_optimizer_instances.front() && s.zero_dense < 2 && s.zero_expert < 2) continue;
+        if (s.cuda_graphs && runs_pairs(s)) continue;
+        layouts(s);
+      }
   }
 
   void layouts(Strategy& s) {
@@ -162,14 +197,14 @@ TEST(Search, FindsTheLeastEnergyThatBruteForceFinds) {
   constexpr StepWeights kEnergy{.time = 0.1, .work = 0.9};
   std::int64_t num_spaces = 0, num_others = 0;
   for (const std::uint64_t index : {0U, 1U, 2U, 3U, 4U, 5U, 6U, 7U}) {
-    testing::SmallSearch small(index % 4 < 2 ? 4 : 8, gib(16), {.seq = 1024, .global_batch = 16});
+    testing::SmallSearch small = on_some_devices(index);
     const Domains domains = thinned(small.domains(), index);
     BruteForce brute(small, domains);
     brute.best(Bytes());
     Bytes& memory = *small.cluster.groups.front().device.memory;
     memory = brute.median_need();
     const Seconds best = brute.best(memory, kEnergy);
-    const auto cost_model = std::make_shared<testing::OneGigaflop>(small.cluster);
+    const auto cost_model = std::make_shared<SlowHost>(small.cluster);
     const costmodel::AnalyticInterpreter analytic(cost_model, small.cluster);
     SearchProblem problem = small.problem();
     const auto fastest = search(domains, problem, *cost_model, analytic, nullptr, {});
@@ -195,7 +230,7 @@ TEST(Search, FindsTheLeastEnergyThatBruteForceFinds) {
 TEST(Search, FindsWhatBruteForceFinds) {
   constexpr SearchLimits kSeeAll{
       .num_families = 1'000'000, .num_refined = 1'000'000, .num_analytic = 1'000'000, .num_closing = 1'000'000};
-  std::int64_t num_spaces = 0, num_run = 0;
+  std::int64_t num_spaces = 0, num_run = 0, num_with_graphs = 0, num_with_instances = 0;
   const char* wanted = std::getenv("ORRERY_BRUTE_FORCE_SPACES");
   const std::uint64_t num_tried = wanted == nullptr ? 12 : std::stoull(wanted);
   std::vector<std::uint64_t> indices(num_tried);
@@ -204,7 +239,7 @@ TEST(Search, FindsWhatBruteForceFinds) {
   constexpr std::uint64_t kOnceMissed = 139;
   if (num_tried <= kOnceMissed) indices.push_back(kOnceMissed);
   for (const std::uint64_t index : indices) {
-    testing::SmallSearch small(index % 4 < 2 ? 4 : 8, gib(16), {.seq = 1024, .global_batch = 16});
+    testing::SmallSearch small = on_some_devices(index);
     const Domains domains = thinned(small.domains(), index);
     BruteForce brute(small, domains);
     Seconds best = brute.best(gib(16));
@@ -214,7 +249,7 @@ TEST(Search, FindsWhatBruteForceFinds) {
       best = brute.best(memory);
     }
     num_run += brute.num_run();
-    const auto cost_model = std::make_shared<testing::OneGigaflop>(small.cluster);
+    const auto cost_model = std::make_shared<SlowHost>(small.cluster);
     const costmodel::AnalyticInterpreter analytic(cost_model, small.cluster);
     const auto outcome = search(domains, small.problem(), *cost_model, analytic, nullptr, kSeeAll);
     const auto* found = std::get_if<SearchResult>(&outcome);
@@ -223,8 +258,12 @@ TEST(Search, FindsWhatBruteForceFinds) {
     ++num_spaces;
     EXPECT_EQ(found->ranked.front().predictions.back().step_time, best) << index;
     EXPECT_EQ(found->certificate.gap, 0.0) << index;
+    num_with_graphs += found->ranked.front().strategy.cuda_graphs ? 1 : 0;
+    num_with_instances += found->ranked.front().strategy.num_optimizer_instances > 1 ? 1 : 0;
   }
   EXPECT_GE(num_spaces, static_cast<std::int64_t>(num_tried * 3 / 4));
+  EXPECT_GE(num_with_graphs, 1);
+  EXPECT_GE(num_with_instances, 1);
   RecordProperty("spaces", std::to_string(num_spaces));
   RecordProperty("strategies", std::to_string(num_run));
 }

@@ -52,8 +52,20 @@ TEST(Domains, ADenseModelHasNoExpertDimension) {
   EXPECT_THAT(d.dispatcher, ElementsAre(Dispatcher::all_to_all));
 }
 
-TEST(Domains, MuonShardsNoGradients) {
-  EXPECT_THAT(domains(small_moe(), 4, {.optimizer = OptimizerKind::muon}).zero_dense, ElementsAre(0, 1));
+TEST(Domains, SearchInstancesOfTheOptimizerAsFarAsThereAreScaleUpDomains) {
+  EXPECT_THAT(domains(small_moe(), 8).num_optimizer_instances, ElementsAre(1));
+  const Domains d = domains_of(small_moe(), small_cluster(4, 4), {.seq = 2048, .global_batch = 24});
+  EXPECT_THAT(d.num_optimizer_instances, ElementsAre(1, 2, 4));
+}
+
+// Where the router says how many rows there are, graphs are searched on demand.
+TEST(Domains, SearchGraphsWhereTheyCanHoldAStep) {
+  Model dense = small_moe();
+  dense.moe.reset();
+  dense.layers.assign(4, LayerKind::dense);
+  EXPECT_THAT(domains(dense, 4).cuda_graphs, ElementsAre(0, 1));
+  EXPECT_THAT(domains(small_moe(), 4).cuda_graphs, ElementsAre(0));
+  EXPECT_THAT(domains(small_moe(), 4, {.capacity_factor = 1.25}).cuda_graphs, ElementsAre(0, 1));
 }
 
 TEST(Domains, RecomputeSetsAreThoseThatTheRulesAllow) {

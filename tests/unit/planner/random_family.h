@@ -25,12 +25,13 @@ inline Strategy bare(Strategy s) {
   return s;
 }
 
-/// Every sharding, offload and use of buckets; recomputation is left to the test.
+/// Every sharding, by up to four instances, offload and use of buckets; recomputation is left to the test.
 inline planner::Domains shardings_around(const Model& model, const Strategy& strategy) {
   planner::Domains d;
   d.zero_dense = strategy.optimizer == OptimizerKind::muon ? std::vector<int>{0, 1} : std::vector<int>{0, 1, 2, 3};
   d.zero_expert = model.moe ? d.zero_dense : std::vector<int>{0};
   d.offload_optimizer = d.offload_activations = d.dp_buckets = {0, 1};
+  d.num_optimizer_instances = {1, 2, 4};
   return d;
 }
 

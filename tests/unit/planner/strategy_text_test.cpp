@@ -26,6 +26,16 @@ TEST(StrategyText, NamesModulesThatAnyStageRecomputes) {
   EXPECT_EQ(recompute_text(strategy), "layernorm+moe_act");
 }
 
+TEST(StrategyText, NamesInstancesOfTheOptimizerAndGraphs) {
+  Strategy strategy{.zero_dense = 3, .zero_expert = 1};
+  EXPECT_EQ(zero_text(strategy), "3/1");
+  strategy.num_optimizer_instances = 4;
+  EXPECT_EQ(zero_text(strategy), "3/1 x4");
+  EXPECT_EQ(overlap_text(strategy), "none");
+  strategy.overlap.dp_buckets = strategy.cuda_graphs = true;
+  EXPECT_EQ(overlap_text(strategy), "dp+graphs");
+}
+
 TEST(StrategyText, SaysOnOneLineWhatDiffersBetweenCandidates) {
   Strategy strategy = strategy_of(4, 2);
   strategy.ep = 8;
