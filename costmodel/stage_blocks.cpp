@@ -5,6 +5,8 @@
 #include "program/counts.h"
 #include "program/schedule.h"
 
+#include <algorithm>
+
 namespace orrery::costmodel {
 
 StageBlocks::StageBlocks(const Model& model, const Strategy& strategy, const BatchShape& batch, ClosedTimer& timer,
@@ -38,22 +40,28 @@ const BlockTimes& StageBlocks::end(End which) {
 
 void StageBlocks::for_each(const StageLayout& layout, const std::function<void(const BlockTimes&, double)>& use) {
   struct Layers {
-    std::int64_t one = 0;  // of them
+    std::tuple<LayerKind, AttentionSpan, bool> of;  // the last: recomputes
+    std::int64_t one = 0;                           // of them
     double count = 0.0;
   };
-  std::map<LayerClass, Layers> layers;
+  std::vector<Layers> layers;  // of few classes
   const auto add_layer = [&](std::int64_t layer, bool recomputes) {
-    Layers& alike =
-        layers[{model_.kind(layer), model_.span(layer), recomputes ? layout.recompute : std::set<RecomputeModule>{}}];
-    alike.one = layer;
-    alike.count += 1.0;
+    const std::tuple of(model_.kind(layer), model_.span(layer), recomputes && !layout.recompute.empty());
+    auto alike = std::ranges::find(layers, of, &Layers::of);
+    if (alike == layers.end()) alike = layers.insert(alike, {.of = of});
+    alike->one = layer;
+    alike->count += 1.0;
   };
   for (std::int64_t i = 0; i < layout.num_layers; ++i) {
     add_layer(layout.first_layer + i, i < layout.num_recompute_layers.value_or(layout.num_layers));
   }
   for (std::int64_t i = 0; i < layout.num_mtp; ++i) add_layer(model_.num_layers() + i, !layout.num_recompute_layers);
 
-  for (const auto& [of, alike] : layers) use(layer(alike.one, of), alike.count);
+  std::ranges::sort(layers, {}, &Layers::of);
+  for (const Layers& alike : layers) {
+    const auto& [kind, span, recomputes] = alike.of;
+    use(layer(alike.one, {kind, span, recomputes ? layout.recompute : std::set<RecomputeModule>{}}), alike.count);
+  }
   if (layout.embedding) use(end(End::embedding), 1.0);
   if (layout.num_mtp > 0) use(end(layout.head ? End::mtp : End::mtp_apart), static_cast<double>(layout.num_mtp));
   if (layout.head) {

@@ -25,22 +25,18 @@ using costmodel::RankElements;
 using costmodel::RankStates;
 using costmodel::StepEndTimes;
 
-/// What a rank would be with one of the choices of recomputation.
-struct Option {
-  std::vector<StageLayout> stages;
-  Seconds again;  // backwards of a micro-batch on all its stages
-};
-
 struct Rank {
   std::vector<StageLayout> stages;
   std::vector<std::int64_t> indices;
   RankElements elements;
-  std::vector<std::optional<Option>> options;  // by choice, made when asked for
-  std::vector<std::size_t> by_time;            // choices, the fastest first; empty: not sorted yet
-  std::optional<std::size_t> chosen;           // none: no recomputation, whether or not that is a choice
+  std::vector<std::vector<StageLayout>> options;  // its stages by choice, made when asked for
+  std::vector<std::size_t> by_time;               // choices, the fastest first; empty: not sorted yet
+  std::optional<std::size_t> chosen;              // none: no recomputation, whether or not that is a choice
   // Of the sharding at hand:
   RankStates states;
-  std::vector<std::optional<ActivationPeak>> peaks;  // by choice
+  using Peaks = std::vector<std::optional<ActivationPeak>>;  // by choice
+  Peaks* peaks = nullptr;
+  std::map<const costmodel::ActivationPeaks*, Peaks> peaks_of;  // by what is gathered and reduced within slots
 };
 
 /// What a number of optimizer instances decides: who shares states, and how long that takes.
@@ -60,6 +56,8 @@ struct Sharing {
   /// Of a micro-batch on each chunk of each rank, the queues of ZeRO 2 and 3, of dense parameters and of experts.
   using Queues = std::vector<std::optional<Seconds>>;
   std::vector<std::array<std::array<Queues, 2>, 2>> queues;
+  /// The same by what a stage holds: layers, those with experts, modules, embedding and head; and ZeRO, dense or not.
+  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, bool, int, bool>, Seconds> queue_of_stage;
 };
 
 class Family {
@@ -160,29 +158,47 @@ class Family {
     costmodel::ActivationPeaks* activations = &table_.activations(s_, sharing_->mesh, memory_model_);
     if (activations == activations_) return;
     activations_ = activations;
-    for (Rank& rank : ranks_) rank.peaks.assign(c_.domains.recompute.size(), std::nullopt);
+    for (Rank& rank : ranks_) {
+      rank.peaks = &rank.peaks_of[activations];
+      rank.peaks->resize(c_.domains.recompute.size());
+    }
   }
 
-  const Option& option(Rank& rank, std::size_t choice) {
-    std::optional<Option>& made = rank.options[choice];
-    if (made) return *made;
-    made.emplace(Option{.stages = rank.stages, .again = {}});
-    for (StageLayout& stage : made->stages) {
+  /// What the stages of a rank would be.
+  const std::vector<StageLayout>& option(Rank& rank, std::size_t choice) {
+    std::vector<StageLayout>& made = rank.options[choice];
+    if (!made.empty()) return made;
+    made = rank.stages;
+    for (StageLayout& stage : made) {
       stage.recompute.insert(c_.domains.recompute[choice].begin(), c_.domains.recompute[choice].end());
-      made->again += table_.slots(stage).times.backward();
     }
-    return *made;
+    return made;
+  }
+
+  /// Whether two ranks have stages that differ in nothing but which layers they are.
+  bool are_alike(const Rank& a, const Rank& b) const {
+    return std::ranges::equal(a.stages, b.stages, [&](const StageLayout& of_a, const StageLayout& of_b) {
+      StageLayout moved = of_b;
+      moved.first_layer = of_a.first_layer;
+      return moved == of_a && std::equal(c_.model.layers.begin() + of_a.first_layer,
+                                         c_.model.layers.begin() + of_a.first_layer + of_a.num_layers,
+                                         c_.model.layers.begin() + of_b.first_layer);
+    });
   }
 
   const std::vector<std::size_t>& by_time(Rank& rank) {
     std::vector<std::size_t>& order = rank.by_time;
     if (!order.empty()) return order;
+    for (const Rank& other : ranks_) {
+      if (c_.model.spans.empty() && !other.by_time.empty() && are_alike(rank, other)) return order = other.by_time;
+    }
+    std::vector<Seconds> again;  // backwards of a micro-batch on all its stages, by choice
     for (std::size_t choice = 0; choice < c_.domains.recompute.size(); ++choice) {
-      option(rank, choice);
+      Seconds& sum = again.emplace_back();
+      for (const StageLayout& stage : option(rank, choice)) sum += table_.slots(stage).times.backward();
       order.push_back(choice);
     }
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::size_t a, std::size_t b) { return rank.options[a]->again < rank.options[b]->again; });
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return again[a] < again[b]; });
     return order;
   }
 
@@ -191,10 +207,9 @@ class Family {
 
   Bytes memory(std::size_t index, std::size_t choice) {
     Rank& rank = ranks_[index];
-    std::optional<ActivationPeak>& peak = rank.peaks[choice];
+    std::optional<ActivationPeak>& peak = (*rank.peaks)[choice];
     if (!peak) {
-      peak =
-          activations_->of_rank(s_, num_micro_batches_, static_cast<std::int64_t>(index), option(rank, choice).stages);
+      peak = activations_->of_rank(s_, num_micro_batches_, static_cast<std::int64_t>(index), option(rank, choice));
     }
     return memory_with(rank, *peak);
   }
@@ -208,9 +223,9 @@ class Family {
   void choose(std::size_t index, std::size_t choice) {
     Rank& rank = ranks_[index];
     if (std::exchange(rank.chosen, choice) == choice) return;
-    const Option& chosen = option(rank, choice);
-    for (std::size_t chunk = 0; chunk < chosen.stages.size(); ++chunk) {
-      bound_.set_stage(index, chunk, table_.slots(chosen.stages[chunk]));
+    const std::vector<StageLayout>& chosen = option(rank, choice);
+    for (std::size_t chunk = 0; chunk < chosen.size(); ++chunk) {
+      bound_.set_stage(index, chunk, table_.slots(chosen[chunk]));
     }
   }
 
@@ -237,10 +252,19 @@ class Family {
       const std::vector<StageLayout>& stages = ranks_[index].stages;
       Sharing::Queues& queues = sharing_->queues[index][dense ? 0 : 1][static_cast<std::size_t>(zero - 2)];
       queues.resize(stages.size());
-      if (!queues[chunk]) queues[chunk] = sharing_->step_end.sharded_queue(stages[chunk], dense);
+      if (!queues[chunk]) queues[chunk] = queue_of_stage(stages[chunk], zero, dense);
       busier = std::max(busier, *queues[chunk]);
     }
     return busier;
+  }
+
+  Seconds queue_of_stage(const StageLayout& stage, int zero, bool dense) {
+    const auto first = c_.model.layers.begin() + stage.first_layer;
+    const std::int64_t num_moe = std::count(first, first + stage.num_layers, LayerKind::moe);
+    const auto [found, is_new] = sharing_->queue_of_stage.try_emplace(
+        {stage.num_layers, num_moe, stage.num_mtp, stage.embedding, stage.head, zero, dense});
+    if (is_new) found->second = sharing_->step_end.sharded_queue(stage, dense);
+    return found->second;
   }
 
   enum class Fit : std::uint8_t { yes, too_large, too_slow };
@@ -279,8 +303,8 @@ class Family {
   Strategy as_chosen() const {
     Strategy strategy = s_;
     for (const Rank& rank : ranks_) {
-      const bool is_made = rank.chosen && rank.options[*rank.chosen];
-      const std::vector<StageLayout>& stages = is_made ? rank.options[*rank.chosen]->stages : rank.stages;
+      const bool is_made = rank.chosen && !rank.options[*rank.chosen].empty();
+      const std::vector<StageLayout>& stages = is_made ? rank.options[*rank.chosen] : rank.stages;
       for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
         strategy.stages[static_cast<std::size_t>(rank.indices[chunk])] = stages[chunk];
       }
@@ -322,8 +346,8 @@ class Family {
     }
     if (s_.offload_activations) {
       for (std::size_t i = 0; i < ranks_.size(); ++i) {
-        const Option& chosen = option(ranks_[i], *ranks_[i].chosen);
-        bound_.set_queue(i, costmodel::offload_time(chosen.stages, *activations_, timer_));
+        const std::vector<StageLayout>& chosen = option(ranks_[i], *ranks_[i].chosen);
+        bound_.set_queue(i, costmodel::offload_time(chosen, *activations_, timer_));
       }
     }
     const bool as_it_is =

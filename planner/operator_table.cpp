@@ -47,6 +47,20 @@ OperatorTable::OperatorTable(const Model& model, const Strategy& strategy, const
       timer_(model, strategy_, mesh_, cost, densest),
       blocks_(model, strategy_, batch, timer_, StageBlocks::Aim::bound) {
   timer_.enter(0);
+  num_moe_before_.push_back(0);
+  for (const LayerKind kind : model_.layers) {
+    num_moe_before_.push_back(num_moe_before_.back() + (kind == LayerKind::moe ? 1 : 0));
+  }
+}
+
+std::size_t OperatorTable::Hash::operator()(const Key& key) const {
+  std::size_t hash = 0;
+  for (const std::int32_t number : key) hash = hash * 1'000'003U + static_cast<std::uint32_t>(number);
+  return hash;
+}
+
+std::int64_t OperatorTable::num_moe(std::int64_t first, std::int64_t last) const {
+  return num_moe_before_[static_cast<std::size_t>(last)] - num_moe_before_[static_cast<std::size_t>(first)];
 }
 
 OperatorTable::Key OperatorTable::key_of(const StageLayout& layout) const {
@@ -66,9 +80,6 @@ OperatorTable::Key OperatorTable::key_of(const StageLayout& layout) const {
                narrow(recomputes)};
   };
   if (!model_.spans.empty()) return key({layout.first_layer, end, split, 0, 0});
-  const auto num_moe = [&](std::int64_t first, std::int64_t last) {
-    return std::count(model_.layers.begin() + first, model_.layers.begin() + last, LayerKind::moe);
-  };
   // Of each class, those that recompute apart; and the last layer, which a backward begins with.
   const std::int64_t moe = num_moe(layout.first_layer, split), moe_apart = num_moe(split, end);
   const bool ends_in_moe = layout.num_layers > 0 && model_.kind(end - 1) == LayerKind::moe;
@@ -99,10 +110,13 @@ costmodel::ActivationPeaks& OperatorTable::activations(const Strategy& strategy,
 // One stage with everything: what it waits for its host, and what its communication leaves beside arithmetic, is no
 // more than what several stages do.
 Seconds OperatorTable::all_stages(bool pairs) {
-  StageLayout all{.num_layers = model_.num_layers(), .embedding = true, .head = true};
-  if (strategy_.mtp == Mtp::on) all.num_mtp = model_.num_mtp_modules;
+  if (!all_) {
+    StageLayout all{.num_layers = model_.num_layers(), .embedding = true, .head = true};
+    if (strategy_.mtp == Mtp::on) all.num_mtp = model_.num_mtp_modules;
+    all_ = slots_of(all);
+  }
   costmodel::RankWork work(pairs, 1.0);
-  work.add(slots_of(all), {});
+  work.add(*all_, {});
   return work.slots();
 }
 

@@ -15,7 +15,9 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 namespace orrery::planner {
@@ -44,6 +46,7 @@ class OperatorTable {
 
  private:
   costmodel::Slots slots_of(const StageLayout& layout);
+  std::int64_t num_moe(std::int64_t first, std::int64_t last) const;
   /// What a stage consists of, as numbers: stages with the same ones take the same.
   using Key = std::array<std::int32_t, 8>;
   Key key_of(const StageLayout& layout) const;
@@ -54,7 +57,12 @@ class OperatorTable {
   const Mesh mesh_;
   costmodel::ClosedTimer timer_;
   costmodel::StageBlocks blocks_;
-  std::map<Key, costmodel::Slots> slots_;
+  struct Hash {
+    std::size_t operator()(const Key& key) const;
+  };
+  std::vector<std::int64_t> num_moe_before_;  // by layer
+  std::unordered_map<Key, costmodel::Slots, Hash> slots_;
+  std::optional<costmodel::Slots> all_;  // of one stage with everything
   bool waits_for_host_ = false;
   std::map<std::array<int, 5>, costmodel::ActivationPeaks> activations_;
 };
