@@ -26,8 +26,9 @@ target_compile_options(orrery_flags INTERFACE $<$<CONFIG:Release>:-Wno-error=may
 if(ORRERY_SANITIZE)
   # -Wno-tsan: the headers of SimGrid use atomic_thread_fence, which the thread sanitizer warns of.
   # -Wno-maybe-uninitialized: g++ 12 raises it for what the address sanitizer adds around std::optional.
-  target_compile_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE} -fno-omit-frame-pointer -Wno-tsan
-                                                -Wno-maybe-uninitialized)
+  # -fno-sanitize-recover: undefined behaviour ends a test, which would otherwise pass with a message.
+  target_compile_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE} -fno-sanitize-recover=undefined
+                                                -fno-omit-frame-pointer -Wno-tsan -Wno-maybe-uninitialized)
   target_link_options(orrery_flags INTERFACE -fsanitize=${ORRERY_SANITIZE})
 endif()
 
@@ -63,7 +64,7 @@ function(orrery_unit_tests name)
                                                   ORRERY_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
   target_link_libraries(test_${name} PRIVATE orrery_flags ${arg_DEPS} ${arg_PRIVATE_DEPS} GTest::gmock GTest::gtest_main)
   add_dependencies(orrery_tests test_${name})
-  # The time-out is for tests that hang: with the address sanitizer the longest takes 220 s on two cores.
+  # The time-out is for tests that hang: with the sanitizers the longest takes minutes on two cores.
   gtest_discover_tests(test_${name} DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
                        PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 600 PROCESSORS ${arg_PROCESSORS})
 endfunction()
