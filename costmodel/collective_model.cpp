@@ -326,12 +326,15 @@ CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatr
   const std::size_t n = members.size();
   std::vector<std::int64_t> domain(n);
   for (std::size_t i = 0; i < n; ++i) domain[i] = cluster_.locate(members[i]).domain;
+  // Tokens that were counted say what each rank sends; how many copies cross between domains they do not say.
+  const bool counted = shape.two_level && place.num_domains == 1 && !routing.tokens.empty();
   // By member: sent and received, within the domain and beyond.
   std::vector<std::array<Bytes, 4>> loads(n);
   for (std::size_t i = 0; i < n; ++i) {
     for (std::size_t j = 0; j < n; ++j) {
       if (i == j) continue;
-      const double rows = routing.sent(static_cast<std::int64_t>(i), static_cast<std::int64_t>(j));
+      const auto from = static_cast<std::int64_t>(i), to = static_cast<std::int64_t>(j);
+      const double rows = counted ? routing.tokens_sent(from, to) : routing.sent(from, to);
       const Bytes payload = bytes(rows * static_cast<double>(shape.row_bytes) + static_cast<double>(shape.count_bytes));
       const std::size_t beyond = domain[i] == domain[j] ? 0 : 2;
       loads[i][beyond] += payload;
@@ -345,7 +348,9 @@ CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatr
     busiest = std::max({busiest, load[0] + load[2], load[1] + load[3]});
   }
   constexpr std::string_view kOp = "all_to_all";
-  if (place.shared_memory && place.widest == PathClass::node && has_table(kOp)) return measured(kOp, place, busiest);
+  const bool is_measured = place.shared_memory && place.widest == PathClass::node && has_table(kOp);
+  if (is_measured && (counted || !shape.two_level)) return measured(kOp, place, busiest);
+  if (counted) return all_to_all(place, inside, outside);
   if (shape.two_level) {
     // One copy crosses the network for each domain that a token needs; inside, one for each rank, in one domain too.
     const auto top_k = static_cast<double>(shape.top_k), domains = static_cast<double>(place.num_domains);
@@ -353,6 +358,7 @@ CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatr
         expected_nodes(routing.num_experts, shape.top_k, place.num_domains, shape.num_groups, shape.top_k_groups) /
         top_k;
     const double to_ranks = expected_distinct(routing.num_experts, shape.top_k, place.num_ranks) / top_k;
+    if (is_measured) return measured(kOp, place, busiest * to_ranks);
     // Rows that leave a rank are those for others; a copy is left out for the own domain, then for the own rank in it.
     const auto ranks = static_cast<double>(place.num_ranks), in_domain = static_cast<double>(place.ranks_in_domain);
     const Bytes all = (inside + outside) * (ranks / (ranks - 1.0));

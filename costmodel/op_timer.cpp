@@ -136,9 +136,11 @@ ResolvedLoad OpTimer::load_of(const Op& op, const Rows& rows) {
     const std::int64_t pairs = rows.kind == Rows::Kind::distinct
                                    ? pairs_per_rank(program_.model, program_.strategy, program_.batch)
                                    : rows.count;
-    load.rows_per_expert = routing_of(op, pairs, at.etp).per_local_expert(at.ep);
+    const RoutingMatrix& routing = routing_of(op, pairs, at.etp);
+    load.rows_per_expert = routing.per_local_expert(at.ep);
     load.received = std::accumulate(load.rows_per_expert.begin(), load.rows_per_expert.end(), 0.0);
-    load.distinct = static_cast<double>(rows.count) * load.received / static_cast<double>(pairs);
+    load.distinct = routing.tokens_received(at.ep).value_or(static_cast<double>(rows.count) * load.received /
+                                                            static_cast<double>(pairs));
   }
   return load;
 }

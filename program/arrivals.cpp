@@ -46,6 +46,7 @@ class LayerRouting {
       rows.gathered += received;
       if (peer == at.etp) rows.received = received;
     }
+    rows.distinct = of_group(at.edp * etp + at.etp).tokens_received(at.ep);
     rows.distinct_share = rows.received / static_cast<double>(query_.pairs_per_rank);
     return rows;
   }
@@ -148,7 +149,7 @@ double Arrivals::rows_of(const Tensor& tensor) const {
     case Rows::Kind::gathered:
       return at(tensor).gathered;
     case Rows::Kind::distinct:
-      return at(tensor).distinct_share * count;
+      return at(tensor).distinct.value_or(at(tensor).distinct_share * count);
   }
   CHECK(false, static_cast<int>(tensor.rows.kind));
 }

@@ -5,6 +5,7 @@
 #include "program/step_program.h"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -34,8 +35,9 @@ class FullestShare {
 /// Rows that arrive at one rank in one layer and micro-batch.
 struct ArrivedRows {
   double received = 0.0;
-  double gathered = 0.0;        // the same, summed over the ranks of its ETP group
-  double distinct_share = 1.0;  // tokens that arrive, each once, over those under a balanced router
+  double gathered = 0.0;                // the same, summed over the ranks of its ETP group
+  double distinct_share = 1.0;          // tokens that arrive, each once, over those under a balanced router ...
+  std::optional<double> distinct = {};  // ... or how many, where they were counted
 };
 
 class Arrivals {

@@ -68,6 +68,7 @@ RoutingMatrix by_position(const ExpertPlacement& placement, std::int64_t layer, 
   if (found == placement.layers.end()) return by_expert;
   const std::vector<std::int32_t>& experts = found->second;
   CHECK(std::cmp_equal(experts.size(), by_expert.num_experts), layer, experts.size(), by_expert.num_experts);
+  // Tokens were counted between ranks, of experts in their order.
   RoutingMatrix out{.group = by_expert.group, .num_experts = by_expert.num_experts};
   out.pairs.reserve(by_expert.pairs.size());
   for (std::int64_t source = 0; source < out.group; ++source) {

@@ -151,6 +151,13 @@ double RoutingMatrix::received(std::int64_t destination) const {
   return sum;
 }
 
+std::optional<double> RoutingMatrix::tokens_received(std::int64_t destination) const {
+  if (tokens.empty()) return std::nullopt;
+  double sum = 0.0;
+  for (std::int64_t source = 0; source < group; ++source) sum += tokens_sent(source, destination);
+  return sum;
+}
+
 std::vector<double> RoutingMatrix::per_local_expert(std::int64_t destination) const {
   const std::int64_t num_local = num_experts / group;
   std::vector<double> rows(static_cast<std::size_t>(num_local), 0.0);

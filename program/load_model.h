@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <variant>
@@ -21,6 +22,9 @@ struct Model;
 struct RoutingMatrix {
   std::int64_t group = 0, num_experts = 0;
   std::vector<double> pairs = {};  // row-major: pairs[source * num_experts + expert]
+  /// Tokens that a rank sends once to each rank that has one of their experts: shape (group, group), row-major. Pairs
+  /// do not tell them, so they are there only where they were counted; else empty.
+  std::vector<double> tokens = {};
 
   double at(std::int64_t source, std::int64_t expert) const {
     return pairs[static_cast<std::size_t>(source * num_experts + expert)];
@@ -29,6 +33,12 @@ struct RoutingMatrix {
   double sent(std::int64_t source, std::int64_t destination) const;
   /// Pairs that arrive at `destination` from all ranks of the group, itself included.
   double received(std::int64_t destination) const;
+  /// Tokens that `source` sends to `destination`. Requires: they were counted.
+  double tokens_sent(std::int64_t source, std::int64_t destination) const {
+    return tokens.at(static_cast<std::size_t>(source * group + destination));
+  }
+  /// Tokens that arrive at `destination`, each once from each rank; nothing where nobody counted them.
+  std::optional<double> tokens_received(std::int64_t destination) const;
   /// Pairs that arrive at each local expert of `destination`, size num_experts / group.
   std::vector<double> per_local_expert(std::int64_t destination) const;
 };

@@ -128,12 +128,14 @@ Bytes wire_bytes(const CollectiveShape& shape, std::int64_t size) {
 }
 
 Bytes wire_bytes(const ExchangeShape& shape, const RoutingMatrix& routing, std::int64_t member) {
+  const bool counted = shape.two_level && !routing.tokens.empty();
   double rows = 0.0;
   for (std::int64_t peer = 0; peer < routing.group; ++peer) {
     if (peer == member) continue;
-    rows += shape.to_experts ? routing.sent(member, peer) : routing.sent(peer, member);
+    const std::int64_t from = shape.to_experts ? member : peer, to = shape.to_experts ? peer : member;
+    rows += counted ? routing.tokens_sent(from, to) : routing.sent(from, to);
   }
-  if (shape.two_level)
+  if (shape.two_level && !counted)
     rows *= expected_distinct(routing.num_experts, shape.top_k, routing.group) / static_cast<double>(shape.top_k);
   const auto peers = static_cast<double>(routing.group - 1);
   return bytes(rows * static_cast<double>(shape.row_bytes) + peers * static_cast<double>(shape.count_bytes));

@@ -59,7 +59,8 @@ Bytes wire_bytes(const CollectiveShape& shape, std::int64_t size);
 
 /// Payload bytes that rank `member` of the EP group sends in an exchange under `routing`: rows for other ranks plus
 /// the row counts. For the way back (to_experts == false) senders and receivers are swapped. With two levels a token
-/// goes once to each rank that has one of its experts, as often as a uniform router chooses it (expected_distinct).
+/// goes once to each rank that has one of its experts: as often as was counted, else as a uniform router chooses it
+/// (expected_distinct).
 Bytes wire_bytes(const ExchangeShape& shape, const RoutingMatrix& routing, std::int64_t member);
 
 }  // namespace orrery

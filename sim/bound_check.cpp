@@ -143,7 +143,8 @@ class Bounds {
     if (rows.kind == Rows::Kind::received) return routing_of(op, rank, rows.count, at.etp).received(at.ep);
     if (rows.kind == Rows::Kind::distinct) {
       const std::int64_t pairs = pairs_per_rank(program_.model, program_.strategy, program_.batch);
-      return count * routing_of(op, rank, pairs, at.etp).received(at.ep) / static_cast<double>(pairs);
+      const RoutingMatrix routing = routing_of(op, rank, pairs, at.etp);
+      return routing.tokens_received(at.ep).value_or(count * routing.received(at.ep) / static_cast<double>(pairs));
     }
     double gathered = 0.0;
     for (std::int64_t etp = 0; etp < program_.strategy.etp; ++etp) {

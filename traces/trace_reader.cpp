@@ -14,6 +14,7 @@
 #include <iterator>
 #include <limits>
 #include <unordered_set>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -77,6 +78,22 @@ RoutingMatrix read_pairs(const JsonValue& in) {
     for (const JsonValue& count : pairs) matrix.pairs.push_back(count.number(kNotNegative));
   }
   return matrix;
+}
+
+/// A row for each row of pairs, with as many tokens as the EP group has ranks: of a single rank's record, of all of
+/// them.
+void read_tokens(const JsonValue& in, RoutingMatrix& matrix) {
+  const std::vector<JsonValue> rows = in.array();
+  if (std::cmp_not_equal(rows.size(), matrix.group)) {
+    in.problem(fmt::format("expected {} rows as in \"pairs\", got {}", matrix.group, rows.size()));
+  }
+  const std::size_t width =
+      matrix.group == 1 && !rows.empty() ? rows.front().array().size() : static_cast<std::size_t>(matrix.group);
+  for (const JsonValue& row : rows) {
+    const std::vector<JsonValue> tokens = row.array();
+    if (tokens.size() != width) row.problem(fmt::format("expected {} ranks, got {}", width, tokens.size()));
+    for (const JsonValue& count : tokens) matrix.tokens.push_back(count.number(kNotNegative));
+  }
 }
 
 /// Reads one trace line by line.
@@ -216,6 +233,7 @@ class TraceReader {
     load.micro_batch = in.required("micro_batch").integer({.min = 0});
     load.ep_group = in.required("ep_group").integer({.min = 0});
     load.routing = read_pairs(in.required("pairs"));
+    if (const auto tokens = in.optional("tokens"); tokens.present()) read_tokens(tokens.value(), load.routing);
     in.finish();
     trace_.loads.push_back(std::move(load));
   }

@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <ostream>
+#include <span>
 
 namespace orrery {
 namespace {
@@ -18,6 +19,18 @@ JsonWriter record(std::string_view name) {
   JsonWriter out(JsonWriter::Layout::line);
   out.begin_object().key(name);
   return out;
+}
+
+/// A matrix of `num_rows` rows, row-major.
+void add_rows(JsonWriter& out, std::string_view name, std::span<const double> values, std::int64_t num_rows) {
+  const std::size_t width = values.size() / static_cast<std::size_t>(num_rows);
+  out.key(name).begin_array();
+  for (std::size_t first = 0; first < values.size(); first += width) {
+    out.begin_array();
+    for (const double value : values.subspan(first, width)) out.value(value);
+    out.end_array();
+  }
+  out.end_array();
 }
 
 void add_names(JsonWriter& out, std::string_view name, const std::vector<std::string>& texts) {
@@ -80,15 +93,9 @@ void TraceWriter::write(const LoadRecord& load) {
       .field("layer", load.layer)
       .field("micro_batch", load.micro_batch)
       .field("ep_group", load.ep_group);
-  out.key("pairs").begin_array();
-  for (std::int64_t source = 0; source < load.routing.group; ++source) {
-    out.begin_array();
-    for (std::int64_t expert = 0; expert < load.routing.num_experts; ++expert) {
-      out.value(load.routing.at(source, expert));
-    }
-    out.end_array();
-  }
-  take_line(out.end_array().end_object().end_object().text());
+  add_rows(out, "pairs", load.routing.pairs, load.routing.group);
+  if (!load.routing.tokens.empty()) add_rows(out, "tokens", load.routing.tokens, load.routing.group);
+  take_line(out.end_object().end_object().text());
 }
 
 void TraceWriter::write(const PowerSample& sample) {

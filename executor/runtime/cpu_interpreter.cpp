@@ -97,7 +97,10 @@ class LoadMerger {
       record = row;
       record.routing.group = group_;
       record.routing.pairs.assign(static_cast<std::size_t>(group_ * row.routing.num_experts), 0.0);
+      record.routing.tokens.assign(static_cast<std::size_t>(group_) * row.routing.tokens.size(), 0.0);
     }
+    std::copy(row.routing.tokens.begin(), row.routing.tokens.end(),
+              record.routing.tokens.begin() + static_cast<std::ptrdiff_t>(member * std::ssize(row.routing.tokens)));
     std::copy(row.routing.pairs.begin(), row.routing.pairs.end(),
               record.routing.pairs.begin() + static_cast<std::ptrdiff_t>(member * row.routing.num_experts));
   }

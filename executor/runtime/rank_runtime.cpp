@@ -173,6 +173,10 @@ std::vector<LoadRecord> RankRuntime::take_loads() {
       const std::int32_t expert = state_.program.experts.expert_at(place.first, static_cast<std::int64_t>(at));
       record.routing.pairs[static_cast<std::size_t>(expert)] = static_cast<double>(routed.send_counts[at]);
     }
+    // Where experts are placed, tokens go to other ranks than a load of experts says.
+    if (!state_.program.experts.layers.contains(place.first)) {
+      record.routing.tokens.assign(routed.sent.counts.begin(), routed.sent.counts.end());
+    }
     loads.push_back(std::move(record));
   }
   return loads;

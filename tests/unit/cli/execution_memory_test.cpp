@@ -141,15 +141,16 @@ TEST(ExecutionMemory, OfEachRankByCauseInEveryDimensionAndSchedule) {
     expect_predicted_by_cause(deepseek_model(), s, 8);
   }
   s = executor::testing::strategy_of(rich_model(), 1, 4);
-  // How many tokens a two-level dispatch sends once for several experts no load record says: its bytes are estimated.
-  for (const Dispatcher dispatcher : {Dispatcher::all_to_all, Dispatcher::all_gather}) {
+  for (const Dispatcher dispatcher : {Dispatcher::all_to_all, Dispatcher::all_gather, Dispatcher::two_level}) {
     s.dispatcher = dispatcher;
     expect_predicted_by_cause(rich_model(), s, 4);
   }
-  s.dispatcher = Dispatcher::all_to_all;
   s.cp = 2;
   s.stages[0].recompute = {RecomputeModule::moe};
-  expect_predicted_by_cause(rich_model(), s, 4);
+  for (const Dispatcher dispatcher : {Dispatcher::all_to_all, Dispatcher::two_level}) {
+    s.dispatcher = dispatcher;
+    expect_predicted_by_cause(rich_model(), s, 4);
+  }
 }
 
 }  // namespace

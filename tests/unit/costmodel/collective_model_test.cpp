@@ -121,6 +121,18 @@ TEST(CollectiveModel, SendsOneCopyOfATokenToEachDomainAndThenToEachRank) {
   EXPECT_NEAR(time.legs[1].bytes.in(unit::byte) / (copies * expected_distinct(16, 4, 2) * 1 / 2), 1.0, 1e-5);
 }
 
+TEST(CollectiveModel, SendsTheTokensThatWereCountedWithinADomain) {
+  const CollectiveModel model(small_cluster(1, 2), calibrated());
+  RoutingMatrix routing{.group = 2, .num_experts = 4, .pairs = {40, 10, 30, 20, 50, 20, 20, 10}};
+  const ExchangeShape shape{
+      .rows = {Rows::Kind::routed, 100}, .row_bytes = 80'000, .count_bytes = 0, .two_level = true, .top_k = 2};
+  routing.tokens = {40, 45, 48, 28};  // rank 1 sends 48 tokens with 70 pairs
+  EXPECT_NEAR(model.exchange(shape, routing, devices({0, 1})).legs[0].bytes.in(unit::byte), 48 * 80e3 / 0.8, 10.0);
+  ExchangeShape of_pairs = shape;
+  of_pairs.two_level = false;
+  EXPECT_NEAR(model.exchange(of_pairs, routing, devices({0, 1})).legs[0].bytes.in(unit::byte), 70 * 80e3 / 0.8, 10.0);
+}
+
 TEST(CollectiveModel, LetsTheBusiestMemberDecideAnExchange) {
   const CollectiveModel model(small_cluster(1, 2), calibrated());
   RoutingMatrix skewed{.group = 2, .num_experts = 2, .pairs = {100, 0, 70, 30}};  // all go to rank 0
@@ -189,6 +201,10 @@ TEST(CollectiveModel, InterpolatesMeasuredTimesWithinSharedMemory) {
   const ExchangeShape shape{.rows = {Rows::Kind::routed, 15}, .row_bytes = 100, .count_bytes = 0};
   const CommTime exchange = model.exchange(shape, balanced(2, 4, 15), devices({0, 1}));
   EXPECT_NEAR(exchange.alone().in(unit::microsecond), 5.0, 1e-9);
+  // Of two of four experts one is on the other rank with 5/6: there go 5/6 rows for each pair.
+  const ExchangeShape of_tokens{
+      .rows = {Rows::Kind::routed, 15}, .row_bytes = 120, .count_bytes = 0, .two_level = true, .top_k = 2};
+  EXPECT_NEAR(model.exchange(of_tokens, balanced(2, 4, 15), devices({0, 1})).alone().in(unit::microsecond), 5.0, 1e-9);
   EXPECT_TRUE(model.collective(all_reduce(2000), devices({0, 1, 2, 3})).extrapolated);  // four were not measured
 }
 

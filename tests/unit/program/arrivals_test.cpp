@@ -124,6 +124,12 @@ TEST(ArrivalsOf, AskARecordedLoadForEachMicroBatchAndGroup) {
   EXPECT_EQ(arrivals[0].rows_of(tensor(Rows::Kind::received, kPairs, 3, 1)), 310.0);
   EXPECT_EQ(arrivals[2].rows_of(tensor(Rows::Kind::received, kPairs, 2, 0)), 201.0);
   EXPECT_EQ(arrivals[3].rows_of(tensor(Rows::Kind::received, kPairs, 2, 0)), 0.0);
+  EXPECT_EQ(arrivals[2].rows_of(tensor(Rows::Kind::distinct, 30, 2, 0)), 30.0 * 201.0 / kPairs);
+  recorded->matrices[{2, 0, 1}].tokens = {7, 5, 9, 4};  // with them nothing is estimated
+  const std::vector<Arrivals> counted = arrivals_of(p, distinct_ranks(p, ClassId(1), load), load);
+  EXPECT_EQ(counted[2].rows_of(tensor(Rows::Kind::distinct, 30, 2, 0)), 16.0);
+  EXPECT_EQ(counted[3].rows_of(tensor(Rows::Kind::distinct, 30, 2, 0)), 9.0);
+  EXPECT_EQ(counted[2].rows_of(tensor(Rows::Kind::received, kPairs, 2, 0)), 201.0);
   recorded->matrices.erase({3, 1, 1});
   EXPECT_EQ(problems_of([&] { return arrivals_of(p, distinct_ranks(p, ClassId(1), load), load); }),
             "recorded load: layer 3, micro-batch 1, EP group 1: expected a routing matrix, got none");

@@ -88,5 +88,27 @@ TEST(Work, AnExchangeSendsRowsForOthersAndTheirCounts) {
   EXPECT_EQ(wire_bytes(combine, routing, 1), bytes(34));
 }
 
+TEST(Work, AnExchangeOfTwoLevelsSendsTheTokensThatWereCounted) {
+  // Two ranks with two experts each: rank 0 sends the 5 pairs of 3 tokens away, rank 1 the 4 pairs of 4.
+  RoutingMatrix routing{.group = 2, .num_experts = 4, .pairs = {2, 1, 2, 3, 2, 2, 3, 1}};
+  const ExchangeShape dispatch{.rows = {Rows::Kind::routed, 8},
+                               .row_bytes = 10,
+                               .count_bytes = 4,
+                               .to_experts = true,
+                               .two_level = true,
+                               .top_k = 2};
+  // Of two of four experts one is elsewhere with 5/6: 5/3 ranks for each token instead of 2.
+  EXPECT_NEAR(wire_bytes(dispatch, routing, 0).in(unit::byte), 5.0 * 10.0 * 5.0 / 6.0 + 4.0, 1e-9);
+  routing.tokens = {3, 3, 4, 4};
+  EXPECT_EQ(wire_bytes(dispatch, routing, 0), bytes(34));
+  EXPECT_EQ(wire_bytes(dispatch, routing, 1), bytes(44));
+  ExchangeShape combine = dispatch;
+  combine.to_experts = false;
+  EXPECT_EQ(wire_bytes(combine, routing, 0), bytes(44));
+  ExchangeShape of_pairs = dispatch;
+  of_pairs.two_level = false;
+  EXPECT_EQ(wire_bytes(of_pairs, routing, 0), bytes(54));
+}
+
 }  // namespace
 }  // namespace orrery

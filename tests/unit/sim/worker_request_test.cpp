@@ -88,7 +88,7 @@ TEST(WorkerRequest, KeepsTheDocumentsOfTheSequences) {
 
 TEST(WorkerRequest, KeepsARecordedLoad) {
   RecordedLoad load;
-  load.matrices[{1, 2, 3}] = {.group = 2, .num_experts = 4, .pairs = {1, 2, 3, 4, 5, 6, 7, 8}};
+  load.matrices[{1, 2, 3}] = {.group = 2, .num_experts = 4, .pairs = {1, 2, 3, 4, 5, 6, 7, 8}, .tokens = {3, 2, 4, 1}};
   const WorkerRequest received =
       sent_and_received(request_with({.load = std::make_shared<const RecordedLoad>(std::move(load))}));
   const auto& matrices = std::get<std::shared_ptr<const RecordedLoad>>(received.input.load)->matrices;
@@ -97,6 +97,7 @@ TEST(WorkerRequest, KeepsARecordedLoad) {
   EXPECT_EQ(matrix.group, 2);
   EXPECT_EQ(matrix.num_experts, 4);
   EXPECT_EQ(matrix.at(1, 3), 8);
+  EXPECT_EQ(matrix.tokens_sent(1, 0), 4);
 }
 
 TEST(WorkerRequest, KeepsDisturbances) {

@@ -27,11 +27,12 @@ std::string text_of(const Trace& trace) {
 /// A step of every kind of record.
 Trace full_trace() {
   Trace trace = tiny_trace();
-  trace.loads.push_back({.step = 0,
-                         .layer = 1,
-                         .micro_batch = 2,
-                         .ep_group = 3,
-                         .routing = {.group = 2, .num_experts = 2, .pairs = {31, 33, 30, 34}}});
+  trace.loads.push_back(
+      {.step = 0,
+       .layer = 1,
+       .micro_batch = 2,
+       .ep_group = 3,
+       .routing = {.group = 2, .num_experts = 2, .pairs = {31, 33, 30, 34}, .tokens = {31, 20, 30, 21}}});
   trace.power.push_back({.rank = 1, .time = seconds(0.5), .power = watts(33.3)});
   trace.memory.push_back({.rank = 1,
                           .step = 0,
@@ -71,7 +72,7 @@ TEST(TraceFile, HoldsOneRecordOnEachLine) {
   trace.spans.push_back(testing::span(1, testing::kLogits, Queue::compute, 3, 3.5, 5));
   EXPECT_EQ(text_of(trace), std::string(kHeaderLine) +
                                 R"({"span":[0,1,"step/mb0/stage1/head/fwd/head.logits","compute",3,3.5,5,-1,0]}
-{"load":{"step":0,"layer":1,"micro_batch":2,"ep_group":3,"pairs":[[31,33],[30,34]]}}
+{"load":{"step":0,"layer":1,"micro_batch":2,"ep_group":3,"pairs":[[31,33],[30,34]],"tokens":[[31,20],[30,21]]}}
 {"power":{"rank":1,"time":0.5,"power":33.3}}
 {"step":{"step":0,"time":6,"tokens":4096,"loss":5.63,"grad_norm":null,"peak_memory":314572800}}
 {"memory":{"rank":1,"step":0,"weights":100,"gradients":200,"optimizer":300,"tensors":{"head_full":40,"logits":60},"resident":712}}
@@ -91,6 +92,7 @@ TEST(TraceFile, IsReadBackAsItWasWritten) {
   EXPECT_EQ(back.spans.key(), trace.spans.key());
   EXPECT_EQ(back.spans.at(2).last_peer, 0);
   EXPECT_EQ(back.loads.at(0).routing.pairs, trace.loads.at(0).routing.pairs);
+  EXPECT_EQ(back.loads.at(0).routing.tokens, trace.loads.at(0).routing.tokens);
   EXPECT_EQ(back.power.at(0).power, watts(33.3));
   EXPECT_TRUE(std::isnan(back.steps.at(0).grad_norm));
   EXPECT_EQ(back.memory.at(0).tensors, trace.memory.at(0).tensors);
@@ -173,6 +175,13 @@ TEST(TraceReading, NamesEveryWrongRecord) {
             "t.jsonl:2: /load/pairs: expected a row for each rank of the EP group, got none");
   EXPECT_EQ(problems_of_record(R"({"load":{"step":0,"layer":0,"micro_batch":0,"ep_group":0,"pairs":[[1,2],[3]]}})"),
             "t.jsonl:2: /load/pairs/1: expected 2 experts as in the first row, got 1");
+  EXPECT_EQ(problems_of_record(
+                R"({"load":{"step":0,"layer":0,"micro_batch":0,"ep_group":0,"pairs":[[1,2],[3,4]],"tokens":[[1,1]]}})"),
+            "t.jsonl:2: /load/tokens: expected 2 rows as in \"pairs\", got 1");
+  EXPECT_EQ(
+      problems_of_record(
+          R"({"load":{"step":0,"layer":0,"micro_batch":0,"ep_group":0,"pairs":[[1,2],[3,4]],"tokens":[[1,1],[2]]}})"),
+      "t.jsonl:2: /load/tokens/1: expected 2 ranks, got 1");
   EXPECT_EQ(problems_of_text(std::string(kHeaderLine) + kHeaderLine + kEndLine),
             "t.jsonl:2: expected no second header");
   EXPECT_EQ(problems_of_text(std::string(kHeaderLine) + kEndLine + kEndLine),
