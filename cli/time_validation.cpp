@@ -23,17 +23,16 @@ class Tables {
  public:
   Tables(std::filesystem::path folder, const costmodel::DeviceLookup& device_of)
       : folder_(std::move(folder)), device_of_(device_of) {}
-  bool has(const std::string& name) const { return std::filesystem::exists(path_of(name)); }
-  /// Requires: has(name).
-  const costmodel::KnownDevice& of(const std::string& name) {
+  /// nullptr if there is no table of it.
+  const costmodel::KnownDevice* find(const std::string& name) {
     const auto found = known_.find(name);
-    if (found != known_.end()) return found->second;
-    return known_.try_emplace(name, costmodel::read_calibration(path_of(name)), *device_of_(name)).first->second;
+    if (found != known_.end()) return &found->second;
+    const std::filesystem::path path = folder_ / (name + ".json");
+    if (!std::filesystem::exists(path)) return nullptr;
+    return &known_.try_emplace(name, costmodel::read_calibration(path), *device_of_(name)).first->second;
   }
 
  private:
-  std::filesystem::path path_of(const std::string& name) const { return folder_ / (name + ".json"); }
-
   std::filesystem::path folder_;
   const costmodel::DeviceLookup& device_of_;
   std::map<std::string, costmodel::KnownDevice> known_;
@@ -161,9 +160,9 @@ Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLooku
   }
   Tables tables(catalog / "calibration" / "tables", device_of);
   const costmodel::TimedRuns timed =
-      costmodel::timed_runs(file, device_of, [&](const std::string& device) { return tables.has(device); });
+      costmodel::timed_runs(file, device_of, [&](const std::string& device) { return tables.find(device); });
   const auto known = [&](const costmodel::TimedRun& run) -> const costmodel::KnownDevice& {
-    return tables.of(run.plan.device);
+    return *tables.find(run.plan.device);
   };
   const std::filesystem::path factors = catalog / "calibration" / "factors" / "training.json";
   const costmodel::TimeFactors shipped =

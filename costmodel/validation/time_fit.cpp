@@ -4,6 +4,7 @@
 #include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <set>
 #include <thread>
 #include <utility>
@@ -36,14 +37,25 @@ struct Linear {
   Knobs slope{};
 };
 
+/// Throws: what `work` throws, of one thread, when all have ended.
 template <class Work>
 void in_parallel(std::size_t count, Work work) {
   const std::size_t num_threads = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, 8);
-  std::vector<std::jthread> threads;
-  for (std::size_t t = 0; t < num_threads; ++t) {
-    threads.emplace_back([&, t] {
-      for (std::size_t i = t; i < count; i += num_threads) work(i);
-    });
+  std::vector<std::exception_ptr> failures(num_threads);
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t t = 0; t < num_threads; ++t) {
+      threads.emplace_back([&, t] {
+        try {
+          for (std::size_t i = t; i < count; i += num_threads) work(i);
+        } catch (...) {
+          failures[t] = std::current_exception();
+        }
+      });
+    }
+  }
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/validation/time_score.h"
 
+#include "base/errors.h"
 #include "base/median.h"
 #include "costmodel/validation/rank_correlation.h"
 #include "costmodel/validation/time_intervals.h"
@@ -137,16 +138,35 @@ void set_residuals(const TimedRuns& timed, const DeviceOfRun& device_of, const s
   }
 }
 
+/// What decides which rates of a device a run needs: runs that agree in it all have them, or none has.
+using UsedRates = std::tuple<std::string, std::string, bool, bool>;
+
+UsedRates rates_of(const TimedRun& run) {
+  const bool between_nodes = run.cluster.num_devices() > run.cluster.groups.front().devices_per_node;
+  return {run.plan.device, run.run->precision, run.run->is_moe, between_nodes};
+}
+
+/// What a prediction of `run` lacks, as its error says it; "" if nothing.
+std::string unknown_rate(const TimedRun& run, const KnownDevice& device) {
+  try {
+    predict(run, device, Knobs{});
+  } catch (const ConfigError& error) {
+    return error.problems().front().message;
+  }
+  return "";
+}
+
 }  // namespace
 
 Stratum stratum_of(const PublishedRun& run) { return {.group = run.group, .gpu = run.gpu, .is_moe = run.is_moe}; }
 
-TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of, const HasTable& has_table) {
+TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of, const FindDevice& find_device) {
   TimedRuns out;
   const auto refuse = [&](const Stratum& stratum, const std::string& reason, const std::string& id) {
     ++out.refused[stratum];
     out.reasons[reason].push_back(id);
   };
+  std::map<UsedRates, std::string> unknown;
   for (const BrokenRun& run : file.broken) {
     if (run.out_of_memory) continue;
     refuse({.group = run.group, .gpu = run.gpu, .is_moe = run.is_moe}, run.reason, run.id);
@@ -156,10 +176,20 @@ TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of, const 
     auto result = timed_run(file, run, device_of);
     if (const auto* not_modelled = std::get_if<NotModelled>(&result)) {
       refuse(stratum_of(run), not_modelled->reason, run.id);
-    } else if (auto& ready = std::get<TimedRun>(result); !has_table(ready.plan.device)) {
+      continue;
+    }
+    auto& ready = std::get<TimedRun>(result);
+    const KnownDevice* device = find_device(ready.plan.device);
+    if (device == nullptr) {
       refuse(stratum_of(run), "no calibration of " + run.gpu, run.id);
-    } else {
+      continue;
+    }
+    const auto [reason, is_new] = unknown.try_emplace(rates_of(ready));
+    if (is_new) reason->second = unknown_rate(ready, *device);
+    if (reason->second.empty()) {
       out.runs.push_back(std::move(ready));
+    } else {
+      refuse(stratum_of(run), reason->second, run.id);
     }
   }
   return out;

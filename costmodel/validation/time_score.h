@@ -26,8 +26,8 @@ struct Stratum {
 };
 Stratum stratum_of(const PublishedRun& run);
 
-/// Whether anything was measured on a device of the catalog: without a table, a prediction would be of no device.
-using HasTable = std::function<bool(const std::string& device)>;
+/// What is known of a device of the catalog; nullptr where nothing was measured: a prediction would be of no device.
+using FindDevice = std::function<const KnownDevice*(const std::string& device)>;
 
 /// All runs of a file that ran, made ready.
 struct TimedRuns {
@@ -36,8 +36,8 @@ struct TimedRuns {
   std::map<std::string, std::vector<std::string>> reasons;  // ids of runs, by why they are not modelled
 };
 
-/// `file` must outlive the result.
-TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of, const HasTable& has_table);
+/// `file` must outlive the result. A run that needs a rate which nobody knows of its device is refused, too.
+TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of, const FindDevice& find_device);
 
 /// Errors of one predictor on one stratum.
 struct TimeErrors {

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/validation/time_fit.h"
 
+#include "base/errors.h"
 #include "costmodel/validation/time_score.h"
 #include "tests/unit/costmodel/validation/published.h"
 
 #include <cmath>
+#include <map>
+#include <string>
+#include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace orrery::costmodel {
@@ -72,12 +77,23 @@ TEST_F(PlantedRuns, DoNotInfluenceTheirOwnForecast) {
   EXPECT_NEAR(again / honest, 1.0, 0.05);
 }
 
+TEST_F(PlantedRuns, PassOnWhatAPredictionThrows) {
+  runs_[3].cluster.groups[0].device.peak.clear();
+  runs_[3].cluster.groups[0].device.memory_bandwidth.reset();
+  EXPECT_THROW(predict_all(runs_, base_of_, {}), ConfigError);
+}
+
 TEST_F(PlantedRuns, AreCellsByModelAndGpu) {
   EXPECT_EQ(cell_of(runs_[0]), cell_of(runs_[1]));
   EXPECT_NE(cell_of(runs_[0]), cell_of(runs_[2]));
 }
 
-bool every_device(const std::string&) { return true; }
+/// Each device with its table, as far as there is one.
+const KnownDevice* find_device(const std::string& name) {
+  static std::map<std::string, KnownDevice> known;
+  if (name == "l40s") return nullptr;
+  return &known.try_emplace(name, testing::table_of(name), *testing::device_of_catalog(name)).first->second;
+}
 
 // A fit says how far it is from its own runs and from those held out, for each device and framework.
 TEST_F(PlantedRuns, LeaveResidualsInTheirFit) {
@@ -123,8 +139,7 @@ TEST(TimedRuns, RefuseADeviceWithoutATableAndARowWithoutANumber) {
   file.runs[0].gpu = "L40S";
   file.broken.push_back({.id = "b", .group = "nanotron_h100_bench", .gpu = "H100-SXM-80GB", .reason = "seq is NaN"});
   file.broken.push_back({.id = "oom", .group = "nanotron_h100_oom", .out_of_memory = true, .reason = "seq is NaN"});
-  const TimedRuns timed =
-      timed_runs(file, testing::device_of_catalog, [](const std::string& device) { return device != "l40s"; });
+  const TimedRuns timed = timed_runs(file, testing::device_of_catalog, find_device);
   ASSERT_EQ(timed.runs.size(), 1u);
   EXPECT_EQ(timed.runs[0].run->id, "nanotron_h100_bench-0");
   const std::map<std::string, std::vector<std::string>> expected = {{"no calibration of L40S", {"simumax-70c6e4a0"}},
@@ -133,10 +148,23 @@ TEST(TimedRuns, RefuseADeviceWithoutATableAndARowWithoutANumber) {
   EXPECT_EQ(timed.refused.at(stratum_of(file.runs[0])), 1u);
 }
 
+// A prediction that lacks a rate does not end the validation of all others.
+TEST(TimedRuns, RefuseARunThatNeedsARateWhichItsDeviceHasNot) {
+  RunsFile file = testing::published({"simumax-70c6e4a0", "nanotron_h100_bench-0"});
+  file.runs[0].gpu = "A100-SXM-80GB";
+  file.runs[0].precision = "fp8";
+  const TimedRuns timed = timed_runs(file, testing::device_of_catalog, find_device);
+  ASSERT_EQ(timed.runs.size(), 1u);
+  EXPECT_EQ(timed.runs[0].run->id, "nanotron_h100_bench-0");
+  ASSERT_EQ(timed.reasons.size(), 1u);
+  EXPECT_THAT(timed.reasons.begin()->first, ::testing::HasSubstr("the fp8 peak rate of device"));
+  EXPECT_EQ(timed.refused.at(stratum_of(file.runs[0])), 1u);
+}
+
 TEST(ScoreTime, CountsWhatItCannotModel) {
   RunsFile file = testing::published({"simumax-70c6e4a0", "nanotron_h100_bench-0"});
   file.runs[1].gpu = "Z1000";
-  const TimedRuns timed = timed_runs(file, testing::device_of_catalog, every_device);
+  const TimedRuns timed = timed_runs(file, testing::device_of_catalog, find_device);
   EXPECT_EQ(timed.runs.size(), 1u);
   ASSERT_EQ(timed.reasons.size(), 1u);
   EXPECT_EQ(timed.reasons.begin()->second, std::vector<std::string>{"nanotron_h100_bench-0"});
