@@ -66,10 +66,11 @@ Table table_of(const Plan& base, const planner::Front& front, const std::optiona
     const planner::RankedPlan& plan = front.points[i].plan;
     const Strategy& s = plan.strategy;
     const Seconds step = plan.predictions.back().step_time;
-    const auto known = plan.at_work > Seconds() ? power : std::nullopt;
-    const auto cost = costmodel::cost_of_step(base.cluster, known, step, plan.at_work / step, base.num_ranks());
+    const auto known = plan.active.compute() > Seconds() ? power : std::nullopt;
+    const auto cost = costmodel::cost_of_step(base.cluster, known, step, plan.active, base.num_ranks());
+    const Value energy = cost.energy ? Value(cost.energy->all()) : Value::unknown("-");
     const std::optional<double> gap = front.points[i].certificate.gap;
-    table.rows.push_back({i + 1, step, or_unknown(cost.energy), or_unknown(cost.usd), or_unknown(cost.kg_co2e),
+    table.rows.push_back({i + 1, step, energy, or_unknown(cost.usd), or_unknown(cost.kg_co2e),
                           plan.predictions.back().peak_memory, s.tp, s.cp, s.pp, s.ep, s.etp,
                           Mesh(s, base.num_ranks()).dp(), planner::zero_text(s), s.micro_batch,
                           planner::schedule_text(s), planner::overlap_text(s), planner::recompute_text(s),

@@ -48,7 +48,7 @@ void search_point(const SweepOptions& options, const SweepPoint& point, const st
   const planner::RankedPlan& best = plans.ranked.front();
   result.step_time = best.predictions.back().step_time;
   result.peak_memory = best.predictions.back().peak_memory;
-  result.usd = costmodel::cost_of_step(base.cluster, std::nullopt, result.step_time, 0.0, result.num_devices).usd;
+  result.usd = costmodel::cost_of_step(base.cluster, std::nullopt, result.step_time, {}, result.num_devices).usd;
   result.gap = plans.certificate.gap;
   result.strategy = planner::short_text(best.strategy);
   log_info(fmt::format("best {}{}", result.step_time,

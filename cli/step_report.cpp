@@ -8,6 +8,7 @@
 #include "program/counts.h"
 #include "program/mesh.h"
 #include "program/names.h"
+#include "traces/activities.h"
 #include "traces/summary.h"
 
 #include <optional>
@@ -116,16 +117,24 @@ void add_step_time(Report& report, const Plan& plan, Seconds step_time) {
 void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost, const char* no_energy) {
   const double tokens = static_cast<double>(plan.batch.seq * plan.batch.global_batch);
   const auto or_unknown = [](const auto& x, const char* why) { return x ? Value(*x) : Value::unknown(why); };
-  report.fact("energy", "energy of a step", or_unknown(cost.energy, no_energy));
-  if (cost.energy) report.fact("energy_per_token", "energy of a token", *cost.energy / tokens);
+  report.fact("energy", "energy of a step", cost.energy ? Value(cost.energy->all()) : Value::unknown(no_energy));
+  if (cost.energy) {
+    report.fact("energy_products", "of it products and attention", cost.energy->products)
+        .fact("energy_streaming", "of it memory-bound ops", cost.energy->streaming)
+        .fact("energy_communication", "of it communication that is waited for", cost.energy->communication)
+        .fact("energy_waiting", "of it waiting for peers", cost.energy->waiting)
+        .fact("energy_per_token", "energy of a token", cost.energy->all() / tokens);
+  }
   report.fact("cost", "price of a step, USD", or_unknown(cost.usd, "unknown: no price is stated"));
   if (cost.usd) report.fact("cost_per_million_tokens", "price of a million tokens, USD", *cost.usd / tokens * 1e6);
   if (cost.kg_co2e) report.fact("kg_co2e", "carbon of a step, kg CO2e", *cost.kg_co2e);
   if (cost.energy && cost.assumed_power) {
     report.note(fmt::format(
-        "energy: of the devices alone; {:.0f} % of a device's power limit while it computes and {:.0f} % while it "
-        "waits, where the calibration states no power",
-        100.0 * costmodel::kBusyShareOfLimit, 100.0 * costmodel::kWaitingShareOfLimit));
+        "energy: of the devices alone; where the calibration states no power, of a device's limit {:.0f} % for "
+        "products "
+        "at the full clock, {:.0f} % for memory-bound ops, {:.0f} % for communication and {:.0f} % for waiting",
+        100.0 * costmodel::kProductsOfLimit, 100.0 * costmodel::kStreamingOfLimit,
+        100.0 * costmodel::kCommunicationOfLimit, 100.0 * costmodel::kWaitingOfLimit));
   }
 }
 
@@ -140,14 +149,13 @@ void add_trace(Report& report, const Plan& plan, const Trace& trace) {
 
 void add_prediction(Report& report, const Plan& plan, const Trace& trace, const costmodel::Calibration& calibration) {
   const Seconds step = median_step_time(trace);
-  const double utilisation = compute_utilisation(trace);
   report.fact("interpreter", "interpreter", trace.header.interpreter);
   add_step_time(report, plan, step);
   add_time_interval(report, plan, step, trace.header.extrapolated, calibration);
-  report.fact("utilisation", "compute queue at work", Value::percent(utilisation));
+  report.fact("utilisation", "compute queue at work", Value::percent(compute_utilisation(trace)));
   add_cost(report, plan,
            costmodel::cost_of_step(plan.cluster, costmodel::power_of(plan.cluster.groups.front().device, calibration),
-                                   step, utilisation, plan.num_ranks()));
+                                   step, activities(trace), plan.num_ranks()));
   add_end_of_trace(report, plan, trace);
 }
 

@@ -160,12 +160,16 @@ std::string to_json(const Calibration& calibration) {
     out.null();
   }
   out.key("power");
-  if (calibration.idle_power || calibration.busy_power || calibration.waiting_power || calibration.power_limit) {
+  const auto& c = calibration;
+  if (c.idle_power || c.waiting_power || c.products_power || c.streaming_power || c.communication_power ||
+      c.power_limit) {
     out.begin_object();
-    write_sourced(out, "idle", calibration.idle_power);
-    write_sourced(out, "busy", calibration.busy_power);
-    write_sourced(out, "waiting", calibration.waiting_power);
-    write_sourced(out, "limit", calibration.power_limit);
+    write_sourced(out, "idle", c.idle_power);
+    write_sourced(out, "waiting", c.waiting_power);
+    write_sourced(out, "products", c.products_power);
+    write_sourced(out, "streaming", c.streaming_power);
+    write_sourced(out, "communication", c.communication_power);
+    write_sourced(out, "limit", c.power_limit);
     out.end_object();
   } else {
     out.null();

@@ -78,7 +78,8 @@ struct Calibration {
   std::vector<OpPoint> points;
   std::vector<CollectiveMeasurement> collectives;
   std::optional<Sourced<Seconds>> launch_gap, launch_dispatch;
-  std::optional<Sourced<Watts>> idle_power, busy_power, waiting_power, power_limit;
+  std::optional<Sourced<Watts>> idle_power, waiting_power, products_power, streaming_power, communication_power,
+      power_limit;
   std::vector<CollectiveFit> fits;          // empty: none were made yet
   std::optional<KernelParameters> kernels;  // for shapes without a point, without factors
   std::optional<Knobs> factors;             // of training, on kernels and points; absent: one

@@ -213,8 +213,10 @@ Calibration read(const JsonObject& in) {
   known(in, "power", [&](const JsonValue& v) {
     const JsonObject power = v.object();
     out.idle_power = sourced<Watts>(power, "idle");
-    out.busy_power = sourced<Watts>(power, "busy");
     out.waiting_power = sourced<Watts>(power, "waiting");
+    out.products_power = sourced<Watts>(power, "products");
+    out.streaming_power = sourced<Watts>(power, "streaming");
+    out.communication_power = sourced<Watts>(power, "communication");
     out.power_limit = sourced<Watts>(power, "limit");
     power.finish();
     return true;

@@ -99,7 +99,7 @@ class Finder {
       const auto index = static_cast<std::size_t>(i);
       const costmodel::CostModel& cost = costs_[static_cast<std::size_t>(worker)];
       if (limits_.weights.counts_work()) {
-        work_bounds_[index] = limits_.weights.work * work_bound(c_, choices.legal[index], cost);
+        work_bounds_[index] = limits_.weights.of_work(work_bound(c_, choices.legal[index], cost));
       }
       bounds[index] = limits_.weights.time * operator_bound(c_, choices.legal[index], cost) + work_bounds_[index];
     });

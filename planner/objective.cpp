@@ -4,6 +4,8 @@
 #include "base/enum_names.h"
 #include "base/errors.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace orrery::planner {
@@ -26,20 +28,30 @@ Objective objective_of(std::string_view text) {
   throw ConfigError(fmt::format("--objective: expected one of time, energy, cost, carbon, memory, got \"{}\"", text));
 }
 
+Seconds StepWeights::of_work(const Activities& active) const {
+  return std::min(active.products * products + active.streaming * streaming + active.communication * communication,
+                  active.all() * limit);
+}
+
 StepWeights weights_of(Objective objective, const std::optional<costmodel::PowerModel>& power) {
   if (objective == Objective::time || objective == Objective::cost) return {};
   if (!power) {
     throw ConfigError(
         fmt::format("{}: expected the power of a device, in the calibration or as its limit", name_of(objective)));
   }
-  if (power->busy < power->waiting) {
+  const Watts least = std::min({power->products, power->streaming, power->communication, power->limit});
+  if (least < power->waiting) {
     throw ConfigError(
         fmt::format("{}: expected a device to draw at least as much while it works as while it waits, got "
                     "{} W and {} W",
-                    name_of(objective), power->busy.in(unit::watt), power->waiting.in(unit::watt)));
+                    name_of(objective), least.in(unit::watt), power->waiting.in(unit::watt)));
   }
-  const double waiting = power->waiting / power->busy;
-  return {.time = waiting, .work = 1.0 - waiting};
+  const auto on_top = [&](Watts watts) { return (watts - power->waiting) / power->limit; };
+  return {.time = power->waiting / power->limit,
+          .products = on_top(power->products),
+          .streaming = on_top(power->streaming),
+          .communication = on_top(power->communication),
+          .limit = on_top(power->limit)};
 }
 
 }  // namespace orrery::planner

@@ -87,16 +87,17 @@ std::variant<Front, Infeasible> memory_front(const SearchWith& search, const Ste
           ? "every limit of memory at which the answer changes, each to its gap"
           : fmt::format("limits of memory that fall by at least {}: others may lie between two points", *step);
   keep_unbeaten(
-      front.points, [&](const RankedPlan& plan) { return weights.of(step_of(plan), plan.at_work); }, memory_of);
+      front.points, [&](const RankedPlan& plan) { return weights.of(step_of(plan), plan.active); }, memory_of);
   return front;
 }
 
 std::variant<Front, Infeasible> time_front(const SearchWith& search, const StepWeights& weights,
                                            std::optional<Bytes> limit, std::int64_t most) {
-  const auto other = [&](const RankedPlan& plan) { return weights.of(step_of(plan), plan.at_work); };
+  const auto other = [&](const RankedPlan& plan) { return weights.of(step_of(plan), plan.active); };
   Front front;
   // Time with hardly any weight on work, so that time at work is known of the fastest too.
-  constexpr StepWeights kTime{.time = 1.0, .work = 1e-9};
+  constexpr double kHardly = 1e-9;
+  constexpr StepWeights kTime{.time = 1.0, .products = kHardly, .streaming = kHardly, .limit = kHardly};
   for (const StepWeights& end : {kTime, weights}) {
     auto outcome = search(limit, end);
     if (auto* infeasible = std::get_if<Infeasible>(&outcome)) return std::move(*infeasible);
@@ -108,12 +109,13 @@ std::variant<Front, Infeasible> time_front(const SearchWith& search, const StepW
   while (left + 1 < front.points.size() && static_cast<std::int64_t>(front.points.size()) < most) {
     const RankedPlan &a = front.points[left].plan, &b = front.points[left + 1].plan;
     const double of_time = (other(a) - other(b)) / (step_of(b) - step_of(a));
-    const StepWeights across{.time = of_time + weights.time, .work = weights.work};
-    const Seconds known = across.of(step_of(a), a.at_work);
+    StepWeights across = weights;
+    across.time += of_time;
+    const Seconds known = across.of(step_of(a), a.active);
     auto outcome = search(limit, across);
     FrontPoint point = best_of(std::move(std::get<SearchResult>(outcome)));
     const bool is_between = step_of(point.plan) > step_of(a) && other(point.plan) > other(b);
-    if (is_between && across.of(step_of(point.plan), point.plan.at_work) < known * (1.0 - 1e-9)) {
+    if (is_between && across.of(step_of(point.plan), point.plan.active) < known * (1.0 - 1e-9)) {
       front.points.insert(front.points.begin() + static_cast<std::ptrdiff_t>(left) + 1, std::move(point));
     } else {
       ++left;

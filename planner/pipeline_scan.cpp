@@ -31,11 +31,16 @@ std::vector<Overlap> overlaps_of(const Domains& d, const Strategy& s) {
   return out;
 }
 
-/// Communication takes no time, and the host is never late.
+/// Ops that multiply, or all others; nothing else takes time, and the host is never late.
 class ArithmeticAlone : public costmodel::ForwardingCostModel {
  public:
-  using ForwardingCostModel::ForwardingCostModel;
+  ArithmeticAlone(const costmodel::CostModel& cost, bool products) : ForwardingCostModel(cost), products_(products) {}
 
+  costmodel::OpTime compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                            DeviceIndex device) const override {
+    if (is_product(key.op) != products_) return {};
+    return ForwardingCostModel::compute(key, shape, load, device);
+  }
   costmodel::CommTime collective(const CollectiveShape&, std::span<const DeviceIndex>) const override { return {}; }
   costmodel::CommTime exchange(const ExchangeShape&, const RoutingMatrix&,
                                std::span<const DeviceIndex>) const override {
@@ -45,6 +50,9 @@ class ArithmeticAlone : public costmodel::ForwardingCostModel {
   costmodel::CommTime peer(const PeerShape&, DeviceIndex, DeviceIndex) const override { return {}; }
   costmodel::OverlapRule overlap(DeviceIndex) const override { return {}; }
   Seconds dispatch(const OpKey&, const OpShape&) const override { return {}; }
+
+ private:
+  const bool products_;
 };
 
 class Scan {
@@ -176,17 +184,20 @@ Seconds operator_bound(const FamilyContext& context, const Strategy& operators, 
 // Every op of a micro-batch works somewhere, so that its arithmetic over the pipeline ranks is what a rank works on
 // average, at least: nothing runs faster than alone, and recomputation and the update come on top. Products in slices
 // may be timed as other products, so both are asked.
-Seconds work_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost) {
-  const ArithmeticAlone arithmetic(cost);
-  std::optional<Seconds> least;
-  for (const int slices : context.domains.overlap_tp) {
-    Strategy s = operators;
-    s.overlap = {.tp = slices != 0 && s.sp};
-    OperatorTable table(context.model, s, context.batch, context.num_devices, arithmetic, context.densest);
-    const Seconds sum = table.all_stages(false);
-    least = std::min(least.value_or(sum), sum);
-  }
-  return micro_batches_per_stage(context, operators) * least.value_or(Seconds());
+Activities work_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost) {
+  const auto least_of = [&](bool products) {
+    const ArithmeticAlone arithmetic(cost, products);
+    std::optional<Seconds> least;
+    for (const int slices : context.domains.overlap_tp) {
+      Strategy s = operators;
+      s.overlap = {.tp = slices != 0 && s.sp};
+      OperatorTable table(context.model, s, context.batch, context.num_devices, arithmetic, context.densest);
+      const Seconds sum = table.all_stages(false);
+      least = std::min(least.value_or(sum), sum);
+    }
+    return micro_batches_per_stage(context, operators) * least.value_or(Seconds());
+  };
+  return {.products = least_of(true), .streaming = least_of(false), .communication = {}};
 }
 
 ScanResult scan_pipelines(const FamilyContext& context, const Strategy& operators,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "planner/pipeline_choices.h"
+#include "traces/activities.h"
 
 #include <cstdint>
 #include <span>
@@ -21,8 +22,9 @@ struct ScanResult {
 /// A bound for all pipelines of `operators`.
 Seconds operator_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost);
 
-/// A bound for the mean time at work of a compute queue in a step, whatever the pipeline and what is recomputed.
-Seconds work_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost);
+/// Bounds for what the mean device computes in a step, by kind of work, whatever the pipeline and what is recomputed;
+/// no communication.
+Activities work_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost);
 
 /// Scans all families of `operators` in `pipelines` with a bound below `cutoff`. Keeps at most `room` members.
 ScanResult scan_pipelines(const FamilyContext& context, const Strategy& operators,

@@ -15,7 +15,7 @@
 #include "program/arrivals.h"
 #include "program/lower.h"
 #include "program/rank_devices.h"
-#include "traces/summary.h"
+#include "traces/activities.h"
 
 #include <algorithm>
 #include <chrono>
@@ -205,7 +205,7 @@ class Search {
 
   /// What is made least, of the last prediction.
   Seconds value_of(const RankedPlan& plan) const {
-    return problem_.weights.of(plan.predictions.back().step_time, plan.at_work);
+    return problem_.weights.of(plan.predictions.back().step_time, plan.active);
   }
 
   const RankedPlan* ranked(const Strategy& strategy) const {
@@ -234,7 +234,7 @@ class Search {
     const bool asks_for_work = problem_.weights.counts_work() && &interpreter == &analytic_;
     const Trace trace = interpreter.run(
         program, {.load = problem_.load, .sequences = problem_.sequences, .steps_only = !asks_for_work});
-    if (asks_for_work) plan.at_work = trace.steps.front().time * compute_utilisation(trace);
+    if (asks_for_work) plan.active = activities(trace);
     plan.extrapolated = trace.header.extrapolated;
     plan.predictions.push_back({.tier = std::string(interpreter.name()),
                                 .step_time = trace.steps.front().time,
@@ -378,7 +378,7 @@ class Search {
   Seconds best() const {
     if (result_.ranked.empty()) return *limits_.to_beat;
     const auto analytic = [&](const RankedPlan& plan) {
-      return problem_.weights.of(plan.predictions[1].step_time, plan.at_work);
+      return problem_.weights.of(plan.predictions[1].step_time, plan.active);
     };
     return analytic(
         *std::min_element(result_.ranked.begin(), result_.ranked.end(),

@@ -215,20 +215,28 @@ def launch(device):
     return {"gap": None, "dispatch": stated(device, "launch", "host, torch product", "seconds", "s")}
 
 
-def power_of_steps(device):
-    """Mean over the steps of tools/gpu_points/torch_steps.py --compile."""
-    path = GPU_POINTS / f"{MEASURED[device]}-steps-compiled.jsonl"
-    rows = [r for r in map(json.loads, path.read_text().splitlines()) if r["kind"] == "step"]
-    mean = sum(r["power"] for r in rows) / len(rows)
-    return {"value": f"{mean:.4g} W", "source": f"docs/validation/gpu/{path.name}: training steps of four models"}
+def power_of_products(device, spinning):
+    """At the full clock, from products with pauses long enough for it: W is the mean over both, and who pauses spins."""
+    rows = [r for r in measured(device) if r["kind"] == "duty"]
+    full = max(r["clock"] for r in rows)
+    watts = []
+    for row in rows:
+        share = row["seconds"] / (row["seconds"] + row["pause"])
+        if row["clock"] == full:
+            watts.append((row["W"] - (1 - share) * spinning) / share)
+    return {"value": f"{sum(watts) / len(watts):.4g} W",
+            "source": f"docs/validation/gpu/{MEASURED[device]}.jsonl: products with pauses, at {full:.0f} MHz"}
 
 
 def power(device):
     if device not in MEASURED or device in OTHER_BOARDS:
         return None
+    spinning = stated(device, "power", "spinning on 20 multiprocessors", "W", "W")
     return {"idle": stated(device, "power", "idle", "W", "W"),
-            "busy": power_of_steps(device),
-            "waiting": stated(device, "power", "copying on 20 multiprocessors", "W", "W"),
+            "waiting": spinning,
+            "products": power_of_products(device, float(spinning["value"].split()[0])),
+            "streaming": stated(device, "power", "copying on all multiprocessors", "W", "W"),
+            "communication": stated(device, "power", "copying on 20 multiprocessors", "W", "W"),
             "limit": stated(device, "head", "device", "power limit", "W")}
 
 

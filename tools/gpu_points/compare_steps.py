@@ -5,8 +5,11 @@
 Usage: compare_steps.py FILE ORRERY DEVICE [CALIBRATION]
 
 Prints, for each row and phase, measured and predicted milliseconds: kernels that multiply, by kind, and the rest; of
-short rows, where the device waits for its host, how many kernels the host starts and what one costs it. The
-prediction is `orrery estimate` of a plan with one device; CALIBRATION is a file, the catalog's tables of kernels by
+short rows, where the device waits for its host, how many kernels the host starts and what one costs it. Then, of each
+row, the mean power of its step in W: measured; what docs/design/power.md makes of the measured times of kernels, and of
+the predicted ones; what one power at work gives, the mean of the fused steps of FILE's device; and what the same powers
+give where products draw the limit and nobody profits from what others save.
+The prediction is `orrery estimate` of a plan with one device; CALIBRATION is a file, the catalog's tables of kernels by
 default. Its optimizer is not compared: the measured one keeps everything in bf16.
 """
 
@@ -36,6 +39,12 @@ def cluster_of(device):
         "gateways": [], "price": None, "pue": None, "carbon_intensity": None, "failures": None}
 
 
+def si(text):
+    """A time or an energy of a report, in s or J."""
+    number, unit = text.split()
+    return float(number) * {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6}.get(unit[0] if len(unit) > 1 else "", 1.0)
+
+
 def predicted_spans(row, orrery, device, calibration, folder):
     config = dict(row["config"])
     name = config.pop("class")
@@ -47,15 +56,16 @@ def predicted_spans(row, orrery, device, calibration, folder):
         (folder / f"{key}.json").write_text(json.dumps(value))
     paths = [str(folder / f"{key}.json") for key in files]
     plan, trace = str(folder / "plan.json"), str(folder / "trace.json")
+    said = {}
     for command in (["fit", *paths, "--sequence", str(row["sequence"]), "--global-batch", str(row["micro_batch"]),
-                     "--calibration", calibration, "--out", plan], ["estimate", plan, "--trace", trace]):
+                     "--calibration", calibration, "--out", plan], ["estimate", plan, "--trace", trace, "--json"]):
         run = subprocess.run([orrery, *command], capture_output=True, text=True)
         if run.returncode:
             sys.exit(run.stderr)
-    for line in open(trace):
-        span = json.loads(line).get("span")
-        if span:
-            yield span[2].split("/")[-2:], span[6] - span[5]
+        said = run.stdout
+    said = json.loads(said)
+    spans = (json.loads(line).get("span") for line in open(trace))
+    return [(span[2].split("/")[-2:], span[6] - span[5]) for span in spans if span], si(said["energy"]) / si(said["step_time"])
 
 
 def kind_of(op):
@@ -64,10 +74,11 @@ def kind_of(op):
 
 def predicted(row, *how):
     times = collections.defaultdict(float)
-    for (pass_, op), seconds in predicted_spans(row, *how):
+    spans, watts = predicted_spans(row, *how)
+    for (pass_, op), seconds in spans:
         if pass_ in PHASES:
             times[PHASES[pass_], kind_of(op)] += seconds
-    return times
+    return times, watts
 
 
 def measured(row):
@@ -78,17 +89,40 @@ def measured(row):
     return times
 
 
+def mean_power_of_fused_steps(file):
+    path = pathlib.Path(file)
+    rows = map(json.loads, path.with_name(path.name.split("-")[0] + "-steps-compiled.jsonl").open())
+    return statistics.mean(row["power"] for row in rows if row["kind"] == "step")
+
+
+def powers(row, theirs, calibration, at_work):
+    """Of the step by its kernels: as the model has it, `at_work` for all of them, and each kind at what it draws alone."""
+    watts = {key: float(value["value"].split()[0]) for key, value in calibration["power"].items() if value}
+    step = sum(row["seconds"].values())
+    streaming = sum(seconds for (_, kind), seconds in theirs.items() if kind == "rest")
+    products = sum(theirs.values()) - streaming
+    longer = max(step, products + streaming)  # a profiled kernel may take a little more than in the step
+    rest = watts["streaming"] * streaming + watts["waiting"] * (longer - products - streaming)
+    limit = watts["limit"] * (products + streaming) - watts["streaming"] * streaming
+    one = at_work * (products + streaming) + watts["waiting"] * (longer - products - streaming)
+    return ((min(watts["products"] * products, limit) + rest) / longer, one / longer,
+            (watts["limit"] * products + rest) / longer)
+
+
 def main():
     file, orrery, device = sys.argv[1:4]
     calibration = sys.argv[4] if len(sys.argv) > 4 else str(ROOT / f"catalog/calibration/tables/{device}.json")
+    at_work = mean_power_of_fused_steps(file)
     kinds = ("product", "grouped", "attention", "rest")
-    ratios = collections.defaultdict(list)
+    ratios, drawn = collections.defaultdict(list), []
     print(f"{'':34}" + "".join(f"{kind:>24}" for kind in (*kinds, "phase")))
     with tempfile.TemporaryDirectory() as folder:
         for row in map(json.loads, open(file)):
             if row["kind"] != "step":
                 continue
-            ours, theirs = predicted(row, orrery, device, calibration, pathlib.Path(folder)), measured(row)
+            (ours, watts), theirs = predicted(row, orrery, device, calibration, pathlib.Path(folder)), measured(row)
+            by_kernels, one, alone = powers(row, theirs, json.loads(pathlib.Path(calibration).read_text()), at_work)
+            drawn.append((row, row["power"], by_kernels, watts, one, alone))
             for phase in ("forward", "backward"):
                 cells = [(ours[phase, kind], theirs[phase, kind]) for kind in kinds]
                 cells.append((sum(cell[0] for cell in cells), row["seconds"][phase]))
@@ -107,6 +141,15 @@ def main():
     print("median of rows with 1024 tokens and more, predicted over measured:")
     for (phase, kind), values in sorted(ratios.items()):
         print(f"  {phase:9} {kind:10} {statistics.median(values):+6.1%}  ({min(values):+.1%} to {max(values):+.1%})")
+    print(f"{'W of the step':30}{'measured':>10}{'from its kernels':>18}{'predicted':>18}{'one at work':>18}{'each kind alone':>18}")
+    for row, theirs, *ours in drawn:
+        title = f"{row['model'][:16]} {row['micro_batch']} x {row['sequence']}"
+        print(f"{title:30}{theirs:10.0f}" + "".join(f"{watts:10.0f} {watts / theirs - 1:+6.1%}" for watts in ours))
+    for name, short in (("1024 tokens and more", False), ("64 tokens", True)):
+        rows = [values for row, *values in drawn if (row["sequence"] < 1024) == short]
+        if rows:
+            means = [statistics.mean(abs(values[i] / values[0] - 1) for values in rows) for i in (1, 2, 3, 4)]
+            print(f"{'mean error, ' + name:40}" + "".join(f"{mean:17.1%} " for mean in means))
 
 
 main()

@@ -158,6 +158,38 @@ TEST(StepReport, WidensTheIntervalForExtrapolatedKernels) {
   EXPECT_THAT(prediction_of({"dp.grad_rs", "moe.fc1"}), ContainsRegex("interval, to +4.50 s"));
 }
 
+TEST(StepReport, SaysWhatDevicesDrawByWhatTheyDo) {
+  Trace trace;
+  trace.header.num_ranks = 1;
+  trace.steps.push_back({.time = seconds(10)});
+  const auto add = [&](OpCode op, Queue queue, double start, double end) {
+    trace.spans.push_back({.key = {.op = op}, .queue = queue, .start = seconds(start), .end = seconds(end)});
+  };
+  add(OpCode::attn_core, Queue::compute, 0, 4);
+  add(OpCode::attn_norm, Queue::compute, 4, 6);
+  add(OpCode::moe_dispatch, Queue::ep, 5, 8);
+  costmodel::Calibration calibration;
+  const auto watts = [](double x) { return costmodel::Sourced<Watts>{.value = x * unit::watt, .source = "a meter"}; };
+  calibration.power_limit = watts(1000);
+  calibration.products_power = watts(100);
+  calibration.streaming_power = watts(50);
+  calibration.communication_power = watts(20);
+  const auto text = [&] {
+    Report report;
+    add_prediction(report, small_plan(), trace, calibration);
+    return report.text();
+  };
+  EXPECT_THAT(text(), ContainsRegex("20 % for waiting"));  // is assumed
+  calibration.waiting_power = watts(10);
+  EXPECT_THAT(text(), Not(HasSubstr("for waiting")));
+  // Over four devices, each of which does the same.
+  EXPECT_THAT(text(), ContainsRegex("energy of a step +2.24 kJ"));
+  EXPECT_THAT(text(), ContainsRegex("of it products and attention +1.60 kJ"));
+  EXPECT_THAT(text(), ContainsRegex("of it memory-bound ops +400 J"));
+  EXPECT_THAT(text(), ContainsRegex("of it communication that is waited for +160 J"));
+  EXPECT_THAT(text(), ContainsRegex("of it waiting for peers +80.0 J"));
+}
+
 TEST(StepReport, TellsAMissingCounterFromAMissingPrediction) {
   EXPECT_EQ(energy_of({.interpreter = "cpu"}).text(), "no counter");
   EXPECT_EQ(energy_of({.interpreter = "analytic"}).text(), "not predicted");

@@ -12,7 +12,7 @@
 #include "program/lower.h"
 #include "program/schedule.h"
 #include "tests/unit/planner/problem.h"
-#include "traces/summary.h"
+#include "traces/activities.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -179,7 +179,7 @@ class BruteForce {
     const StepProgram program = lower(small_.model, s, small_.batch, num_devices);
     const Trace trace = analytic_.run(program, {.steps_only = !weights_.counts_work()});
     const Seconds step = trace.steps.front().time;
-    best_ = std::min(best_, weights_.of(step, weights_.counts_work() ? step * compute_utilisation(trace) : Seconds()));
+    best_ = std::min(best_, weights_.of(step, weights_.counts_work() ? activities(trace) : Activities()));
   }
 
   const testing::SmallSearch& small_;
@@ -194,7 +194,7 @@ class BruteForce {
 
 // A device that waits draws a tenth of what it draws at work. Half of the strategies do not fit.
 TEST(Search, FindsTheLeastEnergyThatBruteForceFinds) {
-  constexpr StepWeights kEnergy{.time = 0.1, .work = 0.9};
+  constexpr StepWeights kEnergy{.time = 0.1, .products = 1.2, .streaming = 0.4, .communication = 0.2, .limit = 0.9};
   std::int64_t num_spaces = 0, num_others = 0;
   for (const std::uint64_t index : {0U, 1U, 2U, 3U, 4U, 5U, 6U, 7U}) {
     testing::SmallSearch small = on_some_devices(index);
@@ -217,7 +217,7 @@ TEST(Search, FindsTheLeastEnergyThatBruteForceFinds) {
     if (found == nullptr) continue;
     ++num_spaces;
     const RankedPlan& first = found->ranked.front();
-    EXPECT_DOUBLE_EQ(kEnergy.of(first.predictions.back().step_time, first.at_work).in(unit::second),
+    EXPECT_DOUBLE_EQ(kEnergy.of(first.predictions.back().step_time, first.active).in(unit::second),
                      best.in(unit::second))
         << index;
     EXPECT_EQ(found->certificate.gap, 0.0) << index;

@@ -10,6 +10,7 @@
 #include "tests/unit/planner/message_of.h"
 #include "tests/unit/planner/problem.h"
 #include "tests/unit/program/random_strategies.h"
+#include "traces/activities.h"
 #include "traces/summary.h"
 
 #include <memory>
@@ -23,12 +24,25 @@ namespace {
 using costmodel::PowerModel;
 using testing::message_of;
 
-// 200 W while it waits and 500 W at work: a step of 10 s with 4 s of work takes 2000 + 1200 J, as 6.4 s at work do.
-TEST(Objective, IsTheEnergyOfADeviceInSecondsAtWork) {
-  const PowerModel power{.busy = 500.0 * unit::watt, .waiting = 200.0 * unit::watt};
-  for (const Objective objective : {Objective::energy, Objective::carbon}) {
-    EXPECT_NEAR(weights_of(objective, power).of(seconds(10.0), seconds(4.0)).in(unit::second), 6.4, 1e-12);
+constexpr PowerModel kPower{.products = 950.0 * unit::watt,
+                            .streaming = 450.0 * unit::watt,
+                            .communication = 200.0 * unit::watt,
+                            .waiting = 150.0 * unit::watt,
+                            .limit = 700.0 * unit::watt};
+
+TEST(Objective, IsTheEnergyOfADeviceInSecondsAtItsLimit) {
+  const Activities below{.products = seconds(2), .streaming = seconds(5), .communication = seconds(1)};
+  const Activities above{.products = seconds(8), .streaming = seconds(1), .communication = seconds(1)};
+  for (const Activities& active : {below, above}) {
+    const Joules energy = costmodel::energy_of_device(kPower, seconds(13), active).all();
+    for (const Objective objective : {Objective::energy, Objective::carbon}) {
+      EXPECT_NEAR(weights_of(objective, kPower).of(seconds(13), active).in(unit::second),
+                  (energy / kPower.limit).in(unit::second), 1e-12);
+    }
   }
+  // More work below the limit is more energy, and above it is not.
+  EXPECT_EQ(costmodel::energy_of_device(kPower, seconds(13), below).all(), 5100.0 * unit::joule);
+  EXPECT_EQ(costmodel::energy_of_device(kPower, seconds(13), above).all(), 7450.0 * unit::joule);
   EXPECT_EQ(weights_of(Objective::time, std::nullopt), StepWeights());
   EXPECT_EQ(weights_of(Objective::cost, std::nullopt), StepWeights());
 }
@@ -39,19 +53,25 @@ TEST(Objective, SaysWhatItNeeds) {
   EXPECT_EQ(message_of([] { weights_of(Objective::carbon, std::nullopt); }),
             "carbon: expected the power of a device, in the calibration or as its limit");
   EXPECT_EQ(message_of([] {
-              weights_of(Objective::energy, PowerModel{.busy = 100.0 * unit::watt, .waiting = 200.0 * unit::watt});
+              PowerModel power = kPower;
+              power.waiting = 300.0 * unit::watt;
+              weights_of(Objective::energy, power);
             }),
-            "energy: expected a device to draw at least as much while it works as while it waits, got 100 W and 200 W");
+            "energy: expected a device to draw at least as much while it works as while it waits, got 200 W and 300 W");
 }
 
-// The bound of a weighted sum is the sum of two bounds, of which lower_bound has tests of its own.
+// Of each kind of work, and so of every objective: with all of them below the limit, with the limit alone, and between.
 TEST(Objective, WorkIsNeverLessThanItsBound) {
   const Cluster cluster = testing::small_cluster(8, 4);
   const auto cost = std::make_shared<testing::OneGigaflop>(
       cluster, costmodel::OverlapRule{.compute_slowdown = 0.3, .comm_slowdown = 0.1});
   const costmodel::AnalyticInterpreter analytic(cost, cluster);
   const LoadModel load = BalancedLoad{};
-  std::int64_t num_tight = 0;
+  const StepWeights powers = weights_of(Objective::energy, kPower);
+  StepWeights below = powers, at_limit = powers;
+  below.limit = 10.0;
+  at_limit.products = at_limit.streaming = at_limit.communication = 10.0;
+  std::int64_t num_tight = 0, num_streaming_tight = 0, num_limited = 0, num_unlimited = 0;
   testing::for_random_cases(300, [&](const testing::RandomCase& c, std::uint64_t index) {
     if (c.num_devices > cluster.num_devices()) return;
     const Domains d{.overlap_tp = {0, 1}};
@@ -65,15 +85,25 @@ TEST(Objective, WorkIsNeverLessThanItsBound) {
                                 .limit = {}};
     const Mesh mesh(c.strategy, c.num_devices);
     const Trace trace = analytic.run(lower(c.model, c.strategy, c.batch, c.num_devices), {});
-    const Seconds step = trace.steps.front().time, at_work = step * compute_utilisation(trace);
-    const Seconds bound = work_bound(context, operators_of(c.strategy), *cost);
-    EXPECT_LE(bound, at_work * (1.0 + 1e-12)) << index;
-    num_tight += bound > 0.7 * at_work ? 1 : 0;
-    const StepWeights weights{.time = 0.4, .work = 0.6};
+    const Seconds step = trace.steps.front().time;
+    const Activities active = activities(trace), bound = work_bound(context, operators_of(c.strategy), *cost);
+    EXPECT_NEAR(active.compute() / step, compute_utilisation(trace), 1e-12) << index;
+    EXPECT_LE(active.all(), step * (1.0 + 1e-12)) << index;
+    EXPECT_LE(bound.products, active.products * (1.0 + 1e-12)) << index;
+    EXPECT_LE(bound.streaming, active.streaming * (1.0 + 1e-12)) << index;
+    EXPECT_EQ(bound.communication, Seconds()) << index;
+    num_tight += bound.products > 0.7 * active.products ? 1 : 0;
+    num_streaming_tight += bound.streaming > 0.5 * active.streaming ? 1 : 0;
     const Seconds of_step = costmodel::lower_bound(c.model, c.strategy, c.batch, mesh, *cost);
-    EXPECT_LE(weights.of(of_step, bound), weights.of(step, at_work) * (1.0 + 1e-12)) << index;
+    for (const StepWeights& weights : {powers, below, at_limit}) {
+      EXPECT_LE(weights.of(of_step, bound), weights.of(step, active) * (1.0 + 1e-12)) << index;
+    }
+    (powers.of_work(active) < active.all() * powers.limit ? num_unlimited : num_limited) += 1;
   });
   EXPECT_GT(num_tight, 100);
+  EXPECT_GT(num_streaming_tight, 50);
+  EXPECT_GT(num_limited, 20);
+  EXPECT_GT(num_unlimited, 20);
 }
 
 }  // namespace

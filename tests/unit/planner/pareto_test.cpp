@@ -8,7 +8,7 @@
 #include "program/lower.h"
 #include "program/schedule.h"
 #include "tests/unit/planner/problem.h"
-#include "traces/summary.h"
+#include "traces/activities.h"
 
 #include <algorithm>
 #include <memory>
@@ -51,7 +51,8 @@ struct SmallSpace {
   }
 
   struct Point {
-    Seconds step, at_work;
+    Seconds step;
+    Activities active;
     Bytes memory;
   };
 
@@ -83,7 +84,7 @@ struct SmallSpace {
                                                   costmodel::MemoryModel::of(small.cluster.groups.front().device));
                   const Trace trace = analytic.run(lower(small.model, s, small.batch, 4), {});
                   const Seconds step = trace.steps.front().time;
-                  all.push_back({step, step * compute_utilisation(trace), costmodel::fullest(memory)});
+                  all.push_back({step, activities(trace), costmodel::fullest(memory)});
                 }
   }
 };
@@ -135,7 +136,7 @@ TEST(Pareto, LeastMemoryIsThatOfTheSmallestStrategyToAThousandth) {
 // All points that a weighted sum makes least are found, and no point that another one beats.
 TEST(Pareto, OfTimeAndEnergyHasThePointsThatWeightsMakeLeast) {
   SmallSpace space;
-  const StepWeights energy{.time = 0.1, .work = 0.9};
+  const StepWeights energy{.time = 0.1, .products = 1.2, .streaming = 0.4, .communication = 0.2, .limit = 0.9};
   // Half of the strategies fit: who recomputes less has to wait for copies.
   std::vector<Bytes> needs;
   for (const auto& point : space.all) needs.push_back(point.memory);
@@ -144,11 +145,16 @@ TEST(Pareto, OfTimeAndEnergyHasThePointsThatWeightsMakeLeast) {
   std::erase_if(space.all, [&](const auto& point) { return point.memory > limit; });
   const Front found = std::get<Front>(time_front(space.search, energy, limit, 100));
   for (double of_time = 0.0; of_time <= 1.0; of_time += 0.01) {
-    const StepWeights mixed{.time = of_time + (1.0 - of_time) * energy.time, .work = (1.0 - of_time) * energy.work};
+    const double rest = 1.0 - of_time;
+    const StepWeights mixed{.time = of_time + rest * energy.time,
+                            .products = rest * energy.products,
+                            .streaming = rest * energy.streaming,
+                            .communication = rest * energy.communication,
+                            .limit = rest * energy.limit};
     Seconds best = seconds(1e9), known = best;
-    for (const auto& point : space.all) best = std::min(best, mixed.of(point.step, point.at_work));
+    for (const auto& point : space.all) best = std::min(best, mixed.of(point.step, point.active));
     for (const FrontPoint& point : found.points) {
-      known = std::min(known, mixed.of(point.plan.predictions.back().step_time, point.plan.at_work));
+      known = std::min(known, mixed.of(point.plan.predictions.back().step_time, point.plan.active));
     }
     EXPECT_NEAR(known / best, 1.0, 1e-8) << of_time;
   }

@@ -401,7 +401,7 @@ TEST(Search, CallsRecomputationHeuristicOnlyWhereWorkCounts) {
     return std::ranges::find(result.certificate.domain, "recompute", &Certificate::Dimension::name)->claim;
   };
   EXPECT_EQ(claim({}).find("heuristic"), std::string::npos) << claim({});
-  EXPECT_THAT(claim({.time = 0.5, .work = 0.5}),
+  EXPECT_THAT(claim({.time = 0.5, .products = 0.5, .streaming = 0.5, .limit = 0.5}),
               ::testing::StartsWith("heuristic: per rank the fastest that fits, though a slower one may work less"));
 }
 
