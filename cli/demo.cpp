@@ -103,7 +103,7 @@ void small_model(const DemoOptions& options, const fs::path& folder, DemoOutput&
   Plan base = plan_without_strategy(std::move(model), std::move(cluster), calibration.source, kSmallBatch, {});
   base.strategy.precision = DType::f32;
   const planner::SearchResult result = search(base, calibration);
-  const Plan best = plan_of(base, result.ranked.front(), result);
+  const Plan best = plan_of(base, result.ranked.front(), result, calibration.value, inputs.catalog);
   Plan other = base;
   other.strategy = other_strategy(best, result);
   out.add("plan", plan_report(best, result, 5, calibration.value, inputs.catalog));
@@ -128,7 +128,7 @@ void large_model(const DemoOptions& options, const fs::path& folder, DemoOutput&
   const auto calibration = load_calibration(inputs, "h800", cluster.value);
   const Plan base = plan_without_strategy(std::move(model), std::move(cluster), calibration.source, kLargeBatch, {});
   const planner::SearchResult result = search(base, calibration);
-  const Plan best = plan_of(base, result.ranked.front(), result);
+  const Plan best = plan_of(base, result.ranked.front(), result, calibration.value, inputs.catalog);
   const fs::path path = folder / "deepseek-v3.json";
   write_file_atomically(path.string(), to_json(best));
   Report report = plan_report(best, result, 4, calibration.value, inputs.catalog);

@@ -30,35 +30,66 @@ bool has_unknown_kernels(const std::vector<std::string>& ops, const costmodel::C
 
 constexpr const char* kNoErrors = "no errors are known";
 
+std::optional<Interval80<Seconds>> time_interval(const Plan& plan, Seconds step,
+                                                 const std::vector<std::string>& extrapolated,
+                                                 const costmodel::Calibration& calibration) {
+  const bool tells_moe = plan.model.moe && calibration.interval_moe;
+  const std::optional<costmodel::Interval>& interval = tells_moe ? calibration.interval_moe : calibration.interval;
+  if (!interval) return std::nullopt;
+  const double width = has_unknown_kernels(extrapolated, calibration) ? kExtrapolatedWidth : 1.0;
+  return {{.low = step * std::pow(interval->low, width), .high = step * std::pow(interval->high, width)}};
+}
+
+/// Of figures of reserved memory, as factors; nothing of a CPU rank.
+std::optional<costmodel::Interval> memory_factors(const Device& device, const std::filesystem::path& catalog) {
+  if (device.kind == DeviceKind::cpu) return std::nullopt;
+  const std::filesystem::path path = catalog / "calibration" / "factors" / "memory.json";
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  return costmodel::read_memory_intervals(path).find(costmodel::kAnyFramework, costmodel::kReserved);
+}
+
+std::optional<Interval80<Bytes>> memory_interval(Bytes peak, const Device& device,
+                                                 const std::optional<costmodel::Interval>& factors) {
+  if (!factors) return std::nullopt;
+  const Bytes beside = std::min(peak, costmodel::MemoryModel::of(device).reserve);
+  return {{.low = (peak - beside) * factors->low + beside, .high = (peak - beside) * factors->high + beside}};
+}
+
+template <class Q>
+void add_interval(Report& report, const std::string& name, const std::string& label,
+                  const std::optional<Interval80<Q>>& interval) {
+  report.fact(name + "_low", label + " from", interval ? Value(interval->low) : Value::unknown(kNoErrors))
+      .fact(name + "_high", label + " to", interval ? Value(interval->high) : Value::unknown(kNoErrors));
+}
+
 }  // namespace
+
+void set_intervals(Plan& plan, const std::vector<std::string>& extrapolated, const costmodel::Calibration& calibration,
+                   const std::filesystem::path& catalog) {
+  const Device& device = plan.cluster.groups.front().device;
+  const auto factors = memory_factors(device, catalog);
+  for (Prediction& prediction : plan.predictions) {
+    prediction.peak_memory_80 = memory_interval(prediction.peak_memory, device, factors);
+    if (prediction.tier == "closed") continue;
+    prediction.step_time_80 = time_interval(plan, prediction.step_time, extrapolated, calibration);
+  }
+}
 
 void add_time_interval(Report& report, const Plan& plan, Seconds step, const std::vector<std::string>& extrapolated,
                        const costmodel::Calibration& calibration) {
-  const bool tells_moe = plan.model.moe && calibration.interval_moe;
-  const std::optional<costmodel::Interval>& interval = tells_moe ? calibration.interval_moe : calibration.interval;
-  const double width = has_unknown_kernels(extrapolated, calibration) ? kExtrapolatedWidth : 1.0;
-  const auto at = [&](double factor) { return step * std::pow(factor, width); };
-  report.fact("step_time_low", "80 % interval, from", interval ? Value(at(interval->low)) : Value::unknown(kNoErrors))
-      .fact("step_time_high", "80 % interval, to", interval ? Value(at(interval->high)) : Value::unknown(kNoErrors));
+  add_interval(report, "step_time", "80 % interval,", time_interval(plan, step, extrapolated, calibration));
 }
 
 void add_memory_interval(Report& report, Bytes peak, const Device& device, const std::filesystem::path& catalog) {
   if (device.kind == DeviceKind::cpu) return;
-  const std::filesystem::path path = catalog / "calibration" / "factors" / "memory.json";
-  std::optional<costmodel::Interval> interval;
-  if (std::filesystem::exists(path)) {
-    interval = costmodel::read_memory_intervals(path).find(costmodel::kAnyFramework, costmodel::kReserved);
-  }
-  const Bytes beside = std::min(peak, costmodel::MemoryModel::of(device).reserve);
-  const auto at = [&](double factor) { return (peak - beside) * factor + beside; };
-  if (interval) {
+  const auto factors = memory_factors(device, catalog);
+  if (factors) {
     report.note(
         fmt::format("memory: 80 % of {} published runs of several frameworks reserved {:.4g} to {:.4g} times what is "
                     "predicted for none of them",
-                    interval->num_runs, interval->low, interval->high));
+                    factors->num_runs, factors->low, factors->high));
   }
-  report.fact("peak_memory_low", "memory, 80 % from", interval ? Value(at(interval->low)) : Value::unknown(kNoErrors))
-      .fact("peak_memory_high", "memory, 80 % to", interval ? Value(at(interval->high)) : Value::unknown(kNoErrors));
+  add_interval(report, "peak_memory", "memory, 80 %", memory_interval(peak, device, factors));
 }
 
 }  // namespace orrery::cli

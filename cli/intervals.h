@@ -12,6 +12,12 @@
 
 namespace orrery::cli {
 
+/// Of the predictions of `plan`, as the two functions below print them; not of the closed form's step time, whose own
+/// error nobody counted. `extrapolated`: names of the ops whose time is.
+/// Throws: ConfigError if the catalog's file is broken.
+void set_intervals(Plan& plan, const std::vector<std::string>& extrapolated, const costmodel::Calibration& calibration,
+                   const std::filesystem::path& catalog);
+
 /// Of a predicted step, by the errors that `calibration` states; wider where nothing is known of kernels.
 /// `extrapolated`: names of the ops whose time is.
 void add_time_interval(Report& report, const Plan& plan, Seconds step, const std::vector<std::string>& extrapolated,

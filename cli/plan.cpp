@@ -129,7 +129,7 @@ int make_plan(const PlanOptions& options) {
     return report_infeasible(Searcher(base, calibration, wishes).blame_wishes(*infeasible), options.common.json);
   }
   const auto& result = std::get<planner::SearchResult>(found);
-  const Plan best = plan_of(base, result.ranked.front(), result);
+  const Plan best = plan_of(base, result.ranked.front(), result, calibration.value, options.common.inputs.catalog);
   if (!options.out.empty()) write_file_atomically(options.out, to_json(best));
   Report report = plan_report(best, result, options.top, calibration.value, options.common.inputs.catalog);
   if (wishes.objective != planner::Objective::time) {

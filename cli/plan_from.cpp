@@ -5,6 +5,7 @@
 #include "base/units_format.h"
 #include "cli/cluster_check.h"
 #include "cli/exit_code.h"
+#include "cli/intervals.h"
 #include "cli/number_list.h"
 #include "cli/plan_search.h"
 #include "cli/prediction.h"
@@ -161,6 +162,7 @@ int plan_from(const PlanFromOptions& options) {
   const auto& result = std::get<planner::Replanned>(outcome);
   Plan plan = plan_of(from, result.options.front(), result, calibration.source);
   plan.batch = batch;
+  set_intervals(plan, result.options.front().plan.extrapolated, calibration.value, options.common.inputs.catalog);
   if (!options.out.empty()) write_file_atomically(options.out, to_json(plan));
   print(report_of(plan, result), options.common.json);
   return kSuccess;

@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "cli/cluster_check.h"
 #include "cli/exit_code.h"
+#include "cli/intervals.h"
 #include "cli/prediction.h"
 #include "cli/recorded_load.h"
 #include "cli/step_report.h"
@@ -114,7 +115,7 @@ Report report_of(const Plan& plan, const std::vector<Priced>& all, const Placeme
         "copies: the step is that of a model in which each is an expert of its own; nothing here trains them, and a "
         "trainer that does has to add up their gradients");
   }
-  if (before.extrapolated) report.note("extrapolated: some times lie outside what was measured");
+  if (!before.extrapolated.empty()) report.note("extrapolated: some times lie outside what was measured");
   report.note("the move is a bound: the busiest device receives at the rate of one message between nodes");
   return report;
 }
@@ -155,7 +156,8 @@ int place_experts(const PlanPlaceOptions& options) {
     plan.predictions = {{.tier = "analytic",
                          .step_time = best.price.step,
                          .peak_memory = best.price.memory,
-                         .extrapolated = best.price.extrapolated}};
+                         .extrapolated = !best.price.extrapolated.empty()}};
+    set_intervals(plan, best.price.extrapolated, calibration.value, options.common.inputs.catalog);
     plan.provenance = {.version = version(), .seed = plan.provenance.seed, .command = command_line()};
     write_file_atomically(options.out, to_json(plan));
   }

@@ -2,6 +2,7 @@
 #include "cli/prediction.h"
 
 #include "base/errors.h"
+#include "cli/intervals.h"
 #include "cli/options.h"
 #include "costmodel/calibrated_cost_model.h"
 #include "program/arrivals.h"
@@ -31,11 +32,13 @@ Plan plan_without_strategy(Loaded<Model> model, Loaded<Cluster> cluster, Source 
   return plan;
 }
 
-Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::SearchResult& result) {
+Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::SearchResult& result,
+             const costmodel::Calibration& calibration, const std::filesystem::path& catalog) {
   Plan plan = base;
   plan.strategy = found.strategy;
   plan.predictions = found.predictions;
   plan.certificate = result.certificate;
+  set_intervals(plan, found.extrapolated, calibration, catalog);
   return plan;
 }
 

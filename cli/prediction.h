@@ -10,6 +10,7 @@
 #include "program/plan.h"
 #include "traces/interpreter.h"
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,8 +23,9 @@ namespace orrery::cli {
 Plan plan_without_strategy(Loaded<Model> model, Loaded<Cluster> cluster, Source calibration, const BatchShape& batch,
                            LoadModel load, SequenceModel sequences = FixedLengths{});
 
-/// `base` with the strategy and the predictions of `found`.
-Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::SearchResult& result);
+/// `base` with the strategy and the predictions of `found`, and their intervals by `calibration` and `catalog`.
+Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::SearchResult& result,
+             const costmodel::Calibration& calibration, const std::filesystem::path& catalog);
 
 std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, const costmodel::Calibration& calibration);
 

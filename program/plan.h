@@ -31,12 +31,21 @@ struct Source {
   std::set<std::string> ignored_keys;  // of the model: keys that the user chose to ignore
 };
 
+/// Where a measured value lies in four of five cases.
+template <class Q>
+struct Interval80 {
+  Q low, high;
+};
+
 /// What a tier predicted for the plan.
 struct Prediction {
   std::string tier;  // "closed" | "analytic" | "simgrid"
   Seconds step_time;
   Bytes peak_memory;  // of the fullest rank
   bool extrapolated = false;
+  /// By errors on published runs; none: they say nothing of such a prediction.
+  std::optional<Interval80<Seconds>> step_time_80 = {};
+  std::optional<Interval80<Bytes>> peak_memory_80 = {};
 };
 
 /// How the plan was found: the domain that was searched and what each tier did with it.

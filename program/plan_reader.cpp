@@ -109,6 +109,17 @@ void read_placement(const JsonObject& in, Plan& plan) {
   in.finish();
 }
 
+template <class Q>
+std::optional<Interval80<Q>> read_interval(const JsonObject& in, std::string_view key) {
+  const std::optional<JsonObject> object = in.optional(key).object();
+  if (!object) return std::nullopt;
+  const JsonValue low = object->required("low");
+  Interval80<Q> out{.low = low.quantity<Q>(), .high = object->required("high").quantity<Q>()};
+  if (out.high < out.low) low.problem("expected at most high, got more");
+  object->finish();
+  return out;
+}
+
 std::vector<Prediction> read_predictions(const JsonObject& in) {
   std::vector<Prediction> predictions;
   for (const std::string& tier : in.keys()) {
@@ -120,6 +131,8 @@ std::vector<Prediction> read_predictions(const JsonObject& in) {
     prediction.step_time = object.required("step_time").quantity<Seconds>();
     prediction.peak_memory = object.required("peak_memory").quantity<Bytes>();
     prediction.extrapolated = object.required("extrapolated").boolean();
+    prediction.step_time_80 = read_interval<Seconds>(object, "step_time_80");
+    prediction.peak_memory_80 = read_interval<Bytes>(object, "peak_memory_80");
     object.finish();
   }
   in.ignore({"closed", "analytic", "simgrid"});

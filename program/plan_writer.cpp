@@ -38,12 +38,20 @@ void write_placement(JsonWriter& out, const Plan& plan) {
   out.end_object();
 }
 
+template <class Q>
+void write_interval(JsonWriter& out, std::string_view key, const std::optional<Interval80<Q>>& interval) {
+  if (interval) out.key(key).begin_object().field("low", interval->low).field("high", interval->high).end_object();
+}
+
 void write_predictions(JsonWriter& out, const std::vector<Prediction>& predictions) {
   out.key("predictions").begin_object();
   for (const Prediction& prediction : predictions) {
     out.key(prediction.tier).begin_object();
     out.field("step_time", prediction.step_time).field("peak_memory", prediction.peak_memory);
-    out.field("extrapolated", prediction.extrapolated).end_object();
+    out.field("extrapolated", prediction.extrapolated);
+    write_interval(out, "step_time_80", prediction.step_time_80);
+    write_interval(out, "peak_memory_80", prediction.peak_memory_80);
+    out.end_object();
   }
   out.end_object();
 }

@@ -169,7 +169,7 @@ PlacementPrice price_of(const Plan& plan, const ExpertPlacement& placement, cons
   const costmodel::AnalyticInterpreter interpreter(cost, plan.cluster, plan.device_of_rank);
   const Trace trace = interpreter.run(program, {.load = of_step, .sequences = plan.sequences, .steps_only = true});
 
-  PlacementPrice price{.step = trace.steps.front().time, .extrapolated = !trace.header.extrapolated.empty()};
+  PlacementPrice price{.step = trace.steps.front().time, .extrapolated = trace.header.extrapolated};
   auto parameters = costmodel::MemoryModel::of(plan.cluster.groups.front().device);
   parameters.rho = FullestShare(model, of_step, program.experts).of(plan.strategy);
   price.memory =

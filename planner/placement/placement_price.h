@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace orrery::planner {
 
@@ -20,11 +22,11 @@ struct PlacementPrice {
   Seconds step;         // of the analytic interpreter
   Seconds copies_step;  // at least, for sums of the gradients of copies, on top of it; zero without copies
   Bytes memory;         // of the fullest rank
-  bool extrapolated = false;
-  std::int64_t num_moved = 0;  // (layer, expert) that come to a rank of an EP group that had them not
-  Bytes moved;                 // by all devices together
-  Bytes busiest;               // by the device that gets most
-  Seconds move;                // at least: what `busiest` takes at the rate of one message between nodes
+  std::vector<std::string> extrapolated = {};  // names of ops whose time lies outside what was measured
+  std::int64_t num_moved = 0;                  // (layer, expert) that come to a rank of an EP group that had them not
+  Bytes moved;                                 // by all devices together
+  Bytes busiest;                               // by the device that gets most
+  Seconds move;  // at least: what `busiest` takes at the rate of one message between nodes
 
   Seconds whole_step() const { return step + copies_step; }
 };

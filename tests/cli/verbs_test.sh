@@ -255,6 +255,7 @@ expect_error 2 '--framework: expected one of composer, internevo, megatron, mega
 expect_line '^  80 % interval, to +[0-9.]+ m?s$' estimate plan.json
 expect_line '^  energy of a token +[0-9.]+ m?J$' estimate plan.json
 expect_line '^  of it memory-bound ops +[0-9.]+ k?J$' estimate plan.json
+grep -q '"step_time_80": {' plan.json || fail "plan.json" "an interval of the step time" "none"
 expect_line '^  interpreter +simgrid$' simulate plan.json --fidelity L0
 expect_line 'SimGrid at L1, moe.dispatch=L3: .* communications as flows, [0-9]+ of them at L3' \
   simulate plan.json --fidelity moe.dispatch=L3

@@ -52,6 +52,32 @@ TEST_F(MemoryInterval, IsUnknownWithoutErrors) {
   EXPECT_THROW(of(DeviceKind::cuda), ConfigError);
 }
 
+TEST_F(MemoryInterval, GoesIntoThePlanBesideThatOfItsTime) {
+  ship(kShipped);
+  Plan plan;
+  plan.cluster.groups.emplace_back().device.kind = DeviceKind::cuda;
+  plan.predictions = {{.tier = "closed", .step_time = seconds(3), .peak_memory = gib(12)},
+                      {.tier = "analytic", .step_time = seconds(2), .peak_memory = gib(12)}};
+  costmodel::Calibration calibration;
+  set_intervals(plan, {}, calibration, catalog_);
+  EXPECT_FALSE(plan.predictions[1].step_time_80);  // the calibration knows no errors
+  calibration.interval = {.low = 0.5, .high = 1.5, .num_runs = 10};
+  set_intervals(plan, {}, calibration, catalog_);
+  const Prediction &closed = plan.predictions[0], &analytic = plan.predictions[1];
+  EXPECT_FALSE(closed.step_time_80);
+  EXPECT_EQ(analytic.step_time_80->low, seconds(1));
+  EXPECT_EQ(analytic.step_time_80->high, seconds(3));
+  for (const Prediction& prediction : plan.predictions) {
+    EXPECT_NEAR(prediction.peak_memory_80->low.in(unit::gibibyte), 11.0, 1e-12);
+    EXPECT_NEAR(prediction.peak_memory_80->high.in(unit::gibibyte), 17.0, 1e-12);
+  }
+  set_intervals(plan, {"moe.fc1"}, calibration, catalog_);
+  EXPECT_NEAR(plan.predictions[1].step_time_80->high.in(unit::second), 4.5, 1e-12);
+  plan.cluster.groups.front().device.kind = DeviceKind::cpu;
+  set_intervals(plan, {}, calibration, catalog_);
+  EXPECT_FALSE(plan.predictions[1].peak_memory_80);
+}
+
 TEST_F(MemoryInterval, IsNotThereForCpuRanksWhichTakeWhatIsPredicted) {
   ship(kShipped);
   EXPECT_EQ(of(DeviceKind::cpu).text(), "");

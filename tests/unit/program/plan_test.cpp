@@ -40,7 +40,11 @@ Plan deepseek_plan() {
   plan.strategy.stages[3].num_recompute_layers = 2;
   plan.strategy.stages[4].recompute = {RecomputeModule::moe_act, RecomputeModule::mla_up_proj};
   plan.predictions = {{.tier = "closed", .step_time = seconds(9.5), .peak_memory = gib(70), .extrapolated = true},
-                      {.tier = "simgrid", .step_time = seconds(0.1) * 3.0, .peak_memory = gib(70.1)}};
+                      {.tier = "simgrid",
+                       .step_time = seconds(0.1) * 3.0,
+                       .peak_memory = gib(70.1),
+                       .step_time_80 = {{.low = seconds(0.25), .high = seconds(0.5)}},
+                       .peak_memory_80 = {{.low = gib(70), .high = gib(80)}}}};
   plan.certificate = Certificate{.domain = {{.name = "ep", .domain = "1 2 4"}},
                                  .tiers = {{.name = "memory", .evaluated = 120, .rejected = 100}}};
   plan.provenance = {.version = "0.1.0", .seed = 7, .command = "orrery plan --out \"a b.json\""};
@@ -77,6 +81,11 @@ TEST(Plan, IsReadBackAsItWasWritten) {
   ASSERT_EQ(back.predictions.size(), 2);
   EXPECT_EQ(back.predictions[0].extrapolated, true);
   EXPECT_EQ(back.predictions[1].step_time, plan.predictions[1].step_time);
+  EXPECT_FALSE(back.predictions[0].step_time_80 || back.predictions[0].peak_memory_80);
+  EXPECT_EQ(back.predictions[1].step_time_80->low, seconds(0.25));
+  EXPECT_EQ(back.predictions[1].step_time_80->high, seconds(0.5));
+  EXPECT_EQ(back.predictions[1].peak_memory_80->low, gib(70));
+  EXPECT_EQ(back.predictions[1].peak_memory_80->high, gib(80));
   EXPECT_EQ(back.certificate->tiers.at(0).rejected, 100);
   EXPECT_EQ(back.provenance.seed, 7);
   EXPECT_EQ(back.provenance.command, plan.provenance.command);
