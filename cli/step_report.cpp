@@ -131,8 +131,8 @@ void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost,
   if (cost.energy && cost.assumed_power) {
     report.note(fmt::format(
         "energy: of the devices alone; where the calibration states no power, of a device's limit {:.0f} % for "
-        "products "
-        "at the full clock, {:.0f} % for memory-bound ops, {:.0f} % for communication and {:.0f} % for waiting",
+        "products at the full clock, {:.0f} % for memory-bound ops, {:.0f} % for communication and {:.0f} % for "
+        "waiting",
         100.0 * costmodel::kProductsOfLimit, 100.0 * costmodel::kStreamingOfLimit,
         100.0 * costmodel::kCommunicationOfLimit, 100.0 * costmodel::kWaitingOfLimit));
   }
