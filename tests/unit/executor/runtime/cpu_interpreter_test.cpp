@@ -55,7 +55,7 @@ TEST(CpuInterpreter, ProcessesTrainAsThreadsDo) {
   const std::vector<double> losses = testing::losses(program, settings);
   ASSERT_EQ(trace.steps.size(), 3U);
   for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(trace.steps[i].loss, losses[i]);
-  EXPECT_EQ(static_cast<std::int64_t>(trace.spans.size()), 3 * 2 * program.num_ops());
+  EXPECT_EQ(static_cast<std::int64_t>(trace.spans.size()), std::int64_t{3} * 2 * program.num_ops());
   EXPECT_EQ(trace.header.num_ranks, 2);
   EXPECT_EQ(trace.header.threads_per_rank, threads_per_rank(static_cast<int>(std::thread::hardware_concurrency()), 2));
 }
