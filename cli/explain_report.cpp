@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/explain_report.h"
 
+#include "base/parallel.h"
 #include "cli/prediction.h"
 #include "cli/progress.h"
 #include "planner/explain/time_parts.h"
-#include "planner/parallel.h"
 
 #include <algorithm>
 #include <cmath>
@@ -108,7 +108,7 @@ void add_memory_limit(Report& report, const Plan& plan) {
 void add_sensitivity(Report& report, const Plan& plan, const planner::StepTimer& timer, Seconds step) {
   constexpr std::size_t kCount = std::size(planner::kResourceNames);
   std::vector<double> changes(kCount);
-  planner::parallel_for(kCount, [&](std::int64_t i, int) {
+  parallel_for(kCount, [&](std::int64_t i, int) {
     const auto at = static_cast<std::size_t>(i);
     changes[at] = timer.time(plan.strategy, planner::kResourceNames[at].value, kMore) / step - 1.0;
   });

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/candidates.h"
 
+#include "base/parallel.h"
 #include "costmodel/cached_cost_model.h"
 #include "costmodel/closed_form.h"
 #include "planner/frontier.h"
 #include "planner/operator_choices.h"
-#include "planner/parallel.h"
 #include "planner/pipeline_bound.h"
 
 #include <algorithm>

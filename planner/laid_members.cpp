@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/laid_members.h"
 
+#include "base/parallel.h"
 #include "costmodel/cached_cost_model.h"
 #include "planner/bottleneck_stages.h"
-#include "planner/parallel.h"
 
 #include <algorithm>
 #include <iterator>

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/errors.h"
+#include "base/parallel.h"
 #include "costmodel/cached_cost_model.h"
 #include "costmodel/closed_form.h"
 #include "costmodel/lower_bound.h"
@@ -11,7 +12,6 @@
 #include "planner/no_plan.h"
 #include "planner/on_demand.h"
 #include "planner/operator_table.h"
-#include "planner/parallel.h"
 #include "program/arrivals.h"
 #include "program/lower.h"
 #include "program/rank_devices.h"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/validation/time_fit.h"
 
+#include "base/parallel.h"
+
 #include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -36,28 +36,6 @@ struct Linear {
   double value = 0.0;
   Knobs slope{};
 };
-
-/// Throws: what `work` throws, of one thread, when all have ended.
-template <class Work>
-void in_parallel(std::size_t count, Work work) {
-  const std::size_t num_threads = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, 8);
-  std::vector<std::exception_ptr> failures(num_threads);
-  {
-    std::vector<std::jthread> threads;
-    for (std::size_t t = 0; t < num_threads; ++t) {
-      threads.emplace_back([&, t] {
-        try {
-          for (std::size_t i = t; i < count; i += num_threads) work(i);
-        } catch (...) {
-          failures[t] = std::current_exception();
-        }
-      });
-    }
-  }
-  for (const std::exception_ptr& failure : failures) {
-    if (failure) std::rethrow_exception(failure);
-  }
-}
 
 double log_time(const TimedRun& run, const KnownDevice& device, const Knobs& knobs) {
   return std::log(predict(run, device, knobs).in(unit::second));
@@ -125,7 +103,8 @@ class Fit {
     for (const auto& [release, column] : release_column_) {
       centre_[static_cast<Eigen::Index>(column)] = factors.release.at(release);
     }
-    in_parallel(runs_.size(), [&](std::size_t i) {
+    parallel_for(std::ssize(runs_), [&](std::int64_t number, int) {
+      const auto i = static_cast<std::size_t>(number);
       const Knobs here = factors.knobs(runs_[i].plan.device, runs_[i].plan.framework.name);
       const double time = log_time(runs_[i], *devices_[i], here);
       linear_[i].value =
@@ -210,7 +189,10 @@ std::vector<Seconds> predict_all(std::span<const TimedRun> runs, const DeviceOfR
   std::vector<const KnownDevice*> devices;
   for (const TimedRun& run : runs) devices.push_back(&device_of(run));
   std::vector<Seconds> out(runs.size());
-  in_parallel(runs.size(), [&](std::size_t i) { out[i] = predict(runs[i], *devices[i], factors); });
+  parallel_for(std::ssize(runs), [&](std::int64_t number, int) {
+    const auto i = static_cast<std::size_t>(number);
+    out[i] = predict(runs[i], *devices[i], factors);
+  });
   return out;
 }
 
@@ -222,9 +204,13 @@ FittedTimes fit_times(std::span<const TimedRun> runs, const DeviceOfRun& device_
   for (const std::string& cell : fit.cells()) folds.try_emplace(cell);
   std::vector<std::pair<const std::string, TimeFactors>*> order;
   for (auto& fold : folds) order.push_back(&fold);
-  in_parallel(order.size(), [&](std::size_t i) { order[i]->second = fit.without(order[i]->first); });
+  parallel_for(std::ssize(order), [&](std::int64_t i, int) {
+    auto& [cell, factors] = *order[static_cast<std::size_t>(i)];
+    factors = fit.without(cell);
+  });
   out.cross_validated.resize(runs.size());
-  in_parallel(runs.size(), [&](std::size_t i) {
+  parallel_for(std::ssize(runs), [&](std::int64_t number, int) {
+    const auto i = static_cast<std::size_t>(number);
     out.cross_validated[i] = predict(runs[i], fit.device(i), folds.at(fit.cells()[i]));
   });
   return out;

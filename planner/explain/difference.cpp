@@ -2,8 +2,8 @@
 #include "planner/explain/difference.h"
 
 #include "base/check.h"
+#include "base/parallel.h"
 #include "planner/explain/dimensions.h"
-#include "planner/parallel.h"
 #include "program/legality.h"
 
 #include <algorithm>

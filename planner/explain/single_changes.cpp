@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/explain/single_changes.h"
 
+#include "base/parallel.h"
 #include "planner/dials.h"
 #include "planner/fit_check.h"
-#include "planner/parallel.h"
 #include "planner/strategy_text.h"
 #include "program/legality.h"
 #include "program/names.h"

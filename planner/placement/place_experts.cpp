@@ -2,7 +2,7 @@
 #include "planner/placement/place_experts.h"
 
 #include "base/errors.h"
-#include "planner/parallel.h"
+#include "base/parallel.h"
 #include "planner/placement/place_layer.h"
 #include "program/mesh.h"
 

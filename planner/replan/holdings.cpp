@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/replan/holdings.h"
 
-#include "planner/parallel.h"
+#include "base/parallel.h"
 
 #include <algorithm>
 #include <utility>

@@ -2,7 +2,7 @@
 #include "planner/replan/shard_move.h"
 
 #include "base/check.h"
-#include "planner/parallel.h"
+#include "base/parallel.h"
 #include "program/flat_buffer.h"
 
 #include <algorithm>

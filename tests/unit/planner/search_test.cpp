@@ -8,8 +8,8 @@
 #include "program/arrivals.h"
 #include "program/legality.h"
 #include "program/lower.h"
+#include "tests/unit/base/threads.h"
 #include "tests/unit/planner/problem.h"
-#include "tests/unit/planner/threads.h"
 
 #include <algorithm>
 #include <map>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "planner/parallel.h"
+#include "base/parallel.h"
 
 #include "base/errors.h"
 
@@ -15,7 +15,7 @@
 
 #include <fmt/format.h>
 
-namespace orrery::planner {
+namespace orrery {
 namespace {
 
 constexpr int kMostWorkers = 1024;
@@ -64,4 +64,4 @@ void parallel_for(std::int64_t n, const std::function<void(std::int64_t, int)>& 
   if (failure) std::rethrow_exception(failure);
 }
 
-}  // namespace orrery::planner
+}  // namespace orrery

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <functional>
 
-namespace orrery::planner {
+namespace orrery {
 
 /// Threads that a loop uses: what the environment says in ORRERY_THREADS, else one for each core. The same for the
 /// whole run of a program. Throws: ConfigError if the former is no number of threads.
@@ -16,4 +16,4 @@ int num_workers();
 /// Throws: what the call with the lowest i threw, after all threads have stopped.
 void parallel_for(std::int64_t n, const std::function<void(std::int64_t, int)>& work);
 
-}  // namespace orrery::planner
+}  // namespace orrery

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "planner/parallel.h"
+#include "base/parallel.h"
 
 #include "base/errors.h"
-#include "tests/unit/planner/threads.h"
+#include "tests/unit/base/threads.h"
 
 #include <atomic>
 #include <barrier>
@@ -14,7 +14,7 @@
 
 #include <gtest/gtest.h>
 
-namespace orrery::planner {
+namespace orrery {
 namespace {
 
 TEST(ParallelFor, CallsEachIndexOnce) {
@@ -76,4 +76,4 @@ TEST(ParallelFor, RefusesWhatIsNoNumberOfThreads) {
 }
 
 }  // namespace
-}  // namespace orrery::planner
+}  // namespace orrery
