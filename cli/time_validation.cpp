@@ -116,7 +116,7 @@ std::string lines_of(const costmodel::TimedRuns& timed, const costmodel::TimeSco
     JsonWriter line(JsonWriter::Layout::line);
     line.begin_object().field("run", timed.runs[i].run->id);
     line.field("measured_s", timed.runs[i].measured.in(unit::second));
-    line.field("zero_fit_s", score.zero_fit[i].in(unit::second));
+    line.field("zero_fit_s", timed.zero_fit[i].in(unit::second));
     line.field("fitted_s", score.shipped[i].in(unit::second));
     if (!score.cross_validated.empty()) {
       line.field("cross_validated_s", score.cross_validated[i].in(unit::second));

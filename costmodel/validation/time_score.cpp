@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "base/median.h"
+#include "base/parallel.h"
 #include "costmodel/validation/rank_correlation.h"
 #include "costmodel/validation/time_intervals.h"
 
@@ -12,6 +13,7 @@
 #include <map>
 #include <tuple>
 #include <utility>
+#include <variant>
 
 namespace orrery::costmodel {
 namespace {
@@ -138,22 +140,15 @@ void set_residuals(const TimedRuns& timed, const DeviceOfRun& device_of, const s
   }
 }
 
-/// What decides which rates of a device a run needs: runs that agree in it all have them, or none has.
-using UsedRates = std::tuple<std::string, std::string, bool, bool>;
+/// A prediction, or what it lacks.
+using ZeroFit = std::variant<Seconds, std::string>;
 
-UsedRates rates_of(const TimedRun& run) {
-  const bool between_nodes = run.cluster.num_devices() > run.cluster.groups.front().devices_per_node;
-  return {run.plan.device, run.run->precision, run.run->is_moe, between_nodes};
-}
-
-/// What a prediction of `run` lacks, as its error says it; "" if nothing.
-std::string unknown_rate(const TimedRun& run, const KnownDevice& device) {
+ZeroFit zero_fit(const TimedRun& run, const KnownDevice& device) {
   try {
-    predict(run, device, Knobs{});
+    return predict(run, device, TimeFactors());
   } catch (const ConfigError& error) {
     return error.problems().front().message;
   }
-  return "";
 }
 
 }  // namespace
@@ -166,7 +161,7 @@ TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of, const 
     ++out.refused[stratum];
     out.reasons[reason].push_back(id);
   };
-  std::map<UsedRates, std::string> unknown;
+  std::vector<std::pair<TimedRun, const KnownDevice*>> ready;
   for (const BrokenRun& run : file.broken) {
     if (run.out_of_memory) continue;
     refuse({.group = run.group, .gpu = run.gpu, .is_moe = run.is_moe}, run.reason, run.id);
@@ -178,19 +173,26 @@ TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of, const 
       refuse(stratum_of(run), not_modelled->reason, run.id);
       continue;
     }
-    auto& ready = std::get<TimedRun>(result);
-    const KnownDevice* device = find_device(ready.plan.device);
-    if (device == nullptr) {
+    auto& run_ready = std::get<TimedRun>(result);
+    if (const KnownDevice* device = find_device(run_ready.plan.device)) {
+      ready.emplace_back(std::move(run_ready), device);
+    } else {
       refuse(stratum_of(run), "no calibration of " + run.gpu, run.id);
+    }
+  }
+  std::vector<ZeroFit> predicted(ready.size());
+  parallel_for(std::ssize(ready), [&](std::int64_t number, int) {
+    const auto i = static_cast<std::size_t>(number);
+    predicted[i] = zero_fit(ready[i].first, *ready[i].second);
+  });
+  for (std::size_t i = 0; i < ready.size(); ++i) {
+    TimedRun& run = ready[i].first;
+    if (const auto* lacks = std::get_if<std::string>(&predicted[i])) {
+      refuse(stratum_of(*run.run), *lacks, run.run->id);
       continue;
     }
-    const auto [reason, is_new] = unknown.try_emplace(rates_of(ready));
-    if (is_new) reason->second = unknown_rate(ready, *device);
-    if (reason->second.empty()) {
-      out.runs.push_back(std::move(ready));
-    } else {
-      refuse(stratum_of(run), reason->second, run.id);
-    }
+    out.runs.push_back(std::move(run));
+    out.zero_fit.push_back(std::get<Seconds>(predicted[i]));
   }
   return out;
 }
@@ -221,7 +223,6 @@ TimeErrors errors_of(std::span<const TimedRun* const> runs, std::span<const Seco
 TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const TimeFactors& shipped,
                      bool cross_validate, const std::string& source) {
   TimeScore score;
-  score.zero_fit = predict_all(timed.runs, device_of, {});
   score.shipped = predict_all(timed.runs, device_of, shipped);
   std::vector<HeldOut> errors;
   std::vector<Interval> intervals;
@@ -245,7 +246,7 @@ TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const
     if (const auto found = timed.refused.find(stratum); found != timed.refused.end()) of.num_refused = found->second;
     std::vector<const TimedRun*> runs;
     for (const std::size_t i : members) runs.push_back(&timed.runs[i]);
-    of.zero_fit = errors_of(runs, chosen(score.zero_fit, members), of.num_refused);
+    of.zero_fit = errors_of(runs, chosen(timed.zero_fit, members), of.num_refused);
     of.shipped = errors_of(runs, chosen(score.shipped, members), of.num_refused);
     if (!score.cross_validated.empty() && !members.empty()) {
       of.cross_validated = errors_of(runs, chosen(score.cross_validated, members), of.num_refused);

@@ -32,11 +32,13 @@ using FindDevice = std::function<const KnownDevice*(const std::string& device)>;
 /// All runs of a file that ran, made ready.
 struct TimedRuns {
   std::vector<TimedRun> runs;
+  std::vector<Seconds> zero_fit;  // by run: predicted from tables of kernels and data sheets alone
   std::map<Stratum, std::size_t> refused;
   std::map<std::string, std::vector<std::string>> reasons;  // ids of runs, by why they are not modelled
 };
 
 /// `file` must outlive the result. A run that needs a rate which nobody knows of its device is refused, too.
+/// Complexity: a prediction of each run, on all cores.
 TimedRuns timed_runs(const RunsFile& file, const DeviceLookup& device_of, const FindDevice& find_device);
 
 /// Errors of one predictor on one stratum.
@@ -72,7 +74,7 @@ struct FamilyScore {
 struct TimeScore {
   std::vector<StratumScore> strata;
   std::vector<FamilyScore> families;
-  std::vector<Seconds> zero_fit, shipped, cross_validated;  // by run; the last empty unless asked for
+  std::vector<Seconds> shipped, cross_validated;  // by run; the last empty unless asked for
   /// Of a new fit, with an interval for each framework.
   std::optional<TimeFactors> fitted;
   /// Mean interval scores in logarithms, and of one interval of constant width for all; lower is better.

@@ -99,6 +99,7 @@ const KnownDevice* find_device(const std::string& name) {
 TEST_F(PlantedRuns, LeaveResidualsInTheirFit) {
   TimedRuns timed;
   timed.runs = runs_;
+  timed.zero_fit = predict_all(runs_, base_of_, {});
   const TimeScore score = score_time(timed, base_of_, {}, true, "planted");
   ASSERT_TRUE(score.fitted);
   ASSERT_EQ(score.fitted->residuals.size(), 1u);
