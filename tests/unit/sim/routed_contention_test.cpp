@@ -339,7 +339,8 @@ TEST(RoutedContention, WithoutEqualPathsAHashChangesNothing) {
   for (const Message& message : shift(8, 4)) {
     const std::vector<double> hashed = ends(cluster, {message}, Fidelity::l2, 3),
                               balanced = ends(cluster, {message}, Fidelity::l2);
-    EXPECT_THAT(hashed, Pointwise(::testing::DoubleEq(), balanced));
+    // A flow over a route has other links, so that its rate may round otherwise: by 1.3e-15 where it was seen.
+    EXPECT_THAT(hashed, Pointwise(DoubleNear(1e-14 * balanced.front()), balanced));
   }
 }
 
