@@ -110,6 +110,7 @@ void write_kernels(JsonWriter& out, const KernelParameters& kernels) {
   out.field("matmul", kernels.matmul).field("matmul_fp8", kernels.matmul_fp8).field("grouped", kernels.grouped);
   out.field("ramp", kernels.ramp);
   out.field("attention_forward", kernels.attention_forward).field("attention_backward", kernels.attention_backward);
+  out.field("exponentials", kernels.exponentials);
   out.field("memory", kernels.memory).field("kernel", kernels.kernel).field("dispatch", kernels.dispatch);
   out.field("network", kernels.network).field("fp8_blocks", kernels.fp8_blocks).field("flash_2", kernels.flash_2);
   out.field("taken", kernels.taken);

@@ -170,6 +170,7 @@ KernelParameters read_kernels(const JsonObject& in) {
   out.ramp = in.required("ramp").number({.min = 0.0});
   fraction("attention_forward", out.attention_forward);
   fraction("attention_backward", out.attention_backward);
+  out.exponentials = in.optional("exponentials").number({.min = 1e-3}).value_or(out.exponentials);
   fraction("memory", out.memory);
   out.kernel = in.required("kernel").quantity<Seconds>(Sign::not_negative);
   out.dispatch = in.required("dispatch").quantity<Seconds>(Sign::not_negative);

@@ -88,7 +88,9 @@ Framework megatron() {
   // Router: Transformer Engine multiplies bf16 forward and, with every operand in f32, in tf32 backward (Megatron-LM,
   // moe_utils.py, RouterGatingLinearFunction; TE, gemm/cublaslt_gemm.cu: "Use TF32 only for pure FP32 GEMM").
   out.tf32 = true;
-  out.dispatches_fp8 = false;  // token_dispatcher.py: hidden states in bf16; Transformer Engine casts at the experts
+  // token_dispatcher.py: hidden states in bf16; fused_bias_swiglu.py writes bf16; Transformer Engine's linear layers
+  // cast.
+  out.fuses_casts = false;
   // TE's Triton cross-entropy turns the bf16 logits into their gradient in place (SimuMax docs/b200/
   // b200_real_repro_guide.md, section 4); Megatron's own fused one keeps an f32 copy: 6.
   out.logits_bytes = 2.0;

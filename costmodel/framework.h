@@ -44,7 +44,8 @@ struct Framework {
   double loss_forward = 1.0, loss_backward = 1.0;
   bool tf32 = false;           // f32 products on tensor cores
   bool fused_experts = false;  // one kernel multiplies, activates and casts for all experts
-  bool dispatches_fp8 = true;  // in fp8 training rows travel to experts in fp8; false: they are cast there
+  bool fuses_casts =
+      true;  // fp8 is what activations write and what travels to experts; false: products cast their inputs
 
   // States.
   double bucket_bytes = 0.0;        // per parameter, where gradients are reduced: buckets beside the gradients

@@ -25,11 +25,6 @@ constexpr std::array<Tile, 8> kTiles = {{{256, 128, 1.0},
 // A split of the inner dimension is worth a kernel only if something of it is left for each part.
 constexpr std::array<double, 4> kSplits = {1, 2, 4, 8};
 constexpr double kLeastSplitColumns = 256.0;
-// Rows of queries that a block of flash attention works on: two warp groups of 64, twice for the pipeline.
-constexpr double kQueryRows = 256.0;
-// Passes over the scores of an attention that writes them: product, softmax with mask, dropout, and what reads each.
-constexpr double kScorePassesForward = 6.0, kScorePassesBackward = 8.0;
-
 // Rows of an operand that do not begin at multiples of 16 bytes cannot be loaded by the fast kernels: a vocabulary of
 // 128003 or 50257 entries takes the head three times as long. Source: Netflix, "Scaling LLM post-training", 2026-02-13.
 constexpr double kAlignment = 16.0, kUnalignedRate = 1.0 / 3.0;
@@ -126,34 +121,6 @@ std::optional<Seconds> KernelModel::product(Pass pass, std::span<const double> r
     }
   }
   return seconds(std::max(chosen, traffic / bandwidth_)) + parameters_.kernel;
-}
-
-std::optional<Seconds> KernelModel::attention(Pass pass, const AttentionShape& shape, const Work& work) const {
-  const auto peak = peak_of(shape.dtype);
-  if (!peak) return std::nullopt;
-  const bool forward = pass != Pass::igrad;
-  const double heads = static_cast<double>(shape.batch * shape.heads);
-  const double queries = static_cast<double>(shape.seq), keys = static_cast<double>(shape.kv_seq);
-  const double operations = work.flops.in(unit::flop);
-  if (parameters_.attention == AttentionKernels::materialized) {
-    const double scores = heads * queries * keys * size_in_bytes(shape.dtype);
-    // A masked softmax spares no product: all pairs are multiplied, in two products forward and four backward.
-    const double all =
-        2.0 * heads * queries * keys * static_cast<double>(shape.d_qk + shape.d_v) * (forward ? 1.0 : 2.0);
-    const double traffic = scores * (forward ? kScorePassesForward : kScorePassesBackward);
-    return seconds(all / (*peak * parameters_.matmul) + traffic / bandwidth_) +
-           (forward ? 4.0 : 6.0) * parameters_.kernel;
-  }
-  const double of_fused = parameters_.attention == AttentionKernels::flash_2 ? parameters_.flash_2 : 1.0;
-  const double reached = *peak * of_fused * (forward ? parameters_.attention_forward : parameters_.attention_backward);
-  // Blocks are dealt longest first, so the kernel ends with the mean load or with the longest block: of b blocks under
-  // a causal mask the last sees (2 b - 1) / b of the mean; under a window all see about the same.
-  const double of_head = std::ceil(queries / kQueryRows);
-  const double skew = shape.causal && shape.window == 0 ? (2.0 * of_head - 1.0) / of_head : 1.0;
-  const double longest = skew * operations / (heads * of_head);
-  const double time = std::max(operations / (reached * (free_sms_ / num_sms_)), longest / (reached / num_sms_));
-  return seconds(std::max(time, (work.read + work.written).in(unit::byte) / bandwidth_)) +
-         (forward ? 1.0 : 3.0) * parameters_.kernel;  // the backward prepares and converts in kernels of their own
 }
 
 std::optional<Seconds> KernelModel::memory_bound(Bytes traffic) const {

@@ -32,8 +32,9 @@ struct KernelParameters {
   double fp8_blocks = 1.0;                      // of that, with a scale for each 128 elements instead of one a tensor
   double grouped = 0.9;                         // of the rate of one product, by those of several experts in one kernel
   double ramp = 200.0;                          // end of a tile of bf16, in inner columns; longer by the result's bytes
-  double attention_forward = 0.6;               // of the peak rate, on full waves
-  double attention_backward = 0.5;              // the same, over 2.5 times the operations of the forward
+  double attention_forward = 0.65;              // of the peak rate, on full waves, by heads of 128 columns
+  double attention_backward = 0.58;             // the same, over 2.5 times the operations of the forward
+  double exponentials = 16.0;                   // that a multiprocessor takes in a clock; the shares hold for 16
   double memory = 0.8;                          // of the bandwidth, by streaming kernels
   Seconds kernel = 3.0 * unit::microsecond;     // that the shortest kernel takes
   Seconds dispatch = 20.0 * unit::microsecond;  // of the host for one kernel
@@ -77,8 +78,9 @@ class KernelModel {
                                  DType accumulate) const;
   /// `work` with the share of pairs that documents leave.
   std::optional<Seconds> attention(Pass pass, const AttentionShape& shape, const Work& work) const;
-  /// Nothing if the device's bandwidth is unknown.
+  /// Nothing if the device's bandwidth is unknown. Of a kernel of its own, or of what another one moves besides.
   std::optional<Seconds> memory_bound(Bytes traffic) const;
+  Seconds moved_besides(Bytes traffic) const { return seconds(traffic.in(unit::byte) / bandwidth_); }
 
  private:
   std::optional<double> peak_of(DType dtype) const;

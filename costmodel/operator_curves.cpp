@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/errors.h"
+#include "costmodel/operand_casts.h"
 
 #include <algorithm>
 #include <numeric>
@@ -182,8 +183,18 @@ OpTime OperatorCurves::memory_bound(const OpKey& key, Bytes traffic, const Devic
   return {.time = seconds(measured->value), .extrapolated = !measured->inside || !measured->exact};
 }
 
-OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
-                               const Device& device) const {
+Seconds OperatorCurves::casts(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                              const Device& device) const {
+  if (!kernels_ || device.kind == DeviceKind::cpu || !multiplies_fp8(shape)) return {};
+  const CastTraffic traffic = cast_traffic(key, shape, work_of(key, shape, load), kernels_->fused_experts);
+  if (traffic.bytes == Bytes::zero()) return {};
+  const KernelModel model = form(device);
+  return traffic.own_kernel ? model.memory_bound(traffic.bytes).value_or(Seconds{})
+                            : model.moved_besides(traffic.bytes);
+}
+
+OpTime OperatorCurves::kernel_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                                 const Device& device) const {
   if (kernels_ && kernels_->fused_experts && key.op == OpCode::moe_act) return {};
   const Pass pass = measured_pass(key.pass);
   const Work work = work_of(key, shape, load);
@@ -199,6 +210,13 @@ OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const Res
     time = memory_bound(key, work.read + work.written, device);
   }
   time.time = std::max(time.time, hardware_bound(shape, work, device, kernels_ && kernels_->tf32)) + launch_gap_;
+  return time;
+}
+
+OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                               const Device& device) const {
+  OpTime time = kernel_of(key, shape, load, device);
+  time.time += casts(key, shape, load, device);
   time.slowdown = slowdown(key, shape, load, device);
   return time;
 }

@@ -20,10 +20,13 @@ class OperatorCurves {
   /// `measured`: the points of `calibration`; its own points are not looked at. `recipe`: how fp8 operands are scaled.
   OperatorCurves(const Calibration& calibration, std::shared_ptr<const MeasuredKernels> measured, Fp8Recipe recipe);
 
-  /// Time of one op on `device`, with the gap that its launch leaves. Never less than the device's peak rates allow.
+  /// Time of one op on `device`, with the gap that its launch leaves and the casts of its operands. Never less than the
+  /// device's peak rates allow.
   /// Throws: ConfigError if neither the calibration nor the device says how fast such an op is.
   /// Requires: a compute op.
   OpTime time_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const Device& device) const;
+  /// The same of its kernel alone, as points of calibrations are.
+  OpTime kernel_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const Device& device) const;
 
  private:
   KernelModel form(const Device& device, double taken = 0.0) const;
@@ -35,6 +38,8 @@ class OperatorCurves {
   /// Of a product or an attention on a GPU whose multiprocessors are known, where the form is stated.
   std::optional<double> slowdown(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
                                  const Device& device) const;
+  /// Of an fp8 product's operands: docs/design/kernels.md.
+  Seconds casts(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const Device& device) const;
   OpTime gemm(const OpKey& key, const GemmShape& shape, const Device& device) const;
   OpTime grouped_gemm(Pass pass, const GroupedGemmShape& shape, const ResolvedLoad& load, const Device& device) const;
   OpTime attention(const OpKey& key, const AttentionShape& shape, double share, const Device& device) const;

@@ -2,7 +2,7 @@
 // Dimensions that a search leaves as the user states them, until a condition lists values of them
 // ("precision=bf16,fp8"). Most change what is trained: precision, optimizer, the types of states, gradients and
 // messages, dropped rows, prediction modules. CUDA graphs change nothing, but where the router decides how many rows
-// there are, no graph can hold them whole, and the cost model's price, a fifth of the host's time for the memory of
+// there are, no graph can hold them whole, and the cost model's price, 0.06 of the host's time for the memory of
 // static inputs, is too low.
 #pragma once
 

@@ -29,7 +29,7 @@ double seconds_by(const Calibration& calibration, const OpPoint& point, const De
   const OperatorCurves curves(calibration, std::make_shared<MeasuredKernels>(calibration, device),
                               Fp8Recipe::tensorwise);
   const OpKey key{.pass = point.pass, .op = op_of(point)};
-  return curves.time_of(key, point.shape, {}, device).time.in(unit::second);
+  return curves.kernel_of(key, point.shape, {}, device).time.in(unit::second);
 }
 
 /// The numbers alone. Without a power limit they hold for any board, so that points are judged as they were measured.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a published run does otherwise than its program says: weights that are frozen while adapters are trained, rows
-// that travel to experts in bf16 though products are in fp8. No strategy has a word for these, so they are answers of a
+// What a published run does otherwise than its program says: weights that are frozen while adapters are trained, inputs
+// of fp8 products that travel and are written in bf16. No strategy has a word for these, so they are answers of a
 // cost model around the calibrated one.
 #pragma once
 
@@ -22,6 +22,7 @@ class RunCostModel : public ForwardingCostModel {
 
  private:
   bool is_frozen(const OpKey& key) const;
+  bool casts_at_products() const;
 
   const RunPlan& plan_;
 };

@@ -14,4 +14,4 @@ trap 'rm -rf "$work"' EXIT
 "$nvcc" -std=c++20 -O0 -arch=sm_90 -Werror all-warnings -o "$work/gpu_points" "$folder"/*.cu "$folder"/*.cpp -lcublasLt -ldl
 status=0
 "$work/gpu_points" 2> "$work/usage" || status=$?
-[[ $status == 2 ]] && grep -q '^usage: gpu_points FILE$' "$work/usage"
+[[ $status == 2 ]] && grep -q '^usage: gpu_points FILE \[NAME...\]$' "$work/usage"

@@ -10,7 +10,8 @@ row, the mean power of its step in W: measured; what docs/design/power.md makes 
 the predicted ones; what one power at work gives, the mean of the fused steps of FILE's device; and what the same powers
 give where products draw the limit and nobody profits from what others save.
 The prediction is `orrery estimate` of a plan with one device; CALIBRATION is a file, the catalog's tables of kernels by
-default. Its optimizer is not compared: the measured one keeps everything in bf16.
+default. Its optimizer is not compared: the measured one keeps everything in bf16. Casts to fp8 are in products where
+they are predicted, in the rest where they are measured.
 """
 
 import collections
@@ -51,7 +52,8 @@ def predicted_spans(row, orrery, device, calibration, folder):
     config |= {"model_type": MODEL_TYPES[name], "architectures": [name + "ForCausalLM"], "tie_word_embeddings": False,
                "hidden_act": "silu", "rms_norm_eps": 1e-6}
     files = {"model": config, "cluster": cluster_of(device),
-             "strategy": {"schema": "strategy/1", "micro_batch": row["micro_batch"]}}
+             "strategy": {"schema": "strategy/1", "micro_batch": row["micro_batch"],
+                          "precision": row.get("precision", "bf16"), "fp8_recipe": "tensorwise"}}
     for key, value in files.items():
         (folder / f"{key}.json").write_text(json.dumps(value))
     paths = [str(folder / f"{key}.json") for key in files]
@@ -115,7 +117,7 @@ def main():
     at_work = mean_power_of_fused_steps(file)
     kinds = ("product", "grouped", "attention", "rest")
     ratios, drawn = collections.defaultdict(list), []
-    print(f"{'':34}" + "".join(f"{kind:>24}" for kind in (*kinds, "phase")))
+    print(f"{'':38}" + "".join(f"{kind:>24}" for kind in (*kinds, "phase")))
     with tempfile.TemporaryDirectory() as folder:
         for row in map(json.loads, open(file)):
             if row["kind"] != "step":
@@ -126,8 +128,8 @@ def main():
             for phase in ("forward", "backward"):
                 cells = [(ours[phase, kind], theirs[phase, kind]) for kind in kinds]
                 cells.append((sum(cell[0] for cell in cells), row["seconds"][phase]))
-                title = f"{row['model'][:16]} {row['micro_batch']} x {row['sequence']} {phase}"
-                print(f"{title:34}" + "".join(
+                title = f"{row['model'][:16]} {row.get('precision', '')} {row['micro_batch']} x {row['sequence']} {phase}"
+                print(f"{title:38}" + "".join(
                     f"{a * 1e3:8.2f} {b * 1e3:8.2f} {a / b - 1:+6.1%}" if b else f"{a * 1e3:8.2f} {'-':>15}"
                     for a, b in cells))
                 if row["sequence"] < 1024:

@@ -25,8 +25,11 @@ struct Bench {
 void measure_products(Bench& bench);          // gemm, bf16 and fp8, each pass
 void measure_grouped_products(Bench& bench);  // grouped_gemm: experts on four streams, as Transformer Engine
 void measure_streams(Bench& bench);           // memory: copies of one kernel, other patterns, host copies
+void measure_quantise(Bench& bench);          // operands of fp8 products: largest magnitude, casts, transposes
 void measure_launches(Bench& bench);          // shortest kernel, gaps, time of the host
-void measure_duty(Bench& bench);              // products with pauses between them: the clock that power leaves
+void measure_graphs(Bench& bench);            // graphs of short kernels by their number
+void measure_host_reads(Bench& bench);        // a host that waits for a number from the device
+void measure_duty(Bench& bench);              // products with pauses or copies between: the clock that power leaves
 void measure_power(Bench& bench);             // idle, products, copies, a spinning kernel
 void measure_beside(Bench& bench);            // products beside a kernel that holds multiprocessors
 

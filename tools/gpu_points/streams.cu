@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels that only move memory: the patterns of norms, activations, permutes and the optimizer, 16 bytes a thread.
 #include "check.h"
+#include "kernels.h"
 #include "measurements.h"
 
 #include <cstdint>
@@ -55,19 +56,23 @@ void bandwidth_row(Bench& bench, const char* name, double bytes, const Sample& s
   bench.report.row("stream", name, {{"bytes", bytes}, {"seconds", s.seconds}, {"GB/s", bytes / s.seconds * 1e-9}});
 }
 
+int blocks_for(const Bench& bench, std::int64_t count) {
+  return static_cast<int>(std::min<std::int64_t>((count + 255) / 256, 8L * bench.num_sms));
+}
+
 }  // namespace
+
+void copy_between(Bench& bench, std::int64_t bytes) {
+  const std::int64_t count = bytes / 16;
+  const void* from = bench.bf16.next(bytes);
+  copy<<<blocks_for(bench, count), 256, 0, bench.timer.stream()>>>(
+      static_cast<const uint4*>(from), static_cast<uint4*>(bench.results.next(bytes)), count);
+}
 
 void measure_streams(Bench& bench) {
   const cudaStream_t stream = bench.timer.stream();
-  const auto blocks = [&](std::int64_t count) {
-    return static_cast<int>(std::min<std::int64_t>((count + 255) / 256, 8L * bench.num_sms));
-  };
   for (std::int64_t bytes = 64 << 10; bytes <= std::int64_t{4} << 30; bytes *= 2) {
-    const std::int64_t half = bytes / 2, count = half / 16;
-    const Sample s = bench.timer.time([&](int) {
-      copy<<<blocks(count), 256, 0, stream>>>(static_cast<const uint4*>(bench.bf16.next(half)),
-                                              static_cast<uint4*>(bench.results.next(half)), count);
-    });
+    const Sample s = bench.timer.time([&](int) { copy_between(bench, bytes / 2); });
     bench.report.point("memory", "fwd", "bf16", "\"bytes\": \"" + std::to_string(bytes) + " B\"", s);
   }
   for (const std::int64_t bytes : {std::int64_t{48} << 20, std::int64_t{768} << 20}) {
@@ -75,8 +80,8 @@ void measure_streams(Bench& bench) {
     bandwidth_row(bench, "two read, one written", static_cast<double>(bytes), bench.timer.time([&](int) {
       const void* a = bench.bf16.next(part);
       const void* b = bench.bf16.next(part);
-      combine<<<blocks(count), 256, 0, stream>>>(static_cast<const uint4*>(a), static_cast<const uint4*>(b),
-                                                 static_cast<uint4*>(bench.results.next(part)), count);
+      combine<<<blocks_for(bench, count), 256, 0, stream>>>(static_cast<const uint4*>(a), static_cast<const uint4*>(b),
+                                                            static_cast<uint4*>(bench.results.next(part)), count);
     }));
   }
   for (const int columns : {2048, 4096, 7168}) {

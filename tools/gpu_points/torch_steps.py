@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures whole training steps of a few layers on one GPU, as Transformers runs them without compilation.
 
-Usage: torch_steps.py FILE [--compile] [--tiny]
+Usage: torch_steps.py FILE [--compile] [--fp8] [--model NAME]... [--tiny]
 
 Appends one line of JSON for each model and micro-batch: seconds of forward, backward and optimizer (CUDA events), the
 host's seconds for each, kernels of each by kind with their number and seconds (PyTorch's profiler), clock and power
 while steps repeat, and the memory's high-water mark. `--compile` lets torch.compile fuse what it can, for the largest
-micro-batch of each model; `--tiny` runs small models on the CPU, to try the script.
+micro-batch of each model; `--fp8` multiplies the linear layers of attention and feed-forward in fp8, with one scale a
+tensor that is found at each use (experts stay in bf16); `--tiny` runs small models on the CPU, to try the script.
 docs/design/gpu-steps.md says what this is compared with.
 """
 
@@ -41,6 +42,9 @@ MODELS = [
     ("llama-3-8b", "Llama", dict(
         hidden_size=4096, intermediate_size=14336, num_attention_heads=32, num_key_value_heads=8, num_hidden_layers=4,
         vocab_size=32000, max_position_embeddings=8192), (1, 2, 4)),
+    ("llama-3-70b", "Llama", dict(
+        hidden_size=8192, intermediate_size=28672, num_attention_heads=64, num_key_value_heads=8, num_hidden_layers=2,
+        vocab_size=32000, max_position_embeddings=8192), (1, 2)),
 ]
 TINY = dict(hidden_size=64, intermediate_size=96, moe_intermediate_size=32, num_hidden_layers=2, vocab_size=256,
             num_attention_heads=4, num_key_value_heads=4, head_dim=16, q_lora_rank=16, kv_lora_rank=16,
@@ -78,6 +82,44 @@ transformers.AttentionInterface.register("causal", causal_attention)
 transformers.AttentionMaskInterface.register("causal", lambda *_, **__: None)
 
 
+def quantised(values):
+    """Its fp8 and what that has to be multiplied by: one scale for the largest magnitude, found now."""
+    scale = torch.finfo(torch.float8_e4m3fn).max / values.abs().amax().float().clamp(min=1e-12)
+    return (values.float() * scale).to(torch.float8_e4m3fn), scale.reciprocal()
+
+
+def product_of(a, b):
+    """a b^T of bf16 matrices, multiplied in fp8. Hopper wants both along rows, so whoever transposes casts a copy."""
+    (a, of_a), (b, of_b) = quantised(a), quantised(b)
+    return torch._scaled_mm(a.contiguous(), b.contiguous().t(), scale_a=of_a, scale_b=of_b, out_dtype=torch.bfloat16,
+                            use_fast_accum=True)
+
+
+class InFp8(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return product_of(x.reshape(-1, x.shape[-1]), weight).reshape(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        rows, inputs = gradient.reshape(-1, gradient.shape[-1]), x.reshape(-1, x.shape[-1])
+        return product_of(rows, weight.t()).reshape(x.shape), product_of(rows.t(), inputs.t())
+
+
+class Fp8Linear(torch.nn.Linear):
+    def forward(self, x):
+        return InFp8.apply(x, self.weight)
+
+
+def multiply_in_fp8(model):
+    """Its linear layers but the head and routers."""
+    for name, module in model.named_modules():
+        if type(module) is torch.nn.Linear and "lm_head" not in name and name.split(".")[-1] != "gate":
+            module.__class__ = Fp8Linear
+
+
 class Clock:
     """Samples of NVML while its body runs: mean power in W, mean clock of the multiprocessors in MHz."""
 
@@ -108,7 +150,7 @@ class Clock:
 class Step:
     """One model with its optimizer, and the three phases of a step."""
 
-    def __init__(self, kind, numbers, rows, seq, device, compiled):
+    def __init__(self, kind, numbers, rows, seq, device, compiled, in_fp8):
         config = getattr(transformers, kind + "Config")(**numbers, use_cache=False, attn_implementation="causal",
                                                         pad_token_id=None)
         if any("experts" in key for key in numbers):
@@ -120,6 +162,8 @@ class Step:
             torch.set_default_dtype(torch.float32)
             self.tokens = torch.randint(0, config.vocab_size, (rows, seq))
         self.model.train()
+        if in_fp8:
+            multiply_in_fp8(self.model)
         if compiled:
             self.model.compile(dynamic=False)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
@@ -195,10 +239,10 @@ def kernels(step):
     return found
 
 
-def measure(name, kind, numbers, rows, seq, compiled):
+def measure(name, kind, numbers, rows, seq, compiled, in_fp8):
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    step = Step(kind, numbers, rows, seq, "cuda", compiled)
+    step = Step(kind, numbers, rows, seq, "cuda", compiled, in_fp8)
     times = event_times(step)
     peak = torch.cuda.max_memory_allocated()
     with Clock() as clock:
@@ -207,7 +251,7 @@ def measure(name, kind, numbers, rows, seq, compiled):
             step.run()
             torch.cuda.synchronize()
     return {"kind": "step", "model": name, "config": {"class": kind, **numbers}, "compiled": compiled,
-            "micro_batch": rows, "sequence": seq,
+            "precision": "fp8" if in_fp8 else "bf16", "micro_batch": rows, "sequence": seq,
             "parameters": sum(p.numel() for p in step.model.parameters()), "seconds": times, "host": host_times(step),
             **clock.means(), "peak_allocated": peak, "kernels": kernels(step)}
 
@@ -216,6 +260,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("file")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--fp8", action="store_true")
+    parser.add_argument("--model", action="append")
     parser.add_argument("--tiny", action="store_true")
     arguments = parser.parse_args()
     with open(arguments.file, "a") as out:
@@ -234,9 +280,11 @@ def main():
         line({"kind": "head", "name": "torch", "value": torch.__version__})
         line({"kind": "head", "name": "transformers", "value": transformers.__version__})
         for name, kind, numbers, micro_batches in MODELS:
+            if arguments.model and name not in arguments.model:
+                continue
             if arguments.tiny:
                 small = {key: TINY.get(key, value) for key, value in numbers.items()}
-                step = Step(kind, small, 2, 32, "cpu", arguments.compile)
+                step = Step(kind, small, 2, 32, "cpu", arguments.compile, arguments.fp8)
                 step.run()
                 line({"kind": "tiny", "model": name, "loss": float(step.loss.detach())})
                 continue
@@ -244,7 +292,7 @@ def main():
             shapes = ((1, 64), *((rows, 4096) for rows in micro_batches))
             for rows, seq in shapes[-1:] if arguments.compile else shapes:
                 try:
-                    line(measure(name, kind, numbers, rows, seq, arguments.compile))
+                    line(measure(name, kind, numbers, rows, seq, arguments.compile, arguments.fp8))
                 except (RuntimeError, torch.OutOfMemoryError) as error:
                     line({"kind": "missing", "name": name, "micro_batch": rows, "sequence": seq,
                           "value": str(error).splitlines()[0][:160]})
