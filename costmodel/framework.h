@@ -44,6 +44,8 @@ struct Framework {
   double loss_forward = 1.0, loss_backward = 1.0;
   bool tf32 = false;           // f32 products on tensor cores
   bool fused_experts = false;  // one kernel multiplies, activates and casts for all experts
+  // Multiprocessors that its exchanges hold while compute runs beside them, of which KernelParameters::taken knows 20.
+  double held_multiprocessors = 20.0;
   bool dispatches_fp8 = true;  // in fp8 training rows travel to experts in fp8; false: they are cast there
 
   // States.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a published run does otherwise than its program says: weights that are frozen while adapters are trained, rows
-// that travel to experts in bf16 though products are in fp8. No strategy has a word for these, so they are answers of a
-// cost model around the calibrated one.
+// that are sorted and travel to experts in bf16 though products are in fp8, a library that sorts them as it sends them,
+// attention and a head in fp8. No strategy has a word for these, so they are answers of a cost model around the
+// calibrated one.
 #pragma once
 
 #include "costmodel/forwarding_cost_model.h"
@@ -22,6 +23,9 @@ class RunCostModel : public ForwardingCostModel {
 
  private:
   bool is_frozen(const OpKey& key) const;
+  std::int64_t row_to_experts(std::int64_t bytes) const;
+  OpTime fp8_attention(const OpKey& key, const AttentionShape& shape, const ResolvedLoad& load,
+                       DeviceIndex device) const;
 
   const RunPlan& plan_;
 };
