@@ -44,8 +44,10 @@ struct Framework {
   double loss_forward = 1.0, loss_backward = 1.0;
   bool tf32 = false;           // f32 products on tensor cores
   bool fused_experts = false;  // one kernel multiplies, activates and casts for all experts
-  bool fuses_casts =
-      true;  // fp8 is what activations write and what travels to experts; false: products cast their inputs
+  // Multiprocessors that its exchanges hold while compute runs beside them, of which KernelParameters::taken knows 20.
+  double held_multiprocessors = 20.0;
+  // In fp8 training activations write fp8, and it travels to experts; false: products cast their inputs.
+  bool fuses_casts = true;
 
   // States.
   double bucket_bytes = 0.0;        // per parameter, where gradients are reduced: buckets beside the gradients

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Megatron-Bridge's performance recipes switch on that its tables of results leave unsaid. A row of the tables
 // names degrees, batch and, in some releases, modules in CUDA graphs; the library that exchanges tokens, whether
-// exchanges run beside another micro-batch and which kernels experts have stand in the recipe of that model, GPU and
-// precision alone. What a row does state comes first; a model without an entry is read as its row stands.
+// exchanges run beside another micro-batch, which kernels experts have and what is multiplied in fp8 stand in the
+// recipe of that model, GPU and precision alone. What a row does state comes first; a model without an entry is read as
+// its row stands. What the recipes say beyond that, and why it is not read: docs/design/bridge-recipes.md.
 #pragma once
 
 #include "costmodel/validation/runs.h"
@@ -16,6 +17,8 @@ struct BridgeRecipe {
   bool overlaps_exchanges = false;      // beside another micro-batch, weight gradients delayed
   bool fused_experts = false;           // one kernel multiplies, activates and casts for all experts
   bool graphs_whole_iteration = false;  // where the row names no modules
+  bool attends_in_fp8 = false;          // its operands are cast before each attention
+  bool fp8_head = false;                // the head's products are in fp8, too
   bool operator==(const BridgeRecipe&) const = default;
 };
 

@@ -183,6 +183,12 @@ bool sends_tokens_once(std::string dispatcher) {
                      [&](std::string_view name) { return dispatcher.find(name) != std::string::npos; });
 }
 
+// moe_hybridep_num_sms of every benchmark with HybridEP (Megatron-Bridge, perf_recipes/_common.py, before it
+// scripts/performance/utils/overrides.py). Its calls are dispatch_with_permute and combine_with_unpermute (Megatron-LM,
+// moe/fused_a2a.py), on the stream of communications where exchanges run beside compute
+// (models/gpt/fine_grained_callables.py, moe_dispatch and moe_combine).
+constexpr double kHybridEpMultiprocessors = 32.0;
+
 /// What the row leaves unsaid and the recipe that it was run with says.
 void read_recipe(Reading& in) {
   const BridgeRecipe recipe = bridge_recipe_of(in.run);
@@ -195,6 +201,14 @@ void read_recipe(Reading& in) {
     strategy.cuda_graphs = true;
     in.assume("cuda_graph: the whole iteration, as in Megatron-Bridge's recipe");
   }
+  if (recipe.attends_in_fp8 && strategy.precision == DType::fp8) {
+    in.plan.attends_in_fp8 = true;
+    in.assume("attention: in fp8, as in Megatron-Bridge's recipe");
+  }
+  if (recipe.fp8_head && strategy.precision == DType::fp8) {
+    in.plan.fp8_head = true;
+    in.assume("head: in fp8, as in Megatron-Bridge's recipe");
+  }
   if (recipe.sends_tokens_once && !in.run.dispatcher && strategy.ep > 1) {
     strategy.dispatcher = Dispatcher::two_level;
     in.assume("dispatcher: tokens are sent once, as in Megatron-Bridge's recipe");
@@ -203,6 +217,10 @@ void read_recipe(Reading& in) {
   const bool can_overlap = strategy.ep > 1 && (strategy.pp == 1 || strategy.vpp > 1);
   if (recipe.overlaps_exchanges && !in.run.overlap.contains("moe_a2a") && can_overlap) {
     strategy.overlap.ep_batch_level = strategy.overlap.delayed_wgrad = true;
+    if (strategy.dispatcher == Dispatcher::two_level) {
+      in.plan.framework.held_multiprocessors = kHybridEpMultiprocessors;
+      in.plan.sorts_in_exchanges = true;
+    }
     in.assume("overlap: exchanges beside another micro-batch, as in Megatron-Bridge's recipe");
   }
 }

@@ -31,6 +31,9 @@ struct RunPlan {
   bool framework_is_known = true;        // false: the run's software has no preset, and this one stands in for it
   bool casts_inside_products = false;    // to fp8; what is saved stays bf16
   bool multiplies_fp4 = false;           // which no strategy says; its tensors are taken to be fp8
+  bool attends_in_fp8 = false;           // operands of attention are cast, as those of products are
+  bool fp8_head = false;                 // operands of the head's products too, which else stay in bf16
+  bool sorts_in_exchanges = false;       // rows by expert, in the library that sends them, beside compute
   bool trains_adapters = false;          // LoRA: the model's own weights are frozen
   bool recompute_is_stated = false;      // by the source, or by its framework's default
   std::vector<std::string> assumptions;  // each once, in words

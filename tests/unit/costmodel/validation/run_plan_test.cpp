@@ -309,9 +309,13 @@ TEST(RunPlan, FillsInWhatMegatronBridgesRecipeSwitchesOn) {
   EXPECT_TRUE(plan(run).strategy.overlap.ep_batch_level);
   EXPECT_TRUE(plan(run).strategy.overlap.delayed_wgrad);
   EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::two_level);
+  EXPECT_TRUE(plan(run).attends_in_fp8);
+  EXPECT_TRUE(plan(run).fp8_head);
+  EXPECT_EQ(plan(run).framework.held_multiprocessors, 32.0);
+  EXPECT_TRUE(plan(run).sorts_in_exchanges);
   for (const std::string assumption :
        {"experts: one kernel", "cuda_graph: the whole iteration", "dispatcher: tokens are sent once",
-        "overlap: exchanges beside another micro-batch"}) {
+        "overlap: exchanges beside another micro-batch", "attention: in fp8", "head: in fp8"}) {
     EXPECT_TRUE(assumes(plan(run), assumption + ", as in Megatron-Bridge's recipe")) << assumption;
   }
   EXPECT_TRUE(violations(plan(run).model, plan(run).strategy, plan(run).batch, plan(run).num_devices).empty());
@@ -322,6 +326,8 @@ TEST(RunPlan, FillsInWhatMegatronBridgesRecipeSwitchesOn) {
     EXPECT_FALSE(plan(run).strategy.cuda_graphs) << software;
     EXPECT_FALSE(plan(run).strategy.overlap.ep_batch_level) << software;
     EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::all_to_all) << software;
+    EXPECT_FALSE(plan(run).attends_in_fp8 || plan(run).fp8_head || plan(run).sorts_in_exchanges) << software;
+    EXPECT_EQ(plan(run).framework.held_multiprocessors, Framework{}.held_multiprocessors) << software;
   }
 }
 
@@ -334,6 +340,11 @@ TEST(RunPlan, BelievesARowBeforeTheRecipe) {
   EXPECT_FALSE(plan(run).strategy.cuda_graphs);
   EXPECT_FALSE(plan(run).strategy.overlap.ep_batch_level);
   EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::all_to_all);
+  // 32 multiprocessors and sorting on the way are HybridEP's alone.
+  run.overlap.clear();
+  EXPECT_TRUE(plan(run).strategy.overlap.ep_batch_level);
+  EXPECT_FALSE(plan(run).sorts_in_exchanges);
+  EXPECT_EQ(plan(run).framework.held_multiprocessors, Framework{}.held_multiprocessors);
   // Stages of one chunk have no forward at hand beside a backward; without EP nothing is exchanged.
   run = run_of("bridge-0f2e00f1");
   run.pp = 4;
