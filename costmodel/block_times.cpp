@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/block_times.h"
 
+#include "base/check.h"
 #include "program/schedule.h"
 
 #include <algorithm>
@@ -137,7 +138,16 @@ void keep_what_is_waited_for(BlockTimes& block, const Strategy& strategy) {
   block.forward_excess = block.backward_excess = {};
 }
 
-void add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, Slots& out, HostWindows& windows) {
+std::vector<Seconds> communication_times(const BlockTimes& block, ClosedTimer& timer) {
+  std::vector<Seconds> times;
+  times.reserve(block.communication.size());
+  for (const BlockTimes::Communication& c : block.communication) times.push_back(c.count * timer.time(c.op));
+  return times;
+}
+
+void add_block(const BlockTimes& block, double num_blocks, const std::vector<Seconds>& communication, Slots& out,
+               HostWindows& windows) {
+  CHECK(communication.size() == block.communication.size(), communication.size(), block.communication.size());
   SlotTimes& slots = out.times;
   const auto add_window = [&](HostWindow& window, Seconds device, Seconds host) {
     window.device += num_blocks * device;
@@ -153,8 +163,9 @@ void add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, S
   slots.backward_excess += num_blocks * block.backward_excess;
   out.loss.add(block.loss, num_blocks);
   std::array<Seconds, kNumBeside> hidden{};
-  for (const BlockTimes::Communication& c : block.communication) {
-    const Seconds time = c.count * timer.time(c.op);
+  for (std::size_t i = 0; i < communication.size(); ++i) {
+    const BlockTimes::Communication& c = block.communication[i];
+    const Seconds time = communication[i];
     out.communication += num_blocks * time;
     window_of_pass(windows, c.op.pass).device += num_blocks * time;
     if (c.with) hidden[static_cast<std::size_t>(*c.with)] += c.hidden * time;
@@ -179,10 +190,10 @@ void add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, S
   }
 }
 
-Seconds time_again(const BlockTimes& block, ClosedTimer& timer) {
+Seconds time_again(const BlockTimes& block, const std::vector<Seconds>& communication) {
   Seconds time = block.again;
-  for (const BlockTimes::Communication& c : block.communication) {
-    if (c.op.pass == Pass::rec) time += c.count * timer.time(c.op);
+  for (std::size_t i = 0; i < communication.size(); ++i) {
+    if (block.communication[i].op.pass == Pass::rec) time += communication[i];
   }
   return time;
 }

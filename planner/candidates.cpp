@@ -78,7 +78,7 @@ Domains lean(const Domains& all) {
 
 class Finder {
  public:
-  Finder(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
+  Finder(const FamilyContext& context, std::span<const costmodel::CachedCostModel> costs, const Measure& measure,
          const ScanLimits& limits, const std::function<bool()>& out_of_time,
          const std::function<void(const Progress&)>& on_progress)
       : c_(context),
@@ -86,7 +86,7 @@ class Finder {
         limits_(limits),
         out_of_time_(out_of_time),
         on_progress_(on_progress),
-        costs_(static_cast<std::size_t>(num_workers()), costmodel::CachedCostModel(cost)),
+        costs_(costs),
         found_(limits.to_beat.value_or(kNothing)) {}
 
   Candidates run() {
@@ -420,7 +420,7 @@ class Finder {
   const ScanLimits limits_;
   const std::function<bool()>& out_of_time_;
   const std::function<void(const Progress&)>& on_progress_;
-  std::vector<costmodel::CachedCostModel> costs_;            // by worker
+  const std::span<const costmodel::CachedCostModel> costs_;  // by worker
   Seconds found_;                                            // least time that was measured or is to beat
   std::vector<Seconds> work_bounds_;                         // by choice of operators, weighted
   std::optional<Strategy> best_;                             // of what was measured
@@ -430,10 +430,10 @@ class Finder {
 
 }  // namespace
 
-Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
-                           const ScanLimits& limits, const std::function<bool()>& out_of_time,
+Candidates find_candidates(const FamilyContext& context, std::span<const costmodel::CachedCostModel> costs,
+                           const Measure& measure, const ScanLimits& limits, const std::function<bool()>& out_of_time,
                            const std::function<void(const Progress&)>& on_progress) {
-  return Finder(context, cost, measure, limits, out_of_time, on_progress).run();
+  return Finder(context, costs, measure, limits, out_of_time, on_progress).run();
 }
 
 }  // namespace orrery::planner

@@ -115,10 +115,11 @@ class Search {
   Search(const Domains& domains, const SearchProblem& problem, const costmodel::CostModel& cost_model,
          const Interpreter& analytic, const SearchLimits& limits, const ProgressReport& on_progress)
       : problem_(problem),
-        cost_model_(cost_model),
         analytic_(analytic),
         limits_(limits),
         on_progress_(on_progress),
+        cost_model_(cost_model),
+        caches_(static_cast<std::size_t>(num_workers()), costmodel::CachedCostModel(cost_model)),
         begin_(std::chrono::steady_clock::now()),
         fullest_share_(problem.model, problem.load, problem.experts),
         densest_(densest_of(problem)),
@@ -143,7 +144,7 @@ class Search {
 
   std::variant<SearchResult, Infeasible> run(const Interpreter* simulator) {
     found_ = find_candidates(
-        context_, cost_model_, [&](const Member& member) { return measure(member); },
+        context_, caches_, [&](const Member& member) { return measure(member); },
         {.slack = proves() ? 0.0 : kSlackWithoutProof,
          .room = kRoom,
          .most_families = most_families(),
@@ -192,12 +193,18 @@ class Search {
     return limits_.time_budget ? std::numeric_limits<std::int64_t>::max() : limits_.num_families;
   }
 
+  /// Of closed forms. Caches know one kind of device.
+  const costmodel::CostModel& asked_by(int worker) const {
+    if (problem_.cluster.groups.size() > 1) return cost_model_;
+    return caches_[static_cast<std::size_t>(worker)];
+  }
+
   /// Runs a member that others have to beat, once: it is among the ranked from then on.
   Seconds measure(const Member& member) {
     if (const RankedPlan* known = ranked(member.strategy)) return value_of(*known);
     const costmodel::ClosedEstimate closed =
         costmodel::estimate_closed(problem_.model, member.strategy, problem_.batch,
-                                   Mesh(member.strategy, context_.num_devices), cost_model_, problem_.device_of_rank);
+                                   Mesh(member.strategy, context_.num_devices), asked_by(0), problem_.device_of_rank);
     result_.ranked.push_back(run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated}));
     measured_.push_back(member);
     return value_of(result_.ranked.back());
@@ -271,8 +278,6 @@ class Search {
     add_laid_anew(members);
     const auto num_members = static_cast<std::int64_t>(members.size());
     TierProgress progress(on_progress_, progress_before("closed", num_members));
-    const std::vector<costmodel::CachedCostModel> caches(static_cast<std::size_t>(num_workers()),
-                                                         costmodel::CachedCostModel(cost_model_));
     refined_.resize(members.size());
     parallel_for(num_members, [&](std::int64_t i, int worker) {
       Refined& refined = refined_[static_cast<std::size_t>(i)];
@@ -281,7 +286,7 @@ class Search {
       refined.is_refined = true;
       const Strategy& s = refined.member.strategy;
       const Mesh mesh(s, context_.num_devices);
-      const costmodel::CostModel& cost = caches[static_cast<std::size_t>(worker)];
+      const costmodel::CostModel& cost = caches_[static_cast<std::size_t>(worker)];
       const costmodel::ClosedEstimate closed =
           costmodel::estimate_closed(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank);
       refined.closed = closed.step_time;
@@ -318,7 +323,7 @@ class Search {
     std::vector<const Member*> plans;
     for (const Member& member : measured_) plans.push_back(&member);
     for (const Member& member : members) plans.push_back(&member);
-    laid_ = lay_anew(context_, plans, cost_model_);
+    laid_ = lay_anew(context_, plans, caches_);
     members.insert(members.end(), laid_->members.begin(), laid_->members.end());
   }
 
@@ -472,11 +477,11 @@ class Search {
       }
     }
     if (others.empty()) return;
-    parallel_for(std::ssize(others), [&](std::int64_t i, int) {
+    parallel_for(std::ssize(others), [&](std::int64_t i, int worker) {
       Other& other = others[static_cast<std::size_t>(i)];
       const Strategy& s = other.refined.member.strategy;
-      const costmodel::ClosedEstimate closed =
-          costmodel::estimate_closed(problem_.model, s, problem_.batch, Mesh(s, context_.num_devices), cost_model_);
+      const costmodel::ClosedEstimate closed = costmodel::estimate_closed(
+          problem_.model, s, problem_.batch, Mesh(s, context_.num_devices), asked_by(worker));
       other.gain = 1.0 - closed.step_time / other.refined.closed;
       other.refined.closed = closed.step_time;
       other.refined.extrapolated = closed.extrapolated;
@@ -522,10 +527,11 @@ class Search {
   }
 
   const SearchProblem& problem_;
-  const costmodel::CostModel& cost_model_;
   const Interpreter& analytic_;
   const SearchLimits limits_;
   const ProgressReport& on_progress_;
+  const costmodel::CostModel& cost_model_;
+  const std::vector<costmodel::CachedCostModel> caches_;  // by worker, of all tiers
   const std::chrono::steady_clock::time_point begin_;
   const FullestShare fullest_share_;
   const std::vector<DeviceIndex> densest_;
