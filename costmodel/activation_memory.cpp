@@ -53,23 +53,43 @@ LiveBytes held_by(const PipelineMoment& moment, const std::vector<const StageLiv
 
 }  // namespace
 
-struct ActivationPeaks::Tables {
-  Tables(const Model& model, const Strategy& the_strategy, const BatchShape& batch, const Mesh& mesh,
-         const MemoryModel& the_parameters)
-      : strategy(the_strategy),
-        parameters(the_parameters),
-        sizes(model, strategy, batch, parameters),
-        maker(sizes, mesh) {}
+/// Pieces of stages, with all that they refer to.
+struct ActivationPeaks::Pieces {
+  Pieces(const Model& model, const Strategy& the_strategy, const BatchShape& batch, const MemoryModel& the_parameters)
+      : strategy(the_strategy), parameters(the_parameters), sizes(model, strategy, batch, parameters), lives(sizes) {}
 
   const Strategy strategy;
   const MemoryModel parameters;
   TableSizes sizes;
+  PieceLives lives;
+};
+
+struct ActivationPeaks::Tables {
+  /// `shared`: pieces that others have made; none: its own, of this strategy.
+  Tables(const Model& model, const Strategy& the_strategy, const BatchShape& the_batch, const Mesh& mesh,
+         const MemoryModel& the_parameters, const std::shared_ptr<Pieces>& shared)
+      : strategy(the_strategy),
+        batch(the_batch),
+        parameters(the_parameters),
+        sizes(model, strategy, batch, parameters),
+        pieces(shared ? shared : std::make_shared<Pieces>(model, strategy, batch, parameters)),
+        maker(sizes, mesh, {pieces, &pieces->lives}) {}
+
+  const Strategy strategy;
+  const BatchShape batch;
+  const MemoryModel parameters;
+  TableSizes sizes;
+  const std::shared_ptr<Pieces> pieces;
   StageLivesMaker maker;
 };
 
 ActivationPeaks::ActivationPeaks(const Model& model, const Strategy& strategy, const BatchShape& batch,
                                  const Mesh& mesh, const MemoryModel& parameters)
-    : tables_(std::make_unique<Tables>(model, strategy, batch, mesh, parameters)) {}
+    : tables_(std::make_unique<Tables>(model, strategy, batch, mesh, parameters, nullptr)) {}
+
+ActivationPeaks::ActivationPeaks(const ActivationPeaks& alike, const Strategy& strategy, const Mesh& mesh)
+    : tables_(std::make_unique<Tables>(alike.tables_->sizes.model, strategy, alike.tables_->batch, mesh,
+                                       alike.tables_->parameters, alike.tables_->pieces)) {}
 
 ActivationPeaks::~ActivationPeaks() = default;
 
