@@ -13,14 +13,33 @@
 namespace orrery::costmodel {
 namespace {
 
-/// A slot: alone, or a forward beside a backward, for which both messages are there at once and leave at the end.
-LifeSegment segment_of(const PipelineMoment& moment, const std::vector<const StageLives*>& stages) {
-  const SlotLives& slot = stages[static_cast<std::size_t>(moment.chunk)]->of(moment.kind);
-  if (moment.beside < 0) return slot.total;
-  const SlotLives& backward = stages[static_cast<std::size_t>(moment.beside)]->backward;
-  const LiveBytes arriving = slot.receive + backward.receive;
-  return joined({.peak = arriving, .net = arriving}, zipped(slot.work, backward.work));
-}
+/// What slots take: alone, or a forward beside a backward, for which both messages are there at once and leave at the
+/// end. A rank has few different pairs, in many moments.
+class Segments {
+ public:
+  explicit Segments(const std::vector<const StageLives*>& stages) : stages_(stages) {}
+
+  LifeSegment of(const PipelineMoment& moment) {
+    const SlotLives& slot = stages_[static_cast<std::size_t>(moment.chunk)]->of(moment.kind);
+    if (moment.beside < 0) return slot.total;
+    const SlotLives& backward = stages_[static_cast<std::size_t>(moment.beside)]->backward;
+    for (const Pair& pair : pairs_) {
+      if (pair.slot == &slot && pair.backward == &backward) return pair.both;
+    }
+    const LiveBytes arriving = slot.receive + backward.receive;
+    const LifeSegment both = joined({.peak = arriving, .net = arriving}, zipped(slot.work, backward.work));
+    pairs_.push_back({&slot, &backward, both});
+    return both;
+  }
+
+ private:
+  struct Pair {
+    const SlotLives *slot, *backward;
+    LifeSegment both;
+  };
+  const std::vector<const StageLives*>& stages_;
+  std::vector<Pair> pairs_;
+};
 
 /// A receive is posted before its slot begins, so that at most one message of a kind waits in memory.
 double early_messages(const Strategy& strategy, std::int64_t rank, const std::vector<const StageLives*>& stages) {
@@ -107,8 +126,9 @@ ActivationPeak ActivationPeaks::of_rank(const Strategy& strategy, std::int64_t n
   }
   ActivationPeak peak;
   LiveBytes fullest;
+  Segments segments(stages);
   for (const PipelineMoment& moment : moments) {
-    const LiveBytes then = held_by(moment, stages) + segment_of(moment, stages).peak;
+    const LiveBytes then = held_by(moment, stages) + segments.of(moment).peak;
     if (peak.moment == nullptr || then.all > fullest.all) {
       fullest = then;
       peak.moment = &moment;

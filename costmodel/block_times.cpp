@@ -5,7 +5,6 @@
 #include "program/schedule.h"
 
 #include <algorithm>
-#include <map>
 #include <tuple>
 #include <variant>
 
@@ -88,7 +87,7 @@ bool splits_backward(const Strategy& strategy) {
 BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy, ClosedTimer& timer) {
   SlotTimes compute;
   BlockTimes block;
-  std::map<std::tuple<Pass, OpCode, OpShape>, double> communication;
+  std::vector<BlockTimes::Communication>& communication = block.communication;
   block.usual = timer.overlap();
   const double usual = block.usual.compute_slowdown;
   const auto beside = [&](Beside what, const OpTime& time) {
@@ -98,7 +97,12 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
   for (const LayerOp& op : ops) {
     host_of_pass(block, op.pass) += timer.host(op);
     if (std::holds_alternative<ExchangeShape>(op.shape) || std::holds_alternative<CollectiveShape>(op.shape)) {
-      communication[{op.pass, op.op, op.shape}] += 1.0;
+      const auto is_alike = [&](const BlockTimes::Communication& c) {
+        return c.op.op == op.op && c.op.pass == op.pass && c.op.shape == op.shape;
+      };
+      auto alike = std::find_if(communication.begin(), communication.end(), is_alike);
+      if (alike == communication.end()) alike = communication.insert(alike, {.op = op, .count = 0.0, .with = {}});
+      alike->count += 1.0;
       continue;
     }
     const OpTime time = timer.timed(op);
@@ -120,10 +124,11 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
   block.forward = compute.forward;
   block.input_grad = compute.input_grad;
   block.weight_grad = compute.weight_grad;
-  for (const auto& [op, count] : communication) {
-    block.communication.push_back({{std::get<1>(op), std::get<0>(op), std::get<2>(op)}, count, {}, 0.0});
-    place(block.communication.back(), strategy);
-  }
+  std::sort(communication.begin(), communication.end(),
+            [](const BlockTimes::Communication& a, const BlockTimes::Communication& b) {
+              return std::tie(a.op.pass, a.op.op, a.op.shape) < std::tie(b.op.pass, b.op.op, b.op.shape);
+            });
+  for (BlockTimes::Communication& c : communication) place(c, strategy);
   return block;
 }
 

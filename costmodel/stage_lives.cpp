@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 
+#include <array>
 #include <utility>
 
 namespace orrery::costmodel {
@@ -58,7 +59,11 @@ StageLivesMaker::Unit StageLivesMaker::unit(const UnitLives& lives, const RankEl
 }
 
 LifeSegments StageLivesMaker::slot(const std::vector<Unit>& units, Part part) const {
-  LifeSegments out(1);
+  LifeSegments out;
+  std::size_t most = 1;
+  for (const Unit& unit : units) most += unit.work->size();
+  out.reserve(most);
+  out.emplace_back();
   const auto come = [&](LiveBytes bytes) {
     if (bytes.all > 0.0) out.back() = joined(out.back(), {.peak = bytes, .net = bytes});
   };
@@ -130,7 +135,7 @@ StageLives StageLivesMaker::make(const StageLayout& layout, const StageNeighbour
   const auto modules = static_cast<double>(pieces_->num_modules());
   const LiveBytes x{sizes_.stream(), sizes_.stream()}, d_x{sizes_.stream(), 0.0};
 
-  static const Modules kNone;
+  static const Modules none;
   StageLives out;
   for (const bool split : {false, true}) {
     if (!(split ? kinds.split : kinds.whole)) continue;
@@ -144,12 +149,16 @@ StageLives StageLivesMaker::make(const StageLayout& layout, const StageNeighbour
             unit(lives, last->elements[static_cast<std::size_t>(lives.unit)], lives.unit < pieces_->num_modules()));
       }
     };
+    std::array<std::array<const Parts*, 2>, 2> alike{};  // by kind, and whether they recompute
     const auto add_layer = [&](std::int64_t i, std::size_t part, std::vector<Unit>& units) {
       const bool recomputes = i < layout.num_recompute_layers.value_or(layout.num_layers);
       const std::int64_t index = layout.first_layer + i;
-      const Parts& parts = layer(sizes_.model.kind(index), recomputes ? layout.recompute : kNone, split);
-      units.push_back(unit(parts[part].front(), pieces_->counts().layer(index), true));
+      const LayerKind kind = sizes_.model.kind(index);
+      const Parts*& parts = alike[kind == LayerKind::moe ? 1 : 0][recomputes ? 1 : 0];
+      if (parts == nullptr) parts = &layer(kind, recomputes ? layout.recompute : none, split);
+      units.push_back(unit((*parts)[part].front(), pieces_->counts().layer(index), true));
     };
+
     const auto add_embedding = [&](std::size_t part, std::vector<Unit>& units) {
       // The gradient of a lookup needs no weights.
       if (first == nullptr) return;
