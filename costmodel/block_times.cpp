@@ -177,8 +177,9 @@ void add_block(const BlockTimes& block, double num_blocks, const std::vector<Sec
     of_pass(slots, c.op.pass) += num_blocks * (1.0 - c.hidden) * time;
     const bool to_experts = c.op.op == OpCode::moe_dispatch || c.op.op == OpCode::moe_combine;
     if (to_experts) {
-      (c.op.pass == Pass::fwd ? slots.forward_exchanges : slots.backward_exchanges) += num_blocks * time;
-      out.exchanges += num_blocks * (1.0 - c.hidden) * time;
+      const bool forward = c.op.pass == Pass::fwd;
+      (forward ? slots.forward_exchanges : slots.backward_exchanges) += num_blocks * time;
+      (forward ? out.waited_exchanges.forward : out.waited_exchanges.backward) += num_blocks * (1.0 - c.hidden) * time;
     } else {
       out.loss.add_idle(num_blocks * time);
     }

@@ -67,9 +67,13 @@ struct HostWindows {
 
 /// Slots of one stage and micro-batch.
 struct Slots {
+  struct Passes {
+    Seconds forward, backward;
+  };
+
   SlotTimes times;              // without the message
   Seconds communication;        // of forward and backward, what is not arithmetic
-  Seconds exchanges;            // of experts, in `times` as if nothing hid them
+  Passes waited_exchanges;      // of experts, in `times` as if nothing hid them
   bool waits_for_host = false;  // in one of its windows, communication as if nothing hid it
   LeastLoss loss;               // of arithmetic; idle while the host or a communication, but no exchange, is waited for
 };

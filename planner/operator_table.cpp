@@ -120,8 +120,9 @@ Seconds OperatorTable::all_stages(bool pairs) {
     if (strategy_.mtp == Mtp::on) all.num_mtp = model_.num_mtp_modules;
     all_ = slots_of(all);
   }
-  costmodel::RankWork work(pairs, 1.0);
-  work.add(*all_, {});
+  costmodel::RankWork work(1.0);
+  const double alone = pairs ? 0.0 : 1.0;
+  work.add(*all_, {}, {alone, alone});
   return work.slots();
 }
 

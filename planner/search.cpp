@@ -360,9 +360,13 @@ class Search {
   void run_fastest() {
     std::vector<std::size_t> order =
         sorted_by([&](const Refined& r) { return problem_.weights.time * r.closed + r.member.work_bound; });
-    // The closed form errs for all members of a pipeline alike: others get their turn.
-    OfEachPipeline few(kOfOnePipeline);
-    const auto is_one_of_few = [&](std::size_t i) { return few.takes(refined_[i].member.strategy); };
+    // The closed form errs for all members of a pipeline alike, and otherwise where activations are copied: others get
+    // their turn.
+    OfEachPipeline few(kOfOnePipeline), few_with_copies(kOfOnePipeline);
+    const auto is_one_of_few = [&](std::size_t i) {
+      const Strategy& s = refined_[i].member.strategy;
+      return (s.offload_activations ? few_with_copies : few).takes(s);
+    };
     std::stable_partition(order.begin(), order.end(), is_one_of_few);
     run_analytic(order, limits_.num_analytic);
   }
