@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <vector>
 
 namespace orrery::planner {
 
@@ -22,9 +23,9 @@ struct Candidates {
   std::optional<Seconds> least_unseen;       // smallest bound of those, and of members that there was no room for
 };
 
-/// Measures a member: the time of a step, or what else is made least, which others must be able to beat. Whoever
-/// measures keeps it.
-using Measure = std::function<Seconds(const Member&)>;
+/// Measures members: the time of a step, or what else is made least, which others must be able to beat; nothing for
+/// those behind the first that there is no time for. Whoever measures keeps them.
+using Measure = std::function<std::vector<std::optional<Seconds>>(std::span<const Member* const>)>;
 
 /// How far a scan goes.
 struct ScanLimits {

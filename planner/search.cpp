@@ -22,6 +22,8 @@
 #include <limits>
 #include <mutex>
 #include <numeric>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -144,7 +146,7 @@ class Search {
 
   std::variant<SearchResult, Infeasible> run(const Interpreter* simulator) {
     found_ = find_candidates(
-        context_, caches_, [&](const Member& member) { return measure(member); },
+        context_, caches_, [&](std::span<const Member* const> members) { return measure(members); },
         {.slack = proves() ? 0.0 : kSlackWithoutProof,
          .room = kRoom,
          .most_families = most_families(),
@@ -199,15 +201,29 @@ class Search {
     return caches_[static_cast<std::size_t>(worker)];
   }
 
-  /// Runs a member that others have to beat, once: it is among the ranked from then on.
-  Seconds measure(const Member& member) {
-    if (const RankedPlan* known = ranked(member.strategy)) return value_of(*known);
-    const costmodel::ClosedEstimate closed =
-        costmodel::estimate_closed(problem_.model, member.strategy, problem_.batch,
-                                   Mesh(member.strategy, context_.num_devices), asked_by(0), problem_.device_of_rank);
-    result_.ranked.push_back(run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated}));
-    measured_.push_back(member);
-    return value_of(result_.ranked.back());
+  /// Runs members that others have to beat, each once: they are among the ranked from then on. The first is run
+  /// whatever the time.
+  std::vector<std::optional<Seconds>> measure(std::span<const Member* const> members) {
+    std::vector<std::optional<RankedPlan>> plans(members.size());
+    parallel_for(std::ssize(members), [&](std::int64_t i, int worker) {
+      const Member& member = *members[static_cast<std::size_t>(i)];
+      if (ranked(member.strategy) != nullptr || (i > 0 && out_of_time())) return;
+      const costmodel::ClosedEstimate closed = costmodel::estimate_closed(
+          problem_.model, member.strategy, problem_.batch, Mesh(member.strategy, context_.num_devices),
+          asked_by(worker), problem_.device_of_rank);
+      plans[static_cast<std::size_t>(i)] =
+          run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated});
+    });
+    std::vector<std::optional<Seconds>> values;
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      const RankedPlan* known = ranked(members[i]->strategy);
+      if (known == nullptr && plans[i]) {
+        known = &result_.ranked.emplace_back(std::move(*plans[i]));
+        measured_.push_back(*members[i]);
+      }
+      values.push_back(known == nullptr ? std::nullopt : std::optional(value_of(*known)));
+    }
+    return values;
   }
 
   /// What is made least, of the last prediction.

@@ -84,7 +84,7 @@ Model gpt_175b() {
   model.moe.reset();
   model.layers.assign(2, LayerKind::dense);
   model.hidden = 12288;
-  model.dense_width = 4 * 12288;
+  model.dense_width = 4 * model.hidden;
   model.attention = GroupedQueryAttention{.num_heads = 96, .num_kv_heads = 96, .head_dim = 128};
   model.gated = false;
   return model;
