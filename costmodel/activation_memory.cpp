@@ -13,14 +13,33 @@
 namespace orrery::costmodel {
 namespace {
 
-/// A slot: alone, or a forward beside a backward, for which both messages are there at once and leave at the end.
-LifeSegment segment_of(const PipelineMoment& moment, const std::vector<const StageLives*>& stages) {
-  const SlotLives& slot = stages[static_cast<std::size_t>(moment.chunk)]->of(moment.kind);
-  if (moment.beside < 0) return slot.total;
-  const SlotLives& backward = stages[static_cast<std::size_t>(moment.beside)]->backward;
-  const LiveBytes arriving = slot.receive + backward.receive;
-  return joined({.peak = arriving, .net = arriving}, zipped(slot.work, backward.work));
-}
+/// What slots take: alone, or a forward beside a backward, for which both messages are there at once and leave at the
+/// end. A rank has few different pairs, in many moments.
+class Segments {
+ public:
+  explicit Segments(const std::vector<const StageLives*>& stages) : stages_(stages) {}
+
+  LifeSegment of(const PipelineMoment& moment) {
+    const SlotLives& slot = stages_[static_cast<std::size_t>(moment.chunk)]->of(moment.kind);
+    if (moment.beside < 0) return slot.total;
+    const SlotLives& backward = stages_[static_cast<std::size_t>(moment.beside)]->backward;
+    for (const Pair& pair : pairs_) {
+      if (pair.slot == &slot && pair.backward == &backward) return pair.both;
+    }
+    const LiveBytes arriving = slot.receive + backward.receive;
+    const LifeSegment both = joined({.peak = arriving, .net = arriving}, zipped(slot.work, backward.work));
+    pairs_.push_back({&slot, &backward, both});
+    return both;
+  }
+
+ private:
+  struct Pair {
+    const SlotLives *slot, *backward;
+    LifeSegment both;
+  };
+  const std::vector<const StageLives*>& stages_;
+  std::vector<Pair> pairs_;
+};
 
 /// A receive is posted before its slot begins, so that at most one message of a kind waits in memory.
 double early_messages(const Strategy& strategy, std::int64_t rank, const std::vector<const StageLives*>& stages) {
@@ -53,23 +72,43 @@ LiveBytes held_by(const PipelineMoment& moment, const std::vector<const StageLiv
 
 }  // namespace
 
-struct ActivationPeaks::Tables {
-  Tables(const Model& model, const Strategy& the_strategy, const BatchShape& batch, const Mesh& mesh,
-         const MemoryModel& the_parameters)
-      : strategy(the_strategy),
-        parameters(the_parameters),
-        sizes(model, strategy, batch, parameters),
-        maker(sizes, mesh) {}
+/// Pieces of stages, with all that they refer to.
+struct ActivationPeaks::Pieces {
+  Pieces(const Model& model, const Strategy& the_strategy, const BatchShape& batch, const MemoryModel& the_parameters)
+      : strategy(the_strategy), parameters(the_parameters), sizes(model, strategy, batch, parameters), lives(sizes) {}
 
   const Strategy strategy;
   const MemoryModel parameters;
   TableSizes sizes;
+  PieceLives lives;
+};
+
+struct ActivationPeaks::Tables {
+  /// `shared`: pieces that others have made; none: its own, of this strategy.
+  Tables(const Model& model, const Strategy& the_strategy, const BatchShape& the_batch, const Mesh& mesh,
+         const MemoryModel& the_parameters, const std::shared_ptr<Pieces>& shared)
+      : strategy(the_strategy),
+        batch(the_batch),
+        parameters(the_parameters),
+        sizes(model, strategy, batch, parameters),
+        pieces(shared ? shared : std::make_shared<Pieces>(model, strategy, batch, parameters)),
+        maker(sizes, mesh, {pieces, &pieces->lives}) {}
+
+  const Strategy strategy;
+  const BatchShape batch;
+  const MemoryModel parameters;
+  TableSizes sizes;
+  const std::shared_ptr<Pieces> pieces;
   StageLivesMaker maker;
 };
 
 ActivationPeaks::ActivationPeaks(const Model& model, const Strategy& strategy, const BatchShape& batch,
                                  const Mesh& mesh, const MemoryModel& parameters)
-    : tables_(std::make_unique<Tables>(model, strategy, batch, mesh, parameters)) {}
+    : tables_(std::make_unique<Tables>(model, strategy, batch, mesh, parameters, nullptr)) {}
+
+ActivationPeaks::ActivationPeaks(const ActivationPeaks& alike, const Strategy& strategy, const Mesh& mesh)
+    : tables_(std::make_unique<Tables>(alike.tables_->sizes.model, strategy, alike.tables_->batch, mesh,
+                                       alike.tables_->parameters, alike.tables_->pieces)) {}
 
 ActivationPeaks::~ActivationPeaks() = default;
 
@@ -87,8 +126,9 @@ ActivationPeak ActivationPeaks::of_rank(const Strategy& strategy, std::int64_t n
   }
   ActivationPeak peak;
   LiveBytes fullest;
+  Segments segments(stages);
   for (const PipelineMoment& moment : moments) {
-    const LiveBytes then = held_by(moment, stages) + segment_of(moment, stages).peak;
+    const LiveBytes then = held_by(moment, stages) + segments.of(moment).peak;
     if (peak.moment == nullptr || then.all > fullest.all) {
       fullest = then;
       peak.moment = &moment;

@@ -38,6 +38,9 @@ class ActivationPeaks {
   /// `model` must outlive this. Of `strategy` its operators and its sharding count, of `mesh` whether anybody shares.
   ActivationPeaks(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
                   const MemoryModel& parameters);
+  /// The same for a strategy that differs from that of `alike` in nothing but its sharding and its offload, so that
+  /// both lay the same pieces.
+  ActivationPeaks(const ActivationPeaks& alike, const Strategy& strategy, const Mesh& mesh);
   ~ActivationPeaks();
   ActivationPeaks(ActivationPeaks&&) = delete;
 
@@ -51,6 +54,7 @@ class ActivationPeaks {
   std::vector<OffloadedLayers> offloaded(const StageLayout& stage);
 
  private:
+  struct Pieces;
   struct Tables;
   std::unique_ptr<Tables> tables_;
 };

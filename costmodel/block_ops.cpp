@@ -2,6 +2,11 @@
 #include "costmodel/block_ops.h"
 
 namespace orrery::costmodel {
+namespace {
+
+constexpr std::size_t kUsualOps = 96;  // of a layer
+
+}  // namespace
 
 BlockOps::BlockOps(const Model& the_model, const Strategy& the_strategy, const BatchShape& batch)
     : model(the_model),
@@ -11,7 +16,9 @@ BlockOps::BlockOps(const Model& the_model, const Strategy& the_strategy, const B
       element(size_of(compute_dtype(the_strategy))),
       tokens(batch.seq * the_strategy.micro_batch / the_strategy.cp),
       local(the_strategy.sp ? tokens / tp : tokens),
-      hidden(the_model.hidden) {}
+      hidden(the_model.hidden) {
+  entries_.reserve(kUsualOps);
+}
 
 std::vector<LayerOp> BlockOps::take() const {
   std::vector<LayerOp> ops;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/block_times.h"
 
+#include "base/check.h"
 #include "program/schedule.h"
 
 #include <algorithm>
-#include <map>
 #include <tuple>
 #include <variant>
 
@@ -87,7 +87,7 @@ bool splits_backward(const Strategy& strategy) {
 BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy, ClosedTimer& timer) {
   SlotTimes compute;
   BlockTimes block;
-  std::map<std::tuple<Pass, OpCode, OpShape>, double> communication;
+  std::vector<BlockTimes::Communication>& communication = block.communication;
   block.usual = timer.overlap();
   const double usual = block.usual.compute_slowdown;
   const auto beside = [&](Beside what, const OpTime& time) {
@@ -97,7 +97,12 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
   for (const LayerOp& op : ops) {
     host_of_pass(block, op.pass) += timer.host(op);
     if (std::holds_alternative<ExchangeShape>(op.shape) || std::holds_alternative<CollectiveShape>(op.shape)) {
-      communication[{op.pass, op.op, op.shape}] += 1.0;
+      const auto is_alike = [&](const BlockTimes::Communication& c) {
+        return c.op.op == op.op && c.op.pass == op.pass && c.op.shape == op.shape;
+      };
+      auto alike = std::find_if(communication.begin(), communication.end(), is_alike);
+      if (alike == communication.end()) alike = communication.insert(alike, {.op = op, .count = 0.0, .with = {}});
+      alike->count += 1.0;
       continue;
     }
     const OpTime time = timer.timed(op);
@@ -119,10 +124,11 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
   block.forward = compute.forward;
   block.input_grad = compute.input_grad;
   block.weight_grad = compute.weight_grad;
-  for (const auto& [op, count] : communication) {
-    block.communication.push_back({{std::get<1>(op), std::get<0>(op), std::get<2>(op)}, count, {}, 0.0});
-    place(block.communication.back(), strategy);
-  }
+  std::sort(communication.begin(), communication.end(),
+            [](const BlockTimes::Communication& a, const BlockTimes::Communication& b) {
+              return std::tie(a.op.pass, a.op.op, a.op.shape) < std::tie(b.op.pass, b.op.op, b.op.shape);
+            });
+  for (BlockTimes::Communication& c : communication) place(c, strategy);
   return block;
 }
 
@@ -137,7 +143,16 @@ void keep_what_is_waited_for(BlockTimes& block, const Strategy& strategy) {
   block.forward_excess = block.backward_excess = {};
 }
 
-void add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, Slots& out, HostWindows& windows) {
+std::vector<Seconds> communication_times(const BlockTimes& block, ClosedTimer& timer) {
+  std::vector<Seconds> times;
+  times.reserve(block.communication.size());
+  for (const BlockTimes::Communication& c : block.communication) times.push_back(c.count * timer.time(c.op));
+  return times;
+}
+
+void add_block(const BlockTimes& block, double num_blocks, const std::vector<Seconds>& communication, Slots& out,
+               HostWindows& windows) {
+  CHECK(communication.size() == block.communication.size(), communication.size(), block.communication.size());
   SlotTimes& slots = out.times;
   const auto add_window = [&](HostWindow& window, Seconds device, Seconds host) {
     window.device += num_blocks * device;
@@ -153,16 +168,18 @@ void add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, S
   slots.backward_excess += num_blocks * block.backward_excess;
   out.loss.add(block.loss, num_blocks);
   std::array<Seconds, kNumBeside> hidden{};
-  for (const BlockTimes::Communication& c : block.communication) {
-    const Seconds time = c.count * timer.time(c.op);
+  for (std::size_t i = 0; i < communication.size(); ++i) {
+    const BlockTimes::Communication& c = block.communication[i];
+    const Seconds time = communication[i];
     out.communication += num_blocks * time;
     window_of_pass(windows, c.op.pass).device += num_blocks * time;
     if (c.with) hidden[static_cast<std::size_t>(*c.with)] += c.hidden * time;
     of_pass(slots, c.op.pass) += num_blocks * (1.0 - c.hidden) * time;
     const bool to_experts = c.op.op == OpCode::moe_dispatch || c.op.op == OpCode::moe_combine;
     if (to_experts) {
-      (c.op.pass == Pass::fwd ? slots.forward_exchanges : slots.backward_exchanges) += num_blocks * time;
-      out.exchanges += num_blocks * (1.0 - c.hidden) * time;
+      const bool forward = c.op.pass == Pass::fwd;
+      (forward ? slots.forward_exchanges : slots.backward_exchanges) += num_blocks * time;
+      (forward ? out.waited_exchanges.forward : out.waited_exchanges.backward) += num_blocks * (1.0 - c.hidden) * time;
     } else {
       out.loss.add_idle(num_blocks * time);
     }
@@ -179,10 +196,10 @@ void add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, S
   }
 }
 
-Seconds time_again(const BlockTimes& block, ClosedTimer& timer) {
+Seconds time_again(const BlockTimes& block, const std::vector<Seconds>& communication) {
   Seconds time = block.again;
-  for (const BlockTimes::Communication& c : block.communication) {
-    if (c.op.pass == Pass::rec) time += c.count * timer.time(c.op);
+  for (std::size_t i = 0; i < communication.size(); ++i) {
+    if (block.communication[i].op.pass == Pass::rec) time += communication[i];
   }
   return time;
 }

@@ -67,18 +67,26 @@ struct HostWindows {
 
 /// Slots of one stage and micro-batch.
 struct Slots {
+  struct Passes {
+    Seconds forward, backward;
+  };
+
   SlotTimes times;              // without the message
   Seconds communication;        // of forward and backward, what is not arithmetic
-  Seconds exchanges;            // of experts, in `times` as if nothing hid them
+  Passes waited_exchanges;      // of experts, in `times` as if nothing hid them
   bool waits_for_host = false;  // in one of its windows, communication as if nothing hid it
   LeastLoss loss;               // of arithmetic; idle while the host or a communication, but no exchange, is waited for
 };
 
-/// Adds `num_blocks` of them on the rank that `timer` has entered.
-void add_block(const BlockTimes& block, double num_blocks, ClosedTimer& timer, Slots& slots, HostWindows& windows);
+/// Of each different communication of a block all that there is, on the rank that `timer` has entered.
+std::vector<Seconds> communication_times(const BlockTimes& block, ClosedTimer& timer);
+
+/// Adds `num_blocks` of them. `communication`: the times of its communication on their rank.
+void add_block(const BlockTimes& block, double num_blocks, const std::vector<Seconds>& communication, Slots& slots,
+               HostWindows& windows);
 
 /// What a block runs again, communication included.
-Seconds time_again(const BlockTimes& block, ClosedTimer& timer);
+Seconds time_again(const BlockTimes& block, const std::vector<Seconds>& communication);
 
 /// Lengthens slots by what the host is late; a whole backward is one window.
 void wait_for_host(const HostWindows& windows, const Strategy& strategy, SlotTimes& slots);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/cached_cost_model.h"
 
+#include <array>
+#include <variant>
+
 namespace orrery::costmodel {
 namespace {
 
@@ -11,7 +14,30 @@ auto known(Map& map, Key&& key, Ask ask) {
   return map.emplace(std::forward<Key>(key), ask()).first->second;
 }
 
+/// The sizes in which shapes of an op differ; that all else is the same is the map's business.
+struct SizesOf {
+  using Sizes = std::array<std::int64_t, 4>;
+  Sizes operator()(const GemmShape& s) const { return {s.m, s.n, s.k, static_cast<std::int64_t>(s.dtype)}; }
+  Sizes operator()(const GroupedGemmShape& s) const { return {s.rows.count, s.num_experts, s.n, s.k}; }
+  Sizes operator()(const AttentionShape& s) const { return {s.batch, s.heads, s.seq, s.kv_seq + s.window}; }
+  Sizes operator()(const MemoryShape& s) const { return {s.rows.count, s.read_per_row, s.written_per_row, 0}; }
+  template <class Communication>
+  Sizes operator()(const Communication&) const {
+    return {};
+  }
+};
+
 }  // namespace
+
+std::size_t CachedCostModel::Hash::operator()(const std::tuple<OpCode, Pass, OpShape>& asked) const {
+  const auto& [op, pass, shape] = asked;
+  std::size_t hash = static_cast<std::size_t>(op) * 8 + static_cast<std::size_t>(pass);
+  for (const std::int64_t size : std::visit(SizesOf{}, shape)) {
+    hash = (hash ^ static_cast<std::size_t>(size)) * 0x9e3779b97f4a7c15U;
+    hash ^= hash >> 32U;
+  }
+  return hash;
+}
 
 OpTime CachedCostModel::compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
                                 DeviceIndex device) const {

@@ -10,6 +10,7 @@
 #include <map>
 #include <span>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -61,7 +62,10 @@ class CachedCostModel : public CostModel {
   }
 
   const CostModel& model_;
-  mutable std::map<std::tuple<OpCode, Pass, OpShape>, OpTime> compute_;
+  struct Hash {
+    std::size_t operator()(const std::tuple<OpCode, Pass, OpShape>& asked) const;
+  };
+  mutable std::unordered_map<std::tuple<OpCode, Pass, OpShape>, OpTime, Hash> compute_;
   mutable OfGroups<CollectiveShape> collectives_;
   mutable OfGroups<Exchange> exchanges_;
   mutable std::map<std::tuple<PeerShape, DeviceIndex, DeviceIndex>, CommTime> peers_;

@@ -21,6 +21,7 @@ class ClosedTimer {
 
   /// The questions that follow are about the first rank of this pipeline rank.
   void enter(std::int64_t pipeline_rank);
+  std::int64_t pipeline_rank() const { return rank_.value() / mesh_.ranks_per_stage(); }
 
   /// Of any op of a layer; what travels within a group of one takes no time.
   Seconds time(const LayerOp& op) { return timed(op).time; }

@@ -11,6 +11,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -328,17 +329,34 @@ CommTime CollectiveModel::exchange(const ExchangeShape& shape, const RoutingMatr
   for (std::size_t i = 0; i < n; ++i) domain[i] = cluster_.locate(members[i]).domain;
   // Tokens that were counted say what each rank sends; how many copies cross between domains they do not say.
   const bool counted = shape.two_level && place.num_domains == 1 && !routing.tokens.empty();
+  const auto payload_of = [&](std::size_t i, std::size_t j) {
+    const auto from = static_cast<std::int64_t>(i), to = static_cast<std::int64_t>(j);
+    const double rows = counted ? routing.tokens_sent(from, to) : routing.sent(from, to);
+    return bytes(rows * static_cast<double>(shape.row_bytes) + static_cast<double>(shape.count_bytes));
+  };
   // By member: sent and received, within the domain and beyond.
   std::vector<std::array<Bytes, 4>> loads(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t j = 0; j < n; ++j) {
-      if (i == j) continue;
-      const auto from = static_cast<std::int64_t>(i), to = static_cast<std::int64_t>(j);
-      const double rows = counted ? routing.tokens_sent(from, to) : routing.sent(from, to);
-      const Bytes payload = bytes(rows * static_cast<double>(shape.row_bytes) + static_cast<double>(shape.count_bytes));
-      const std::size_t beyond = domain[i] == domain[j] ? 0 : 2;
-      loads[i][beyond] += payload;
-      loads[j][beyond + 1] += payload;
+  const auto differs = [&](double pairs) { return pairs != routing.pairs.front(); };
+  if (!counted && std::none_of(routing.pairs.begin(), routing.pairs.end(), differs)) {
+    // A balanced router sends the same everywhere, so that only the number of others counts.
+    std::vector<Bytes> to_others(n);
+    for (std::size_t i = 1; i < n; ++i) to_others[i] = to_others[i - 1] + payload_of(0, 1);
+    std::map<std::int64_t, std::size_t> ranks_of_domain;
+    for (const std::int64_t of_member : domain) ++ranks_of_domain[of_member];
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::size_t in_domain = ranks_of_domain[domain[i]];
+      const Bytes within = to_others[in_domain - 1], beyond = to_others[n - in_domain];
+      loads[i] = {within, within, beyond, beyond};
+    }
+  } else {
+    for (std::size_t i = 0; i < n; ++i) {
+      for (std::size_t j = 0; j < n; ++j) {
+        if (i == j) continue;
+        const Bytes payload = payload_of(i, j);
+        const std::size_t beyond = domain[i] == domain[j] ? 0 : 2;
+        loads[i][beyond] += payload;
+        loads[j][beyond + 1] += payload;
+      }
     }
   }
   Bytes inside, outside, busiest;

@@ -60,14 +60,16 @@ class Bound {
     std::vector<SlotTimes> out;
     const std::vector<StageLayout> stages = stages_on_rank(strategy_, rank);
     Seconds exchanges;
-    RankWork& work = work_.emplace_back(runs_pairs(strategy_), num_slots_);
+    RankWork& work = work_.emplace_back(num_slots_);
+    std::vector<SlotsAlone> alone(stages.size(), {num_slots_, num_slots_});
+    if (runs_pairs(strategy_)) alone = slots_alone(strategy_, num_micro_batches_, rank);
     for (std::size_t chunk = 0; chunk < stages.size(); ++chunk) {
       const Slots slots = blocks_.slots(stages[chunk]);
       // What is sharded counts as a queue alone: slots may hide it.
       const Seconds sharded =
           std::max(step_end_.sharded_queue(stages[chunk], true), step_end_.sharded_queue(stages[chunk], false));
       exchanges += sharded;
-      work.add(slots, sharded);
+      work.add(slots, sharded, alone[chunk]);
       out.push_back(slots.times);
       out.back().message = StageBlocks::message(model_, strategy_, batch_, rank, chunk, timer_);
     }

@@ -26,6 +26,7 @@ struct Event {
 class EventRun {
  public:
   EventRun(const TimedProgram& timed, bool keep_times) : timed_(timed), keep_(keep_times) {
+    dependents_.reserve(timed.program->classes.size());
     for (const RankClass& rank_class : timed.program->classes) dependents_.emplace_back(rank_class);
     ranks_.resize(timed.ranks.size());
     if (keep_) out_.ranks.resize(ranks_.size());

@@ -19,26 +19,35 @@ BlockTimes StageBlocks::times_of(const std::vector<LayerOp>& ops) {
   return times;
 }
 
-const BlockTimes& StageBlocks::layer(std::int64_t layer, const LayerClass& of) {
-  const auto [found, is_new] = layers_.try_emplace(of);
-  if (is_new) found->second = times_of(layer_ops(model_, strategy_, batch_, layer, std::get<2>(of)));
-  return found->second;
-}
-
-const BlockTimes& StageBlocks::end(End which) {
-  const auto [found, is_new] = ends_.try_emplace(which);
-  if (!is_new) return found->second;
-  if (which == End::embedding) {
-    found->second = times_of(embedding_ops(model_, strategy_, batch_));
-  } else if (which == End::mtp || which == End::mtp_apart) {
-    found->second = times_of(mtp_ops(model_, strategy_, batch_, which == End::mtp_apart));
-  } else {
-    found->second = times_of(head_ops(model_, strategy_, batch_, which == End::head_behind_mtp));
+const StageBlocks::Block& StageBlocks::on_this_rank(Block& block) {
+  if (block.rank != timer_.pipeline_rank()) {
+    block.communication = communication_times(block.times, timer_);
+    block.rank = timer_.pipeline_rank();
   }
-  return found->second;
+  return block;
 }
 
-void StageBlocks::for_each(const StageLayout& layout, const std::function<void(const BlockTimes&, double)>& use) {
+const StageBlocks::Block& StageBlocks::layer(std::int64_t layer, const LayerClass& of) {
+  const auto [found, is_new] = layers_.try_emplace(of);
+  if (is_new) found->second.times = times_of(layer_ops(model_, strategy_, batch_, layer, std::get<2>(of)));
+  return on_this_rank(found->second);
+}
+
+const StageBlocks::Block& StageBlocks::end(End which) {
+  const auto [found, is_new] = ends_.try_emplace(which);
+  if (!is_new) return on_this_rank(found->second);
+  BlockTimes& times = found->second.times;
+  if (which == End::embedding) {
+    times = times_of(embedding_ops(model_, strategy_, batch_));
+  } else if (which == End::mtp || which == End::mtp_apart) {
+    times = times_of(mtp_ops(model_, strategy_, batch_, which == End::mtp_apart));
+  } else {
+    times = times_of(head_ops(model_, strategy_, batch_, which == End::head_behind_mtp));
+  }
+  return on_this_rank(found->second);
+}
+
+void StageBlocks::for_each(const StageLayout& layout, const std::function<void(const Block&, double)>& use) {
   struct Layers {
     std::tuple<LayerKind, AttentionSpan, bool> of;  // the last: recomputes
     std::int64_t one = 0;                           // of them
@@ -72,7 +81,7 @@ void StageBlocks::for_each(const StageLayout& layout, const std::function<void(c
   }
 }
 
-const BlockTimes* StageBlocks::last_layer(const StageLayout& layout) {
+const StageBlocks::Block* StageBlocks::last_layer(const StageLayout& layout) {
   if (layout.num_layers + layout.num_mtp == 0) return nullptr;
   const bool is_module = layout.num_mtp > 0;
   const std::int64_t index =
@@ -86,8 +95,9 @@ const BlockTimes* StageBlocks::last_layer(const StageLayout& layout) {
 Slots StageBlocks::slots(const StageLayout& layout) {
   Slots out;
   HostWindows windows;
-  for_each(layout, [&](const BlockTimes& block, double count) { add_block(block, count, timer_, out, windows); });
-  if (const BlockTimes* last = last_layer(layout)) out.times.lead = time_again(*last, timer_);
+  for_each(layout,
+           [&](const Block& block, double count) { add_block(block.times, count, block.communication, out, windows); });
+  if (const Block* last = last_layer(layout)) out.times.lead = time_again(last->times, last->communication);
   const Seconds input_grad = out.times.input_grad, device = out.times.forward + out.times.backward();
   out.waits_for_host = waits_for_host(windows, strategy_);
   (aim_ == Aim::bound ? wait_for_host_at_least : wait_for_host)(windows, strategy_, out.times);
@@ -97,8 +107,10 @@ Slots StageBlocks::slots(const StageLayout& layout) {
     // waits for these, nor for a host that is late with them.
     out.times.input_grad = input_grad;
     Slots module;
-    if (!splits_backward(strategy_))
-      add_block(end(layout.head ? End::mtp : End::mtp_apart), 1.0, timer_, module, windows);
+    if (!splits_backward(strategy_)) {
+      const Block& block = end(layout.head ? End::mtp : End::mtp_apart);
+      add_block(block.times, 1.0, block.communication, module, windows);
+    }
     out.times.weight_grad -= module.times.weight_grad;
   }
   return out;

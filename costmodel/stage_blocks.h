@@ -37,26 +37,34 @@ class StageBlocks {
                          std::size_t chunk, ClosedTimer& timer);
 
  private:
+  /// A block, and what its communication takes on the pipeline rank that was asked about last.
+  struct Block {
+    BlockTimes times;
+    std::vector<Seconds> communication = {};
+    std::optional<std::int64_t> rank = {};
+  };
   /// Calls `use` with each different block of a stage and how many of it there are.
-  void for_each(const StageLayout& layout, const std::function<void(const BlockTimes&, double)>& use);
+  void for_each(const StageLayout& layout, const std::function<void(const Block&, double)>& use);
   /// The layer that the backward of a stage begins with; none on a stage without layers.
-  const BlockTimes* last_layer(const StageLayout& layout);
+  const Block* last_layer(const StageLayout& layout);
   /// Layers with the same kind, span and modules take the same.
   using LayerClass = std::tuple<LayerKind, AttentionSpan, std::set<RecomputeModule>>;
   /// One end of the model, or what a prediction module has before its layer; with or without a head behind it.
   enum class End : std::uint8_t { embedding, mtp, mtp_apart, head, head_behind_mtp };
 
   BlockTimes times_of(const std::vector<LayerOp>& ops);
-  const BlockTimes& layer(std::int64_t layer, const LayerClass& of);
-  const BlockTimes& end(End which);
+  const Block& layer(std::int64_t layer, const LayerClass& of);
+  const Block& end(End which);
+  /// `block` with what it takes on the rank that the timer has entered.
+  const Block& on_this_rank(Block& block);
 
   const Model& model_;
   const Strategy& strategy_;
   const BatchShape batch_;
   ClosedTimer& timer_;
   const Aim aim_;
-  std::map<LayerClass, BlockTimes> layers_;
-  std::map<End, BlockTimes> ends_;
+  std::map<LayerClass, Block> layers_;
+  std::map<End, Block> ends_;
 };
 
 }  // namespace orrery::costmodel

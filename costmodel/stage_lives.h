@@ -3,16 +3,13 @@
 // offload brings back, put together.
 #pragma once
 
-#include "costmodel/rank_states.h"
-#include "costmodel/tensor_lives.h"
+#include "costmodel/piece_lives.h"
 #include "program/schedule.h"
 
 #include <cstdint>
-#include <map>
-#include <optional>
+#include <memory>
 #include <set>
 #include <string>
-#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -40,17 +37,21 @@ struct BackwardKinds {
   bool whole = false, split = false;
 };
 
-/// Makes stages from the tables of a model, each table and each kind of layer once.
+/// Makes stages from the pieces of a model.
 class StageLivesMaker {
  public:
+  /// With pieces of its own, or with those that others have who differ in nothing but sharding and offload.
   StageLivesMaker(const TableSizes& sizes, const Mesh& mesh);
+  StageLivesMaker(const TableSizes& sizes, const Mesh& mesh, std::shared_ptr<PieceLives> pieces);
 
   /// A stage with these stages around it; stages that are alike are made once. The reference holds as long as this
   /// object.
   const StageLives& stage(const StageLayout& layout, const StageNeighbours& neighbours, BackwardKinds kinds);
 
   /// The parts of a layer, with a whole backward or a split one.
-  const TensorLives::Parts& layer(LayerKind kind, const std::set<RecomputeModule>& recompute, bool split);
+  const TensorLives::Parts& layer(LayerKind kind, const std::set<RecomputeModule>& recompute, bool split) {
+    return pieces_->layer(kind, recompute, split, buckets_);
+  }
 
  private:
   using Part = TensorLives::Part;
@@ -63,32 +64,13 @@ class StageLivesMaker {
   };
 
   StageLives make(const StageLayout& layout, const StageNeighbours& neighbours, BackwardKinds kinds);
-  const TensorTable& ffn(LayerKind kind);
-  std::int64_t num_modules() const;
-  /// What a framework saves beside ours, from the end of the forward to the end of the backward.
-  void add_framework(LayerKind kind, Parts& parts) const;
-  double bucket(const RankElements& elements) const;
   Unit unit(const UnitLives& lives, const RankElements& elements, bool is_layer) const;
-
-  void add_layer_forward(LayerKind kind, int position, TensorLives& lives);
-  void add_layer_gradients(LayerKind kind, const std::set<RecomputeModule>& recompute, bool split, int position,
-                           TensorLives& lives);
-  void add_layer_weight_grads(LayerKind kind, Part part, int position, TensorLives& lives);
-  Parts embedding(bool split) const;
-  /// Prediction modules and heads behind the layers of a stage; `elements` gets those of each unit.
-  Parts tail(const StageLayout& layout, const StageNeighbours& neighbours, bool split,
-             std::vector<RankElements>& elements);
   LifeSegments slot(const std::vector<Unit>& units, Part part) const;
 
   const TableSizes& sizes_;
-  ElementCounts counts_;
+  const std::shared_ptr<PieceLives> pieces_;
   bool gathers_dense_ = false, gathers_expert_ = false;  // weights: ZeRO 3
-  bool buckets_dense_ = false, buckets_expert_ = false;  // gradients: ZeRO 2 and 3
-  const TensorTable attention_;
-  std::optional<TensorTable> dense_, moe_;
-  const TensorTable embedding_;
-  std::optional<TensorTable> head_, adding_head_, mtp_, adding_mtp_;
-  std::map<std::tuple<LayerKind, std::uint32_t, bool>, Parts> layers_;  // modules as bits
+  PieceLives::InBuckets buckets_;
   std::unordered_map<std::string, StageLives> stages_;
 };
 

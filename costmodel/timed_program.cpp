@@ -8,6 +8,7 @@
 
 #include <array>
 #include <map>
+#include <optional>
 #include <utility>
 
 namespace orrery::costmodel {
@@ -74,6 +75,7 @@ class Resolver {
     const double of_rank = rank_factor(disturbances_, number);
     std::array<std::size_t, kNumQueues> ordinal{};
     num_issued_.fill(0);
+    of_rank_at_hand_.fill({});
     for (OpIndex i = 0; i < ops.size(); ++i) {
       const Op& op = ops[i];
       if (op.queue == Queue::compute) {
@@ -142,6 +144,14 @@ class Resolver {
   }
 
   MeetingIndex add_collective(const Op& op, Group group, const TimedRank& rank) {
+    std::optional<Participants>& known = of_rank_at_hand_[static_cast<std::size_t>(group)];
+    if (!known) known = participants(group, rank);
+    return add({.time = timer_.comm(op), .first_participant = known->first, .num_participants = known->second});
+  }
+
+  /// Of a group, as a range of TimedProgram::participants.
+  using Participants = std::pair<std::uint32_t, std::uint32_t>;
+  Participants participants(Group group, const TimedRank& rank) {
     const auto [found, is_new] = groups_.try_emplace({group, program_.mesh.group_index(group, rank.view.rank)});
     if (is_new) {
       const std::vector<std::uint32_t> members = simulated_.members(group, rank.view.rank);
@@ -149,8 +159,7 @@ class Resolver {
                        static_cast<std::uint32_t>(members.size())};
       out_.participants.insert(out_.participants.end(), members.begin(), members.end());
     }
-    return add(
-        {.time = timer_.comm(op), .first_participant = found->second.first, .num_participants = found->second.second});
+    return found->second;
   }
 
   MeetingIndex add(const Meeting& meeting) {
@@ -168,8 +177,8 @@ class Resolver {
   std::vector<std::vector<MeetingIndex>> messages_;  // by sender and direction
   std::map<std::pair<Group, std::int64_t>, std::vector<MeetingIndex>> spanning_;
   std::array<std::size_t, kNumGroups> num_issued_{};  // by the rank at hand, of each kind of group
-  /// Participants of each group, as a range of TimedProgram::participants.
-  std::map<std::pair<Group, std::int64_t>, std::pair<std::uint32_t, std::uint32_t>> groups_;
+  std::map<std::pair<Group, std::int64_t>, Participants> groups_;
+  std::array<std::optional<Participants>, kNumGroups> of_rank_at_hand_;  // the same
 };
 
 }  // namespace

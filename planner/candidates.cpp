@@ -78,7 +78,7 @@ Domains lean(const Domains& all) {
 
 class Finder {
  public:
-  Finder(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
+  Finder(const FamilyContext& context, std::span<const costmodel::CachedCostModel> costs, const Measure& measure,
          const ScanLimits& limits, const std::function<bool()>& out_of_time,
          const std::function<void(const Progress&)>& on_progress)
       : c_(context),
@@ -86,7 +86,7 @@ class Finder {
         limits_(limits),
         out_of_time_(out_of_time),
         on_progress_(on_progress),
-        costs_(static_cast<std::size_t>(num_workers()), costmodel::CachedCostModel(cost)),
+        costs_(costs),
         found_(limits.to_beat.value_or(kNothing)) {}
 
   Candidates run() {
@@ -252,12 +252,14 @@ class Finder {
            choice.vpp == s.vpp;
   }
 
-  /// Measures a member: from then on others have to beat it, if it is the best.
-  void try_to_beat(const Member& member) {
-    const Seconds measured = measure_(member);
-    if (measured >= found_) return;
-    found_ = measured;
-    best_ = member.strategy;
+  /// Measures members: from then on others have to beat the best of them, if none was as good.
+  void try_to_beat(std::span<const Member* const> members) {
+    const std::vector<std::optional<Seconds>> measured = measure_(members);
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      if (!measured[i] || *measured[i] >= found_) continue;
+      found_ = *measured[i];
+      best_ = members[i]->strategy;
+    }
   }
 
   void take_apart(const std::vector<std::size_t>& whole, const std::vector<Strategy>& operators,
@@ -361,10 +363,11 @@ class Finder {
     std::iota(fastest.begin(), fastest.end(), std::size_t{0});
     std::stable_sort(fastest.begin(), fastest.end(),
                      [&](std::size_t a, std::size_t b) { return closed[a] < closed[b]; });
+    std::vector<const Member*> seeds;
     for (std::size_t i = 0; i < std::min(best.size(), static_cast<std::size_t>(limits_.num_seeds)); ++i) {
-      if (i > 0 && out_of_time_()) break;
-      try_to_beat(best[fastest[i]]);
+      seeds.push_back(&best[fastest[i]]);
     }
+    try_to_beat(seeds);
   }
 
   /// About what a member is, by its closed form and as if it recomputed nothing.
@@ -402,7 +405,7 @@ class Finder {
       fastest = time;
       best = &out_.members[index];
     }
-    if (best != nullptr && fastest < found_) try_to_beat(*best);
+    if (best != nullptr && fastest < found_) try_to_beat({&best, 1});
     std::erase_if(out_.members, [&](const Member& member) { return member.bound >= cutoff(); });
     if (out_.members.size() > 4 * limits_.room) sort_and_cut(limits_.room);
   }
@@ -420,7 +423,7 @@ class Finder {
   const ScanLimits limits_;
   const std::function<bool()>& out_of_time_;
   const std::function<void(const Progress&)>& on_progress_;
-  std::vector<costmodel::CachedCostModel> costs_;            // by worker
+  const std::span<const costmodel::CachedCostModel> costs_;  // by worker
   Seconds found_;                                            // least time that was measured or is to beat
   std::vector<Seconds> work_bounds_;                         // by choice of operators, weighted
   std::optional<Strategy> best_;                             // of what was measured
@@ -430,10 +433,10 @@ class Finder {
 
 }  // namespace
 
-Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
-                           const ScanLimits& limits, const std::function<bool()>& out_of_time,
+Candidates find_candidates(const FamilyContext& context, std::span<const costmodel::CachedCostModel> costs,
+                           const Measure& measure, const ScanLimits& limits, const std::function<bool()>& out_of_time,
                            const std::function<void(const Progress&)>& on_progress) {
-  return Finder(context, cost, measure, limits, out_of_time, on_progress).run();
+  return Finder(context, costs, measure, limits, out_of_time, on_progress).run();
 }
 
 }  // namespace orrery::planner

@@ -2,12 +2,14 @@
 // The first half of a search: from domains to the strategies that may be the fastest, with what could not be looked at.
 #pragma once
 
-#include "costmodel/cost_model.h"
+#include "costmodel/cached_cost_model.h"
 #include "planner/pipeline_scan.h"
 #include "planner/search.h"
 
 #include <functional>
 #include <optional>
+#include <span>
+#include <vector>
 
 namespace orrery::planner {
 
@@ -21,9 +23,9 @@ struct Candidates {
   std::optional<Seconds> least_unseen;       // smallest bound of those, and of members that there was no room for
 };
 
-/// Measures a member: the time of a step, or what else is made least, which others must be able to beat. Whoever
-/// measures keeps it.
-using Measure = std::function<Seconds(const Member&)>;
+/// Measures members: the time of a step, or what else is made least, which others must be able to beat; nothing for
+/// those behind the first that there is no time for. Whoever measures keeps them.
+using Measure = std::function<std::vector<std::optional<Seconds>>(std::span<const Member* const>)>;
 
 /// How far a scan goes.
 struct ScanLimits {
@@ -38,9 +40,9 @@ struct ScanLimits {
 };
 
 /// Scans the choices of operators from the smallest bound on, and stops when no bound is below the least time that
-/// `measure` has found, or the one to beat.
-Candidates find_candidates(const FamilyContext& context, const costmodel::CostModel& cost, const Measure& measure,
-                           const ScanLimits& limits, const std::function<bool()>& out_of_time,
+/// `measure` has found, or the one to beat. `costs`: what each of num_workers() threads asks.
+Candidates find_candidates(const FamilyContext& context, std::span<const costmodel::CachedCostModel> costs,
+                           const Measure& measure, const ScanLimits& limits, const std::function<bool()>& out_of_time,
                            const std::function<void(const Progress&)>& on_progress);
 
 }  // namespace orrery::planner

@@ -25,6 +25,8 @@ using costmodel::RankElements;
 using costmodel::RankStates;
 using costmodel::StepEndTimes;
 
+constexpr double kRounding = 1e-12;  // of a sum of bytes
+
 struct Rank {
   std::vector<StageLayout> stages;
   std::vector<std::int64_t> indices;
@@ -36,6 +38,7 @@ struct Rank {
   RankStates states;
   using Peaks = std::vector<std::optional<ActivationPeak>>;  // by choice
   Peaks* peaks = nullptr;
+  Peaks* least_peaks = nullptr;                                 // if nothing were gathered and reduced within slots
   std::map<const costmodel::ActivationPeaks*, Peaks> peaks_of;  // by what is gathered and reduced within slots
 };
 
@@ -158,9 +161,15 @@ class Family {
     costmodel::ActivationPeaks* activations = &table_.activations(s_, sharing_->mesh, memory_model_);
     if (activations == activations_) return;
     activations_ = activations;
+    Strategy at_end = s_;
+    at_end.zero_dense = at_end.zero_expert = 1;
+    ungathered_ = &table_.activations(at_end, sharing_->mesh, memory_model_);
     for (Rank& rank : ranks_) {
-      rank.peaks = &rank.peaks_of[activations];
-      rank.peaks->resize(c_.domains.recompute.size());
+      for (const costmodel::ActivationPeaks* of : {activations_, ungathered_}) {
+        rank.peaks_of[of].resize(c_.domains.recompute.size());
+      }
+      rank.peaks = &rank.peaks_of[activations_];
+      rank.least_peaks = &rank.peaks_of[ungathered_];
     }
   }
 
@@ -205,13 +214,27 @@ class Family {
   /// The choice that takes least: nothing recomputed, where that is one.
   std::size_t fastest(Rank& rank) { return c_.domains.recompute.front().empty() ? 0 : by_time(rank).front(); }
 
+  const ActivationPeak& peak(std::size_t index, std::size_t choice, costmodel::ActivationPeaks& activations,
+                             Rank::Peaks& peaks) {
+    std::optional<ActivationPeak>& peak = peaks[choice];
+    if (!peak) {
+      peak =
+          activations.of_rank(s_, num_micro_batches_, static_cast<std::int64_t>(index), option(ranks_[index], choice));
+    }
+    return *peak;
+  }
+
   Bytes memory(std::size_t index, std::size_t choice) {
     Rank& rank = ranks_[index];
-    std::optional<ActivationPeak>& peak = (*rank.peaks)[choice];
-    if (!peak) {
-      peak = activations_->of_rank(s_, num_micro_batches_, static_cast<std::int64_t>(index), option(rank, choice));
-    }
-    return memory_with(rank, *peak);
+    return memory_with(rank, peak(index, choice, *activations_, *rank.peaks));
+  }
+
+  /// Whether a choice does not fit even if nothing were gathered and reduced within slots, which only adds. One answer
+  /// serves all shardings; what each of them gathers is asked where this leaves a doubt.
+  bool cannot_fit(std::size_t index, std::size_t choice) {
+    if (activations_ == ungathered_) return false;
+    Rank& rank = ranks_[index];
+    return memory_with(rank, peak(index, choice, *ungathered_, *rank.least_peaks)) > c_.limit * (1.0 + kRounding);
   }
 
   Bytes memory_with(const Rank& rank, const ActivationPeak& peak) const {
@@ -278,25 +301,38 @@ class Family {
     if (needed > c_.limit) return Fit::too_large;
     // Most ranks need to recompute no more than they must.
     const std::size_t first = fastest(rank);
-    needed = memory(index, first);
-    if (needed <= c_.limit) return Fit::yes;
+    if (!cannot_fit(index, first)) {
+      needed = memory(index, first);
+      if (needed <= c_.limit) return Fit::yes;
+    }
     bool has_slow = false;
-    std::size_t smallest = first;
     for (const std::size_t choice : by_time(rank)) {
       choose(index, choice);
       if (bound_.of_step(norm_) >= cutoff) {
         has_slow = true;
         continue;
       }
+      if (cannot_fit(index, choice)) continue;
+      needed = memory(index, choice);
+      if (needed <= c_.limit) return Fit::yes;
+    }
+    if (has_slow) return Fit::too_slow;
+    choose_smallest(index, needed);
+    return Fit::too_large;
+  }
+
+  /// Gives a rank on which nothing fits what needs least.
+  void choose_smallest(std::size_t index, Bytes& needed) {
+    Rank& rank = ranks_[index];
+    std::size_t smallest = fastest(rank);
+    needed = memory(index, smallest);
+    for (const std::size_t choice : by_time(rank)) {
       const Bytes needs = memory(index, choice);
-      if (needs < needed) {
-        needed = needs;
-        smallest = choice;
-      }
-      if (needs <= c_.limit) return Fit::yes;
+      if (needs >= needed) continue;
+      needed = needs;
+      smallest = choice;
     }
     choose(index, smallest);
-    return has_slow ? Fit::too_slow : Fit::too_large;
   }
 
   /// The member at hand, with what its ranks recompute.
@@ -368,6 +404,7 @@ class Family {
   StepBound bound_;
   std::vector<Rank> ranks_;
   costmodel::ActivationPeaks* activations_ = nullptr;  // of the sharding at hand
+  costmodel::ActivationPeaks* ungathered_ = nullptr;   // the same as if nothing were exchanged within slots
   Seconds norm_;
   std::map<std::int64_t, std::unique_ptr<Sharing>> sharings_;  // by number of instances
   Sharing* sharing_ = nullptr;                                 // of the sharding at hand

@@ -62,14 +62,12 @@ void lay(Alike& alike, BottleneckStages& stages, OperatorTable& table) {
 }  // namespace
 
 LaidMembers lay_anew(const FamilyContext& context, std::span<const Member* const> plans,
-                     const costmodel::CostModel& cost) {
+                     std::span<const costmodel::CachedCostModel> costs) {
   std::vector<SameOperators> groups = grouped(plans);
-  const std::vector<costmodel::CachedCostModel> caches(static_cast<std::size_t>(num_workers()),
-                                                       costmodel::CachedCostModel(cost));
   parallel_for(std::ssize(groups), [&](std::int64_t i, int worker) {
     SameOperators& group = groups[static_cast<std::size_t>(i)];
     OperatorTable table(context.model, group.operators, context.batch, context.num_devices,
-                        caches[static_cast<std::size_t>(worker)], context.densest);
+                        costs[static_cast<std::size_t>(worker)], context.densest);
     BottleneckStages stages(context, group.operators.mtp, table);
     for (Alike& alike : group.plans) lay(alike, stages, table);
   });

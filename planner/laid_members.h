@@ -4,6 +4,7 @@
 // that came far enough.
 #pragma once
 
+#include "costmodel/cached_cost_model.h"
 #include "planner/family.h"
 
 #include <cstdint>
@@ -19,8 +20,9 @@ struct LaidMembers {
 };
 
 /// Of `plans` that differ in their stages alone, one with the stages of least bottleneck, unless one of them is as
-/// good: its longest stage takes as little, and all together. The same with any number of threads.
+/// good: its longest stage takes as little, and all together. The same with any number of threads. `costs`:
+/// what each of num_workers() threads asks.
 LaidMembers lay_anew(const FamilyContext& context, std::span<const Member* const> plans,
-                     const costmodel::CostModel& cost);
+                     std::span<const costmodel::CachedCostModel> costs);
 
 }  // namespace orrery::planner

@@ -104,6 +104,11 @@ costmodel::ActivationPeaks& OperatorTable::activations(const Strategy& strategy,
   const std::array<int, 5> key = {strategy.offload_activations ? 1 : 0, std::max(strategy.zero_dense, 1),
                                   std::max(strategy.zero_expert, 1), mesh.size(Group::dp_shard) > 1 ? 1 : 0,
                                   mesh.size(Group::edp_shard) > 1 ? 1 : 0};
+  const auto known = activations_.find(key);
+  if (known != activations_.end()) return known->second;
+  // Whatever is gathered, stages are laid of the same pieces.
+  if (!activations_.empty())
+    return activations_.try_emplace(key, activations_.begin()->second, strategy, mesh).first->second;
   return activations_.try_emplace(key, model_, strategy, batch_, mesh, memory_model).first->second;
 }
 
@@ -115,8 +120,9 @@ Seconds OperatorTable::all_stages(bool pairs) {
     if (strategy_.mtp == Mtp::on) all.num_mtp = model_.num_mtp_modules;
     all_ = slots_of(all);
   }
-  costmodel::RankWork work(pairs, 1.0);
-  work.add(*all_, {});
+  costmodel::RankWork work(1.0);
+  const double alone = pairs ? 0.0 : 1.0;
+  work.add(*all_, {}, {alone, alone});
   return work.slots();
 }
 

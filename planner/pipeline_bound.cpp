@@ -6,6 +6,7 @@
 #include "costmodel/pipeline_moments.h"
 #include "costmodel/rank_states.h"
 #include "costmodel/rank_work.h"
+#include "costmodel/slots_alone.h"
 #include "costmodel/stage_lives.h"
 #include "costmodel/tensor_table.h"
 #include "program/schedule.h"
@@ -45,7 +46,7 @@ int slot_kind(const PipelineChoice& choice) {
 
 Seconds busy(const Slots& slots, bool pairs) {
   const Seconds all = slots.times.forward + slots.times.backward();
-  return pairs ? all - slots.exchanges : all;
+  return pairs ? all - slots.waited_exchanges.forward - slots.waited_exchanges.backward : all;
 }
 
 /// A line below what a rank has to run again, by its number of layers: from one corner to the next.
@@ -95,11 +96,12 @@ struct PipelineBound::Layer {
 };
 
 struct PipelineBound::Work {
-  Seconds all;                 // of a micro-batch in layers and ends
-  Seconds layer;               // in one layer
-  Seconds with_loss;           // the same, with what exchanges of pairs take from its arithmetic
-  Seconds forward, both;       // slots of a layer, exchanges as if nothing hid them
-  std::vector<Seconds> again;  // of a layer, by choice of recomputation
+  Seconds all;                  // of a micro-batch in layers and ends
+  Seconds layer;                // in one layer
+  Seconds with_loss;            // the same, with what exchanges of pairs take from its arithmetic
+  Seconds forward, both;        // slots of a layer, exchanges as if nothing hid them
+  std::vector<Seconds> again;   // of a layer, by choice of recomputation
+  std::vector<Slots> examples;  // of schedules in pairs: a layer for each attention span
 };
 
 PipelineBound::PipelineBound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost)
@@ -150,12 +152,14 @@ const PipelineBound::Work& PipelineBound::work(const PipelineChoice& choice, boo
   work.layer = work.with_loss = work.forward = work.both = kNever;
   for (const std::int64_t layer : examples_) {
     const Slots& slots = table.slots({.first_layer = layer, .num_layers = 1});
-    costmodel::RankWork alone(pairs, 1.0);
-    alone.add(slots, {});
+    costmodel::RankWork alone(1.0);
+    const double waits = pairs ? 0.0 : 1.0;
+    alone.add(slots, {}, {waits, waits});
     work.layer = std::min(work.layer, busy(slots, pairs));
     work.with_loss = std::min(work.with_loss, alone.slots());
     work.forward = std::min(work.forward, slots.times.forward);
     work.both = std::min(work.both, slots.times.forward + slots.times.backward());
+    if (pairs) work.examples.push_back(slots);
   }
   if (!knows_memory_) return work;
   for (const std::set<RecomputeModule>& modules : choices_) {
@@ -283,6 +287,36 @@ Seconds PipelineBound::run_again(const PipelineChoice& choice, const Work& work,
   return kNever;
 }
 
+// Slots of the warm-up and of the drain wait for their exchanges. A rank on which a layer costs k has at most X / k of
+// them if all ranks end at X, whichever of its stages they are on; so N layers take N / (sum of 1 / k) at least. What
+// is no such layer comes on top, on the rank where that displaces fewest of them.
+PipelineBound::InPairs PipelineBound::in_pairs(const PipelineChoice& choice, const Work& work) const {
+  InPairs out;
+  const Strategy s = choice.of(operators_);
+  const double num_slots = slots_per_stage(s, choice.num_micro_batches);
+  const double copies = s.schedule == Schedule::dualpipe ? 2.0 : 1.0;
+  double layers_a_second = 0.0, without_loss = 0.0;
+  for (std::int64_t rank = 0; rank < choice.pp; ++rank) {
+    Seconds least = kNever, least_arithmetic = kNever;
+    for (const costmodel::SlotsAlone& alone : costmodel::slots_alone(s, choice.num_micro_batches, rank)) {
+      for (const Slots& layer : work.examples) {
+        costmodel::RankWork of_layer(num_slots);
+        of_layer.add(layer, {}, alone);
+        least = std::min(least, of_layer.slots());
+        least_arithmetic = std::min(least_arithmetic, of_layer.without_loss());
+      }
+    }
+    if (least_arithmetic <= Seconds()) return {};
+    layers_a_second += seconds(1) / least;
+    without_loss += seconds(1) / least_arithmetic;
+    out.dearest = std::max(out.dearest, least_arithmetic);
+  }
+  out.layers = seconds(copies * num_layers_ / layers_a_second);
+  out.layers_without_loss = seconds(copies * num_layers_ / without_loss);
+  out.layers_a_second = without_loss;
+  return out;
+}
+
 Seconds PipelineBound::with(const PipelineChoice& choice, bool slices) {
   const Work& sums = work(choice, slices);
   const auto p = static_cast<double>(choice.pp), m = static_cast<double>(choice.num_micro_batches);
@@ -297,8 +331,10 @@ Seconds PipelineBound::with(const PipelineChoice& choice, bool slices) {
     return share / (1.0 - std::pow(1.0 - share / m, p)) * (work + again) - share * again;
   };
   const double n = num_layers_;
+  const InPairs pairs = sums.examples.empty() ? InPairs() : in_pairs(choice, sums);
   const auto end_with = [&](Seconds again) {
     Seconds end = m / p * std::max(sums.all + again, n * sums.with_loss);
+    end = std::max(end, pairs.with(m * std::max(Seconds(), sums.all + again - n * sums.layer)));
     if (whole) {
       end = std::max({end, waiting(sums.all, sums.all, again), waiting(n * sums.both, n * sums.layer, again),
                       waiting(n * sums.both, n * sums.with_loss, {})});
@@ -338,6 +374,12 @@ Seconds PipelineBound::with(const PipelineChoice& choice, bool slices) {
       }
       copied = std::max(copied, m / p * (weight * sums.all + num_layers_ * least));
     }
+    // All layers of a rank recompute alike, so that none of them takes less than under the best choice for all.
+    Seconds least = kNever;
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      least = std::min(least, std::max({sums.layer + sums.again[i], sums.with_loss, alone[i].copies}));
+    }
+    copied = std::max(copied, m / p * (num_layers_ * least));
     memory = std::min(memory, copied);
   }
   return std::max(bound, memory);

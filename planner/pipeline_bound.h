@@ -7,6 +7,9 @@
 //             on all p ranks together, X = W / (1 - (1 - 1/m)^p), more where ranks have work that nobody waits for.
 //             With gradients apart only forwards count. In other orders stages of any size may
 //             come first: they have no such bound.
+//   pairs     slots of the warm-up and of the drain run beside no other, so that their exchanges count in full, as many
+//   as
+//             on the stage of a rank that has fewest of them.
 //   memory    a rank that holds h micro-batches of n layers, A bytes for each, needs h n A, and its states at their
 //             least. Recomputation makes A smaller and costs time: the cheapest that fits is a step function of n. The
 //             convex line below it gives the least sum over ranks. ZeRO 2 and 3 need less and keep a communicator busy.
@@ -15,6 +18,7 @@
 #include "planner/operator_table.h"
 #include "planner/pipeline_choices.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <set>
@@ -38,6 +42,20 @@ class PipelineBound {
  private:
   struct Layer;
   struct Work;
+  /// At least what the layers take together where slots run in pairs.
+  struct InPairs {
+    Seconds layers;                // what is hidden slows arithmetic
+    Seconds layers_without_loss;   // it does not
+    double layers_a_second = 0.0;  // of all ranks, without loss
+    Seconds dearest;               // of a layer on the rank where it takes most, without loss
+
+    /// With `others` on some ranks beside them.
+    Seconds with(Seconds others) const {
+      if (layers_a_second == 0.0) return {};
+      return std::max(layers, layers_without_loss + seconds(others / dearest / layers_a_second));
+    }
+  };
+  InPairs in_pairs(const PipelineChoice& choice, const Work& work) const;
   const Work& work(const PipelineChoice& choice, bool slices);
   const std::vector<Layer>& layers(bool slices);
   Seconds with(const PipelineChoice& choice, bool slices);

@@ -22,6 +22,8 @@
 #include <limits>
 #include <mutex>
 #include <numeric>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -115,10 +117,11 @@ class Search {
   Search(const Domains& domains, const SearchProblem& problem, const costmodel::CostModel& cost_model,
          const Interpreter& analytic, const SearchLimits& limits, const ProgressReport& on_progress)
       : problem_(problem),
-        cost_model_(cost_model),
         analytic_(analytic),
         limits_(limits),
         on_progress_(on_progress),
+        cost_model_(cost_model),
+        caches_(static_cast<std::size_t>(num_workers()), costmodel::CachedCostModel(cost_model)),
         begin_(std::chrono::steady_clock::now()),
         fullest_share_(problem.model, problem.load, problem.experts),
         densest_(densest_of(problem)),
@@ -143,7 +146,7 @@ class Search {
 
   std::variant<SearchResult, Infeasible> run(const Interpreter* simulator) {
     found_ = find_candidates(
-        context_, cost_model_, [&](const Member& member) { return measure(member); },
+        context_, caches_, [&](std::span<const Member* const> members) { return measure(members); },
         {.slack = proves() ? 0.0 : kSlackWithoutProof,
          .room = kRoom,
          .most_families = most_families(),
@@ -192,15 +195,35 @@ class Search {
     return limits_.time_budget ? std::numeric_limits<std::int64_t>::max() : limits_.num_families;
   }
 
-  /// Runs a member that others have to beat, once: it is among the ranked from then on.
-  Seconds measure(const Member& member) {
-    if (const RankedPlan* known = ranked(member.strategy)) return value_of(*known);
-    const costmodel::ClosedEstimate closed =
-        costmodel::estimate_closed(problem_.model, member.strategy, problem_.batch,
-                                   Mesh(member.strategy, context_.num_devices), cost_model_, problem_.device_of_rank);
-    result_.ranked.push_back(run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated}));
-    measured_.push_back(member);
-    return value_of(result_.ranked.back());
+  /// Of closed forms. Caches know one kind of device.
+  const costmodel::CostModel& asked_by(int worker) const {
+    if (problem_.cluster.groups.size() > 1) return cost_model_;
+    return caches_[static_cast<std::size_t>(worker)];
+  }
+
+  /// Runs members that others have to beat, each once: they are among the ranked from then on. The first is run
+  /// whatever the time.
+  std::vector<std::optional<Seconds>> measure(std::span<const Member* const> members) {
+    std::vector<std::optional<RankedPlan>> plans(members.size());
+    parallel_for(std::ssize(members), [&](std::int64_t i, int worker) {
+      const Member& member = *members[static_cast<std::size_t>(i)];
+      if (ranked(member.strategy) != nullptr || (i > 0 && out_of_time())) return;
+      const costmodel::ClosedEstimate closed = costmodel::estimate_closed(
+          problem_.model, member.strategy, problem_.batch, Mesh(member.strategy, context_.num_devices),
+          asked_by(worker), problem_.device_of_rank);
+      plans[static_cast<std::size_t>(i)] =
+          run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated});
+    });
+    std::vector<std::optional<Seconds>> values;
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      const RankedPlan* known = ranked(members[i]->strategy);
+      if (known == nullptr && plans[i]) {
+        known = &result_.ranked.emplace_back(std::move(*plans[i]));
+        measured_.push_back(*members[i]);
+      }
+      values.push_back(known == nullptr ? std::nullopt : std::optional(value_of(*known)));
+    }
+    return values;
   }
 
   /// What is made least, of the last prediction.
@@ -271,8 +294,6 @@ class Search {
     add_laid_anew(members);
     const auto num_members = static_cast<std::int64_t>(members.size());
     TierProgress progress(on_progress_, progress_before("closed", num_members));
-    const std::vector<costmodel::CachedCostModel> caches(static_cast<std::size_t>(num_workers()),
-                                                         costmodel::CachedCostModel(cost_model_));
     refined_.resize(members.size());
     parallel_for(num_members, [&](std::int64_t i, int worker) {
       Refined& refined = refined_[static_cast<std::size_t>(i)];
@@ -281,7 +302,7 @@ class Search {
       refined.is_refined = true;
       const Strategy& s = refined.member.strategy;
       const Mesh mesh(s, context_.num_devices);
-      const costmodel::CostModel& cost = caches[static_cast<std::size_t>(worker)];
+      const costmodel::CostModel& cost = caches_[static_cast<std::size_t>(worker)];
       const costmodel::ClosedEstimate closed =
           costmodel::estimate_closed(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank);
       refined.closed = closed.step_time;
@@ -318,7 +339,7 @@ class Search {
     std::vector<const Member*> plans;
     for (const Member& member : measured_) plans.push_back(&member);
     for (const Member& member : members) plans.push_back(&member);
-    laid_ = lay_anew(context_, plans, cost_model_);
+    laid_ = lay_anew(context_, plans, caches_);
     members.insert(members.end(), laid_->members.begin(), laid_->members.end());
   }
 
@@ -355,9 +376,13 @@ class Search {
   void run_fastest() {
     std::vector<std::size_t> order =
         sorted_by([&](const Refined& r) { return problem_.weights.time * r.closed + r.member.work_bound; });
-    // The closed form errs for all members of a pipeline alike: others get their turn.
-    OfEachPipeline few(kOfOnePipeline);
-    const auto is_one_of_few = [&](std::size_t i) { return few.takes(refined_[i].member.strategy); };
+    // The closed form errs for all members of a pipeline alike, and otherwise where activations are copied: others get
+    // their turn.
+    OfEachPipeline few(kOfOnePipeline), few_with_copies(kOfOnePipeline);
+    const auto is_one_of_few = [&](std::size_t i) {
+      const Strategy& s = refined_[i].member.strategy;
+      return (s.offload_activations ? few_with_copies : few).takes(s);
+    };
     std::stable_partition(order.begin(), order.end(), is_one_of_few);
     run_analytic(order, limits_.num_analytic);
   }
@@ -472,11 +497,11 @@ class Search {
       }
     }
     if (others.empty()) return;
-    parallel_for(std::ssize(others), [&](std::int64_t i, int) {
+    parallel_for(std::ssize(others), [&](std::int64_t i, int worker) {
       Other& other = others[static_cast<std::size_t>(i)];
       const Strategy& s = other.refined.member.strategy;
-      const costmodel::ClosedEstimate closed =
-          costmodel::estimate_closed(problem_.model, s, problem_.batch, Mesh(s, context_.num_devices), cost_model_);
+      const costmodel::ClosedEstimate closed = costmodel::estimate_closed(
+          problem_.model, s, problem_.batch, Mesh(s, context_.num_devices), asked_by(worker));
       other.gain = 1.0 - closed.step_time / other.refined.closed;
       other.refined.closed = closed.step_time;
       other.refined.extrapolated = closed.extrapolated;
@@ -522,10 +547,11 @@ class Search {
   }
 
   const SearchProblem& problem_;
-  const costmodel::CostModel& cost_model_;
   const Interpreter& analytic_;
   const SearchLimits limits_;
   const ProgressReport& on_progress_;
+  const costmodel::CostModel& cost_model_;
+  const std::vector<costmodel::CachedCostModel> caches_;  // by worker, of all tiers
   const std::chrono::steady_clock::time_point begin_;
   const FullestShare fullest_share_;
   const std::vector<DeviceIndex> densest_;

@@ -21,17 +21,19 @@ bool splits(const Strategy& s) {
 }  // namespace
 
 StepBound::StepBound(const Strategy& strategy, std::int64_t num_micro_batches)
-    : pairs_(runs_pairs(strategy)),
-      splits_(splits(strategy)),
+    : splits_(splits(strategy)),
       num_stages_(strategy.num_stages()),
       slots_per_stage_(slots_per_stage(strategy, num_micro_batches)),
       messages_(static_cast<std::size_t>(num_stages_)),
       ends_(static_cast<std::size_t>(strategy.pp)),
       queues_(ends_.size()) {
   for (std::int64_t rank = 0; rank < strategy.pp; ++rank) {
-    Rank& held = ranks_.emplace_back(Rank{.stages = stages_of(strategy, rank), .slots = {}, .sharded = {}});
+    Rank& held =
+        ranks_.emplace_back(Rank{.stages = stages_of(strategy, rank), .slots = {}, .sharded = {}, .alone = {}});
     held.slots.resize(held.stages.size());
     held.sharded.resize(held.stages.size());
+    held.alone.assign(held.stages.size(), {slots_per_stage_, slots_per_stage_});
+    if (runs_pairs(strategy)) held.alone = costmodel::slots_alone(strategy, num_micro_batches, rank);
   }
 }
 
@@ -43,12 +45,15 @@ void StepBound::set_stage(std::size_t rank, std::size_t chunk, const Slots& slot
 
 const StepBound::Sums& StepBound::sums_of(Rank& rank) const {
   if (rank.sums) return *rank.sums;
-  costmodel::RankWork work(pairs_, slots_per_stage_);
+  costmodel::RankWork work(slots_per_stage_);
   Seconds urgent;
   for (std::size_t chunk = 0; chunk < rank.slots.size(); ++chunk) {
-    work.add(rank.slots[chunk], rank.sharded[chunk]);
-    urgent += rank.slots[chunk].times.forward + rank.slots[chunk].times.input_grad;
-    if (pairs_) urgent -= rank.slots[chunk].exchanges;
+    const Slots& slots = rank.slots[chunk];
+    const costmodel::SlotsAlone& alone = rank.alone[chunk];
+    work.add(slots, rank.sharded[chunk], alone);
+    urgent += slots_per_stage_ * (slots.times.forward + slots.times.input_grad) -
+              (slots_per_stage_ - alone.forwards) * slots.waited_exchanges.forward -
+              (slots_per_stage_ - alone.backwards) * slots.waited_exchanges.backward;
   }
   return rank.sums.emplace(Sums{.slots = work.slots(), .reduced = work.slots_and_reductions(), .urgent = urgent});
 }
@@ -91,7 +96,7 @@ const std::vector<Seconds>& StepBound::slots_end() const {
     }
     out.push_back(begin + sums.slots);
     reduced_.push_back(begin + sums.reduced);
-    const Seconds last = splits_ ? begin + slots_per_stage_ * std::max(Seconds(), sums.urgent) : out.back();
+    const Seconds last = splits_ ? begin + std::max(Seconds(), sums.urgent) : out.back();
     first_stage = std::max(first_stage, last + to_first);
   }
   // Whoever holds the first stage; in DualPipe two do, and the gradient of one half reaches each.

@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "costmodel/block_times.h"
+#include "costmodel/slots_alone.h"
 #include "program/strategy.h"
 
 #include <cstdint>
@@ -49,6 +50,7 @@ class StepBound {
     std::vector<std::int64_t> stages;
     std::vector<costmodel::Slots> slots;
     std::vector<Seconds> sharded;
+    std::vector<costmodel::SlotsAlone> alone;
     std::optional<Sums> sums = {};  // none: to be computed again
   };
   struct End {
@@ -58,7 +60,7 @@ class StepBound {
   /// When the last slot of each rank has ended at the earliest.
   const std::vector<Seconds>& slots_end() const;
 
-  const bool pairs_, splits_;
+  const bool splits_;
   const std::int64_t num_stages_;
   const double slots_per_stage_;
   mutable std::vector<Rank> ranks_;

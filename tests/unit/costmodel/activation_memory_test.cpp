@@ -43,13 +43,48 @@ TEST(ActivationMemory, GrowsWithTheRowsThatArrive) {
             0.5 * 8 * (2 * 7168 + 4 + 6 * 2048));
 }
 
+// A search makes the pieces of stages once, for the sharding that it asks about first.
+TEST(ActivationMemory, IsTheSameWithPiecesOfAnotherSharding) {
+  constexpr std::int64_t kNumDevices = 16, kMicroBatches = 8;
+  const Model model = testing::small_moe(8);
+  const BatchShape batch{.seq = 64, .global_batch = 64};
+  Strategy first = testing::small_strategy(model, 2);
+  first.ep = 2;
+  const Mesh mesh(first, kNumDevices);
+  const MemoryModel parameters;
+  ActivationPeaks made_first(model, first, batch, mesh, parameters);
+  std::vector<StageLayout> stages = {first.stages[0]};
+  for (const Modules& recompute : {Modules{}, Modules{RecomputeModule::moe_act}, Modules{RecomputeModule::full}}) {
+    stages[0].recompute = recompute;
+    made_first.of_rank(first, kMicroBatches, 0, stages);
+    std::set<double> different;
+    for (const int dense : {0, 2, 3}) {
+      for (const int expert : {1, 2, 3}) {
+        for (const bool offload : {false, true}) {
+          Strategy other = first;
+          other.zero_dense = dense;
+          other.zero_expert = expert;
+          other.offload_activations = offload;
+          ActivationPeaks shared(made_first, other, mesh), own(model, other, batch, mesh, parameters);
+          const ActivationPeak a = shared.of_rank(other, kMicroBatches, 0, stages);
+          const ActivationPeak b = own.of_rank(other, kMicroBatches, 0, stages);
+          EXPECT_EQ(a.saved, b.saved) << dense << expert << offload;
+          EXPECT_EQ(a.transients, b.transients) << dense << expert << offload;
+          different.insert(a.saved + a.transients);
+        }
+      }
+    }
+    EXPECT_GT(different.size(), 6);
+  }
+}
+
 /// The 175B model of Korthikanti et al., arXiv 2205.05198.
 Model gpt_175b() {
   Model model = testing::small_moe(2);
   model.moe.reset();
   model.layers.assign(2, LayerKind::dense);
   model.hidden = 12288;
-  model.dense_width = 4 * 12288;
+  model.dense_width = 4 * model.hidden;
   model.attention = GroupedQueryAttention{.num_heads = 96, .num_kv_heads = 96, .head_dim = 128};
   model.gated = false;
   return model;

@@ -20,7 +20,8 @@ SlotTimes layer(Strategy strategy, std::int64_t world, const CostModel& cost) {
   timer.enter(0);
   Slots slots;
   HostWindows windows;
-  add_block(block_times(layer_ops(model, strategy, kBatch, 0, {}), strategy, timer), 1.0, timer, slots, windows);
+  const BlockTimes block = block_times(layer_ops(model, strategy, kBatch, 0, {}), strategy, timer);
+  add_block(block, 1.0, communication_times(block, timer), slots, windows);
   wait_for_host(windows, strategy, slots.times);
   return slots.times;
 }

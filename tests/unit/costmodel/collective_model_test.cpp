@@ -141,6 +141,24 @@ TEST(CollectiveModel, LetsTheBusiestMemberDecideAnExchange) {
   EXPECT_NEAR(there.legs[0].bytes.in(unit::byte), 70 * 80e3 / 0.8, 10.0);
 }
 
+// Where all pairs get the same, members are counted instead of added up: as if one of them got next to nothing more.
+TEST(CollectiveModel, TakesForABalancedExchangeWhatTheSumOverPairsTakes) {
+  const CollectiveModel model(small_cluster(2, 4), calibrated());
+  for (const auto& members : {devices({0, 1, 2, 3}), devices({0, 1, 2, 4}), devices({0, 4}), devices({0, 1, 4, 5})}) {
+    const auto n = static_cast<std::int64_t>(members.size());
+    const RoutingMatrix even = balanced(n, 2 * n, 1000);
+    RoutingMatrix uneven = even;
+    uneven.pairs.back() *= 1.0 + 1e-12;
+    for (const bool two_level : {false, true}) {
+      const ExchangeShape shape{
+          .rows = {Rows::Kind::routed, 1000}, .row_bytes = 4096, .count_bytes = 8, .two_level = two_level, .top_k = 2};
+      const CommTime time = model.exchange(shape, even, members);
+      EXPECT_NEAR(time.alone() / model.exchange(shape, uneven, members).alone(), 1.0, 1e-6) << n << two_level;
+      EXPECT_GT(time.alone(), microseconds(10));
+    }
+  }
+}
+
 TEST(CollectiveModel, GetsFasterWithFasterPorts) {
   Cluster fast = small_cluster(2, 2);
   fast.groups[0].nics->each = bytes_per_second(50e9);

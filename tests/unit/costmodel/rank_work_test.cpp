@@ -60,22 +60,33 @@ TEST(LeastLoss, IsNothingBesideIdleTimeAndAllOfWhatDoesNotFit) {
 Slots slots(double arithmetic, double slowdown, double exchanges) {
   Slots out;
   out.times.forward = seconds(arithmetic + exchanges);
-  out.times.forward_exchanges = out.exchanges = seconds(exchanges);
+  out.times.forward_exchanges = out.waited_exchanges.forward = seconds(exchanges);
   out.loss.add(seconds(arithmetic), slowdown);
   return out;
 }
 
 TEST(RankWork, HidesExchangesInPairsAndWaitsForThemElsewhere) {
-  RankWork pairs(true, 4.0), alone(false, 4.0);
-  pairs.add(slots(10.0, 0.25, 2.0), {});
+  RankWork pairs(4.0), alone(4.0);
+  pairs.add(slots(10.0, 0.25, 2.0), {}, {});
   alone.add(slots(10.0, 0.25, 2.0), {});
   // 2 s beside arithmetic that is a quarter slower: a fifth of them is lost.
   EXPECT_NEAR(pairs.slots() / seconds(1), 4.0 * 10.4, 1e-12);
   EXPECT_EQ(alone.slots(), seconds(48));
 }
 
+TEST(RankWork, CountsExchangesOfSlotsAloneInFullAndThoseOfPairsAsALoss) {
+  RankWork work(4.0);
+  work.add(slots(10.0, 0.25, 2.0), seconds(0.5), {.forwards = 1.0, .backwards = 4.0});
+  EXPECT_NEAR(work.slots() / seconds(1), 4.0 * 10.0 + 2.0 + 3.0 * 0.4, 1e-12);
+  // Of what is sharded 1.5 s have room beside the exchanges of the slot that is alone.
+  EXPECT_EQ(work.slots_and_reductions(), work.slots());
+  RankWork more(4.0);
+  more.add(slots(10.0, 0.25, 2.0), seconds(4.0), {.forwards = 1.0, .backwards = 4.0});
+  EXPECT_NEAR(more.slots_and_reductions() / seconds(1), 4.0 * 10.0 + 2.0 + 0.2 * (12.0 - 2.0), 1e-12);
+}
+
 TEST(RankWork, SlowsSlotsBesideWhatIsSharded) {
-  RankWork work(false, 4.0);
+  RankWork work(4.0);
   work.add(slots(10.0, 0.25, 2.0), seconds(8.0));
   EXPECT_EQ(work.slots(), seconds(48));
   // 6 of the 8 s come behind the first gather; 2 of them run beside exchanges.

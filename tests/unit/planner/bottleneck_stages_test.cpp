@@ -4,6 +4,7 @@
 // ORRERY_BRUTE_FORCE_SPACES=200 tries more cases than the suite.
 #include "planner/bottleneck_stages.h"
 
+#include "base/parallel.h"
 #include "base/rng.h"
 #include "costmodel/cached_cost_model.h"
 #include "costmodel/lower_bound.h"
@@ -263,17 +264,19 @@ TEST(LayAnew, AddsOnePlanForThoseThatDifferInStagesUnlessOneIsAsGood) {
   c.model.vocab *= 512;
   const FamilyContext context = c.context();
   const OneGigaflop cost(testing::small_cluster(1, 4));
+  const std::vector<costmodel::CachedCostModel> costs(static_cast<std::size_t>(num_workers()),
+                                                      costmodel::CachedCostModel(cost));
   Member even{.strategy = c.strategy, .bound = seconds(1), .memory = {}, .work_bound = seconds(0.5)}, fewer = even;
   even.strategy.stages = even_stages(8, 4);
   fewer.strategy.stages = even_stages(8, 4, false, true);
-  const LaidMembers laid = lay_anew(context, std::vector<const Member*>{&even, &fewer}, cost);
+  const LaidMembers laid = lay_anew(context, std::vector<const Member*>{&even, &fewer}, costs);
   EXPECT_EQ(laid.num_laid, 1);
   EXPECT_EQ(laid.num_approximate, 0);
   ASSERT_EQ(laid.members.size(), 1);
   EXPECT_EQ(laid.members[0].strategy.stages, lay(c));
   EXPECT_EQ(laid.members[0].memory, c.fullest(laid.members[0].strategy));
   EXPECT_EQ(laid.members[0].bound, seconds(0.5));
-  const LaidMembers again = lay_anew(context, std::vector<const Member*>{&even, &laid.members[0]}, cost);
+  const LaidMembers again = lay_anew(context, std::vector<const Member*>{&even, &laid.members[0]}, costs);
   EXPECT_EQ(again.num_laid, 1);
   EXPECT_TRUE(again.members.empty());
 }

@@ -195,6 +195,25 @@ TEST(PipelineBound, KnowsHowLongAPipelineIs) {
   EXPECT_LT(split, 1.3);
 }
 
+// Beside nothing, a micro-batch waits for its exchanges; of more, all but the first forward and the last backward hide
+// them. In DualPipe the far stage of each rank warms up with as many forwards as there are ranks up to the middle.
+TEST(PipelineBound, CountsExchangesOfSlotsThatRunAlone) {
+  Small small;
+  small.strategy.ep = 2;
+  FamilyContext context = small.context(gib(1e6));
+  context.num_devices = 8;
+  PipelineBound bound(context, without_pipeline(small.strategy), small.cost);
+  const auto of = [&](std::int64_t num_micro_batches, bool pairs) {
+    return bound.of({.pairs = pairs, .pp = 1, .num_micro_batches = num_micro_batches});
+  };
+  const Seconds alone = of(1, false), none = of(1000, true) - of(999, true);
+  EXPECT_EQ(of(1, true), alone);
+  EXPECT_LT(none, 0.99 * alone);
+  EXPECT_NEAR((of(4, true) - of(3, true)) / none, 1.0, 1e-9);
+  const Seconds dual = bound.of({.schedule = Schedule::dualpipe, .pp = 4, .num_micro_batches = 8});
+  EXPECT_GT(dual, 1.01 * (8.0 / 4.0 * none));
+}
+
 TEST(PipelineBound, GrowsWhileMemoryShrinksUntilNothingFits) {
   const Small small;
   Seconds last = small.bound(gib(1e6));
