@@ -183,6 +183,7 @@ KernelParameters read_kernels(const JsonObject& in) {
   fraction("loss_backward", out.loss_backward);
   out.tf32 = in.optional("tf32").boolean().value_or(false);
   out.fused_experts = in.optional("fused_experts").boolean().value_or(false);
+  out.weight_gradients = in.optional("weight_gradients").boolean().value_or(true);
   out.source = source_of(in);
   in.finish();
   return out;

@@ -196,6 +196,7 @@ KernelParameters with_kernels_of(const Framework& framework, KernelParameters nu
   numbers.loss_backward = framework.loss_backward;
   numbers.tf32 = framework.tf32;
   numbers.fused_experts = framework.fused_experts;
+  numbers.weight_gradients = framework.weight_gradients;
   numbers.taken *= framework.held_multiprocessors / Framework{}.held_multiprocessors;
   return numbers;
 }

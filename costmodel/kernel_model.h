@@ -46,9 +46,10 @@ struct KernelParameters {
   double taken = 20.0;
   AttentionKernels attention = AttentionKernels::fused;
   double loss_forward = 1.0, loss_backward = 1.0;  // traffic of the loss, over that of one fused kernel each
-  bool tf32 = false;           // products of f32, the router's, run on tensor cores at half of their bf16 rate
-  bool fused_experts = false;  // one kernel multiplies, activates and casts for all experts of a rank
-  std::string source;          // what the numbers were fitted to
+  bool tf32 = false;             // products of f32, the router's, run on tensor cores at half of their bf16 rate
+  bool fused_experts = false;    // one kernel multiplies, activates and casts for all experts of a rank
+  bool weight_gradients = true;  // false: weights are frozen, and nothing is cast for their gradients
+  std::string source;            // what the numbers were fitted to
 
   bool operator==(const KernelParameters&) const = default;
 };

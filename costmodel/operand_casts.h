@@ -5,6 +5,7 @@
 // multiplies.
 #pragma once
 
+#include "costmodel/kernel_model.h"
 #include "program/op.h"
 #include "program/work.h"
 
@@ -17,8 +18,8 @@ struct CastTraffic {
 
 bool multiplies_fp8(const OpShape& shape);
 
-/// None for products in other types. `work`: of the op. `fused_experts`: one kernel multiplies, activates and casts for
-/// a rank's experts.
-CastTraffic cast_traffic(const OpKey& key, const OpShape& shape, const Work& work, bool fused_experts);
+/// None for products in other types. `work`: of the op. `kernels`: `fused_experts`, whose kernel casts for all experts
+/// of a rank, and `weight_gradients`, without which nothing is written transposed.
+CastTraffic cast_traffic(const OpKey& key, const OpShape& shape, const Work& work, const KernelParameters& kernels);
 
 }  // namespace orrery::costmodel

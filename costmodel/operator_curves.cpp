@@ -186,7 +186,7 @@ OpTime OperatorCurves::memory_bound(const OpKey& key, Bytes traffic, const Devic
 Seconds OperatorCurves::casts(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
                               const Device& device) const {
   if (!kernels_ || device.kind == DeviceKind::cpu || !multiplies_fp8(shape)) return {};
-  const CastTraffic traffic = cast_traffic(key, shape, work_of(key, shape, load), kernels_->fused_experts);
+  const CastTraffic traffic = cast_traffic(key, shape, work_of(key, shape, load), *kernels_);
   if (traffic.bytes == Bytes::zero()) return {};
   const KernelModel model = form(device);
   return traffic.own_kernel ? model.memory_bound(traffic.bytes).value_or(Seconds{})

@@ -393,6 +393,7 @@ std::variant<RunPlan, NotModelled> plan_of(const RunsFile& file, const Published
   }
   read_software(in);
   in.plan.trains_adapters = run.task == "lora";
+  in.plan.framework.weight_gradients = !in.plan.trains_adapters;
   if (in.plan.trains_adapters) in.assume("LoRA: the adapters' own products and gradients take no time");
   in.plan.batch = {.seq = run.seq, .global_batch = run.global_batch};
   in.plan.num_devices = run.num_gpus;

@@ -16,9 +16,9 @@ const GroupedGemmShape kExperts{
     .rows = {.kind = Rows::Kind::received, .count = 1000}, .num_experts = 2, .n = 300, .k = 200, .dtype = DType::fp8};
 const ResolvedLoad kLoad{.rows_per_expert = {400.0, 100.0}, .received = 500.0};
 
-CastTraffic casts(OpCode op, Pass pass, const OpShape& shape, bool fused_experts = false) {
+CastTraffic casts(OpCode op, Pass pass, const OpShape& shape, const KernelParameters& kernels = {}) {
   const OpKey key{.pass = pass, .op = op};
-  return cast_traffic(key, shape, work_of(key, shape, kLoad), fused_experts);
+  return cast_traffic(key, shape, work_of(key, shape, kLoad), kernels);
 }
 
 void expect(const CastTraffic& traffic, double bytes, bool own_kernel) {
@@ -58,11 +58,22 @@ TEST(OperandCasts, AreOfFp8Alone) {
   }
 }
 
+TEST(OperandCasts, TransposeNothingForWeightsThatAreFrozen) {
+  KernelParameters frozen;
+  frozen.weight_gradients = false;
+  expect(casts(OpCode::mlp_fc1, Pass::fwd, kProduct, frozen), 0.0, false);
+  expect(casts(OpCode::shared_fc1, Pass::fwd, kProduct, frozen), 3 * 1000.0 * 200, true);
+  expect(casts(OpCode::mlp_fc1, Pass::igrad, kProduct, frozen), 3 * 1000.0 * 300, true);
+  expect(casts(OpCode::moe_fc2, Pass::igrad, kExperts, frozen), 0.0, false);
+}
+
 TEST(OperandCasts, AreDoneByTheKernelThatActivatesForAllExperts) {
-  expect(casts(OpCode::moe_fc2, Pass::fwd, kExperts, true), 0.0, false);
-  expect(casts(OpCode::moe_fc1, Pass::igrad, kExperts, true), 0.0, false);
-  expect(casts(OpCode::moe_fc1, Pass::fwd, kExperts, true), 500.0 * 200, false);
-  expect(casts(OpCode::moe_fc2, Pass::igrad, kExperts, true), 2 * 500.0 * 300, true);
+  KernelParameters fused;
+  fused.fused_experts = true;
+  expect(casts(OpCode::moe_fc2, Pass::fwd, kExperts, fused), 0.0, false);
+  expect(casts(OpCode::moe_fc1, Pass::igrad, kExperts, fused), 0.0, false);
+  expect(casts(OpCode::moe_fc1, Pass::fwd, kExperts, fused), 500.0 * 200, false);
+  expect(casts(OpCode::moe_fc2, Pass::igrad, kExperts, fused), 2 * 500.0 * 300, true);
 }
 
 TEST(OperandCasts, TakeTheTimeOfStreamingKernels) {
