@@ -55,6 +55,7 @@ std::string read_file(const std::string& path) {
   close(descriptor);
   errno = read_errno;
   if (count < 0) fail();
+  text.shrink_to_fit();  // there may be room for another buffer, and some callers keep the text
   return text;
 }
 

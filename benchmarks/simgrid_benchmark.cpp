@@ -130,6 +130,25 @@ void all_reduce(benchmark::State& state) {
                  fidelity_of(state, 1));
 }
 
+/// An all-to-all of nodes with a device each, at L2: below leaves of 16 on hashed paths, or on a torus of 8 x N.
+void routed(benchmark::State& state) {
+  Cluster cluster = h800(8 * state.range(0));
+  NodeGroup& group = cluster.groups.front();
+  group.devices_per_node = group.nics->per_node = group.nics->rails = 1;
+  const bool torus = state.range(1) != 0;
+  cluster.fabric = {.kind = torus ? FabricKind::torus : FabricKind::fat_tree, .nodes_per_leaf = torus ? 1 : 16};
+  if (torus) {
+    cluster.fabric.dimensions = {8, state.range(0) / 8};
+    cluster.fabric.link = group.nics->each;
+    cluster.fabric.hop_latency = microseconds(1);
+  }
+  const sim::PathSeed seed = torus ? sim::PathSeed() : sim::PathSeed(0);
+  run_step(state, one_collective(state.range(0), CollectiveKind::all_to_all), cluster, {.all_ranks = true},
+           [&](const costmodel::TimedProgram& timed_program, const Cluster& of) {
+             return sim::run_on_simgrid(timed_program, of, Fidelity::l2, false, true, seed).makespan;
+           });
+}
+
 /// Every device with a lane, as at L3, and nothing else. Without taking it down again.
 void platform(benchmark::State& state) {
   const Cluster cluster = h800(state.range(0));
@@ -165,6 +184,7 @@ BENCHMARK(all_reduce)
     ->ArgNames({"ranks", "L"})
     ->ArgsProduct({{16, 64, 256, 1024}, {1, 3}})
     ->Unit(benchmark::kMillisecond);
+BENCHMARK(routed)->ArgNames({"nodes", "torus"})->ArgsProduct({{64, 128}, {0, 1}})->Unit(benchmark::kMillisecond);
 BENCHMARK(platform)->ArgName("devices")->Arg(2048)->Arg(16384)->Unit(benchmark::kMillisecond);
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "costmodel/memory.h"
 #include "costmodel/timed_program.h"
 #include "program/disturbances.h"
+#include "program/lower_order.h"
 #include "sim/flow_plan.h"
 #include "sim/link_use.h"
 #include "sim/memory_need.h"
@@ -74,7 +75,8 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   if (hashed) std::ranges::for_each(others, [](sim::OtherPlan& other) { raise_to_pairs(other.plan.fidelity); });
   const std::vector<sim::OtherPlan> beside = options.paths.num_seeds > 0 ? others : std::vector<sim::OtherPlan>();
   const std::unique_ptr<Interpreter> interpreter = make(plan, calibration, std::move(others));
-  const StepProgram program = lower(plan);
+  const bool complete = !options.trace.trace.empty();
+  const StepProgram program = complete ? lower(plan) : lower_order(plan);
   const Disturbances disturbances = disturbances_of(options, plan, simulated);
   require_paths(options.paths, plan, disturbances);
   const bool unfolds = simulated && sim::need_every_rank(plan.fidelity, plan.cluster, disturbances.on_links(),
@@ -83,7 +85,8 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
                        .sequences = plan.sequences,
                        .disturbances = disturbances,
                        .all_ranks = options.trace.all_ranks || !alone || unfolds,
-                       .all_replicas = options.all_replicas};
+                       .all_replicas = options.all_replicas,
+                       .complete = complete};
   if (!simulated) {  // a worker asks this itself, since it adds the jobs beside
     sim::require_memory(sim::memory_needed(program, plan.cluster, plan.device_of_rank, input, Fidelity::l0),
                         sim::memory_available());

@@ -70,7 +70,7 @@ Source source_of(const InputOptions& options, const fs::path& path) {
 Loaded<costmodel::Calibration> load_calibration_file(const InputOptions& options, const fs::path& path) {
   Source source = source_of(options, path);
   costmodel::Calibration calibration = costmodel::read_calibration_text(source.content, path.string());
-  source.content.clear();  // a calibration is large and stays a file
+  source.content = std::string();  // a calibration is large and stays a file
   return {std::move(calibration), std::move(source), path};
 }
 

@@ -25,9 +25,7 @@ std::vector<Unsupported> AnalyticInterpreter::unsupported(const StepProgram& pro
 
 Trace AnalyticInterpreter::run(const StepProgram& program, const RunInput& input) const {
   const TimedProgram timed = time_program(program, *model_, cluster_, device_of_rank_, input);
-  Trace trace = trace_of(timed, run_step(timed, !input.steps_only), input, std::string(name()));
-  if (!input.steps_only) trace.header.program_hash = hash_of(program);
-  return trace;
+  return trace_of(timed, run_step(timed, !input.steps_only), input, std::string(name()));
 }
 
 }  // namespace orrery::costmodel

@@ -40,7 +40,18 @@ OpTimes run_events(const TimedProgram& timed, bool keep_times);
 /// lowest of the ranks that were not ready before.
 void note_start(std::span<const RankOp> members, Seconds now, const TimedProgram& timed, OpTimes& times);
 
-/// The trace of `input.num_steps` equal steps. Requires: times of all ranks unless input.steps_only.
-Trace trace_of(const TimedProgram& timed, const OpTimes& times, const RunInput& input, std::string interpreter);
+/// The trace of `input.num_steps` equal steps without their spans.
+Trace record_of(const TimedProgram& timed, Seconds step_time, const RunInput& input, std::string interpreter);
+
+/// Of all ranks in all steps.
+std::size_t num_spans(const OpTimes& times, const RunInput& input);
+
+/// Adds those of one rank in one step. `index`: into timed.ranks.
+void append_spans(const TimedProgram& timed, const OpTimes::Rank& times, std::size_t index, std::int32_t step,
+                  Spans& spans);
+
+/// The record with all spans. Requires: times of all ranks unless input.steps_only. The times of a rank are let go once
+/// its spans are made, since both together take twice the memory.
+Trace trace_of(const TimedProgram& timed, OpTimes times, const RunInput& input, std::string interpreter);
 
 }  // namespace orrery::costmodel

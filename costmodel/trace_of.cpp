@@ -8,53 +8,66 @@
 #include <utility>
 
 namespace orrery::costmodel {
-namespace {
 
-void append_spans(const TimedProgram& timed, const OpTimes& times, std::int32_t step, Spans& spans) {
-  for (std::size_t r = 0; r < timed.ranks.size(); ++r) {
-    const TimedRank& rank = timed.ranks[r];
-    const OpTimes::Rank& when = times.ranks[r];
-    const std::vector<Op>& ops = timed.class_of(rank).ops;
-    for (OpIndex i = 0; i < ops.size(); ++i) {
-      spans.push_back({.step = step,
-                       .rank = rank.view.rank.value(),
-                       .key = ops[i].key,
-                       .queue = ops[i].queue,
-                       .ready = when.ready[i],
-                       .start = when.start[i],
-                       .end = when.end[i],
-                       .last_peer = when.last_peer[i],
-                       .bytes = rank.sent[i]});
-    }
+void append_spans(const TimedProgram& timed, const OpTimes::Rank& times, std::size_t index, std::int32_t step,
+                  Spans& spans) {
+  const TimedRank& rank = timed.ranks[index];
+  const std::vector<Op>& ops = timed.class_of(rank).ops;
+  for (OpIndex i = 0; i < ops.size(); ++i) {
+    spans.push_back({.step = step,
+                     .rank = rank.view.rank.value(),
+                     .key = ops[i].key,
+                     .queue = ops[i].queue,
+                     .ready = times.ready[i],
+                     .start = times.start[i],
+                     .end = times.end[i],
+                     .last_peer = times.last_peer[i],
+                     .bytes = rank.sent[i]});
   }
 }
 
-}  // namespace
+std::size_t num_spans(const OpTimes& times, const RunInput& input) {
+  std::size_t number = 0;
+  for (const OpTimes::Rank& rank : times.ranks) number += rank.end.size();
+  return number * static_cast<std::size_t>(input.num_steps);
+}
 
-Trace trace_of(const TimedProgram& timed, const OpTimes& times, const RunInput& input, std::string interpreter) {
+Trace record_of(const TimedProgram& timed, Seconds step_time, const RunInput& input, std::string interpreter) {
   const StepProgram& program = *timed.program;
   Trace trace;
   trace.header.interpreter = std::move(interpreter);
   trace.header.num_ranks = program.mesh.world();
   trace.header.extrapolated = timed.extrapolated;
   for (const TimedRank& rank : timed.ranks) trace.header.represents[rank.view.rank.value()] = rank.represents;
-  CHECK(input.steps_only || times.ranks.size() == timed.ranks.size(), times.ranks.size(), timed.ranks.size());
-  const Bytes peak = peak_memory(program, input.load);
+  const Bytes peak = input.complete ? peak_memory(program, input.load) : Bytes::zero();
   constexpr double kNotComputed = std::numeric_limits<double>::quiet_NaN();
   for (std::int64_t step = 0; step < input.num_steps; ++step) {
-    const auto number = static_cast<std::int32_t>(step);
-    if (!input.steps_only) append_spans(timed, times, number, trace.spans);
-    trace.steps.push_back({.step = number,
-                           .time = times.makespan,
+    trace.steps.push_back({.step = static_cast<std::int32_t>(step),
+                           .time = step_time,
                            .tokens = static_cast<double>(program.batch.seq * program.batch.global_batch),
                            .loss = kNotComputed,
                            .grad_norm = kNotComputed,
                            .peak_memory = peak});
   }
-  if (input.steps_only) return trace;
+  if (input.steps_only || !input.complete) return trace;
+  trace.header.program_hash = hash_of(program);
   std::vector<RankId> ranks;
   for (const TimedRank& rank : timed.ranks) ranks.push_back(rank.view.rank);
   trace.memory = memory_records(program, ranks, input.load);
+  return trace;
+}
+
+Trace trace_of(const TimedProgram& timed, OpTimes times, const RunInput& input, std::string interpreter) {
+  Trace trace = record_of(timed, times.makespan, input, std::move(interpreter));
+  if (input.steps_only) return trace;
+  CHECK(times.ranks.size() == timed.ranks.size(), times.ranks.size(), timed.ranks.size());
+  trace.spans.reserve(num_spans(times, input));
+  for (std::int64_t step = 0; step < input.num_steps; ++step) {
+    for (std::size_t rank = 0; rank < timed.ranks.size(); ++rank) {
+      append_spans(timed, times.ranks[rank], rank, static_cast<std::int32_t>(step), trace.spans);
+      if (step + 1 == input.num_steps) times.ranks[rank] = {};
+    }
+  }
   return trace;
 }
 

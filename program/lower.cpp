@@ -4,9 +4,11 @@
 #include "base/check.h"
 #include "program/legality.h"
 #include "program/lower_in_buckets.h"
+#include "program/lower_order.h"
 #include "program/lowering/stage_program.h"
 
 #include <optional>
+#include <utility>
 
 namespace orrery {
 namespace lowering {
@@ -74,8 +76,33 @@ std::vector<StageLayout> ClassContext::layouts() const {
 
 namespace {
 
+struct Lowering {
+  std::optional<std::int64_t> least_bucket = {};
+  bool keeps_tensors = true;
+};
+
+/// Room for as much as the class before has: they are about as long as each other.
+void reserve_as(const RankClass& before, RankClass& rank_class) {
+  rank_class.ops.reserve(before.ops.size());
+  rank_class.dep_begin.reserve(before.dep_begin.size());
+  rank_class.deps.reserve(before.deps.size());
+  rank_class.use_begin.reserve(before.use_begin.size());
+  rank_class.uses.reserve(before.uses.size());
+  rank_class.tensors.reserve(before.tensors.size());
+}
+
+/// The tensors of one class after the other in the memory of the first, where nobody keeps them.
+void move_tensors(RankClass& from, RankClass& to) {
+  to.use_begin = std::move(from.use_begin);
+  to.uses = std::move(from.uses);
+  to.tensors = std::move(from.tensors);
+  to.use_begin.clear();
+  to.uses.clear();
+  to.tensors.clear();
+}
+
 StepProgram lowered(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices,
-                    std::optional<std::int64_t> least_bucket) {
+                    const Lowering& how) {
   CHECK(violations(model, strategy, batch, num_devices).empty());
   StepProgram program{.model = model, .strategy = strategy, .batch = batch, .mesh = Mesh(strategy, num_devices)};
   program.num_micro_batches = batch.global_batch / (program.mesh.dp() * strategy.micro_batch);
@@ -83,16 +110,20 @@ StepProgram lowered(const Model& model, const Strategy& strategy, const BatchSha
   lowering::ShapeTable shapes;
   const lowering::RuleContext rules_context(program.model, program.strategy, batch, shapes);
   const lowering::ModelRules rules(rules_context);
+  RankClass dropped;
   for (std::int64_t rank = 0; rank < strategy.pp; ++rank) {
     RankClass& rank_class = program.classes.emplace_back();
     rank_class.pipeline_rank = rank;
     rank_class.stages = stages_of(strategy, rank);
     lowering::ClassContext context(rules_context, rules, program.mesh, rank, program.num_micro_batches);
-    context.least_bucket = least_bucket;
+    context.least_bucket = how.least_bucket;
+    if (rank > 0) reserve_as(program.classes[static_cast<std::size_t>(rank - 1)], rank_class);
+    if (!how.keeps_tensors) move_tensors(dropped, rank_class);
     lowering::ClassBuilder builder(rank_class, context.layers(), program.num_micro_batches);
     const lowering::BucketedGradients bucketed = lowering::emit_slots(context, builder);
     lowering::emit_step_end(context, bucketed, builder);
     builder.finish();
+    if (!how.keeps_tensors) move_tensors(rank_class, dropped);
   }
   program.shapes = std::move(shapes).take();
   return program;
@@ -104,9 +135,15 @@ StepProgram lower(const Model& model, const Strategy& strategy, const BatchShape
   return lowered(model, strategy, batch, num_devices, {});
 }
 
+StepProgram lower_order(const Plan& plan) {
+  StepProgram program = lowered(plan.model, plan.strategy, plan.batch, plan.num_ranks(), {.keeps_tensors = false});
+  program.experts = plan.experts;
+  return program;
+}
+
 StepProgram lower_in_buckets(const Model& model, const Strategy& strategy, const BatchShape& batch,
                              std::int64_t num_devices, std::int64_t least_bucket) {
-  return lowered(model, strategy, batch, num_devices, least_bucket);
+  return lowered(model, strategy, batch, num_devices, {.least_bucket = least_bucket});
 }
 
 }  // namespace orrery

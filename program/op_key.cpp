@@ -92,16 +92,31 @@ std::string_view name_of(Pass pass) { return kPassNames.at(static_cast<std::size
 
 std::string_view name_of(OpCode op) { return kOpNames.at(static_cast<std::size_t>(op)); }
 
-bool is_communication(OpCode op) {
+namespace {
+
+constexpr bool names_communication(OpCode op) {
   constexpr OpCode kOthers[] = {OpCode::moe_dispatch, OpCode::moe_combine, OpCode::moe_bias_counts, OpCode::norm_reduce,
                                 OpCode::embed_grad_ar};
   if (op == OpCode::dp_grad_cast || op == OpCode::edp_grad_cast) return false;
   if (std::find(std::begin(kOthers), std::end(kOthers), op) != std::end(kOthers)) return true;
   // All else has the name of the group that talks.
   constexpr std::string_view kGroups[] = {"dp.", "edp.", "pp.", "tp.", "cp.", "etp."};
-  return std::any_of(std::begin(kGroups), std::end(kGroups),
-                     [name = name_of(op)](std::string_view group) { return name.starts_with(group); });
+  return std::any_of(
+      std::begin(kGroups), std::end(kGroups),
+      [name = kOpNames[static_cast<std::size_t>(op)]](std::string_view group) { return name.starts_with(group); });
 }
+
+constexpr std::array<bool, kNumOpCodes> kCommunicates = [] {
+  std::array<bool, kNumOpCodes> communicates{};
+  for (int op = 0; op < kNumOpCodes; ++op) {
+    communicates[static_cast<std::size_t>(op)] = names_communication(static_cast<OpCode>(op));
+  }
+  return communicates;
+}();
+
+}  // namespace
+
+bool is_communication(OpCode op) { return kCommunicates[static_cast<std::size_t>(op)]; }
 
 std::optional<OpCode> op_code_of(std::string_view name) {
   const auto* found = std::find(kOpNames.begin(), kOpNames.end(), name);

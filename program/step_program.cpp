@@ -2,7 +2,6 @@
 #include "program/step_program.h"
 
 #include "base/check.h"
-#include "base/sha256.h"
 #include "program/work.h"
 
 #include <array>
@@ -147,92 +146,6 @@ constexpr std::array<std::string_view, kNumTensorRoles> kRoleNames = {
     "shared_fc1_fp8",
 };
 
-/// Hashes plain values, a block at a time.
-class ValueHash {
- public:
-  template <class... Values>
-  void add(Values... values) {
-    (add_one(static_cast<std::int64_t>(values)), ...);
-  }
-  template <class T>
-  void add_all(std::span<const T> values) {
-    flush();
-    hash_.update(values);
-  }
-  std::string hex() {
-    flush();
-    return hash_.hex();
-  }
-
- private:
-  void add_one(std::int64_t value) {
-    block_.append(reinterpret_cast<const char*>(&value), sizeof(value));
-    if (block_.size() >= kBlock) flush();
-  }
-  void flush() {
-    hash_.update(block_);
-    block_.clear();
-  }
-  static constexpr std::size_t kBlock = 1 << 16;
-  Sha256 hash_;
-  std::string block_;
-};
-
-struct AddShape {
-  ValueHash& out;
-  void rows(const Rows& r) const { out.add(r.kind, r.count); }
-  void operator()(const GemmShape& s) const { out.add(0, s.m, s.n, s.k, s.dtype, s.accumulate); }
-  void operator()(const GroupedGemmShape& s) const {
-    rows(s.rows);
-    out.add(1, s.num_experts, s.n, s.k, s.dtype, s.accumulate);
-  }
-  void operator()(const AttentionShape& s) const {
-    out.add(2, s.batch, s.heads, s.kv_heads, s.seq, s.kv_seq, s.d_qk, s.d_v, s.causal, s.window, s.chunked, s.dtype);
-  }
-  void operator()(const MemoryShape& s) const {
-    rows(s.rows);
-    out.add(3, s.read_per_row, s.written_per_row, s.flops_per_row);
-  }
-  void operator()(const CollectiveShape& s) const {
-    rows(s.rows);
-    out.add(4, s.kind, s.group, s.bytes, s.row_bytes);
-  }
-  void operator()(const ExchangeShape& s) const {
-    rows(s.rows);
-    out.add(5, s.row_bytes, s.count_bytes, s.group, s.to_experts, s.two_level, s.top_k);
-    if (s.num_groups > 1) out.add(s.num_groups, s.top_k_groups);
-  }
-  void operator()(const PeerShape& s) const { out.add(6, s.bytes, s.peer, s.send); }
-  void operator()(const CopyShape& s) const {
-    rows(s.rows);
-    out.add(7, s.bytes, s.row_bytes, s.to_host);
-  }
-};
-
-/// Both halves of an op that are not its shape, in one word each.
-std::int64_t position_word(const OpKey& key) {
-  return std::int64_t{key.micro_batch} << 32 | std::int64_t{static_cast<std::uint16_t>(key.stage)} << 16 |
-         std::int64_t{static_cast<std::uint16_t>(key.layer)};
-}
-std::int64_t kind_word(const Op& op) {
-  return std::int64_t{static_cast<std::uint16_t>(op.key.bucket)} << 24 | static_cast<std::int64_t>(op.key.pass) << 16 |
-         static_cast<std::int64_t>(op.key.op) << 8 | static_cast<std::int64_t>(op.queue);
-}
-
-void add_class(const RankClass& c, ValueHash& out) {
-  out.add(c.pipeline_rank, c.ops.size(), c.deps.size(), c.uses.size(), c.tensors.size());
-  for (const Op& op : c.ops) out.add(position_word(op.key), kind_word(op), op.shape);
-  out.add_all(std::span<const std::uint32_t>(c.dep_begin));
-  out.add_all(std::span<const OpIndex>(c.deps));
-  out.add_all(std::span<const std::uint32_t>(c.use_begin));
-  out.add_all(std::span<const TensorUse>(c.uses));
-  for (const Tensor& t : c.tensors) {
-    out.add(static_cast<std::int64_t>(t.role) << 8 | static_cast<std::int64_t>(t.dtype),
-            position_word({.micro_batch = t.micro_batch, .layer = t.layer}),
-            static_cast<std::int64_t>(t.rows.kind) << 56 | t.rows.count, t.width);
-  }
-}
-
 }  // namespace
 
 std::string_view name_of(TensorRole role) { return kRoleNames.at(static_cast<std::size_t>(role)); }
@@ -250,19 +163,6 @@ std::int64_t StepProgram::num_ops() const {
   std::int64_t count = 0;
   for (const RankClass& c : classes) count += static_cast<std::int64_t>(c.ops.size());
   return count;
-}
-
-std::string hash_of(const StepProgram& program) {
-  ValueHash out;
-  out.add(program.mesh.world(), program.mesh.ep(), program.mesh.pp(), program.batch.seq, program.batch.global_batch,
-          program.num_micro_batches);
-  for (const OpShape& shape : program.shapes) std::visit(AddShape{out}, shape);
-  for (const RankClass& c : program.classes) add_class(c, out);
-  for (const auto& [layer, experts] : program.experts.layers) {
-    out.add(layer, experts.size());
-    for (const std::int32_t expert : experts) out.add(expert);
-  }
-  return out.hex();
 }
 
 double bytes_of(const Tensor& tensor, double received) {

@@ -6,7 +6,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include <fmt/format.h>
 #include <spawn.h>
@@ -21,46 +20,45 @@ namespace {
   throw BackendError(fmt::format("{}: {}", what, std::strerror(error)));
 }
 
-/// A file without a name that lives in memory.
-class MemoryFile {
- public:
-  explicit MemoryFile(const char* name) : descriptor_(memfd_create(name, MFD_CLOEXEC)) {
-    if (descriptor_ < 0) fail("cannot create a file in memory", errno);
-  }
-  ~MemoryFile() { close(descriptor_); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-
-  int descriptor() const { return descriptor_; }
-
-  /// Fills the file and goes back to its start, where the child will read.
-  void fill(const std::string& text) {
-    for (std::size_t done = 0; done < text.size();) {
-      const ssize_t written = write(descriptor_, text.data() + done, text.size() - done);
-      if (written < 0 && errno != EINTR) fail("cannot write to a file in memory", errno);
-      if (written > 0) done += static_cast<std::size_t>(written);
-    }
-    lseek(descriptor_, 0, SEEK_SET);
-  }
-
-  std::string text() const {
-    std::string text(static_cast<std::size_t>(lseek(descriptor_, 0, SEEK_END)), '\0');
-    for (std::size_t done = 0; done < text.size();) {
-      const ssize_t read = pread(descriptor_, text.data() + done, text.size() - done, static_cast<off_t>(done));
-      if (read < 0 && errno != EINTR) fail("cannot read a file in memory", errno);
-      if (read > 0) done += static_cast<std::size_t>(read);
-    }
-    return text;
-  }
-
- private:
-  int descriptor_;
-};
-
 }  // namespace
 
+MemoryFile::MemoryFile(const char* name) : descriptor_(memfd_create(name, MFD_CLOEXEC)) {
+  if (descriptor_ < 0) fail("cannot create a file in memory", errno);
+}
+
+MemoryFile::~MemoryFile() { close(descriptor_); }
+
+std::string MemoryFile::path() const { return fmt::format("/proc/self/fd/{}", descriptor_); }
+
+void MemoryFile::fill(const std::string& text) {
+  for (std::size_t done = 0; done < text.size();) {
+    const ssize_t written = write(descriptor_, text.data() + done, text.size() - done);
+    if (written < 0 && errno != EINTR) fail("cannot write to a file in memory", errno);
+    if (written > 0) done += static_cast<std::size_t>(written);
+  }
+  lseek(descriptor_, 0, SEEK_SET);
+}
+
+std::string MemoryFile::text() const {
+  std::string text(static_cast<std::size_t>(lseek(descriptor_, 0, SEEK_END)), '\0');
+  for (std::size_t done = 0; done < text.size();) {
+    const ssize_t read = pread(descriptor_, text.data() + done, text.size() - done, static_cast<off_t>(done));
+    if (read < 0 && errno != EINTR) fail("cannot read a file in memory", errno);
+    if (read > 0) done += static_cast<std::size_t>(read);
+  }
+  return text;
+}
+
 Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input) {
-  MemoryFile in("in"), out("out"), errors("errors");
+  const MemoryFile out("out");
+  Finished child = run_child(executable, arguments, input, out);
+  child.output = out.text();
+  return child;
+}
+
+Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input,
+                   const MemoryFile& out) {
+  MemoryFile in("in"), errors("errors");
   in.fill(input);
 
   std::vector<std::string> copies = arguments;
@@ -70,9 +68,9 @@ Finished run_child(const std::string& executable, const std::vector<std::string>
 
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  for (const auto& [file, target] : {std::pair{&in, STDIN_FILENO}, {&out, STDOUT_FILENO}, {&errors, STDERR_FILENO}}) {
-    posix_spawn_file_actions_adddup2(&actions, file->descriptor(), target);
-  }
+  posix_spawn_file_actions_adddup2(&actions, in.descriptor(), STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, out.descriptor(), STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, errors.descriptor(), STDERR_FILENO);
   pid_t child = 0;
   const int error = posix_spawn(&child, executable.c_str(), &actions, nullptr, pointers.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
@@ -84,7 +82,7 @@ Finished run_child(const std::string& executable, const std::vector<std::string>
   }
   return {.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
           .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
-          .output = out.text(),
+          .output = {},
           .errors = errors.text()};
 }
 

@@ -11,6 +11,27 @@
 
 namespace orrery::sim {
 
+/// A file without a name that lives in memory, and not in that of a process until it is read.
+class MemoryFile {
+ public:
+  /// `name`: for who looks at the process. Throws: BackendError if there is no room for a file.
+  explicit MemoryFile(const char* name);
+  ~MemoryFile();
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+
+  int descriptor() const { return descriptor_; }
+  /// To open it from its start, in this process and while this object lives.
+  std::string path() const;
+
+  /// Fills the file and goes back to its start, where a child will read.
+  void fill(const std::string& text);
+  std::string text() const;
+
+ private:
+  int descriptor_;
+};
+
 struct Finished {
   int exit_code = 0;  // -1: a signal ended it
   int signal = 0;
@@ -20,6 +41,10 @@ struct Finished {
 /// Runs `executable` with `arguments` (the first of them is its name) and waits for its end.
 /// Throws: BackendError if it cannot be started.
 Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input);
+
+/// The same, for output that is large: it is left in `output`, to be read from there, and not in what is returned.
+Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input,
+                   const MemoryFile& output);
 
 /// Passes on the failure of a worker of ours as the exception that ended it; `what` it was: "simulation".
 /// Throws: ConfigError, BackendError, InternalError by its exit code; BackendError if a signal ended it.

@@ -60,13 +60,12 @@ std::string note_of(const OtherJob& job, const std::vector<Seconds>& steps, Seco
 
 }  // namespace
 
-Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
-               const Fidelities& fidelities, std::span<const OtherJob> others, PathSeed seed) {
+Simulated simulate_times(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
+                         const Fidelities& fidelities, std::span<const OtherJob> others, PathSeed seed) {
   std::vector<SimulatedJob> jobs = {{&timed, fidelities}};
   for (const OtherJob& other : others) jobs.push_back({other.timed, other.fidelities});
-  const SharedRun run = run_jobs(jobs, cluster, !input.steps_only, true, seed);
-  Trace trace = trace_of(timed, run.times, input, "simgrid");
-  trace.header.program_hash = hash_of(*timed.program);
+  SharedRun run = run_jobs(jobs, cluster, !input.steps_only, true, seed);
+  Trace trace = record_of(timed, run.times.makespan, input, "simgrid");
   trace.header.notes.push_back(fidelity_note(run.fidelity, fidelities));
   if (have_routes(cluster, seed.has_value())) trace.header.notes.push_back(route_note(run.fidelity, cluster, seed));
   if (run.replayed.num_periods > 0) trace.header.notes.push_back(replay_note(timed, run.replayed));
@@ -74,7 +73,18 @@ Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, con
   for (std::size_t i = 0; i < others.size(); ++i) {
     trace.header.notes.push_back(note_of(others[i], run.step_times[i + 1], run.times.makespan));
   }
-  return trace;
+  return {.trace = std::move(trace), .times = std::move(run.times)};
+}
+
+Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
+               const Fidelities& fidelities, std::span<const OtherJob> others, PathSeed seed) {
+  Simulated simulated = simulate_times(timed, cluster, input, fidelities, others, seed);
+  for (std::int32_t step = 0; step < input.num_steps; ++step) {
+    for (std::size_t rank = 0; rank < simulated.times.ranks.size(); ++rank) {
+      append_spans(timed, simulated.times.ranks[rank], rank, step, simulated.trace.spans);
+    }
+  }
+  return std::move(simulated.trace);
 }
 
 }  // namespace orrery::sim

@@ -3,6 +3,7 @@
 // command line use sim/worker_interpreter.h, which does this in a process of its own; tests and that process call it.
 #pragma once
 
+#include "costmodel/op_times.h"
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
 #include "program/fidelity.h"
@@ -21,12 +22,20 @@ struct OtherJob {
   Fidelities fidelities;
 };
 
-/// The trace of `timed` when its communications compete for the links of `cluster`, with each other and with
+/// The step of `timed` when its communications compete for the links of `cluster`, with each other and with
 /// those of `others`, of whose steps the notes of the trace tell. One simulation at a time; any number one after the
 /// other.
 /// `seed`: equal paths are drawn; flows of L0 and L1 have none.
 /// Requires: beside others every rank of every job is simulated (RunInput::all_ranks).
 /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
+struct Simulated {
+  Trace trace;               // without spans
+  costmodel::OpTimes times;  // of which they are made; none of ops if only steps are wanted
+};
+Simulated simulate_times(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
+                         const Fidelities& fidelities, std::span<const OtherJob> others, PathSeed seed);
+
+/// The same as a trace with all its spans.
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
                const Fidelities& fidelities = {}, std::span<const OtherJob> others = {}, PathSeed seed = {});
 

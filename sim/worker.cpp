@@ -2,9 +2,12 @@
 #include "sim/worker.h"
 
 #include "base/check.h"
+#include "base/errors.h"
 #include "costmodel/calibrated_cost_model.h"
 #include "costmodel/calibration.h"
+#include "program/fingerprint.h"
 #include "program/lower.h"
+#include "program/lower_order.h"
 #include "sim/child_process.h"
 #include "sim/memory_need.h"
 #include "sim/simulate.h"
@@ -24,8 +27,10 @@ namespace {
 /// A plan with its program, and what that takes.
 class TimedPlan {
  public:
-  TimedPlan(const Plan& plan, const std::filesystem::path& calibration)
-      : plan_(plan), program_(lower(plan)), model_(plan, costmodel::read_calibration(calibration)) {}
+  TimedPlan(const Plan& plan, const std::filesystem::path& calibration, bool with_tensors)
+      : plan_(plan),
+        program_(with_tensors ? lower(plan) : lower_order(plan)),
+        model_(plan, costmodel::read_calibration(calibration)) {}
 
   const StepProgram& program() const { return program_; }
   Bytes memory(const RunInput& input, bool hashed) const {
@@ -41,8 +46,9 @@ class TimedPlan {
   costmodel::CalibratedCostModel model_;
 };
 
-Trace answer(const WorkerRequest& request) {
-  const TimedPlan own(request.plan, request.calibration);
+void answer(const WorkerRequest& request, std::ostream& out) {
+  const TimedPlan own(request.plan, request.calibration, request.input.complete);
+  if (fingerprint_of(own.program()) != request.fingerprint) throw BackendError(built_by_hand(request.plan));
   std::deque<TimedPlan> others;
   std::deque<costmodel::TimedProgram> timed_others;
   std::vector<OtherJob> jobs;
@@ -51,7 +57,7 @@ Trace answer(const WorkerRequest& request) {
     return RunInput{.load = plan.load, .sequences = plan.sequences, .all_ranks = true};
   };
   for (const OtherPlan& other : request.others) {
-    others.emplace_back(other.plan, other.calibration);
+    others.emplace_back(other.plan, other.calibration, false);
     memory += others.back().memory(input_of(other.plan), request.seed.has_value());
   }
   require_memory(memory, memory_available());
@@ -61,15 +67,25 @@ Trace answer(const WorkerRequest& request) {
     jobs.push_back({.name = other.name, .timed = &timed_others.back(), .fidelities = other.plan.fidelity});
   }
   CHECK(jobs.empty() || request.input.all_ranks, jobs.size());
-  return simulate(own.timed(request.input), request.plan.cluster, request.input, request.plan.fidelity, jobs,
-                  request.seed);
+  const costmodel::TimedProgram timed = own.timed(request.input);
+  Simulated step =
+      simulate_times(timed, request.plan.cluster, request.input, request.plan.fidelity, jobs, request.seed);
+  AnswerWriter writer(out, step.trace, num_spans(step.times, request.input));
+  for (std::int32_t number = 0; number < request.input.num_steps; ++number) {
+    for (std::size_t rank = 0; rank < step.times.ranks.size(); ++rank) {
+      Spans spans;
+      spans.reserve(step.times.ranks[rank].end.size());
+      append_spans(timed, step.times.ranks[rank], rank, number, spans);
+      if (spans.size() > 0) writer.write(spans);
+    }
+  }
 }
 
 }  // namespace
 
 int worker_main(std::istream& in, std::ostream& out, std::ostream& errors) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody would read the answer
-  return exit_code_of([&] { write_answer(out, answer(read_request(in))); }, errors);
+  return exit_code_of([&] { answer(read_request(in), out); }, errors);
 }
 
 }  // namespace orrery::sim

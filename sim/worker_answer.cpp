@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/worker_answer.h"
 
+#include "base/check.h"
 #include "base/errors.h"
 #include "traces/trace_io.h"
 
-#include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 
@@ -32,19 +32,24 @@ void for_each_column(const Spans& spans, Use use) {
   use(spans.bytes());
 }
 
-/// The columns one after the other, read row by row.
+/// The columns of a block, read row by row.
 class Columns {
  public:
-  Columns(std::string_view bytes, std::size_t num_rows) : bytes_(bytes), num_rows_(num_rows) {}
+  explicit Columns(std::size_t num_rows) : num_rows_(num_rows) {}
 
   /// Where the next column begins.
   template <class T>
   std::size_t next() {
-    const std::size_t begin = end_;
-    end_ += num_rows_ * sizeof(T);
+    const std::size_t begin = bytes_.size();
+    bytes_.resize(begin + num_rows_ * sizeof(T));
     return begin;
   }
-  std::size_t size() const { return end_; }
+  void read(std::istream& in) {
+    in.read(bytes_.data(), static_cast<std::streamsize>(bytes_.size()));
+    const auto got = static_cast<std::size_t>(in.gcount());
+    if (got == bytes_.size()) return;
+    throw ConfigError(fmt::format("answer: expected {} bytes of spans, got {}", bytes_.size(), got));
+  }
 
   template <class T>
   T at(std::size_t column, std::size_t row) const {
@@ -54,62 +59,72 @@ class Columns {
   }
 
  private:
-  std::string_view bytes_;
-  std::size_t num_rows_, end_ = 0;
+  std::size_t num_rows_;
+  std::string bytes_;
 };
 
-/// The number at the front of `text`, which loses it and what stands behind it.
-std::size_t take_number(std::string_view& text, char behind) {
-  std::size_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const auto length = static_cast<std::size_t>(end - text.data());
-  if (error != std::errc() || length >= text.size() || *end != behind) throw ConfigError("answer: expected two counts");
-  text.remove_prefix(length + 1);
-  return value;
-}
-
-void require_whole(std::size_t size, std::size_t expected) {
-  if (size != expected) throw ConfigError(fmt::format("answer: expected {} bytes of spans, got {}", expected, size));
-}
-
-}  // namespace
-
-void write_answer(std::ostream& out, Trace trace) {
-  const Spans spans = std::exchange(trace.spans, {});
-  std::ostringstream rest;
-  write_trace(rest, trace);
-  const std::string text = rest.str();
-  out << fmt::format("{} {}\n", spans.size(), text.size()) << text;
-  for_each_column(spans, [&](const auto& column) {
-    using T = typename std::decay_t<decltype(column)>::value_type;
-    static_assert(std::has_unique_object_representations_v<T> || std::is_floating_point_v<T>);
-    out.write(reinterpret_cast<const char*>(column.data()), static_cast<std::streamsize>(column.size() * sizeof(T)));
-  });
-}
-
-Trace read_answer(std::string_view text) {
-  const std::size_t num_spans = take_number(text, ' '), text_size = take_number(text, '\n');
-  if (text_size > text.size()) throw ConfigError("answer: expected a trace, got a part of it");
-  Trace trace = read_trace_text(text.substr(0, text_size), "answer");
-  const std::string_view bytes = text.substr(text_size);
-  Columns columns(bytes, num_spans);
+/// `num_left`: spans that have not come yet.
+void read_block(std::istream& in, std::size_t num_left, Spans& spans) {
+  std::uint64_t num_rows = 0;
+  in.read(reinterpret_cast<char*>(&num_rows), sizeof(num_rows));
+  if (!in || num_rows == 0 || num_rows > num_left) {
+    throw ConfigError(fmt::format("answer: expected {} spans more", num_left));
+  }
+  Columns columns(num_rows);
   const std::size_t step = columns.next<std::int32_t>(), rank = columns.next<std::int32_t>(),
                     key = columns.next<OpKey>(), queue = columns.next<Queue>(), ready = columns.next<double>(),
                     start = columns.next<double>(), end = columns.next<double>(),
                     last_peer = columns.next<std::int32_t>(), sent = columns.next<double>();
-  require_whole(bytes.size(), columns.size());
-  trace.spans.reserve(num_spans);
-  for (std::size_t i = 0; i < num_spans; ++i) {
-    trace.spans.push_back({.step = columns.at<std::int32_t>(step, i),
-                           .rank = columns.at<std::int32_t>(rank, i),
-                           .key = columns.at<OpKey>(key, i),
-                           .queue = columns.at<Queue>(queue, i),
-                           .ready = seconds(columns.at<double>(ready, i)),
-                           .start = seconds(columns.at<double>(start, i)),
-                           .end = seconds(columns.at<double>(end, i)),
-                           .last_peer = columns.at<std::int32_t>(last_peer, i),
-                           .bytes = orrery::bytes(columns.at<double>(sent, i))});
+  columns.read(in);
+  for (std::size_t i = 0; i < num_rows; ++i) {
+    spans.push_back({.step = columns.at<std::int32_t>(step, i),
+                     .rank = columns.at<std::int32_t>(rank, i),
+                     .key = columns.at<OpKey>(key, i),
+                     .queue = columns.at<Queue>(queue, i),
+                     .ready = seconds(columns.at<double>(ready, i)),
+                     .start = seconds(columns.at<double>(start, i)),
+                     .end = seconds(columns.at<double>(end, i)),
+                     .last_peer = columns.at<std::int32_t>(last_peer, i),
+                     .bytes = orrery::bytes(columns.at<double>(sent, i))});
   }
+}
+
+/// The number that comes next, and the character behind it.
+std::size_t take_number(std::istream& in, char behind) {
+  std::size_t value = 0;
+  if (!(in >> value) || in.get() != behind) throw ConfigError("answer: expected two counts");
+  return value;
+}
+
+}  // namespace
+
+AnswerWriter::AnswerWriter(std::ostream& out, const Trace& trace, std::size_t num_spans) : out_(out) {
+  CHECK(trace.spans.size() == 0, trace.spans.size());
+  std::ostringstream rest;
+  write_trace(rest, trace);
+  const std::string text = rest.str();
+  out_ << fmt::format("{} {}\n", num_spans, text.size()) << text;
+}
+
+void AnswerWriter::write(const Spans& spans) {
+  const std::uint64_t num_rows = spans.size();
+  out_.write(reinterpret_cast<const char*>(&num_rows), sizeof(num_rows));
+  for_each_column(spans, [&](const auto& column) {
+    using T = typename std::decay_t<decltype(column)>::value_type;
+    static_assert(std::has_unique_object_representations_v<T> || std::is_floating_point_v<T>);
+    out_.write(reinterpret_cast<const char*>(column.data()), static_cast<std::streamsize>(column.size() * sizeof(T)));
+  });
+}
+
+Trace read_answer(std::istream& in) {
+  const std::size_t num_spans = take_number(in, ' '), text_size = take_number(in, '\n');
+  std::string text;
+  for (char c = 0; text.size() < text_size && in.get(c);) text += c;
+  if (text.size() < text_size) throw ConfigError("answer: expected a trace, got a part of it");
+  Trace trace = read_trace_text(text, "answer");
+  trace.spans.reserve(num_spans);
+  while (trace.spans.size() < num_spans) read_block(in, num_spans - trace.spans.size(), trace.spans);
+  if (in.peek() != std::istream::traits_type::eof()) throw ConfigError("answer: expected nothing behind its spans");
   return trace;
 }
 

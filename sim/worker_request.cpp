@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
 namespace orrery::sim {
 namespace {
 
@@ -44,6 +46,13 @@ std::string next_text(std::istream& in, std::size_t size) {
 
 }  // namespace
 
+std::string built_by_hand(const Plan& plan) {
+  return fmt::format(
+      "simgrid: expected a program that was lowered from {}, got one that was built by hand: the worker process lowers "
+      "the plan again and cannot know it",
+      plan.model.name);
+}
+
 void write_request(std::ostream& out, const WorkerRequest& request) {
   const auto* recorded = std::get_if<SharedRecordedLoad>(&request.input.load);
   Plan plan = request.plan;
@@ -61,6 +70,7 @@ void write_request(std::ostream& out, const WorkerRequest& request) {
   options.field("calibration", request.calibration.string());
   options.field("num_steps", request.input.num_steps).field("all_ranks", request.input.all_ranks);
   options.field("all_replicas", request.input.all_replicas).field("steps_only", request.input.steps_only);
+  options.field("complete", request.input.complete).field("fingerprint", request.fingerprint);
   if (request.seed) options.field("path_seed", *request.seed);
   options.key("others").begin_array();
   for (std::size_t i = 0; i < others.size(); ++i) {
@@ -88,6 +98,8 @@ WorkerRequest read_request(std::istream& in) {
   request.input.all_ranks = options.required("all_ranks").boolean();
   request.input.all_replicas = options.required("all_replicas").boolean();
   request.input.steps_only = options.required("steps_only").boolean();
+  request.input.complete = options.required("complete").boolean();
+  request.fingerprint = options.required("fingerprint").integer<std::int64_t>();
   request.seed = options.optional("path_seed").integer<std::uint64_t>();
   std::vector<std::size_t> bytes_of_others;
   for (const JsonValue& value : options.required("others").array()) {

@@ -8,6 +8,7 @@
 #include "sim/routes.h"
 #include "traces/interpreter.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <istream>
 #include <ostream>
@@ -29,9 +30,13 @@ struct WorkerRequest {
   RunInput input;
   std::vector<OtherPlan> others = {};
   PathSeed seed = {};
+  std::int64_t fingerprint = 0;  // of the program that `plan` has to lower to
 };
 
 void write_request(std::ostream& out, const WorkerRequest& request);
+
+/// Why a program that `plan` does not lower to is refused.
+std::string built_by_hand(const Plan& plan);
 
 /// Throws: ConfigError if the text is not a request.
 WorkerRequest read_request(std::istream& in);

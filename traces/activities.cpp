@@ -4,6 +4,7 @@
 #include "base/check.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -20,25 +21,49 @@ constexpr OpCode kProducts[] = {OpCode::attn_qkv,   OpCode::attn_q_down, OpCode:
                                 OpCode::shared_fc1, OpCode::shared_fc2,  OpCode::head_logits, OpCode::mtp_proj,
                                 OpCode::muon_dense, OpCode::muon_expert};
 
+constexpr std::array<bool, kNumOpCodes> kIsProduct = [] {
+  std::array<bool, kNumOpCodes> is_product{};
+  for (const OpCode op : kProducts) is_product[static_cast<std::size_t>(op)] = true;
+  return is_product;
+}();
+
 /// Seconds from begin to end, of one rank and step.
 using Interval = std::pair<double, double>;
 
 struct OfRank {
-  std::vector<Interval> compute, communication;
+  std::array<std::vector<Interval>, kNumQueues> on_queue;
 };
 
-/// How long some communication is on its way while nothing is computed. Sorts both.
+/// Of a queue, which runs in order, so that they mostly are sorted already.
+void sort(std::vector<Interval>& intervals) {
+  if (!std::is_sorted(intervals.begin(), intervals.end())) std::sort(intervals.begin(), intervals.end());
+}
+
+/// Those of all queues but compute, sorted.
+std::vector<Interval> communication(OfRank& of) {
+  std::vector<Interval> all;
+  for (std::size_t queue = 0; queue < of.on_queue.size(); ++queue) {
+    if (queue == static_cast<std::size_t>(Queue::compute)) continue;
+    sort(of.on_queue[queue]);
+    const auto middle = static_cast<std::ptrdiff_t>(all.size());
+    all.insert(all.end(), of.on_queue[queue].begin(), of.on_queue[queue].end());
+    std::inplace_merge(all.begin(), all.begin() + middle, all.end());
+  }
+  return all;
+}
+
+/// How long some communication is on its way while nothing is computed. Sorts the queues.
 double exposed(OfRank& of) {
-  std::sort(of.compute.begin(), of.compute.end());
-  std::sort(of.communication.begin(), of.communication.end());
+  std::vector<Interval>& computes = of.on_queue[static_cast<std::size_t>(Queue::compute)];
+  sort(computes);
   double sum = 0.0, counted_to = 0.0;
-  auto compute = of.compute.begin();
-  for (const auto& [start, end] : of.communication) {
+  auto compute = computes.begin();
+  for (const auto& [start, end] : communication(of)) {
     double now = std::max(start, counted_to);
     counted_to = std::max(counted_to, end);
     while (now < end) {
-      while (compute != of.compute.end() && compute->second <= now) ++compute;
-      const bool ends_free = compute == of.compute.end() || compute->first >= end;
+      while (compute != computes.end() && compute->second <= now) ++compute;
+      const bool ends_free = compute == computes.end() || compute->first >= end;
       const double until = ends_free ? end : std::max(now, compute->first);
       sum += until - now;
       now = ends_free ? end : compute->second;
@@ -49,7 +74,7 @@ double exposed(OfRank& of) {
 
 }  // namespace
 
-bool is_product(OpCode op) { return std::find(std::begin(kProducts), std::end(kProducts), op) != std::end(kProducts); }
+bool is_product(OpCode op) { return kIsProduct[static_cast<std::size_t>(op)]; }
 
 Activities activities(const Trace& trace) {
   CHECK(!trace.steps.empty() && trace.header.num_ranks > 0, trace.steps.size(), trace.header.num_ranks);
@@ -60,18 +85,21 @@ Activities activities(const Trace& trace) {
     const auto represents = trace.header.represents.find(rank);
     return static_cast<double>(represents == trace.header.represents.end() ? 1 : represents->second);
   };
+  std::pair<std::int32_t, std::int32_t> at;
+  OfRank* of = nullptr;
+  double count = 0.0;
   for (std::size_t i = 0; i < spans.size(); ++i) {
-    OfRank& of = by_rank[{spans.rank()[i], spans.step()[i]}];
-    const Interval interval{spans.start()[i], spans.end()[i]};
-    if (spans.queue()[i] != Queue::compute) {
-      of.communication.push_back(interval);
-      continue;
+    if (const std::pair here(spans.rank()[i], spans.step()[i]); of == nullptr || here != at) {
+      at = here;
+      of = &by_rank[at];
+      count = count_of(at.first);
     }
-    of.compute.push_back(interval);
-    (is_product(spans.key()[i].op) ? sum.products : sum.streaming) +=
-        seconds(interval.second - interval.first) * count_of(spans.rank()[i]);
+    const Interval interval{spans.start()[i], spans.end()[i]};
+    of->on_queue[static_cast<std::size_t>(spans.queue()[i])].push_back(interval);
+    if (spans.queue()[i] != Queue::compute) continue;
+    (is_product(spans.key()[i].op) ? sum.products : sum.streaming) += seconds(interval.second - interval.first) * count;
   }
-  for (auto& [rank, of] : by_rank) sum.communication += seconds(exposed(of)) * count_of(rank.first);
+  for (auto& [rank, of_rank] : by_rank) sum.communication += seconds(exposed(of_rank)) * count_of(rank.first);
   const double devices = static_cast<double>(trace.header.num_ranks) * static_cast<double>(trace.steps.size());
   return {.products = sum.products / devices,
           .streaming = sum.streaming / devices,

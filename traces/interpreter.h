@@ -33,6 +33,9 @@ struct RunInput {
   bool all_replicas = false;
   /// Only the step records are wanted, no spans (a planner asks this of thousands of candidates).
   bool steps_only = false;
+  /// The trace also says which program ran, by a hash of all of it, and what the memory of the ranks consisted of. Who
+  /// writes no trace does without, and a prediction then never looks at the program's tensors.
+  bool complete = true;
 };
 
 class Interpreter {

@@ -125,8 +125,9 @@ class SlotEmitter {
       after.insert(after.end(), weights.begin(), weights.end());
       opens_.erase(opened);
     }
-    if (computes) {
-      for (const auto& [queue, message] : std::exchange(awaited_, {})) after.push_back(message);
+    if (computes && !awaited_.empty()) {
+      for (const auto& [queue, message] : awaited_) after.push_back(message);
+      awaited_.clear();
     }
     const OpIndex op = emit(item, micro_batch, after);
     if (computes) last_compute_ = op;

@@ -66,6 +66,25 @@ TEST(AnalyticInterpreter, LeavesSpansOutWhenOnlyStepsAreWanted) {
   EXPECT_DOUBLE_EQ(trace.steps.at(0).time.in(unit::microsecond), 7.0);
 }
 
+TEST(AnalyticInterpreter, LeavesOutWhatOnlyFilesSay) {
+  StepProgram program = message_between_stages().program();
+  const AnalyticInterpreter interpreter = interpreter_of(small_cluster(1, 4));
+  const Trace complete = interpreter.run(program, {});
+  EXPECT_EQ(complete.header.program_hash, hash_of(program));
+  EXPECT_EQ(complete.memory.size(), 2);
+  for (RankClass& rank_class : program.classes) {  // as lower_order() leaves it
+    rank_class.use_begin.clear();
+    rank_class.uses.clear();
+    rank_class.tensors.clear();
+  }
+  const Trace trace = interpreter.run(program, {.complete = false});
+  EXPECT_EQ(trace.header.program_hash, "");
+  EXPECT_TRUE(trace.memory.empty());
+  EXPECT_EQ(trace.spans.end(), complete.spans.end());
+  EXPECT_EQ(trace.spans.key(), complete.spans.key());
+  EXPECT_EQ(trace.steps.at(0).time, complete.steps.at(0).time);
+}
+
 TEST(AnalyticInterpreter, WritesEveryRankWhenAsked) {
   const Trace trace = interpreter_of(small_cluster(1, 4)).run(message_between_stages().program(), {.all_ranks = true});
   EXPECT_EQ(trace.spans.size(), 8);

@@ -4,6 +4,8 @@
 #include "base/errors.h"
 
 #include <csignal>
+#include <fstream>
+#include <string>
 
 #include <gtest/gtest.h>
 
@@ -28,6 +30,17 @@ TEST(ChildProcess, MayLeaveItsInputUnread) { EXPECT_EQ(shell("exit 0", std::stri
 
 TEST(ChildProcess, MayWriteMoreThanAPipeHolds) {
   EXPECT_EQ(shell("cat; cat /dev/null >&2", std::string(kLong, 'x')).output.size(), kLong);
+}
+
+TEST(ChildProcess, MayLeaveItsOutputInAFile) {
+  const MemoryFile output("output");
+  const Finished child = run_child("/bin/sh", {"sh", "-c", "cat"}, std::string(kLong, 'x'), output);
+  EXPECT_EQ(child.exit_code, 0);
+  EXPECT_EQ(child.output, "");
+  std::ifstream in(output.path());
+  std::string text;
+  std::getline(in, text);
+  EXPECT_EQ(text, std::string(kLong, 'x'));
 }
 
 TEST(ChildProcess, TellsTheSignalThatEndedIt) {

@@ -3,8 +3,10 @@
 
 #include "base/errors.h"
 
+#include <algorithm>
 #include <sstream>
 #include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -36,15 +38,27 @@ Trace trace_of(std::int32_t num_spans) {
   return trace;
 }
 
-std::string text_of(const Trace& trace) {
+/// Spans in blocks of at most 4.
+std::string text_of(Trace trace) {
+  const Spans spans = std::exchange(trace.spans, {});
   std::ostringstream out;
-  write_answer(out, trace);
+  AnswerWriter writer(out, trace, spans.size());
+  for (std::size_t first = 0; first < spans.size(); first += 4) {
+    Spans block;
+    for (std::size_t i = first; i < std::min(first + 4, spans.size()); ++i) block.push_back(spans.at(i));
+    writer.write(block);
+  }
   return out.str();
 }
 
+Trace read(const std::string& text) {
+  std::istringstream in(text);
+  return read_answer(in);
+}
+
 TEST(WorkerAnswer, KeepsEveryBitOfTheSpans) {
-  for (const std::int32_t num_spans : {0, 1, 5}) {
-    const Trace sent = trace_of(num_spans), received = read_answer(text_of(sent));
+  for (const std::int32_t num_spans : {0, 1, 4, 5, 10'000}) {  // of no block, of one and of several
+    const Trace sent = trace_of(num_spans), received = read(text_of(sent));
     EXPECT_EQ(received.spans.step(), sent.spans.step());
     EXPECT_EQ(received.spans.rank(), sent.spans.rank());
     EXPECT_EQ(received.spans.key(), sent.spans.key());
@@ -58,7 +72,7 @@ TEST(WorkerAnswer, KeepsEveryBitOfTheSpans) {
 }
 
 TEST(WorkerAnswer, KeepsWhatIsSaidOfTheStep) {
-  const Trace received = read_answer(text_of(trace_of(2)));
+  const Trace received = read(text_of(trace_of(2)));
   EXPECT_EQ(received.header.program_hash, "abc");
   EXPECT_EQ(received.header.represents, trace_of(0).header.represents);
   EXPECT_EQ(received.header.extrapolated, trace_of(0).header.extrapolated);
@@ -73,11 +87,15 @@ TEST(WorkerAnswer, KeepsWhatIsSaidOfTheStep) {
 
 TEST(WorkerAnswer, IsRefusedUnlessItIsWhole) {
   const std::string text = text_of(trace_of(3));
-  EXPECT_NO_THROW(read_answer(text));
+  EXPECT_NO_THROW(read(text));
   for (std::size_t size = 0; size < text.size(); ++size) {
-    EXPECT_THROW(read_answer(std::string_view(text).substr(0, size)), ConfigError) << size;
+    EXPECT_THROW(read(text.substr(0, size)), ConfigError) << size;
   }
-  EXPECT_THROW(read_answer(text + "x"), ConfigError);
+  EXPECT_THROW(read(text + "x"), ConfigError);
+  std::ostringstream out;  // more spans than it says
+  AnswerWriter writer(out, trace_of(0), 2);
+  writer.write(trace_of(3).spans);
+  EXPECT_THROW(read(out.str()), ConfigError);
 }
 
 }  // namespace

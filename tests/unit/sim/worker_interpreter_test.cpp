@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "costmodel/calibrated_cost_model.h"
+#include "program/lower_order.h"
 #include "sim/simulate.h"
 #include "sim/worker.h"
 #include "tests/conformance/programs.h"
@@ -70,6 +71,19 @@ TEST(WorkerInterpreter, ReturnsTheTraceThatThisProcessWouldMake) {
   EXPECT_THAT(there.spans.end(), ::testing::Pointwise(::testing::DoubleNear(1e-13), here.spans.end()));
   ASSERT_EQ(there.steps.size(), 1);
   EXPECT_NEAR(there.steps[0].time.in(unit::second), here.steps[0].time.in(unit::second), 1e-13);
+}
+
+TEST(WorkerInterpreter, LeavesOutWhatOnlyFilesSay) {
+  const Trace complete = interpreter().run(program_of(small_plan()), {});
+  EXPECT_FALSE(complete.memory.empty());
+  EXPECT_GT(complete.steps.at(0).peak_memory, Bytes::zero());
+  const Trace trace = interpreter().run(lower_order(small_plan()), {.complete = false});
+  EXPECT_EQ(trace.header.program_hash, "");
+  EXPECT_TRUE(trace.memory.empty());
+  EXPECT_EQ(trace.spans.key(), complete.spans.key());
+  EXPECT_EQ(trace.spans.start(), complete.spans.start());
+  EXPECT_EQ(trace.spans.end(), complete.spans.end());
+  EXPECT_EQ(trace.steps.at(0).time, complete.steps.at(0).time);
 }
 
 TEST(WorkerInterpreter, IsCalledAgainAndFromSeveralThreadsAtOnce) {
@@ -151,6 +165,13 @@ TEST(WorkerInterpreter, RefusesALoweredProgramThatWasChanged) {
   } catch (const BackendError& error) {
     EXPECT_THAT(error.what(), HasSubstr("got one that was built by hand"));
   }
+}
+
+TEST(WorkerInterpreter, RefusesAProgramWhoseTensorsWereChanged) {
+  StepProgram program = program_of(small_plan());
+  program.classes[0].tensors.back().width += 1;
+  EXPECT_THROW(interpreter().run(program, {}), BackendError);
+  EXPECT_NO_THROW(interpreter().run(program, {.complete = false}));  // it does not look at them
 }
 
 TEST(WorkerInterpreter, RefusesAnotherNumberOfRanks) {

@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "tests/unit/sim/worker_plan.h"
 
+#include <cstdint>
 #include <memory>
 #include <sstream>
 
@@ -30,6 +31,16 @@ TEST(WorkerRequest, KeepsEveryOption) {
   EXPECT_TRUE(received.input.all_ranks);
   EXPECT_TRUE(received.input.all_replicas);
   EXPECT_TRUE(received.input.steps_only);
+}
+
+TEST(WorkerRequest, KeepsTheFingerprintOfTheProgram) {
+  WorkerRequest request = request_with({.complete = false});
+  for (const std::int64_t fingerprint : {std::int64_t{0}, std::int64_t{-5'000'000'000'000'000'001}, INT64_MAX}) {
+    request.fingerprint = fingerprint;
+    EXPECT_EQ(sent_and_received(request).fingerprint, fingerprint);
+  }
+  EXPECT_FALSE(sent_and_received(request).input.complete);
+  EXPECT_TRUE(sent_and_received(request_with({})).input.complete);
 }
 
 TEST(WorkerRequest, KeepsThePlanSoThatItLowersToTheSameProgram) {
