@@ -46,12 +46,15 @@ Trace record_of(const TimedProgram& timed, Seconds step_time, const RunInput& in
 /// Of all ranks in all steps.
 std::size_t num_spans(const OpTimes& times, const RunInput& input);
 
+/// Adds those of all steps. The times of a rank are let go once its spans are made, since both together take twice the
+/// memory. Requires: times of all ranks.
+void append_spans(const TimedProgram& timed, OpTimes times, const RunInput& input, Spans& spans);
+
 /// Adds those of one rank in one step. `index`: into timed.ranks.
 void append_spans(const TimedProgram& timed, const OpTimes::Rank& times, std::size_t index, std::int32_t step,
                   Spans& spans);
 
-/// The record with all spans. Requires: times of all ranks unless input.steps_only. The times of a rank are let go once
-/// its spans are made, since both together take twice the memory.
+/// The record with all spans. Requires: times of all ranks unless input.steps_only.
 Trace trace_of(const TimedProgram& timed, OpTimes times, const RunInput& input, std::string interpreter);
 
 }  // namespace orrery::costmodel

@@ -2,10 +2,9 @@
 #include "costmodel/pipeline_moments.h"
 
 #include "base/check.h"
+#include "costmodel/once_per_pipeline.h"
 
 #include <algorithm>
-#include <map>
-#include <tuple>
 
 namespace orrery::costmodel {
 namespace {
@@ -91,17 +90,7 @@ std::int64_t shortened_micro_batches(const Strategy& strategy, std::int64_t num_
 
 const std::vector<PipelineMoment>& pipeline_moments(const Strategy& strategy, std::int64_t num_micro_batches,
                                                     std::int64_t rank) {
-  using Key = std::tuple<Schedule, bool, std::int64_t, std::int64_t, std::int64_t>;
-  thread_local std::map<Key, std::vector<std::vector<PipelineMoment>>> known;
-  const std::int64_t short_step = shortened_micro_batches(strategy, num_micro_batches);
-  const auto [found, is_new] =
-      known.try_emplace({strategy.schedule, strategy.overlap.ep_batch_level, strategy.pp, strategy.vpp, short_step});
-  if (is_new) {
-    for (std::int64_t r = 0; r < strategy.pp; ++r) {
-      found->second.push_back(find_pipeline_moments(strategy, short_step, r));
-    }
-  }
-  return found->second[static_cast<std::size_t>(rank)];
+  return once_per_pipeline<find_pipeline_moments>(strategy, num_micro_batches, rank);
 }
 
 }  // namespace orrery::costmodel

@@ -29,12 +29,11 @@ struct PipelineMoment {
 };
 
 /// The moments of pipeline rank `rank`, without those at which it holds less than at another one of the same slot.
-/// Computed once per thread for each (schedule, ranks, chunks, micro-batches); long steps repeat a steady state and are
-/// cut. Requires: the schedule has an order. The reference holds until the thread ends.
+/// Found once (costmodel/once_per_pipeline.h). Requires: the schedule has an order.
 const std::vector<PipelineMoment>& pipeline_moments(const Strategy& strategy, std::int64_t num_micro_batches,
                                                     std::int64_t rank);
 
-/// Micro-batches of a step with the same moments and fewer slots.
+/// Micro-batches of a step with the same moments and fewer slots: long steps repeat a steady state.
 std::int64_t shortened_micro_batches(const Strategy& strategy, std::int64_t num_micro_batches);
 
 /// The same without a memory, and without cutting.

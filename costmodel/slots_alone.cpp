@@ -2,11 +2,10 @@
 #include "costmodel/slots_alone.h"
 
 #include "base/check.h"
+#include "costmodel/once_per_pipeline.h"
 #include "program/schedule.h"
 
 #include <algorithm>
-#include <map>
-#include <tuple>
 
 namespace orrery::costmodel {
 namespace {
@@ -28,25 +27,11 @@ std::vector<SlotsAlone> count(const Strategy& strategy, std::int64_t num_micro_b
   return out;
 }
 
-/// With as many micro-batches the warm-up and the drain are the same, and there is less between them.
-std::int64_t shortened(const Strategy& strategy, std::int64_t num_micro_batches) {
-  const std::int64_t p = strategy.pp;
-  return num_micro_batches <= 6 * p ? num_micro_batches : 4 * p + num_micro_batches % (2 * p);
-}
-
 }  // namespace
 
 const std::vector<SlotsAlone>& slots_alone(const Strategy& strategy, std::int64_t num_micro_batches,
                                            std::int64_t rank) {
-  using Key = std::tuple<Schedule, bool, std::int64_t, std::int64_t, std::int64_t>;
-  thread_local std::map<Key, std::vector<std::vector<SlotsAlone>>> known;
-  const std::int64_t short_step = shortened(strategy, num_micro_batches);
-  const auto [found, is_new] =
-      known.try_emplace({strategy.schedule, strategy.overlap.ep_batch_level, strategy.pp, strategy.vpp, short_step});
-  if (is_new) {
-    for (std::int64_t r = 0; r < strategy.pp; ++r) found->second.push_back(count(strategy, short_step, r));
-  }
-  return found->second[static_cast<std::size_t>(rank)];
+  return once_per_pipeline<count>(strategy, num_micro_batches, rank);
 }
 
 }  // namespace orrery::costmodel

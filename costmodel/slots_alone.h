@@ -16,9 +16,8 @@ struct SlotsAlone {
   bool operator==(const SlotsAlone&) const = default;
 };
 
-/// Of each chunk of a pipeline rank, in the order of stages_of; each rank of a pipeline is looked through once. The
-/// reference holds as long as the thread. Requires: runs_pairs(strategy), and schedule_problem(strategy,
-/// num_micro_batches) is empty.
+/// Of each chunk of a pipeline rank, in the order of stages_of (costmodel/once_per_pipeline.h). Requires:
+/// runs_pairs(strategy), and schedule_problem(strategy, num_micro_batches) is empty.
 const std::vector<SlotsAlone>& slots_alone(const Strategy& strategy, std::int64_t num_micro_batches, std::int64_t rank);
 
 }  // namespace orrery::costmodel

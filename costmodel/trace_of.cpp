@@ -26,6 +26,17 @@ void append_spans(const TimedProgram& timed, const OpTimes::Rank& times, std::si
   }
 }
 
+void append_spans(const TimedProgram& timed, OpTimes times, const RunInput& input, Spans& spans) {
+  CHECK(times.ranks.size() == timed.ranks.size(), times.ranks.size(), timed.ranks.size());
+  spans.reserve(spans.size() + num_spans(times, input));
+  for (std::int32_t step = 0; step < input.num_steps; ++step) {
+    for (std::size_t rank = 0; rank < timed.ranks.size(); ++rank) {
+      append_spans(timed, times.ranks[rank], rank, step, spans);
+      if (step + 1 == input.num_steps) times.ranks[rank] = {};
+    }
+  }
+}
+
 std::size_t num_spans(const OpTimes& times, const RunInput& input) {
   std::size_t number = 0;
   for (const OpTimes::Rank& rank : times.ranks) number += rank.end.size();
@@ -59,15 +70,7 @@ Trace record_of(const TimedProgram& timed, Seconds step_time, const RunInput& in
 
 Trace trace_of(const TimedProgram& timed, OpTimes times, const RunInput& input, std::string interpreter) {
   Trace trace = record_of(timed, times.makespan, input, std::move(interpreter));
-  if (input.steps_only) return trace;
-  CHECK(times.ranks.size() == timed.ranks.size(), times.ranks.size(), timed.ranks.size());
-  trace.spans.reserve(num_spans(times, input));
-  for (std::int64_t step = 0; step < input.num_steps; ++step) {
-    for (std::size_t rank = 0; rank < timed.ranks.size(); ++rank) {
-      append_spans(timed, times.ranks[rank], rank, static_cast<std::int32_t>(step), trace.spans);
-      if (step + 1 == input.num_steps) times.ranks[rank] = {};
-    }
-  }
+  if (!input.steps_only) append_spans(timed, std::move(times), input, trace.spans);
   return trace;
 }
 

@@ -7,9 +7,8 @@
 //             on all p ranks together, X = W / (1 - (1 - 1/m)^p), more where ranks have work that nobody waits for.
 //             With gradients apart only forwards count. In other orders stages of any size may
 //             come first: they have no such bound.
-//   pairs     slots of the warm-up and of the drain run beside no other, so that their exchanges count in full, as many
-//   as
-//             on the stage of a rank that has fewest of them.
+//   pairs     slots of the warm-up and of the drain run beside no other, so that their exchanges count in full, as
+//             many as on the stage of a rank that has fewest of them.
 //   memory    a rank that holds h micro-batches of n layers, A bytes for each, needs h n A, and its states at their
 //             least. Recomputation makes A smaller and costs time: the cheapest that fits is a step function of n. The
 //             convex line below it gives the least sum over ranks. ZeRO 2 and 3 need less and keep a communicator busy.

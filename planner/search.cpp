@@ -302,7 +302,7 @@ class Search {
       refined.is_refined = true;
       const Strategy& s = refined.member.strategy;
       const Mesh mesh(s, context_.num_devices);
-      const costmodel::CostModel& cost = caches_[static_cast<std::size_t>(worker)];
+      const costmodel::CostModel& cost = asked_by(worker);
       const costmodel::ClosedEstimate closed =
           costmodel::estimate_closed(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank);
       refined.closed = closed.step_time;

@@ -79,11 +79,7 @@ Simulated simulate_times(const costmodel::TimedProgram& timed, const Cluster& cl
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
                const Fidelities& fidelities, std::span<const OtherJob> others, PathSeed seed) {
   Simulated simulated = simulate_times(timed, cluster, input, fidelities, others, seed);
-  for (std::int32_t step = 0; step < input.num_steps; ++step) {
-    for (std::size_t rank = 0; rank < simulated.times.ranks.size(); ++rank) {
-      append_spans(timed, simulated.times.ranks[rank], rank, step, simulated.trace.spans);
-    }
-  }
+  if (!input.steps_only) append_spans(timed, std::move(simulated.times), input, simulated.trace.spans);
   return std::move(simulated.trace);
 }
 

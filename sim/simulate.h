@@ -22,16 +22,17 @@ struct OtherJob {
   Fidelities fidelities;
 };
 
+struct Simulated {
+  Trace trace;               // without spans
+  costmodel::OpTimes times;  // of which they are made; none of ops if only steps are wanted
+};
+
 /// The step of `timed` when its communications compete for the links of `cluster`, with each other and with
 /// those of `others`, of whose steps the notes of the trace tell. One simulation at a time; any number one after the
 /// other.
 /// `seed`: equal paths are drawn; flows of L0 and L1 have none.
 /// Requires: beside others every rank of every job is simulated (RunInput::all_ranks).
 /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
-struct Simulated {
-  Trace trace;               // without spans
-  costmodel::OpTimes times;  // of which they are made; none of ops if only steps are wanted
-};
 Simulated simulate_times(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
                          const Fidelities& fidelities, std::span<const OtherJob> others, PathSeed seed);
 

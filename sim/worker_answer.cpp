@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/errors.h"
+#include "sim/next_text.h"
 #include "traces/trace_io.h"
 
 #include <cstddef>
@@ -118,8 +119,7 @@ void AnswerWriter::write(const Spans& spans) {
 
 Trace read_answer(std::istream& in) {
   const std::size_t num_spans = take_number(in, ' '), text_size = take_number(in, '\n');
-  std::string text;
-  for (char c = 0; text.size() < text_size && in.get(c);) text += c;
+  const std::string text = next_text(in, text_size);
   if (text.size() < text_size) throw ConfigError("answer: expected a trace, got a part of it");
   Trace trace = read_trace_text(text, "answer");
   trace.spans.reserve(num_spans);

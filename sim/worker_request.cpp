@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "base/json_reader.h"
 #include "base/json_writer.h"
+#include "sim/next_text.h"
 #include "traces/trace_io.h"
 
 #include <memory>
@@ -34,14 +35,6 @@ SharedRecordedLoad load_of_trace(Trace trace) {
     load.matrices[{record.layer, record.micro_batch, record.ep_group}] = std::move(record.routing);
   }
   return std::make_shared<const RecordedLoad>(std::move(load));
-}
-
-/// The next `size` bytes, or what there is.
-std::string next_text(std::istream& in, std::size_t size) {
-  std::string text(size, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(size));
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  return text;
 }
 
 }  // namespace

@@ -220,7 +220,7 @@ def launch(device):
 
 def power_of_products(device, spinning):
     """At the full clock, from products with pauses long enough for it: W is the mean over both, and who pauses spins."""
-    rows = [r for r in measured(device) if r["kind"] == "duty"]
+    rows = [r for r in measured(device) if r["kind"] == "duty" and r["name"].endswith("a pause")]
     full = max(r["clock"] for r in rows)
     watts = []
     for row in rows:

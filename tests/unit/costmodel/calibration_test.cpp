@@ -110,6 +110,16 @@ Measurements two_measurements() {
                            .source = "orrery calibrate"}}};
 }
 
+TEST(Calibration, KeepsWhatOfKernelsIsSeldomSaid) {
+  Calibration calibration = read_calibration(repository_file("catalog/calibration/tables/h100.json"));
+  EXPECT_EQ(calibration.kernels->exponentials, 16.0);
+  KernelParameters& kernels = *calibration.kernels;
+  kernels.exponentials = 32.0;
+  kernels.tf32 = kernels.fused_experts = true;
+  kernels.weight_gradients = false;
+  EXPECT_EQ(*read_calibration_text(to_json(calibration), "c.json").kernels, kernels);
+}
+
 TEST(Calibration, TakesWhatAnExecutorMeasured) {
   const Calibration calibration = calibration_of(two_measurements());
   EXPECT_EQ(calibration.conditions.active_ranks, 2);

@@ -165,6 +165,10 @@ TEST(Framework, SaysWhichKernelsItCalls) {
   EXPECT_EQ(megatron_deepspeed().attention, AttentionKernels::materialized);
   EXPECT_EQ(megatron_bridge().loss_forward, 1.0);
   EXPECT_GT(torchtitan(false).loss_backward, torchtitan(true).loss_backward);
+  Framework frozen;
+  frozen.weight_gradients = false;
+  EXPECT_TRUE(with_kernels_of({}, {}).weight_gradients);
+  EXPECT_FALSE(with_kernels_of(frozen, {}).weight_gradients);
   // Products miss in proportion to what exchanges hold: 30 of 20 held, measured on Hopper, are 48 of 32.
   Framework with_wide_exchanges;
   with_wide_exchanges.held_multiprocessors = 32.0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/pipeline_moments.h"
 
+#include "tests/unit/costmodel/pipeline_shapes.h"
 #include "tests/unit/program/small_models.h"
 
 #include <algorithm>
@@ -9,14 +10,6 @@
 
 namespace orrery::costmodel {
 namespace {
-
-Strategy shape_of(Schedule schedule, std::int64_t pp, std::int64_t vpp) {
-  Strategy strategy;
-  strategy.schedule = schedule;
-  strategy.pp = pp;
-  strategy.vpp = vpp;
-  return strategy;
-}
 
 /// Chunks of activations on a rank while one of its slots runs, at most; with `until_weight_grad` those count whose
 /// weight gradient is still to come.

@@ -3,6 +3,7 @@
 #include "costmodel/slots_alone.h"
 
 #include "program/schedule.h"
+#include "tests/unit/costmodel/pipeline_shapes.h"
 
 #include <algorithm>
 #include <vector>
@@ -13,10 +14,7 @@ namespace orrery::costmodel {
 namespace {
 
 Strategy in_pairs(Schedule schedule, std::int64_t pp, std::int64_t vpp) {
-  Strategy s;
-  s.schedule = schedule;
-  s.pp = pp;
-  s.vpp = vpp;
+  Strategy s = shape_of(schedule, pp, vpp);
   s.overlap.ep_batch_level = schedule != Schedule::dualpipe && schedule != Schedule::dualpipev;
   return s;
 }

@@ -145,8 +145,10 @@ TEST(RunPlan, MultipliesFp4WhereWeightsAreTrainedInIt) {
   EXPECT_TRUE(assumes(plan(run), "nvfp4: as mxfp8, at the fp4 rate unless adapters are trained"));
   run.task = "sft";
   EXPECT_TRUE(plan(run).multiplies_fp4);
+  EXPECT_TRUE(plan(run).framework.weight_gradients);
   run.task = "lora";
   EXPECT_FALSE(plan(run).multiplies_fp4);
+  EXPECT_FALSE(plan(run).framework.weight_gradients);
 }
 
 TEST(RunPlan, KnowsPrecisionsByTheirWords) {
