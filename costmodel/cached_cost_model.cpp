@@ -27,16 +27,32 @@ struct SizesOf {
   }
 };
 
-}  // namespace
-
-std::size_t CachedCostModel::Hash::operator()(const std::tuple<OpCode, Pass, OpShape>& asked) const {
-  const auto& [op, pass, shape] = asked;
-  std::size_t hash = static_cast<std::size_t>(op) * 8 + static_cast<std::size_t>(pass);
-  for (const std::int64_t size : std::visit(SizesOf{}, shape)) {
+std::size_t hash_of(std::size_t kind, const std::array<std::int64_t, 4>& sizes) {
+  std::size_t hash = kind;
+  for (const std::int64_t size : sizes) {
     hash = (hash ^ static_cast<std::size_t>(size)) * 0x9e3779b97f4a7c15U;
     hash ^= hash >> 32U;
   }
   return hash;
+}
+
+}  // namespace
+
+std::size_t CachedCostModel::Hash::operator()(const std::tuple<OpCode, Pass, OpShape>& asked) const {
+  const auto& [op, pass, shape] = asked;
+  const std::array<std::int64_t, 4> sizes = std::visit(SizesOf{}, shape);
+  return hash_of(static_cast<std::size_t>(op) * 8 + static_cast<std::size_t>(pass), sizes);
+}
+
+std::size_t CachedCostModel::GroupHash::of(const CollectiveShape& shape, View members) {
+  const auto kind = static_cast<std::size_t>(shape.kind) * 32 + static_cast<std::size_t>(shape.group);
+  return hash_of(kind, {shape.bytes, shape.rows.count, std::ssize(members), members.back().value()});
+}
+
+std::size_t CachedCostModel::GroupHash::of(const Exchange& exchange, View members) {
+  const ExchangeShape& shape = exchange.first;
+  const std::size_t kind = 2 * static_cast<std::size_t>(shape.two_level) + static_cast<std::size_t>(shape.to_experts);
+  return hash_of(kind, {shape.rows.count, shape.row_bytes, std::ssize(members), members.back().value()});
 }
 
 OpTime CachedCostModel::compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,

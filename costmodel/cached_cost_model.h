@@ -39,19 +39,26 @@ class CachedCostModel : public CostModel {
     Shape shape;
     Members members;
   };
-  struct ComesBefore {
+  struct SameGroup {
     using is_transparent = void;
     template <class Shape, class A, class B>
     bool operator()(const Asked<Shape, A>& a, const Asked<Shape, B>& b) const {
-      if (const auto order = a.shape <=> b.shape; order != 0) return order < 0;
-      if (a.members.size() != b.members.size()) return a.members.size() < b.members.size();
-      return std::lexicographical_compare(a.members.begin(), a.members.end(), b.members.begin(), b.members.end());
+      return a.shape == b.shape && std::ranges::equal(a.members, b.members);
     }
+  };
+  struct GroupHash {
+    using is_transparent = void;
+    template <class Shape, class Members>
+    std::size_t operator()(const Asked<Shape, Members>& asked) const {
+      return of(asked.shape, asked.members);
+    }
+    static std::size_t of(const CollectiveShape& shape, std::span<const DeviceIndex> members);
+    static std::size_t of(const std::pair<ExchangeShape, std::int64_t>& shape, std::span<const DeviceIndex> members);
   };
   using View = std::span<const DeviceIndex>;
   using List = std::vector<DeviceIndex>;
   template <class Shape>
-  using OfGroups = std::map<Asked<Shape, List>, CommTime, ComesBefore>;
+  using OfGroups = std::unordered_map<Asked<Shape, List>, CommTime, GroupHash, SameGroup>;
   using Exchange = std::pair<ExchangeShape, std::int64_t>;  // of so many experts
 
   template <class Shape, class Ask>

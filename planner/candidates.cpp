@@ -26,7 +26,8 @@ namespace {
 constexpr std::size_t kWave = 4;    // pipelines that are scanned against one time
 constexpr std::size_t kApart = 64;  // choices of operators that are taken apart into their pipelines at once
 constexpr std::size_t kProbed = 8;  // members that the closed form compares, to measure the best of them
-constexpr std::size_t kSeedWave = 64;
+constexpr std::size_t kSeedWave = 64;      // choices of operators of which plain or lean members are looked for
+constexpr std::size_t kFirstSeedWave = 8;  // as long as there is no limit, or a bad one
 constexpr std::size_t kPlain = 96;  // plain members that are kept, whatever is found later
 
 constexpr Seconds kNothing = Seconds::from_si(std::numeric_limits<double>::infinity());
@@ -341,11 +342,12 @@ class Finder {
     const FamilyContext context = of_part(domains);
     std::vector<Member>& best = out_.plain;
     const auto less = [](const Member& a, const Member& b) { return a.bound < b.bound; };
-    for (std::size_t done = 0; done < order.size(); done += kSeedWave) {
+    for (std::size_t done = 0, wave_size = 0; done < order.size(); done += wave_size) {
       // Enough plain members are better than what the next choices could have at best.
       if (best.size() >= kPlain && bounds[order[done]] >= best[kPlain - 1].bound) break;
       if (!best.empty() && out_of_time_()) break;
-      const std::span wave = std::span(order).subspan(done, std::min(kSeedWave, order.size() - done));
+      wave_size = std::min(done < kSeedWave ? kFirstSeedWave : kSeedWave, order.size() - done);
+      const std::span wave = std::span(order).subspan(done, wave_size);
       const Seconds limit = best.size() >= kPlain ? best[kPlain - 1].bound : cutoff();
       for (ScanResult& result : scan_all(context, operators, wave, limit, kPlain, WhenLate::skip_rest)) {
         std::move(result.members.begin(), result.members.end(), std::back_inserter(best));
@@ -397,15 +399,16 @@ class Finder {
     std::stable_sort(wave.begin(), wave.end(),
                      [&](std::size_t a, std::size_t b) { return out_.members[a].bound < out_.members[b].bound; });
     wave.resize(std::min(wave.size(), kProbed));
-    Seconds fastest;
-    const Member* best = nullptr;
-    for (const std::size_t index : wave) {
-      const Seconds time = closed_value(out_.members[index], 0);
-      if (best != nullptr && time >= fastest) continue;
-      fastest = time;
-      best = &out_.members[index];
+    std::vector<Seconds> closed(wave.size());
+    parallel_for(std::ssize(wave), [&](std::int64_t i, int worker) {
+      const auto at = static_cast<std::size_t>(i);
+      closed[at] = closed_value(out_.members[wave[at]], worker);
+    });
+    const auto fastest = std::ranges::min_element(closed);
+    if (fastest != closed.end() && *fastest < found_) {
+      const Member* best = &out_.members[wave[static_cast<std::size_t>(fastest - closed.begin())]];
+      try_to_beat({&best, 1});
     }
-    if (best != nullptr && fastest < found_) try_to_beat({&best, 1});
     std::erase_if(out_.members, [&](const Member& member) { return member.bound >= cutoff(); });
     if (out_.members.size() > 4 * limits_.room) sort_and_cut(limits_.room);
   }

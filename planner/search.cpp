@@ -11,7 +11,7 @@
 #include "planner/laid_members.h"
 #include "planner/no_plan.h"
 #include "planner/on_demand.h"
-#include "planner/operator_table.h"
+#include "planner/shortlist.h"
 #include "program/arrivals.h"
 #include "program/lower.h"
 #include "program/rank_devices.h"
@@ -91,27 +91,6 @@ struct Refined {
   bool is_ranked = false;   // an interpreter has run it
 };
 
-/// Takes only so many plans of each pipeline: of the same operators, schedule, ranks and chunks.
-class OfEachPipeline {
- public:
-  explicit OfEachPipeline(std::int64_t most) : most_(most) {}
-
-  bool takes(const Strategy& strategy) {
-    Strategy pipeline = operators_of(strategy);
-    pipeline.pp = strategy.pp;
-    pipeline.vpp = strategy.vpp;
-    pipeline.schedule = strategy.schedule;
-    pipeline.overlap = {.ep_batch_level = strategy.overlap.ep_batch_level};
-    auto known = std::find_if(seen_.begin(), seen_.end(), [&](const auto& seen) { return seen.first == pipeline; });
-    if (known == seen_.end()) known = seen_.insert(seen_.end(), {std::move(pipeline), 0});
-    return ++known->second <= most_;
-  }
-
- private:
-  const std::int64_t most_;
-  std::vector<std::pair<Strategy, std::int64_t>> seen_;
-};
-
 class Search {
  public:
   Search(const Domains& domains, const SearchProblem& problem, const costmodel::CostModel& cost_model,
@@ -174,7 +153,9 @@ class Search {
 
  private:
   static constexpr std::size_t kRoom = 16384;
-  static constexpr std::int64_t kOfOnePipeline = 4;  // members that the interpreter runs before those of others
+  static constexpr std::int64_t kOfOnePipeline = 2;  // members that the interpreter runs before those of others
+  static constexpr std::size_t kRunWave = 8;         // members that are run before it is asked again which others may be best
+  static constexpr std::size_t kRunAnyway = 16;      // members that are run without being asked
 
   const Device& device() const { return problem_.cluster.groups.front().device; }
   Bytes memory_limit() const {
@@ -384,18 +365,45 @@ class Search {
       return (s.offload_activations ? few_with_copies : few).takes(s);
     };
     std::stable_partition(order.begin(), order.end(), is_one_of_few);
-    run_analytic(order, limits_.num_analytic);
+    const auto most = std::min(static_cast<std::size_t>(limits_.num_analytic), order.size());
+    std::size_t count = std::min(kRunAnyway, most);
+    run_analytic(std::span(order).first(count));
+    while (count < most) {
+      std::vector<std::size_t> next = may_be_best();
+      if (next.empty()) return;
+      next.resize(std::min({next.size(), kRunWave, most - count}));
+      run_analytic(next);
+      count += next.size();
+    }
   }
 
-  /// What may still be faster than the best: those with the smallest bounds first.
+  /// Those of the refined that are faster than the best if the closed form is as wrong as it was at worst, the least
+  /// first. Requires: something was run, or there is a time to beat.
+  std::vector<std::size_t> may_be_best() const {
+    ClosedFormError error;
+    for (const RankedPlan& plan : result_.ranked) {
+      error.add(plan.strategy, plan.predictions[0].step_time, plan.predictions[1].step_time);
+    }
+    std::vector<Seconds> least;
+    for (const Refined& refined : refined_) {
+      least.push_back(problem_.weights.time * error.least(refined.member.strategy, refined.closed) +
+                      refined.member.work_bound);
+    }
+    std::vector<std::size_t> out = sorted_by([&](const Refined& r) { return least[static_cast<std::size_t>(&r - refined_.data())]; });
+    std::erase_if(out, [&](std::size_t i) { return refined_[i].is_ranked || least[i] >= best(); });
+    return out;
+  }
+
+  /// What may still be faster than the best and keeps the gap open: those with the smallest bounds first.
   void run_smallest_bounds() {
     for (std::int64_t round = 0; !out_of_time() && (round == 0 || limits_.time_budget); ++round) {
       std::vector<std::size_t> open;
+      const Seconds limit = least_unseen_ ? std::min(best(), *least_unseen_) : best();
       for (const std::size_t i : sorted_by([](const Refined& r) { return r.member.bound; })) {
-        if (!refined_[i].is_ranked && refined_[i].member.bound < best()) open.push_back(i);
+        if (!refined_[i].is_ranked && refined_[i].member.bound < limit) open.push_back(i);
       }
       if (open.empty()) return;
-      run_analytic(open, limits_.num_closing);
+      run_analytic(std::span(open).first(std::min(open.size(), static_cast<std::size_t>(limits_.num_closing))));
     }
   }
 
@@ -410,20 +418,19 @@ class Search {
                           [&](const RankedPlan& a, const RankedPlan& b) { return analytic(a) < analytic(b); }));
   }
 
-  /// Runs the first `most` of `order`, as far as there is time.
-  void run_analytic(const std::vector<std::size_t>& order, std::int64_t most) {
-    const auto count = std::min(most, static_cast<std::int64_t>(order.size()));
-    TierProgress progress(on_progress_, progress_before(analytic_.name(), count));
-    std::vector<RankedPlan> plans(static_cast<std::size_t>(count));
-    parallel_for(count, [&](std::int64_t i, int) {
-      const auto index = static_cast<std::size_t>(i);
+  /// Runs some of the refined, as far as there is time.
+  void run_analytic(std::span<const std::size_t> indices) {
+    TierProgress progress(on_progress_, progress_before(analytic_.name(), std::ssize(indices)));
+    std::vector<RankedPlan> plans(indices.size());
+    parallel_for(std::ssize(indices), [&](std::int64_t i, int) {
+      const auto at = static_cast<std::size_t>(i);
       if (out_of_time()) return;
-      plans[index] = run(refined_[order[index]]);
+      plans[at] = run(refined_[indices[at]]);
       progress.add_one();
     });
     for (std::size_t i = 0; i < plans.size(); ++i) {
       if (plans[i].predictions.empty()) continue;
-      refined_[order[i]].is_ranked = true;
+      refined_[indices[i]].is_ranked = true;
       result_.ranked.push_back(std::move(plans[i]));
     }
   }
@@ -533,11 +540,15 @@ class Search {
     OfEachPipeline one(1);
     std::stable_partition(result_.ranked.begin(), result_.ranked.end(),
                           [&](const RankedPlan& plan) { return one.takes(plan.strategy); });
-    std::int64_t count = 0;
-    for (; count < most && !out_of_time(); ++count) {
-      predict(simulator, result_.ranked[static_cast<std::size_t>(count)]);
+    // Each run is a process of its own, and each has as much to do.
+    parallel_for(most, [&](std::int64_t i, int) {
+      if (out_of_time()) return;
+      predict(simulator, result_.ranked[static_cast<std::size_t>(i)]);
       progress.add_one();
-    }
+    });
+    const auto is_simulated = [&](const RankedPlan& plan) { return plan.predictions.back().tier == simulator.name(); };
+    std::stable_partition(result_.ranked.begin(), result_.ranked.end(), is_simulated);
+    const std::int64_t count = std::ranges::count_if(result_.ranked, is_simulated);
     if (count == 0) return rank(result_.ranked.size());
     rank(static_cast<std::size_t>(count));
     std::stable_sort(result_.ranked.begin() + static_cast<std::ptrdiff_t>(count), result_.ranked.end(),

@@ -47,7 +47,7 @@ struct SearchLimits {
   /// Families that are looked into before no further operators are scanned; with a time budget any number.
   std::int64_t num_families = 300;
   std::int64_t num_refined = 1024;  // plans that get the lower bound and the closed form
-  std::int64_t num_analytic = 32;   // plans that the analytic interpreter runs: the fastest by closed form,
+  std::int64_t num_analytic = 24;   // plans that the analytic interpreter runs: the fastest by closed form,
   std::int64_t num_closing = 8;     // and those with the smallest bounds
   std::int64_t num_reordered = 4;   // plans that it runs in another order of ranks: those that gain most by closed form
   std::int64_t num_simulated = 4;   // plans that the simulator runs
