@@ -174,6 +174,9 @@ std::vector<Probe> model_probes(const Source& source, const Model& model, const 
       if (pp < num_ranks) add({.pp = pp, .ep = ep, .zero = 1});
     }
   }
+  if (num_ranks > 1) {
+    for (const std::int64_t ep : divisors(num_ranks)) add({.ep = ep, .zero = 3});
+  }
   for (const std::int64_t degree : divisors(num_ranks)) {
     if (degree == 1) continue;
     add({.tp = degree});

@@ -25,8 +25,8 @@ struct Probe {
 
 /// Probes of all layouts that `num_ranks` ranks can have: every EP degree with each micro-batch size of the planner
 /// that `batch` allows, and with a short sequence; ZeRO-1 and pipelines with one of them, since they only change how
-/// the step ends; TP, each kind of CP, and ETP over every group size that the model allows.
-/// Requires: a positive num_ranks.
+/// the step ends; ZeRO-3 likewise, whose exchanges are of one unit of the model each, as those of ZeRO-2 are; TP, each
+/// kind of CP, and ETP over every group size that the model allows. Requires: a positive num_ranks.
 std::vector<Probe> model_probes(const Source& source, const Model& model, const BatchShape& batch, DType precision,
                                 std::int64_t num_ranks);
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -36,10 +37,24 @@ bool has_point(const OpShape& shape) {
   return attention == nullptr || attention->kv_seq == attention->seq;
 }
 
+/// Whether the op is the first that adds gradients to those of its unit under ZeRO 2 and 3. The unit's tensor is filled
+/// with zeros for it, which its shape does not say and so no point of it may.
+bool starts_bucket(const RankClass& rank_class, OpIndex op) {
+  return std::ranges::any_of(rank_class.uses_of(op), [&](const TensorUse& use) {
+    const TensorRole role = rank_class.tensors[use.tensor()].role;
+    return use.access() == Access::create &&
+           (role == TensorRole::grad_bucket || role == TensorRole::expert_grad_bucket);
+  });
+}
+
 class Collector {
  public:
   Collector(const Probe& probe, const RankState& rank) : probe_(probe), rank_(rank) {
-    for (const Op& op : rank.rank_class.ops) shapes_[op.key] = op.shape;
+    const std::vector<Op>& ops = rank.rank_class.ops;
+    for (OpIndex i = 0; i < ops.size(); ++i) {
+      shapes_[ops[i].key] = ops[i].shape;
+      if (starts_bucket(rank.rank_class, i)) starts_bucket_.insert(ops[i].key);
+    }
   }
 
   void add(std::span<const Span> spans) {
@@ -52,7 +67,7 @@ class Collector {
         continue;
       }
       const Pass pass = span.key.pass == Pass::rec ? Pass::fwd : span.key.pass;
-      if (has_point(rank_.program.shapes[shape])) {
+      if (has_point(rank_.program.shapes[shape]) && !starts_bucket_.contains(span.key)) {
         ops_[{span.key.op, pass, shape}].push_back(span.duration().in(unit::second));
       }
       const bool has_next = i + 1 < spans.size() && spans[i + 1].queue == Queue::compute;
@@ -91,6 +106,7 @@ class Collector {
   const Probe& probe_;
   const RankState& rank_;
   std::map<OpKey, ShapeId> shapes_;
+  std::set<OpKey> starts_bucket_;
   std::map<std::tuple<OpCode, Pass, ShapeId>, std::vector<double>> ops_;
   std::map<std::tuple<std::string, std::int64_t, std::int64_t>, std::vector<double>> collectives_;
   std::vector<double> gaps_;

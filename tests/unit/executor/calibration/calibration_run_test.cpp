@@ -95,8 +95,9 @@ TEST(Calibration, ARequestForAModelAsksForAllItsLayouts) {
   const CalibrationRequest request =
       calibration_request(small_source(), small_model(), {.seq = 16, .global_batch = 4}, DType::f32, 2);
   EXPECT_EQ(request.num_ranks, 2);
-  EXPECT_THAT(request.probes,
-              SizeIs(2 * 3 + 2 + 1 + 5));  // EP with micro-batches 1 and 2, and short; ZeRO-1; a pipeline; TP, CP, ETP
+  EXPECT_THAT(
+      request.probes,
+      SizeIs(2 * 3 + 2 * 2 + 1 + 5));  // EP with micro-batches 1 and 2, and short, ZeRO-1 and 3; PP; TP, CP, ETP
   EXPECT_FALSE(request.general.empty());
 }
 

@@ -111,6 +111,29 @@ TEST(ProbeRun, APipelineGivesTheEndOfItsStepOnly) {
   }
 }
 
+/// The zeros of a unit's gradients are written in the time of the op that comes first, and are no part of its point.
+TEST(ProbeRun, OpsThatZeroTheGradientsOfAUnitHaveNoTimes) {
+  Probe probe = small_probe(2);
+  const auto num_times = [&](int zero) {
+    probe.strategy.zero_dense = probe.strategy.zero_expert = zero;
+    const RankSamples samples = samples_of(probe, 2, seconds(0.0)).front();
+    std::int64_t sum = 0;
+    for (const OpSamples& op : samples.ops) {
+      const bool is_of_layers = op.pass != Pass::sync && op.pass != Pass::update;
+      if (is_of_layers) sum += static_cast<std::int64_t>(op.seconds.size());
+    }
+    return sum;
+  };
+  const std::int64_t without_units = num_times(1), with_units = num_times(3);
+  const RankClass rank_class = lower(probe.model, probe.strategy, probe.batch, 2).classes.front();
+  const auto num_buckets = std::ranges::count_if(rank_class.tensors, [](const Tensor& tensor) {
+    return tensor.role == TensorRole::grad_bucket || tensor.role == TensorRole::expert_grad_bucket;
+  });
+  EXPECT_EQ(num_buckets, 5);  // embedding, two layers, the experts of one, head
+  // The experts' bucket and that of the rest of their layer start with the same op.
+  EXPECT_EQ(with_units, without_units - (num_buckets - 1));
+}
+
 TEST(ProbeRun, OneStepCountsWhenThereIsNoTimeAndMoreWhenThereIs) {
   const auto num_updates = [](const RankSamples& samples) {
     const auto found = std::find_if(samples.ops.begin(), samples.ops.end(),

@@ -67,8 +67,40 @@ TEST(ModelProbes, HavePipelinesNoLongerThanTheModelAndShardsWhereStatesCanBeShar
     layouts.insert({probe.strategy.pp, probe.strategy.ep, probe.strategy.zero_dense});
   }
   const std::set<std::tuple<std::int64_t, std::int64_t, int>> expected = {
-      {1, 1, 0}, {1, 2, 0}, {1, 4, 0}, {1, 1, 1}, {1, 2, 1}, {1, 4, 1}, {2, 1, 0}, {2, 2, 0}, {2, 1, 1}, {2, 2, 1}};
+      {1, 1, 0}, {1, 2, 0}, {1, 4, 0}, {1, 1, 1}, {1, 2, 1}, {1, 4, 1}, {1, 1, 3},
+      {1, 2, 3}, {1, 4, 3}, {2, 1, 0}, {2, 2, 0}, {2, 1, 1}, {2, 2, 1}};
   EXPECT_EQ(layouts, expected);
+}
+
+/// A plan with ZeRO 2 or 3 finds a probe with each of its exchanges in their own size.
+TEST(ModelProbes, HaveTheExchangesOfUnits) {
+  using Message = std::tuple<CollectiveKind, Group, std::int64_t>;
+  const auto messages_of = [](const Strategy& strategy) {
+    std::set<Message> found;
+    const StepProgram program = lower(small_model(), strategy, {.seq = 16, .global_batch = 8}, 2);
+    for (const Op& op : program.classes.front().ops) {
+      if (op.queue != Queue::dp && op.queue != Queue::edp) continue;
+      const auto& shape = std::get<CollectiveShape>(program.shapes[op.shape]);
+      found.insert({shape.kind, shape.group, shape.bytes});
+    }
+    return found;
+  };
+  const std::vector<Probe> probes = probes_of(8, 2);
+  for (const std::int64_t ep : {1, 2}) {
+    std::set<Message> in_probes;
+    for (const Probe& probe : probes) {
+      if (probe.strategy.ep == ep && probe.strategy.pp == 1) in_probes.merge(messages_of(probe.strategy));
+    }
+    for (const int zero : {2, 3}) {
+      Strategy strategy = small_probe(2, 1, ep).strategy;
+      strategy.zero_dense = strategy.zero_expert = zero;
+      EXPECT_THAT(in_probes, ::testing::IsSupersetOf(messages_of(strategy))) << ep << " " << zero;
+    }
+  }
+}
+
+TEST(ModelProbes, HaveNoUnitsOfOneRank) {
+  for (const Probe& probe : probes_of(8, 1)) EXPECT_EQ(probe.strategy.zero_dense, 0);
 }
 
 /// Of 4 heads, 2 key-value heads and 8 experts over sequences of 16; a ring of 4 and its kin cut them into 8 pieces.
