@@ -23,12 +23,12 @@
 namespace orrery::planner {
 namespace {
 
-constexpr std::size_t kWave = 4;    // pipelines that are scanned against one time
-constexpr std::size_t kApart = 64;  // choices of operators that are taken apart into their pipelines at once
-constexpr std::size_t kProbed = 8;  // members that the closed form compares, to measure the best of them
+constexpr std::size_t kWave = 4;           // pipelines that are scanned against one time
+constexpr std::size_t kApart = 64;         // choices of operators that are taken apart into their pipelines at once
+constexpr std::size_t kProbed = 8;         // members that the closed form compares, to measure the best of them
 constexpr std::size_t kSeedWave = 64;      // choices of operators of which plain or lean members are looked for
 constexpr std::size_t kFirstSeedWave = 8;  // as long as there is no limit, or a bad one
-constexpr std::size_t kPlain = 96;  // plain members that are kept, whatever is found later
+constexpr std::size_t kPlain = 96;         // plain members that are kept, whatever is found later
 
 constexpr Seconds kNothing = Seconds::from_si(std::numeric_limits<double>::infinity());
 

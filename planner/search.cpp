@@ -154,8 +154,8 @@ class Search {
  private:
   static constexpr std::size_t kRoom = 16384;
   static constexpr std::int64_t kOfOnePipeline = 2;  // members that the interpreter runs before those of others
-  static constexpr std::size_t kRunWave = 8;         // members that are run before it is asked again which others may be best
-  static constexpr std::size_t kRunAnyway = 16;      // members that are run without being asked
+  static constexpr std::size_t kRunWave = 8;  // members that are run before it is asked again which others may be best
+  static constexpr std::size_t kRunAnyway = 16;  // members that are run without being asked
 
   const Device& device() const { return problem_.cluster.groups.front().device; }
   Bytes memory_limit() const {
@@ -389,7 +389,8 @@ class Search {
       least.push_back(problem_.weights.time * error.least(refined.member.strategy, refined.closed) +
                       refined.member.work_bound);
     }
-    std::vector<std::size_t> out = sorted_by([&](const Refined& r) { return least[static_cast<std::size_t>(&r - refined_.data())]; });
+    std::vector<std::size_t> out =
+        sorted_by([&](const Refined& r) { return least[static_cast<std::size_t>(&r - refined_.data())]; });
     std::erase_if(out, [&](std::size_t i) { return refined_[i].is_ranked || least[i] >= best(); });
     return out;
   }
