@@ -8,10 +8,12 @@
 #include "costmodel/closed_form.h"
 #include "costmodel/lower_bound.h"
 #include "planner/candidates.h"
+#include "planner/densest_devices.h"
 #include "planner/laid_members.h"
 #include "planner/no_plan.h"
 #include "planner/on_demand.h"
 #include "planner/shortlist.h"
+#include "planner/tier_progress.h"
 #include "program/arrivals.h"
 #include "program/lower.h"
 #include "program/rank_devices.h"
@@ -20,7 +22,6 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
-#include <mutex>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -31,30 +32,11 @@
 namespace orrery::planner {
 namespace {
 
-using ProgressReport = std::function<void(const Progress&)>;
-
 /// Of a search whose bounds prove nothing, how much slower than the best a bound may be to be looked at.
 constexpr double kSlackWithoutProof = 0.2;
 
 /// Of a step, what another order of ranks has to gain by closed form: less is not worth what trainers cannot run.
 constexpr double kWorthAnOrder = 1e-3;
-
-/// As many devices of each node as the problem takes, of the first nodes: whatever group ranks form, none that lies on
-/// the devices of the problem is more compact.
-std::vector<DeviceIndex> densest_of(const SearchProblem& problem) {
-  std::vector<DeviceIndex> out;
-  if (problem.device_of_rank.empty()) return out;
-  const std::int64_t per_node = problem.cluster.groups.front().devices_per_node;
-  const auto node_of = [&](DeviceIndex device) { return device.value() / per_node; };
-  const std::int64_t first = node_of(problem.device_of_rank.front());
-  const std::int64_t taken = std::count_if(problem.device_of_rank.begin(), problem.device_of_rank.end(),
-                                           [&](DeviceIndex device) { return node_of(device) == first; });
-  CHECK(taken >= 1, taken);
-  for (std::int64_t rank = 0; rank < problem.num_ranks(); ++rank) {
-    out.emplace_back(static_cast<std::int32_t>(rank / taken * per_node + rank % taken));
-  }
-  return out;
-}
 
 /// The domains as they are looked at, in one order of ranks: the default, if it is among those wanted.
 Domains as_searched(Domains domains) {
@@ -63,24 +45,6 @@ Domains as_searched(Domains domains) {
   domains.base.order = has_default ? Strategy().order : domains.order.front();
   return domains;
 }
-
-/// Counts finished pieces of a tier and tells the caller about them.
-class TierProgress {
- public:
-  /// `before`: what is known when the tier begins.
-  TierProgress(const ProgressReport& report, const Progress& before) : report_(report), progress_(before) {}
-
-  void add_one() {
-    const std::lock_guard lock(mutex_);
-    ++progress_.done;
-    if (report_) report_(progress_);
-  }
-
- private:
-  const ProgressReport& report_;
-  std::mutex mutex_;
-  Progress progress_;
-};
 
 /// A member with what the slower tiers say of it.
 struct Refined {
@@ -103,7 +67,7 @@ class Search {
         caches_(static_cast<std::size_t>(num_workers()), costmodel::CachedCostModel(cost_model)),
         begin_(std::chrono::steady_clock::now()),
         fullest_share_(problem.model, problem.load, problem.experts),
-        densest_(densest_of(problem)),
+        densest_(densest_of(problem.cluster, problem.device_of_rank)),
         domains_(as_searched(domains)),
         context_{.model = problem.model,
                  .domains = domains_,
