@@ -41,11 +41,12 @@ std::vector<std::int32_t> numbers_of(const std::vector<DeviceIndex>& devices) {
 class CpuWorld final : public ElasticWorld {
  public:
   CpuWorld(executor::TrainingSettings settings, const ElasticFlags& flags, Loaded<costmodel::Calibration> calibration,
-           std::string plan_name)
+           std::string plan_name, bool complete)
       : settings_(std::move(settings)),
         flags_(flags),
         calibration_(std::move(calibration)),
-        plan_name_(std::move(plan_name)) {}
+        plan_name_(std::move(plan_name)),
+        complete_(complete) {}
 
   Attempt train(const Plan& plan, const std::optional<executor::StartPoint>& start, std::int64_t restarts) override {
     executor::TrainingSettings settings = settings_;
@@ -64,7 +65,7 @@ class CpuWorld final : public ElasticWorld {
     });
     Attempt attempt;
     try {
-      attempt.outcome = execute_plan(plan, settings, plan_name_, nullptr, &log);
+      attempt.outcome = execute_plan(plan, settings, plan_name_, complete_, nullptr, &log);
     } catch (const executor::RanksFailed& failed) {
       const executor::FailureTimes& times = failed.times();
       Failure failure{.text = failed.what(),
@@ -128,6 +129,7 @@ class CpuWorld final : public ElasticWorld {
   const ElasticFlags& flags_;
   const Loaded<costmodel::Calibration> calibration_;
   std::string plan_name_;
+  const bool complete_;
   std::int64_t num_restarts_ = 0;
 };
 
@@ -152,8 +154,8 @@ void add_elastic_options(CLI::App& command, ElasticFlags& flags) {
 
 ElasticResult execute_elastically(const Plan& plan, std::optional<executor::StartPoint> start,
                                   const executor::TrainingSettings& settings, const ElasticFlags& flags,
-                                  const InputOptions& inputs, const std::string& plan_name) {
-  CpuWorld world(settings, flags, load_calibration(inputs, flags.calibration, plan), plan_name);
+                                  const InputOptions& inputs, const std::string& plan_name, bool complete) {
+  CpuWorld world(settings, flags, load_calibration(inputs, flags.calibration, plan), plan_name, complete);
   // What the planner lacks is said now and not in the middle of a night.
   if (plan.num_ranks() > 1) {
     const RankId last(static_cast<std::int32_t>(plan.num_ranks() - 1));

@@ -56,8 +56,8 @@ void report_execution(const ExecuteOptions& options, const Trace& trace, const R
 /// Requires: all that `settings` name has been looked at, and files to be written have been started.
 int execute_until_done(const ExecuteOptions& options, const Plan& plan, const executor::TrainingSettings& settings,
                        const std::optional<executor::StartPoint>& start) {
-  const ElasticResult result =
-      execute_elastically(plan, start, settings, options.elastic, options.common.inputs, options.plan);
+  const ElasticResult result = execute_elastically(plan, start, settings, options.elastic, options.common.inputs,
+                                                   options.plan, is_wanted(options.trace));
   if (const auto* end = std::get_if<GaveUp>(&result.outcome)) {
     fmt::print(stderr, "orrery: execute: gives up: {}\n", end->why);
     return end->infeasible ? report_infeasible(*end->infeasible, options.common.json) : kBackend;
@@ -117,7 +117,7 @@ int execute(const ExecuteOptions& options) {
   }
   if (is_first && !settings.metrics_lines.empty()) executor::start_step_lines(settings.metrics_lines, first_step);
   if (options.elastic.on) return execute_until_done(options, plan, settings, start);
-  const Trace trace = execute_plan(plan, settings, options.plan, job.get());
+  const Trace trace = execute_plan(plan, settings, options.plan, is_wanted(options.trace), job.get());
   if (is_first) report_execution(options, trace, execution_report(plan, trace, trace.steps));
   if (job) job->finish();
   return kSuccess;

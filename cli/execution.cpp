@@ -75,7 +75,7 @@ Bytes memory_of_whole_numbers(const Plan& plan) {
 }  // namespace
 
 Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings, const std::string& plan_name,
-                   executor::Job* job, executor::RunLog* log) {
+                   bool complete, executor::Job* job, executor::RunLog* log) {
   if (!is_fixed(plan.sequences)) {
     throw ConfigError(
         fmt::format("execute: expected a plan whose sequences are one document each, got {}: the kernels "
@@ -83,8 +83,8 @@ Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings,
                     describe(plan.sequences)));
   }
   const executor::CpuInterpreter interpreter(plan, executor::rank_executable_beside_this(), settings, job, log);
-  return run(interpreter, lower(plan), {.load = plan.load, .num_steps = settings.num_steps, .all_ranks = true},
-             plan_name);
+  return run(interpreter, lower(plan),
+             {.load = plan.load, .num_steps = settings.num_steps, .all_ranks = true, .complete = complete}, plan_name);
 }
 
 Report execution_report(const Plan& plan, const Trace& trace, std::span<const StepRecord> steps) {

@@ -15,10 +15,10 @@
 namespace orrery::cli {
 
 /// Trains on the ranks of `plan`, or, with a job, on the share of this process; then the trace is at process 0, and
-/// elsewhere it has no steps. `log`, if any, is filled while it goes on.
-/// Throws: BackendError if orrery-rank is missing or cannot run this plan; RanksFailed if a rank dies or fails.
+/// elsewhere it has no steps. Not `complete`: with as much as a report needs. `log`, if any, is filled while it goes
+/// on. Throws: BackendError if orrery-rank is missing or cannot run this plan; RanksFailed if a rank dies or fails.
 Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings, const std::string& plan_name,
-                   executor::Job* job = nullptr, executor::RunLog* log = nullptr);
+                   bool complete, executor::Job* job = nullptr, executor::RunLog* log = nullptr);
 
 /// Loss of each step, then the median step. `steps`: those of the trace, behind any that were trained before it.
 Report execution_report(const Plan& plan, const Trace& trace, std::span<const StepRecord> steps);

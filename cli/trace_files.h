@@ -19,6 +19,9 @@ struct TraceOptions {
   bool all_ranks = false;
 };
 
+/// Whether a trace is to be written at all.
+inline bool is_wanted(const TraceOptions& options) { return !options.trace.empty() || !options.perfetto.empty(); }
+
 void add_trace_options(CLI::App& command, TraceOptions& options);
 
 /// `tracks` are for the timeline. Throws: BackendError if a file cannot be written; then there is none.

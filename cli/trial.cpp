@@ -38,7 +38,7 @@ Trial run_trial(const std::string& title, const Plan& plan, const Loaded<costmod
               .plan = plan,
               .analytic = run(analytic, program, input, path.string()),
               .simulated = run(simulator, program, input, path.string()),
-              .measured = execute_plan(plan, settings, path.string()),
+              .measured = execute_plan(plan, settings, path.string(), /*complete=*/true),
               .afterwards = {}};
   if (!settings.balanced_routing && !trial.measured.loads.empty()) {
     trial.afterwards =

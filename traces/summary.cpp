@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -47,6 +48,11 @@ void add_path(const Trace& trace, std::int32_t step, TraceSummary& summary) {
                    [](const PathShare& a, const PathShare& b) { return a.time > b.time; });
 }
 
+/// The steps of a trace that have spans.
+std::set<std::int32_t> steps_with_spans(const Trace& trace) {
+  return {trace.spans.step().begin(), trace.spans.step().end()};
+}
+
 Seconds median_of(const std::vector<StepRecord>& steps) {
   std::vector<Seconds> times;
   for (const StepRecord& step : steps) times.push_back(step.time);
@@ -80,10 +86,15 @@ TraceSummary summarize(const Trace& trace) {
     summary.tokens_per_second = steps.front().tokens / summary.step_time.in(unit::second);
   }
   if (const std::optional<Watts> power = mean_power(trace.power)) summary.energy = *power * summary.step_time;
-  const auto typical = std::min_element(steps.begin(), steps.end(), [&](const auto& a, const auto& b) {
-    return abs(a.time - summary.step_time) < abs(b.time - summary.step_time);
-  });
-  add_path(trace, typical->step, summary);
+  const std::set<std::int32_t> with_path = steps_with_spans(trace);
+  const StepRecord* typical = nullptr;
+  for (const StepRecord& step : steps) {
+    if (!with_path.contains(step.step)) continue;
+    if (typical == nullptr || abs(step.time - summary.step_time) < abs(typical->time - summary.step_time)) {
+      typical = &step;
+    }
+  }
+  if (typical != nullptr) add_path(trace, typical->step, summary);
   return summary;
 }
 
@@ -97,8 +108,11 @@ double compute_utilisation(const Trace& trace) {
     busy += seconds(spans.end()[i] - spans.start()[i]) * static_cast<double>(ranks);
   }
   Seconds available;
-  for (const StepRecord& step : trace.steps) available += step.time * static_cast<double>(trace.header.num_ranks);
-  return busy / available;
+  const std::set<std::int32_t> with_spans = steps_with_spans(trace);
+  for (const StepRecord& step : trace.steps) {
+    if (with_spans.contains(step.step)) available += step.time * static_cast<double>(trace.header.num_ranks);
+  }
+  return available > Seconds::zero() ? busy / available : 0.0;
 }
 
 }  // namespace orrery

@@ -28,7 +28,8 @@ struct TraceSummary {
   double tokens_per_second = 0.0;
   Bytes peak_memory;             // most of any step; zero: this interpreter did not count it
   std::optional<Joules> energy;  // of one step, all ranks with samples; nothing: there was no counter
-  /// Parts of the critical path of the step whose time is nearest to the median (traces/critical_path.h).
+  /// Parts of the critical path of the step, of those with spans, whose time is nearest to the median
+  /// (traces/critical_path.h).
   Seconds path_work, path_peer_wait, path_gap;
   std::vector<PathShare> path;  // its work by op class, the longest first
 };
@@ -42,7 +43,7 @@ TraceSummary summarize(const Trace& trace);
 /// Its step_time alone, without the path through the spans. Throws: ConfigError if the trace has no step.
 Seconds median_step_time(const Trace& trace);
 
-/// Mean fraction of the step in which the compute queue of a rank works, over the ranks with spans.
+/// Mean fraction of the step in which the compute queue of a rank works, over the ranks and the steps with spans.
 double compute_utilisation(const Trace& trace);
 
 }  // namespace orrery

@@ -38,14 +38,20 @@ std::vector<Unsupported> CpuInterpreter::unsupported(const StepProgram& program)
   return reasons;
 }
 
+KeptSteps CpuInterpreter::kept_steps(const RunInput& input, std::int64_t num_steps) const {
+  KeptSteps kept = input.complete ? KeptSteps::all(num_steps) : KeptSteps::for_report(num_steps);
+  if (input.steps_only) kept.num_with_ops = 0;
+  if (log_ != nullptr) kept.record_every = 1;
+  return kept;
+}
+
 Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) const {
   CHECK(unsupported(program).empty() && enabled());
   const MemoryFile plan(orrery::to_json(plan_));
-  ExecutionRequest request{.plan_path = plan.path(),
-                           .program_hash = hash_of(program),
-                           .settings = settings_,
-                           .steps_only = input.steps_only};
+  ExecutionRequest request{
+      .plan_path = plan.path(), .program_hash = hash_of(program), .settings = settings_, .kept = {}};
   request.settings.num_steps = std::max(settings_.num_steps, input.num_steps);
+  request.kept = kept_steps(input, request.settings.num_steps);
   TrainingSettings& s = request.settings;
   for (std::string* path : {&s.corpus, &s.checkpoint, &s.resume_from, &s.init_from, &s.metrics_file, &s.metrics_lines,
                             &s.record_routing, &s.replay_routing}) {
@@ -81,6 +87,10 @@ Trace CpuInterpreter::run(const StepProgram& program, const RunInput& input) con
                                              name_of(job_->options().carrier)));
   }
   if (trace.power.empty()) trace.header.notes.push_back("energy: no counter");
+  if (request.kept.record_every > 1) {
+    trace.header.notes.push_back(fmt::format("times and losses: of {} steps, each whose number {} divides",
+                                             request.settings.num_steps, request.kept.record_every));
+  }
   return trace;
 }
 

@@ -5,11 +5,13 @@
 #pragma once
 
 #include "executor/bootstrap/job.h"
+#include "executor/runtime/kept_steps.h"
 #include "executor/runtime/run_log.h"
 #include "executor/runtime/settings.h"
 #include "program/plan.h"
 #include "traces/interpreter.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -28,11 +30,14 @@ class CpuInterpreter final : public Interpreter {
   /// Whether orrery-rank is where it should be.
   bool enabled() const override;
   std::vector<Unsupported> unsupported(const StepProgram& program) const override;
-  /// Requires, beside the interface's: `program` is what the plan lowers to; a log only without a job.
-  /// Throws: RanksFailed, when a rank dies or fails; BackendError, when none can be started.
+  /// Of an input that is not `complete` the trace has what a report needs (runtime/kept_steps.h), but with a log, which
+  /// counts steps, the records of all. Requires, beside the interface's: `program` is what the plan lowers to; a log
+  /// only without a job. Throws: RanksFailed, when a rank dies or fails; BackendError, when none can be started.
   Trace run(const StepProgram& program, const RunInput& input) const override;
 
  private:
+  KeptSteps kept_steps(const RunInput& input, std::int64_t num_steps) const;
+
   Plan plan_;
   std::filesystem::path rank_executable_;
   TrainingSettings settings_;

@@ -19,12 +19,12 @@
 #include "program/names.h"
 #include "traces/trace_io.h"
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <iterator>
+#include <deque>
 #include <optional>
 #include <sstream>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -110,7 +110,8 @@ std::string to_json(const ExecutionRequest& request) {
   JsonWriter out;
   out.begin_object().field("schema", "execution/1");
   out.field("plan", request.plan_path).field("program_hash", request.program_hash);
-  out.field("steps_only", request.steps_only).field("num_steps", s.num_steps);
+  out.field("record_every", request.kept.record_every).field("num_with_ops", request.kept.num_with_ops);
+  out.field("num_steps", s.num_steps);
   out.field("seed", static_cast<std::int64_t>(s.seed)).field("corpus", s.corpus).field("gemm", s.gemm);
   out.field("learning_rate", static_cast<double>(s.adamw.learning_rate));
   out.field("weight_decay", static_cast<double>(s.adamw.weight_decay));
@@ -133,7 +134,8 @@ ExecutionRequest read_execution_request(const std::string& path) {
   TrainingSettings& s = request.settings;
   request.plan_path = in.required("plan").string();
   request.program_hash = in.required("program_hash").string();
-  request.steps_only = in.required("steps_only").boolean();
+  request.kept.record_every = in.required("record_every").integer({.min = 1});
+  request.kept.num_with_ops = in.required("num_with_ops").integer({.min = 0});
   s.num_steps = in.required("num_steps").integer({.min = 1});
   s.seed = static_cast<std::uint64_t>(in.required("seed").integer({.min = 0}));
   s.corpus = in.required("corpus").string();
@@ -201,7 +203,8 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
                          .represents = {{process.rank(), 1}},
                          .threads_per_rank = process.threads()});
   send(out);
-  Trace rest;
+  std::deque<RankRuntime::Step> with_ops;
+  const std::int64_t first_step = state.step, num_steps = request.settings.num_steps;
   // One rank reads the machine's counters for all.
   std::optional<EnergyMeter> meter;
   if (process.rank() == 0) meter.emplace();
@@ -211,29 +214,33 @@ void execute_rank(RankProcess& process, const ExecutionRequest& request) {
   }
   Joules before;
   Seconds elapsed;
-  while (state.step < request.settings.num_steps) {
+  while (state.step < num_steps) {
+    const std::int64_t step = state.step;
+    const bool kept = request.kept.has_record(step, first_step, num_steps);
     if (!request.settings.replay_routing.empty()) replay_routing(state, request.settings.replay_routing);
     if (!request.settings.record_routing.empty()) record_routing(state);
     RankRuntime::Step done = runtime.run_step();
     if (state.recorded) save_routing(state, request.settings.record_routing);
     if (checkpointing) checkpointing->after_step();
-    out.write(done.record);
+    if (kept) out.write(done.record);
     elapsed += done.record.time;
     std::optional<Joules> used;
     if (const auto energy = meter ? meter->read() : std::nullopt) {
       used = *energy - before;
-      out.write(PowerSample{.rank = 0, .time = elapsed, .power = *used / done.record.time});
+      if (kept) out.write(PowerSample{.rank = 0, .time = elapsed, .power = *used / done.record.time});
       before = *energy;
     }
     send(out);
     if (metrics) metrics->after_step(done, used);
-    if (request.steps_only) continue;
-    for (const Span& span : done.spans) rest.spans.push_back(span);
-    std::ranges::move(done.loads, std::back_inserter(rest.loads));
+    if (request.kept.has_ops(step, num_steps)) with_ops.push_back(std::move(done));
   }
   if (checkpointing) checkpointing->finish();
-  for (std::size_t i = 0; i < rest.spans.size(); ++i) out.write(rest.spans.at(i));
-  for (const LoadRecord& load : rest.loads) out.write(load);
+  for (const RankRuntime::Step& step : with_ops) {
+    for (const Span& span : step.spans) out.write(span);
+  }
+  for (const RankRuntime::Step& step : with_ops) {
+    for (const LoadRecord& load : step.loads) out.write(load);
+  }
   MemoryRecord memory = runtime.memory();
   memory.resident = resident.most();
   out.write(memory);

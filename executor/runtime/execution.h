@@ -5,6 +5,7 @@
 
 #include "executor/bootstrap/job.h"
 #include "executor/launch/rank_main.h"
+#include "executor/runtime/kept_steps.h"
 #include "executor/runtime/settings.h"
 #include "program/plan.h"
 
@@ -21,7 +22,7 @@ struct ExecutionRequest {
   std::string plan_path;
   std::string program_hash;  // hash_of(StepProgram) that the ranks must lower to
   TrainingSettings settings;
-  bool steps_only = false;  // leave spans and loads out of the traces
+  KeptSteps kept;  // what of the steps is in the traces
 };
 
 /// A complete checkpoint, and the steps that were trained before it.

@@ -60,6 +60,23 @@ TEST(Summary, TakesThePathOfTheTypicalStep) {
   EXPECT_EQ(summarize(trace).path_work, seconds(4));
 }
 
+TEST(Summary, OfALongRunThePathAndTheUseAreThoseOfTheStepsWithSpans) {
+  Trace trace;
+  trace.header.num_ranks = 1;
+  trace.steps = {step(0, 9), step(1, 4), step(2, 4), step(3, 6), step(4, 8)};
+  for (const std::int32_t number : {3, 4}) {
+    Span only = testing::span(0, testing::kQkv, Queue::compute, 0, 0, 3.5);
+    only.step = number;
+    trace.spans.push_back(only);
+  }
+  EXPECT_EQ(summarize(trace).step_time, seconds(5));
+  EXPECT_EQ(summarize(trace).path_work, seconds(3.5));
+  EXPECT_DOUBLE_EQ(compute_utilisation(trace), 7.0 / 14.0);
+  trace.spans = {};
+  EXPECT_EQ(summarize(trace).path_work, seconds(0));
+  EXPECT_EQ(compute_utilisation(trace), 0.0);
+}
+
 TEST(Summary, IntegratesPowerOverTheSamples) {
   Trace trace;
   trace.steps = {step(0, 2)};

@@ -79,6 +79,22 @@ TEST(CpuInterpreter, ProcessesTrainAsThreadsDoOnManyDimensionsAtOnce) {
   EXPECT_THAT(trace.header.notes, ::testing::Contains(HasSubstr("one after the other")));
 }
 
+TEST(CpuInterpreter, WhatAReportNeedsIsAsMuchOfALongRunAsOfAShortOne) {
+  const Plan plan = small_plan(1, 2, 2);
+  const StepProgram program = lower(plan.model, plan.strategy, plan.batch, 2);
+  const auto trained = [&](std::int64_t num_steps, bool complete) {
+    return interpreter_of(plan, {.num_steps = num_steps}).run(program, {.complete = complete});
+  };
+  const Trace shorter = trained(12, false), longer = trained(24, false), all = trained(12, true);
+  EXPECT_EQ(shorter.spans.size(), 10U * 2U * static_cast<std::size_t>(program.num_ops()));
+  EXPECT_EQ(longer.spans.size(), shorter.spans.size());
+  EXPECT_EQ(longer.loads.size(), shorter.loads.size());
+  EXPECT_EQ(longer.spans.step().front(), 14);
+  EXPECT_EQ(longer.steps.size(), 24U);
+  EXPECT_EQ(all.spans.size(), 12U * 2U * static_cast<std::size_t>(program.num_ops()));
+  EXPECT_EQ(all.loads.size() * 10, shorter.loads.size() * 12);
+}
+
 TEST(CpuInterpreter, TheLogHasWhatTheTraceHas) {
   const Plan plan = small_plan(1, 2, 2);
   const StepProgram program = lower(plan.model, plan.strategy, plan.batch, 2);
