@@ -154,8 +154,9 @@ void add_elastic_options(CLI::App& command, ElasticFlags& flags) {
 
 ElasticResult execute_elastically(const Plan& plan, std::optional<executor::StartPoint> start,
                                   const executor::TrainingSettings& settings, const ElasticFlags& flags,
-                                  const InputOptions& inputs, const std::string& plan_name, bool complete) {
-  CpuWorld world(settings, flags, load_calibration(inputs, flags.calibration, plan), plan_name, complete);
+                                  const Loaded<costmodel::Calibration>& calibration, const std::string& plan_name,
+                                  bool complete) {
+  CpuWorld world(settings, flags, calibration, plan_name, complete);
   // What the planner lacks is said now and not in the middle of a night.
   if (plan.num_ranks() > 1) {
     const RankId last(static_cast<std::int32_t>(plan.num_ranks() - 1));

@@ -32,7 +32,8 @@ void add_elastic_options(CLI::App& command, ElasticFlags& flags);
 /// Throws: ConfigError, before anything starts, when the planner lacks something that it needs.
 ElasticResult execute_elastically(const Plan& plan, std::optional<executor::StartPoint> start,
                                   const executor::TrainingSettings& settings, const ElasticFlags& flags,
-                                  const InputOptions& inputs, const std::string& plan_name, bool complete);
+                                  const Loaded<costmodel::Calibration>& calibration, const std::string& plan_name,
+                                  bool complete);
 
 /// The table of restarts, and notes about what the rest of an execution's report is of.
 void add_restarts(Report& report, const ElasticResult& result);

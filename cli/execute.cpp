@@ -55,9 +55,10 @@ void report_execution(const ExecuteOptions& options, const Trace& trace, const R
 
 /// Requires: all that `settings` name has been looked at, and files to be written have been started.
 int execute_until_done(const ExecuteOptions& options, const Plan& plan, const executor::TrainingSettings& settings,
-                       const std::optional<executor::StartPoint>& start) {
-  const ElasticResult result = execute_elastically(plan, start, settings, options.elastic, options.common.inputs,
-                                                   options.plan, is_wanted(options.trace));
+                       const std::optional<executor::StartPoint>& start,
+                       const Loaded<costmodel::Calibration>& calibration) {
+  const ElasticResult result =
+      execute_elastically(plan, start, settings, options.elastic, calibration, options.plan, is_wanted(options.trace));
   if (const auto* end = std::get_if<GaveUp>(&result.outcome)) {
     fmt::print(stderr, "orrery: execute: gives up: {}\n", end->why);
     return end->infeasible ? report_infeasible(*end->infeasible, options.common.json) : kBackend;
@@ -89,6 +90,10 @@ int execute(const ExecuteOptions& options) {
   executor::TrainingSettings settings = options.settings;
   settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
   const StepProgram program = lower(plan);
+  check_executable(options.plan, plan, program);
+  const auto calibration =
+      options.elastic.on ? std::optional(load_calibration(options.common.inputs, options.elastic.calibration, plan))
+                         : std::nullopt;
   const auto start = executor::checkpoint_to_start_from(plan, program, settings, options.resume);
   const std::int64_t first_step = start ? start->step : 0;
   if (start) {
@@ -116,7 +121,7 @@ int execute(const ExecuteOptions& options) {
                                  options.resume ? executor::RunStart::resumed : executor::RunStart::anew);
   }
   if (is_first && !settings.metrics_lines.empty()) executor::start_step_lines(settings.metrics_lines, first_step);
-  if (options.elastic.on) return execute_until_done(options, plan, settings, start);
+  if (options.elastic.on) return execute_until_done(options, plan, settings, start, *calibration);
   const Trace trace = execute_plan(plan, settings, options.plan, is_wanted(options.trace), job.get());
   if (is_first) report_execution(options, trace, execution_report(plan, trace, trace.steps));
   if (job) job->finish();

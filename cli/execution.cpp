@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/execution.h"
 
-#include "base/errors.h"
 #include "base/units_format.h"
 #include "cli/prediction.h"
 #include "cli/step_report.h"
@@ -76,12 +75,6 @@ Bytes memory_of_whole_numbers(const Plan& plan) {
 
 Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings, const std::string& plan_name,
                    bool complete, executor::Job* job, executor::RunLog* log) {
-  if (!is_fixed(plan.sequences)) {
-    throw ConfigError(
-        fmt::format("execute: expected a plan whose sequences are one document each, got {}: the kernels "
-                    "attend over whole sequences",
-                    describe(plan.sequences)));
-  }
   const executor::CpuInterpreter interpreter(plan, executor::rank_executable_beside_this(), settings, job, log);
   return run(interpreter, lower(plan),
              {.load = plan.load, .num_steps = settings.num_steps, .all_ranks = true, .complete = complete}, plan_name);

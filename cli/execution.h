@@ -16,7 +16,7 @@ namespace orrery::cli {
 
 /// Trains on the ranks of `plan`, or, with a job, on the share of this process; then the trace is at process 0, and
 /// elsewhere it has no steps. Not `complete`: with as much as a report needs. `log`, if any, is filled while it goes
-/// on. Throws: BackendError if orrery-rank is missing or cannot run this plan; RanksFailed if a rank dies or fails.
+/// on. Requires: check_executable. Throws: BackendError if orrery-rank is missing; RanksFailed if a rank dies or fails.
 Trace execute_plan(const Plan& plan, const executor::TrainingSettings& settings, const std::string& plan_name,
                    bool complete, executor::Job* job = nullptr, executor::RunLog* log = nullptr);
 

@@ -5,7 +5,9 @@
 #include "base/units_format.h"
 #include "costmodel/memory_record.h"
 #include "executor/runtime/corpus.h"
+#include "executor/runtime/rank_runtime.h"
 
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -38,6 +40,21 @@ Bytes memory_of_ranks(const StepProgram& program, const LoadModel& load, const L
     sum += of_rank * static_cast<double>(stands_for[i]);
   }
   return sum;
+}
+
+void check_executable(const std::string& plan_name, const Plan& plan, const StepProgram& program) {
+  ProblemList problems;
+  if (!is_fixed(plan.sequences)) {
+    problems.add(
+        {.file = plan_name,
+         .message = fmt::format("expected sequences of one document each, got {}: the kernels attend over whole "
+                                "sequences",
+                                describe(plan.sequences))});
+  }
+  for (std::string& reason : executor::cpu_unsupported(program)) {
+    problems.add({.file = plan_name, .message = std::move(reason)});
+  }
+  problems.throw_if_any();
 }
 
 void check_memory(Bytes needed, Bytes available, std::int64_t num_ranks) {

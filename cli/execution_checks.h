@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "executor/runtime/settings.h"
 #include "program/load_model.h"
+#include "program/plan.h"
 #include "program/step_program.h"
 
 #include <cstdint>
@@ -21,6 +22,9 @@ struct LocalRanks {
 /// What these ranks take together: states and tensors as predicted under `load`, and with offload of the optimizer its
 /// states on the host, which is this machine as well. Buffers of communicators and libraries come on top.
 Bytes memory_of_ranks(const StepProgram& program, const LoadModel& load, const LocalRanks& ranks);
+
+/// Throws: ConfigError with all that CPU ranks cannot run of the plan. `plan_name`: for messages.
+void check_executable(const std::string& plan_name, const Plan& plan, const StepProgram& program);
 
 /// Throws: ConfigError, if they need more than the `available` bytes.
 void check_memory(Bytes needed, Bytes available, std::int64_t num_ranks);

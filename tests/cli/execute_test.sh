@@ -24,6 +24,28 @@ run execute large.json --steps 1
 grep -qE '^the 4 ranks here would need [0-9.]+ GiB of memory, and this machine has [0-9.]+ [A-Za-z]+ left$' <<<"$err" ||
   fail "a plan that does not fit" "what it needs and what there is" "$err"
 
+# What CPU ranks cannot run is refused before anything is touched: the files of an earlier run stay as they are.
+fit_plan untouched moe-tiny-cpu 2 64 '"ep": 2'
+python3 - <<'P'
+import json
+plan = json.load(open("untouched.json"))
+plan["workload"]["sequences"] = {"schema": "sequence/1", "kind": "packed", "documents": [32, 32]}
+json.dump(plan, open("packed.json", "w"))
+plan = json.load(open("untouched.json"))
+plan["strategy"]["cuda_graphs"] = True
+json.dump(plan, open("graphs.json", "w"))
+P
+printf 'of an earlier run\n' | tee run.prom >steps.jsonl
+outputs=(--metrics-textfile run.prom --metrics-jsonl steps.jsonl --record-routing routing --checkpoint refused)
+expect_error 2 "packed.json: expected sequences of one document each, got packed from 2 documents: the kernels attend over whole sequences" \
+  execute packed.json --steps 1 "${outputs[@]}"
+expect_error 2 "graphs.json: the CPU executor has no CUDA graphs" execute graphs.json --steps 1 "${outputs[@]}"
+fit_plan small moe-tiny-cpu 2 64 '"ep": 2'
+expect_error 2 "none.json: expected a readable file, got: No such file or directory" \
+  execute small.json --steps 1 "${outputs[@]}" --elastic --calibration none.json
+[[ $(cat run.prom steps.jsonl | uniq -c | xargs) == "2 of an earlier run" ]] ||
+  fail "files of an earlier run after a plan that is refused" "untouched" "$(cat run.prom steps.jsonl)"
+
 # A corpus that is too short is named once, by nobody but the launcher.
 fit_plan small moe-tiny-cpu 2 64 '"ep": 2'
 printf 'too short' >short.txt
