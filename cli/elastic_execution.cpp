@@ -6,6 +6,7 @@
 #include "cli/execution.h"
 #include "cli/plan_from.h"
 #include "cli/prediction.h"
+#include "executor/checkpoint/checkpoint.h"
 #include "executor/launch/ranks_failed.h"
 #include "executor/meter/step_lines.h"
 #include "executor/runtime/cpu_interpreter.h"
@@ -83,7 +84,9 @@ class CpuWorld final : public ElasticWorld {
 
   std::optional<executor::StartPoint> last_checkpoint(const Plan& plan) override {
     if (!std::filesystem::exists(settings_.checkpoint)) return std::nullopt;
-    return executor::checkpoint_to_start_from(plan, lower(plan), settings_, /*resume=*/true);
+    auto last = executor::checkpoint_to_start_from(plan, lower(plan), settings_, /*resume=*/true);
+    executor::remove_incomplete(settings_.checkpoint);  // what the ranks that failed have left
+    return last;
   }
 
   std::variant<Plan, planner::Infeasible> replan(const Plan& from, const std::vector<RankId>& lost,

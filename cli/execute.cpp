@@ -12,6 +12,8 @@
 #include "cli/step_report.h"
 #include "cli/trace_files.h"
 #include "cli/verbs.h"
+#include "executor/checkpoint/checkpoint.h"
+#include "executor/checkpoint/folder_lock.h"
 #include "executor/meter/step_lines.h"
 #include "executor/runtime/execution.h"
 #include "executor/runtime/reproducible.h"
@@ -24,6 +26,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -53,12 +56,81 @@ void report_execution(const ExecuteOptions& options, const Trace& trace, const R
   print(report, options.common.json);
 }
 
-/// Requires: all that `settings` name has been looked at, and files to be written have been started.
-int execute_until_done(const ExecuteOptions& options, const Plan& plan, const executor::TrainingSettings& settings,
-                       const std::optional<executor::StartPoint>& start,
-                       const Loaded<costmodel::Calibration>& calibration) {
-  const ElasticResult result =
-      execute_elastically(plan, start, settings, options.elastic, calibration, options.plan, is_wanted(options.trace));
+/// What this machine has for the ranks that it starts.
+void check_before_start(const Plan& plan, const StepProgram& program, const executor::Job* job) {
+  const LocalRanks local = job == nullptr ? LocalRanks{.first = 0, .count = program.mesh.world()}
+                                          : LocalRanks{.first = job->first_rank(), .count = job->num_local()};
+  check_memory(memory_of_ranks(program, plan.load, local), sim::memory_available(), local.count);
+  const std::int64_t on_host = job == nullptr ? local.count : job->num_ranks_on_host();
+  const std::string note = note_of_shared_cores(on_host, std::max(1U, std::thread::hardware_concurrency()));
+  if (!note.empty() && (job == nullptr || job->is_first())) fmt::print(stderr, "orrery: execute: {}\n", note);
+}
+
+/// A run that has been looked at and may start.
+struct Run {
+  Plan plan;
+  StepProgram program;
+  executor::TrainingSettings settings;
+  std::optional<executor::StartPoint> start;                  // none: from the first step
+  std::optional<Loaded<costmodel::Calibration>> calibration;  // with --elastic
+  std::optional<executor::FolderLock> lock;                   // on the folder of checkpoints, at process 0
+
+  std::int64_t first_step() const { return start ? start->step : 0; }
+};
+
+/// Looks at all that the options name, and changes nothing. Throws: ConfigError, BackendError.
+Run look_at(const ExecuteOptions& options, bool is_first) {
+  Plan plan = read_plan(options.plan);
+  if (options.reproducible) plan = executor::reproducible(std::move(plan));
+  StepProgram program = lower(plan);
+  Run run{.plan = std::move(plan),
+          .program = std::move(program),
+          .settings = options.settings,
+          .start = {},
+          .calibration = {},
+          .lock = {}};
+  executor::TrainingSettings& settings = run.settings;
+  settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
+  check_executable(options.plan, run.plan, run.program);
+  if (options.elastic.on)
+    run.calibration = load_calibration(options.common.inputs, options.elastic.calibration, run.plan);
+  // What another run saves there now is not looked at, nor what it has not saved yet taken for a leftover.
+  if (is_first && std::filesystem::is_directory(settings.checkpoint)) run.lock.emplace(settings.checkpoint);
+  run.start = executor::checkpoint_to_start_from(run.plan, run.program, settings, options.resume);
+  if (run.first_step() >= settings.num_steps) return run;
+  if (run.start) {
+    settings.resume_from = run.start->path.string();
+  } else if (!settings.init_from.empty()) {
+    for (const std::string& departure : executor::check_init_from(run.plan, run.program, settings)) {
+      fmt::print(stderr, "orrery: execute: {}: {}\n", settings.init_from, departure);
+    }
+  }
+  if (!settings.replay_routing.empty()) {
+    executor::check_routing(settings.replay_routing, run.program, run.first_step(), settings.num_steps);
+  }
+  check_corpus(run.program, settings);
+  return run;
+}
+
+/// Makes room for what process 0 writes.
+void start_files(const ExecuteOptions& options, Run& run) {
+  const executor::TrainingSettings& settings = run.settings;
+  if (!settings.checkpoint.empty()) {
+    if (!run.lock) run.lock.emplace(settings.checkpoint);
+    executor::remove_incomplete(settings.checkpoint);
+  }
+  if (!settings.record_routing.empty()) executor::start_routing(settings.record_routing, run.program);
+  if (!settings.metrics_file.empty()) {
+    executor::start_metrics_file(settings.metrics_file, run.program,
+                                 options.resume ? executor::RunStart::resumed : executor::RunStart::anew);
+  }
+  if (!settings.metrics_lines.empty()) executor::start_step_lines(settings.metrics_lines, run.first_step());
+}
+
+/// Requires: files to be written have been started.
+int execute_until_done(const ExecuteOptions& options, const Run& run) {
+  const ElasticResult result = execute_elastically(run.plan, run.start, run.settings, options.elastic, *run.calibration,
+                                                   options.plan, is_wanted(options.trace));
   if (const auto* end = std::get_if<GaveUp>(&result.outcome)) {
     fmt::print(stderr, "orrery: execute: gives up: {}\n", end->why);
     return end->infeasible ? report_infeasible(*end->infeasible, options.common.json) : kBackend;
@@ -70,60 +142,24 @@ int execute_until_done(const ExecuteOptions& options, const Plan& plan, const ex
   return kSuccess;
 }
 
-/// What this machine has for the ranks that it starts.
-void check_before_start(const Plan& plan, const StepProgram& program, const executor::Job* job) {
-  const LocalRanks local = job == nullptr ? LocalRanks{.first = 0, .count = program.mesh.world()}
-                                          : LocalRanks{.first = job->first_rank(), .count = job->num_local()};
-  check_memory(memory_of_ranks(program, plan.load, local), sim::memory_available(), local.count);
-  const std::int64_t on_host = job == nullptr ? local.count : job->num_ranks_on_host();
-  const std::string note = note_of_shared_cores(on_host, std::max(1U, std::thread::hardware_concurrency()));
-  if (!note.empty() && (job == nullptr || job->is_first())) fmt::print(stderr, "orrery: execute: {}\n", note);
-}
-
 int execute(const ExecuteOptions& options) {
   if (options.elastic.on && is_shared(options.job)) {
     throw ConfigError("--elastic: expected all ranks on this host, got a job of several processes",
                       "after a failure: orrery plan --from PLAN --lost RANKS, then execute --resume under its plan");
   }
-  Plan plan = read_plan(options.plan);
-  if (options.reproducible) plan = executor::reproducible(std::move(plan));
-  executor::TrainingSettings settings = options.settings;
-  settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
-  const StepProgram program = lower(plan);
-  check_executable(options.plan, plan, program);
-  const auto calibration =
-      options.elastic.on ? std::optional(load_calibration(options.common.inputs, options.elastic.calibration, plan))
-                         : std::nullopt;
-  const auto start = executor::checkpoint_to_start_from(plan, program, settings, options.resume);
-  const std::int64_t first_step = start ? start->step : 0;
-  if (start) {
-    if (start->step >= settings.num_steps) {
-      fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", settings.checkpoint,
-                 start->step);
-      return kSuccess;
-    }
-    settings.resume_from = start->path.string();
-  } else if (!settings.init_from.empty()) {
-    for (const std::string& departure : executor::check_init_from(plan, program, settings)) {
-      fmt::print(stderr, "orrery: execute: {}: {}\n", settings.init_from, departure);
-    }
+  Run run = look_at(options, is_first_process(options.job));
+  if (run.first_step() >= run.settings.num_steps) {
+    fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", run.settings.checkpoint,
+               run.first_step());
+    return kSuccess;
   }
-  if (!settings.replay_routing.empty()) {
-    executor::check_routing(settings.replay_routing, program, first_step, settings.num_steps);
-  }
-  check_corpus(program, settings);
-  const std::unique_ptr<executor::Job> job = join_job(options.job, program, settings, first_step);
-  check_before_start(plan, program, job.get());
+  const std::unique_ptr<executor::Job> job = join_job(options.job, run.program, run.settings, run.first_step());
+  check_before_start(run.plan, run.program, job.get());
   const bool is_first = !job || job->is_first();
-  if (is_first && !settings.record_routing.empty()) executor::start_routing(settings.record_routing, program);
-  if (is_first && !settings.metrics_file.empty()) {
-    executor::start_metrics_file(settings.metrics_file, program,
-                                 options.resume ? executor::RunStart::resumed : executor::RunStart::anew);
-  }
-  if (is_first && !settings.metrics_lines.empty()) executor::start_step_lines(settings.metrics_lines, first_step);
-  if (options.elastic.on) return execute_until_done(options, plan, settings, start, *calibration);
-  const Trace trace = execute_plan(plan, settings, options.plan, is_wanted(options.trace), job.get());
-  if (is_first) report_execution(options, trace, execution_report(plan, trace, trace.steps));
+  if (is_first) start_files(options, run);
+  if (options.elastic.on) return execute_until_done(options, run);
+  const Trace trace = execute_plan(run.plan, run.settings, options.plan, is_wanted(options.trace), job.get());
+  if (is_first) report_execution(options, trace, execution_report(run.plan, trace, trace.steps));
   if (job) job->finish();
   return kSuccess;
 }

@@ -79,6 +79,11 @@ void add_job_options(CLI::App& command, JobFlags& flags) {
 
 bool is_shared(const JobFlags& flags) { return place_of(flags).has_value(); }
 
+bool is_first_process(const JobFlags& flags) {
+  const std::optional<JobPlace> place = place_of(flags);
+  return !place || place->process == 0;
+}
+
 std::unique_ptr<Job> join_job(const JobFlags& flags, int num_ranks, JobFacts facts, std::chrono::nanoseconds time_out,
                               std::string_view command) {
   const std::optional<JobPlace> place = place_of(flags);

@@ -31,6 +31,8 @@ void add_job_options(CLI::App& command, JobFlags& flags);
 
 /// Whether this process is one of several that share the ranks. Throws: ConfigError.
 bool is_shared(const JobFlags& flags);
+/// Whether it is process 0 of them, or alone: it reports, and writes what is not a rank's. Throws: ConfigError.
+bool is_first_process(const JobFlags& flags);
 
 /// Finds the other processes of the job; null when this one is alone. `command`: the verb and what it needs, for hints.
 /// Throws: ConfigError, BackendError (executor/bootstrap/job.h).

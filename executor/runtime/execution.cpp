@@ -76,7 +76,6 @@ std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepP
     check_tensors(last->string(), reader.manifest().tensors, tensors_of(program));
     start = {*last, reader.manifest().step};
   }
-  remove_incomplete(folder);  // not before: a folder of another run is left as it is
   return start;
 }
 

@@ -32,7 +32,7 @@ struct StartPoint {
 };
 
 /// The checkpoint with which a run on `program` starts: with `resume`, the last complete one in the folder that
-/// `settings` name, if there is one. Removes what runs that died have left there.
+/// `settings` name, if there is one.
 /// Throws: ConfigError, when it is of another training run or not complete, or when the folder has checkpoints and the
 /// run shall not go on from them.
 std::optional<StartPoint> checkpoint_to_start_from(const Plan& plan, const StepProgram& program,

@@ -59,6 +59,24 @@ expect_line 'memory of the fullest rank' execute pp2-plan.json --steps 2 --check
 run execute ep2-plan.json --steps 2 --checkpoint good --resume
 [[ $code == 0 && $err == *"has 2 steps already"* ]] || fail "a run that is through" "exit code 0 and a note" "$code, $err"
 
+# Two runs in one folder: the second one is refused, and the save of the first is left alone. A run that was killed leaves
+# no lock.
+"$orrery" execute ep2-plan.json --steps 1000000 --checkpoint shared --every 1000000 >shared.out 2>shared.err &
+first=$!
+for _ in $(seq 300); do
+  [[ -s shared/.lock ]] && break
+  sleep 0.02
+done
+mkdir shared/step_00000007  # as a save under way
+expect_error 2 "shared: expected a folder that no other run saves in, got that of process $first on $(hostname)
+  hint: --checkpoint with another folder, or when that run has ended" \
+  execute ep2-plan.json --steps 2 --checkpoint shared --resume
+[[ -d shared/step_00000007 ]] || fail "the save of the first run" "to be left alone" "removed"
+kill -KILL "$first"
+wait "$first" 2>/dev/null
+expect_line 'memory of the fullest rank' execute ep2-plan.json --steps 2 --checkpoint shared --resume
+[[ $(ls shared | xargs) == step_00000002 ]] || fail "checkpoints of the third run" step_00000002 "$(ls shared | xargs)"
+
 # Metrics for Prometheus: written after each step, and counters go on where a run is resumed.
 tokens() { grep -E '^orrery_tokens_total [0-9]+$' run.prom | cut -d' ' -f2; }
 mkdir counted

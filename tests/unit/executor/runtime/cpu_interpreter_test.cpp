@@ -86,12 +86,13 @@ TEST(CpuInterpreter, WhatAReportNeedsIsAsMuchOfALongRunAsOfAShortOne) {
     return interpreter_of(plan, {.num_steps = num_steps}).run(program, {.complete = complete});
   };
   const Trace shorter = trained(12, false), longer = trained(24, false), all = trained(12, true);
-  EXPECT_EQ(shorter.spans.size(), 10U * 2U * static_cast<std::size_t>(program.num_ops()));
+  const auto num_ops = static_cast<std::size_t>(program.num_ops());
+  EXPECT_EQ(shorter.spans.size(), num_ops * 2 * 10);
   EXPECT_EQ(longer.spans.size(), shorter.spans.size());
   EXPECT_EQ(longer.loads.size(), shorter.loads.size());
   EXPECT_EQ(longer.spans.step().front(), 14);
   EXPECT_EQ(longer.steps.size(), 24U);
-  EXPECT_EQ(all.spans.size(), 12U * 2U * static_cast<std::size_t>(program.num_ops()));
+  EXPECT_EQ(all.spans.size(), num_ops * 2 * 12);
   EXPECT_EQ(all.loads.size() * 10, shorter.loads.size() * 12);
 }
 
