@@ -53,6 +53,26 @@ std::vector<fs::path> checkpoints_in(const fs::path& folder) {
   return found;
 }
 
+/// What DONE holds: the checksum of the manifest.
+std::string checksum_of(std::string_view manifest) { return fmt::format("{:016x}\n", fnv1a(manifest)); }
+
+/// The manifest of a checkpoint that is DONE. Throws: ConfigError, also when it is not the one that was saved there.
+Manifest manifest_of(const fs::path& checkpoint) {
+  const std::string path = (checkpoint / kManifest).string();
+  if (read_file((checkpoint / kDone).string()) != checksum_of(read_file(path))) {
+    throw ConfigError({Problem{.file = path, .message = "is corrupted: its checksum differs from that in DONE"}});
+  }
+  Manifest manifest = read_manifest(path);
+  const std::string name = checkpoint.filename().string();
+  if (is_name_of_checkpoint(name) && name != checkpoint_of_step("", manifest.step).string()) {
+    throw ConfigError(
+        {Problem{.file = path,
+                 .pointer = "/step",
+                 .message = fmt::format("expected the step of the folder's name, {}, got {}", name, manifest.step)}});
+  }
+  return manifest;
+}
+
 }  // namespace
 
 fs::path checkpoint_of_step(const fs::path& folder, std::int64_t step) {
@@ -101,6 +121,7 @@ void finish_checkpoint(const fs::path& checkpoint, std::int64_t step, std::int64
                        const TrainingIdentity& training, const std::map<std::string, TensorSize>& tensors) {
   Manifest manifest{.step = step, .training = training, .tensors = tensors, .shards = {}};
   const std::string path = (checkpoint / kManifest).string();
+  std::string done;
   try {
     for (std::int64_t rank = 0; rank < num_ranks; ++rank) {
       const SafetensorsFile shard((checkpoint / shard_name(rank)).string());
@@ -109,8 +130,10 @@ void finish_checkpoint(const fs::path& checkpoint, std::int64_t step, std::int64
           {.file = shard_name(rank), .bytes = shard.file_bytes(), .pieces = read_pieces(pieces.root_value())});
       pieces.throw_if_problems();
     }
+    const std::string text = to_json(manifest);
+    done = checksum_of(text);
     AtomicFile file(path);
-    file.append(to_json(manifest));
+    file.append(text);
     file.commit(AtomicFile::Durability::on_disk);
     read_manifest(path);  // that every tensor is whole is checked before anybody relies on it
   } catch (const ConfigError& error) {
@@ -120,11 +143,12 @@ void finish_checkpoint(const fs::path& checkpoint, std::int64_t step, std::int64
   const fs::path folder = fs::absolute(checkpoint).parent_path();
   sync_folder(folder.string());
   sync_folder(folder.parent_path().string());
-  AtomicFile((checkpoint / kDone).string()).commit(AtomicFile::Durability::on_disk);
+  AtomicFile file((checkpoint / kDone).string());
+  file.append(done);
+  file.commit(AtomicFile::Durability::on_disk);
 }
 
-CheckpointReader::CheckpointReader(fs::path checkpoint)
-    : path_(std::move(checkpoint)), manifest_(read_manifest((path_ / kManifest).string())) {
+CheckpointReader::CheckpointReader(fs::path checkpoint) : path_(std::move(checkpoint)), manifest_(manifest_of(path_)) {
   ProblemList problems;
   for (std::size_t i = 0; i < manifest_.shards.size(); ++i) {
     const Shard& shard = manifest_.shards[i];

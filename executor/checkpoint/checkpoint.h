@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checkpoint on disk: a folder `step_N` with a shard of each rank, a manifest, and the file DONE, which is the last
-// to appear and says that all the rest is there and on the disk. A folder without it is what a run left that died; it
-// counts for nothing.
+// to appear and says that all the rest is there and on the disk, with the checksum of the manifest. A folder without it
+// is what a run left that died; it counts for nothing.
 #pragma once
 
 #include "executor/checkpoint/manifest.h"
@@ -46,7 +46,8 @@ void finish_checkpoint(const std::filesystem::path& checkpoint, std::int64_t ste
 /// Picks boxes out of a complete checkpoint, however it was cut.
 class CheckpointReader {
  public:
-  /// Reads the manifest and looks whether all shards are there and have their size. Throws: ConfigError.
+  /// Reads the manifest, holds it against the checksum in DONE and the name of the folder, and looks whether all shards
+  /// are there and have their size. Throws: ConfigError.
   explicit CheckpointReader(std::filesystem::path checkpoint);
 
   const std::filesystem::path& path() const { return path_; }

@@ -42,9 +42,26 @@ flip() { printf '\xff' | dd of=bad/$shard bs=1 seek=$(($(stat -c %s bad/$shard) 
 bytes=$(stat -c %s good/$shard)
 resume_after 2 "bad/$shard: expected $bytes bytes, got 1000" truncate -s 1000 bad/$shard
 resume_after 2 "bad/$shard: expected a shard, got: No such file or directory" rm bad/$shard
+resume_after 2 "bad/$step/manifest.json: is corrupted: its checksum differs from that in DONE" \
+  sed -i 's/"step": 1/"step": 2/' bad/$step/manifest.json
+resume_after 2 "bad/step_00000007/manifest.json: /step: expected the step of the folder's name, step_00000007, got 1" \
+  mv bad/$step bad/step_00000007
+# other_tensor: a manifest that was saved so.
+other_tensor() {
+  python3 - bad/$step <<'P'
+import sys
+folder = sys.argv[1]
+manifest = open(folder + "/manifest.json").read().replace('"head"', '"tail"')
+checksum = 0xcbf29ce484222325
+for byte in manifest.encode():
+    checksum = (checksum ^ byte) * 0x100000001b3 % 2**64
+open(folder + "/manifest.json", "w").write(manifest)
+open(folder + "/DONE", "w").write(f"{checksum:016x}\n")
+P
+}
 resume_after 2 "bad/$step: missing tensor 'head' of 256 x 256
 bad/$step: unknown tensor 'tail': the model has none of that name" \
-  sed -i 's/"head"/"tail"/' bad/$step/manifest.json
+  other_tensor
 rm -rf bad && cp -r good bad && flip
 run execute ep2-plan.json --steps 2 --checkpoint bad --resume
 [[ $code == 4 && $(wc -l <<<"$err") == 1 && $err =~ $shard:\ tensor\ \'.*\'\ is\ corrupted ]] ||

@@ -109,6 +109,22 @@ TEST(Checkpoint, NamesAShardThatIsMissingShortOrCorrupted) {
   EXPECT_EQ(error(), kShard + ": expected a shard, got: No such file or directory");
 }
 
+TEST(Checkpoint, AManifestThatIsNotTheOneThatWasSavedIsNamed) {
+  const TestFolder folder;
+  const auto error = [&] { return error_of(folder, [&] { read(folder.path(), {0, 4, 0, 6}); }); };
+  save(folder.path());
+  const std::string manifest = "step_00000003/manifest.json";
+  change_file(folder / manifest, [](std::string& text) { text[text.find("\"step\": 3") + 8] = '5'; });
+  EXPECT_EQ(error(), manifest + ": is corrupted: its checksum differs from that in DONE");
+  save(folder.path());
+  write_file_atomically(folder / "step_00000003/DONE", "");
+  EXPECT_EQ(error(), manifest + ": is corrupted: its checksum differs from that in DONE");
+  save(folder.path());
+  std::filesystem::rename(folder / "step_00000003", folder / "step_00000012");
+  EXPECT_EQ(error(),
+            "step_00000012/manifest.json: /step: expected the step of the folder's name, step_00000012, got 3");
+}
+
 TEST(BackgroundWriter, AFullDiskEndsTheSaveWithItsReason) {
   const TestFolder folder;
   std::filesystem::create_symlink("/dev/full", folder / "rank_00000.safetensors");
