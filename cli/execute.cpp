@@ -94,6 +94,7 @@ Run look_at(const ExecuteOptions& options, bool is_first) {
   check_executable(options.plan, run.plan, run.program);
   if (options.elastic.on)
     run.calibration = load_calibration(options.common.inputs, options.elastic.calibration, run.plan);
+  if (is_first) check_trace_files(options.trace);
   // What another run saves there now is not looked at, nor what it has not saved yet taken for a leftover.
   if (is_first && std::filesystem::is_directory(settings.checkpoint)) run.lock.emplace(settings.checkpoint);
   run.start = executor::checkpoint_to_start_from(run.plan, run.program, settings, options.resume);

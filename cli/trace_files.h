@@ -24,6 +24,9 @@ inline bool is_wanted(const TraceOptions& options) { return !options.trace.empty
 
 void add_trace_options(CLI::App& command, TraceOptions& options);
 
+/// Before long work: whether these files could be written now. Throws: BackendError.
+void check_trace_files(const TraceOptions& options);
+
 /// `tracks` are for the timeline. Throws: BackendError if a file cannot be written; then there is none.
 void write_trace_files(const TraceOptions& options, const Trace& trace, std::span<const CounterTrack> tracks = {});
 

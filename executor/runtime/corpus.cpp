@@ -7,6 +7,8 @@
 #include "base/rng.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -17,10 +19,23 @@ constexpr std::int64_t kSuccessors = 4;  // of each token in the synthetic text
 
 }  // namespace
 
+std::string read_corpus(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    throw ConfigError({Problem{.file = path,
+                               .message = fmt::format("expected a file that every rank can read, got a {}",
+                                                      std::filesystem::is_directory(status) ? "folder"
+                                                      : std::filesystem::is_fifo(status)    ? "pipe"
+                                                                                            : "device")}});
+  }
+  return read_file(path);
+}
+
 Corpus::Corpus(const std::string& path, std::int64_t vocab, std::int64_t seq, std::uint64_t seed)
     : vocab_(vocab), seq_(seq), seed_(seed) {
   if (path.empty()) return;
-  text_ = read_file(path);
+  text_ = read_corpus(path);
   const auto size = static_cast<std::int64_t>(text_.size());
   if (size < seq + 1) {
     throw ConfigError(

@@ -10,6 +10,9 @@
 
 namespace orrery::executor {
 
+/// The text of a corpus. Throws: ConfigError, when it is no file that can be read again and again: every rank reads it.
+std::string read_corpus(const std::string& path);
+
 class Corpus {
  public:
   /// The bytes of the file `path` as tokens; or, with an empty path, a seeded synthetic text: a fixed random walk over

@@ -3,7 +3,6 @@
 
 #include "base/check.h"
 #include "base/errors.h"
-#include "base/files.h"
 #include "base/json_reader.h"
 #include "base/json_writer.h"
 #include "base/sha256.h"
@@ -11,6 +10,7 @@
 #include "executor/meter/energy_meter.h"
 #include "executor/meter/resident_meter.h"
 #include "executor/runtime/checkpointing.h"
+#include "executor/runtime/corpus.h"
 #include "executor/runtime/rank_runtime.h"
 #include "executor/runtime/routing_replay.h"
 #include "executor/runtime/saved_state.h"
@@ -34,7 +34,7 @@ namespace {
 // Of what is read on each host the content counts, since it may stand elsewhere there.
 
 std::string corpus_of(const TrainingSettings& settings) {
-  return settings.corpus.empty() ? "synthetic" : sha256_hex(read_file(settings.corpus));
+  return settings.corpus.empty() ? "synthetic" : sha256_hex(read_corpus(settings.corpus));
 }
 
 std::string replayed_of(const TrainingSettings& settings, std::int64_t first_step) {

@@ -53,6 +53,22 @@ expect_error 2 "short.txt: expected at least 65 bytes (one sequence and its last
   execute small.json --steps 1 --corpus short.txt
 expect_error 2 "none.txt: expected a readable file, got: No such file or directory" execute small.json --steps 1 --corpus none.txt
 
+# So is one that is no file: a pipe would be waited for.
+mkfifo pipe
+expect_error 2 "pipe: expected a file that every rank can read, got a pipe" execute small.json --steps 1 --corpus pipe
+expect_error 2 "/dev: expected a file that every rank can read, got a folder" execute small.json --steps 1 --corpus /dev
+expect_error 2 "/dev/zero: expected a file that every rank can read, got a device" \
+  execute small.json --steps 1 --corpus /dev/zero
+
+# What could not be written in the end is not begun: within seconds, not after a million steps.
+mkdir folder
+untrained=(execute small.json --steps 1000000)
+expect_error 4 "orrery: cannot write none/cpu.trace: No such file or directory" "${untrained[@]}" --trace none/cpu.trace
+expect_error 4 "orrery: cannot write folder: Is a directory" "${untrained[@]}" --perfetto folder
+expect_error 4 "orrery: cannot make short.txt/saved: Not a directory" "${untrained[@]}" --checkpoint short.txt/saved
+expect_error 4 "orrery: cannot make /proc/saved: No such file or directory" \
+  "${untrained[@]}" --checkpoint /proc/saved
+
 # Ranks without a core of their own are told of.
 fit_plan shared moe-tiny-cpu $((2 * cores)) 64 '"ep": 1'
 run execute shared.json --steps 1
