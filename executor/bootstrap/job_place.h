@@ -25,8 +25,9 @@ using Variables = std::function<std::optional<std::string>(std::string_view name
 std::optional<std::string> variable_of_this_process(std::string_view name);
 
 /// Nothing when nobody has started this process as one of several. `rendezvous`, if given, is what the user says.
-/// Of nested environments the inner one counts, so Slurm's only where there is no other.
-/// Throws: ConfigError, when variables are missing, make no sense or contradict each other.
+/// Of nested environments the inner one counts, so Slurm's only where there is no other, or where another, which says
+/// the same of this process, does not say where process 0 is (srun --mpi=pmi2). Throws: ConfigError, when variables are
+/// missing, make no sense or contradict each other.
 std::optional<JobPlace> job_place_of(const Variables& variables, const std::optional<HostPort>& rendezvous = {});
 
 /// The first host of a list as Slurm writes it: "gpu03" of "gpu[03-05,9],login".

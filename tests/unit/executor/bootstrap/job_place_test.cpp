@@ -102,6 +102,26 @@ TEST(JobPlace, OfNestedEnvironmentsTheInnerOneCounts) {
   EXPECT_EQ(job_place_of(variables_of(nested))->source, "torchrun");
 }
 
+TEST(JobPlace, WhereProcess0IsSlurmSaysForThePmiThatItsOwnStepBrings) {
+  // srun --mpi=pmi2 -N 3: PMI numbers the processes, and only Slurm knows hosts.
+  const Made pmi2 = with(kSrun, {{"PMI_RANK", "2"}, {"PMI_SIZE", "3"}, {"PMI_FD", "11"}, {"PMI_JOBID", "77.0"}});
+  const auto place = job_place_of(variables_of(pmi2));
+  ASSERT_TRUE(place.has_value());
+  EXPECT_EQ(place->source, "PMI");
+  EXPECT_EQ(place->process, 2);
+  EXPECT_EQ(place->num_processes, 3);
+  EXPECT_EQ(to_text(place->rendezvous), to_text(job_place_of(variables_of(kSrun))->rendezvous));
+  // mpirun of MPICH in a step that started its daemons: another process of another number.
+  EXPECT_EQ(error_of(with(pmi2, {{"PMI_RANK", "1"}, {"PMI_SIZE", "6"}})),
+            "PMI: expected an address where process 0 waits for the others\n  hint: --rendezvous HOST:PORT, or "
+            "MASTER_ADDR and MASTER_PORT");
+}
+
+TEST(JobPlace, AStepOfSlurmOnSomeHostsOfAnAllocationMeetsOnItsOwnFirst) {
+  const Made step = with(kSrun, {{"SLURM_STEP_NODELIST", "gpu[08-09]"}});
+  EXPECT_EQ(job_place_of(variables_of(step))->rendezvous.host, "gpu08");
+}
+
 TEST(JobPlace, NamesWhatIsMissingOrContradictsItself) {
   EXPECT_EQ(error_of({{"RANK", "0"}}), "RANK is set, but WORLD_SIZE is not\n  hint: --nodes 1 runs on this host alone");
   EXPECT_EQ(error_of({{"PMI_SIZE", "2"}}),
