@@ -54,6 +54,7 @@ class Job {
   int first_rank() const { return first_rank_of(process()); }
   int num_local() const { return num_local_; }
   int first_rank_of(int process) const { return first_ranks_[static_cast<std::size_t>(process)]; }
+  int process_of(int rank) const;
   int num_ranks_of(int process) const { return first_rank_of(process + 1) - first_rank_of(process); }
   /// Ranks of all processes with this one's host name: they share its cores.
   int num_ranks_on_host() const { return num_ranks_on_host_; }
@@ -93,7 +94,6 @@ class Job {
   void read_members(const std::map<std::string, std::string>& members, const JobFacts& facts);
   /// Throws: ConfigError, when the processes together start other ranks than the plan has.
   void check_shares(int num_ranks) const;
-  int process_of(int rank) const;
 
   JobOptions options_;
   int num_local_;

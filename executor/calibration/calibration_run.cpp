@@ -87,14 +87,32 @@ Average average_of(const CalibrationRequest& request) {
   return num_cores > 0 && ranks_here(request) > num_cores ? Average::mean : Average::median;
 }
 
-/// Hosts of the group in which `rank` measured; 0 where they do not have as many members each.
+/// Whether each process of a job has one rank: then no two ranks of a host share the memory of a process, and what
+/// carries bytes within a host is one thing.
+bool has_one_rank_each(const Job& job) { return job.num_processes() == job.num_ranks(); }
+
+bool is_on_one_host(const Job& job) {
+  for (int rank = 1; rank < job.num_ranks(); ++rank) {
+    if (job.host_of(rank) != job.host_of(0)) return false;
+  }
+  return true;
+}
+
+/// Nodes of the group in which `rank` measured; 0: no point, as where they do not have as many members each. Processes
+/// of several ranks on one host stand for hosts; but beside other hosts what they send each other is of neither path.
 std::int64_t nodes_of(const Job& job, int rank, const CollectiveSamples& samples) {
   const GroupShape shape{static_cast<int>(samples.ranks), static_cast<int>(samples.stride)};
-  std::map<std::string, int> by_host;
-  for (const int member : members_of(shape, rank)) ++by_host[job.host_of(member)];
-  const int each = by_host.begin()->second;
-  const bool even = std::ranges::all_of(by_host, [&](const auto& host) { return host.second == each; });
-  return even ? static_cast<std::int64_t>(by_host.size()) : 0;
+  std::map<std::string, int> by_host, by_process;
+  for (const int member : members_of(shape, rank)) {
+    ++by_host[job.host_of(member)];
+    ++by_process[std::to_string(job.process_of(member))];
+  }
+  const bool between_processes = by_host.size() == 1 && by_process.size() > 1 && !has_one_rank_each(job);
+  if (between_processes && !is_on_one_host(job)) return 0;
+  const std::map<std::string, int>& nodes = between_processes ? by_process : by_host;
+  const int each = nodes.begin()->second;
+  const bool even = std::ranges::all_of(nodes, [&](const auto& node) { return node.second == each; });
+  return even ? static_cast<std::int64_t>(nodes.size()) : 0;
 }
 
 class Run {

@@ -72,6 +72,30 @@ expect_good "unequal hosts"
 difference=$(same_losses alone.json 0.json 2>&1) || fail "losses on hosts of 2 and 3 ranks" "those of one" "$difference"
 grep -q '"2 processes with 2 + 3 ranks' 0.json || fail "notes" "how many ranks each" "$(<0.json)"
 
+# calibrate over two processes of two ranks: a group within a process, over shared memory, and one between both, over TCP,
+# have points of their own, also where they are of one size.
+cat >tiny.json <<'J'
+{"model_type": "qwen3_moe", "hidden_act": "silu", "hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 64,
+ "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 48, "moe_intermediate_size": 24,
+ "num_experts": 8, "num_experts_per_tok": 2, "norm_topk_prob": true, "mlp_only_layers": [0],
+ "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": false}
+J
+job=(calibrate tiny.json --ranks 4 --seconds 1 --sequence 16 --global-batch 4 --nodes 2
+  --rendezvous "127.0.0.1:$(free_port)" --out measured)
+"$orrery" "${job[@]}" --node-rank 1 >1.json 2>1.err &
+"$orrery" "${job[@]}" --node-rank 0 >0.json 2>0.err
+code0=$?
+wait $!
+code1=$?
+expect_good "calibrate"
+difference=$(python3 - measured/calibration.json 2>&1 <<'P'
+import json, sys
+points = json.load(open(sys.argv[1]))["collectives"]
+groups = {(point["path"], point["nodes"], point["ranks"]) for point in points if point["op"] == "all_reduce"}
+raise SystemExit(0 if groups == {("node", 1, 2), ("rail", 2, 2), ("rail", 2, 4)} else str(groups))
+P
+) || fail "collectives of two processes" "2 ranks over shared memory; 2 and 4 over TCP" "$difference"
+
 # As torchrun and mpirun start it: one process for each rank.
 "$orrery" execute layout.json --steps 3 --json >alone.json
 port=$(free_port)
