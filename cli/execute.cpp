@@ -51,6 +51,10 @@ struct ExecuteOptions {
   double time_out_seconds = 120.0;
 };
 
+std::chrono::milliseconds time_out_of(const ExecuteOptions& options) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
+}
+
 void report_execution(const ExecuteOptions& options, const Trace& trace, const Report& report) {
   write_trace_files(options.trace, trace);
   print(report, options.common.json);
@@ -90,7 +94,7 @@ Run look_at(const ExecuteOptions& options, bool is_first) {
           .calibration = {},
           .lock = {}};
   executor::TrainingSettings& settings = run.settings;
-  settings.time_out = std::chrono::milliseconds(static_cast<std::int64_t>(options.time_out_seconds * 1e3));
+  settings.time_out = time_out_of(options);
   check_executable(options.plan, run.plan, run.program);
   if (options.elastic.on)
     run.calibration = load_calibration(options.common.inputs, options.elastic.calibration, run.plan);
@@ -111,6 +115,16 @@ Run look_at(const ExecuteOptions& options, bool is_first) {
   }
   check_corpus(run.program, settings);
   return run;
+}
+
+/// The same, and when the user's input is wrong the job is told: process 0 would wait for this process.
+Run look_at_or_refuse(const ExecuteOptions& options) {
+  try {
+    return look_at(options, is_first_process(options.job));
+  } catch (const ConfigError& error) {
+    refuse_job(options.job, error.what(), time_out_of(options));
+    throw;
+  }
 }
 
 /// Makes room for what process 0 writes.
@@ -148,13 +162,14 @@ int execute(const ExecuteOptions& options) {
     throw ConfigError("--elastic: expected all ranks on this host, got a job of several processes",
                       "after a failure: orrery plan --from PLAN --lost RANKS, then execute --resume under its plan");
   }
-  Run run = look_at(options, is_first_process(options.job));
+  Run run = look_at_or_refuse(options);
   if (run.first_step() >= run.settings.num_steps) {
     fmt::print(stderr, "orrery: execute: {} has {} steps already: nothing to train\n", run.settings.checkpoint,
                run.first_step());
     return kSuccess;
   }
-  const std::unique_ptr<executor::Job> job = join_job(options.job, run.program, run.settings, run.first_step());
+  const std::unique_ptr<executor::Job> job =
+      join_job(options.job, run.program, run.settings, run.first_step(), options.plan);
   check_before_start(run.plan, run.program, job.get());
   const bool is_first = !job || job->is_first();
   if (is_first) start_files(options, run);
@@ -192,7 +207,7 @@ Verb add_execute(CLI::App& app) {
       ->needs(checkpoint);
   command
       ->add_option("--time-out", options->time_out_seconds,
-                   "seconds after which a rank that does nothing new ends the run")
+                   "seconds after which a rank that does nothing new ends the run; it gets 5 s more to end by itself")
       ->capture_default_str()
       ->check(CLI::Range(0.1, 1e6));
   command->add_option(

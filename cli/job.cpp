@@ -2,8 +2,11 @@
 #include "cli/job.h"
 
 #include "base/errors.h"
+#include "executor/bootstrap/refusal.h"
 #include "executor/runtime/execution.h"
 
+#include <algorithm>
+#include <exception>
 #include <optional>
 
 #include <CLI/CLI.hpp>
@@ -106,9 +109,22 @@ std::unique_ptr<Job> join_job(const JobFlags& flags, int num_ranks, JobFacts fac
 }
 
 std::unique_ptr<Job> join_job(const JobFlags& flags, const StepProgram& program, const TrainingSettings& settings,
-                              std::int64_t first_step) {
+                              std::int64_t first_step, const std::string& plan_name) {
   JobFacts facts = is_shared(flags) ? job_facts_of(program, settings, first_step) : JobFacts();
+  facts.emplace("path of program", plan_name);
   return join_job(flags, static_cast<int>(program.mesh.world()), std::move(facts), settings.time_out, "execute PLAN");
+}
+
+void refuse_job(const JobFlags& flags, std::string_view why, std::chrono::nanoseconds time_out) {
+  constexpr std::chrono::nanoseconds kLongest = std::chrono::seconds(10);
+  try {
+    const std::optional<JobPlace> place = place_of(flags);
+    const std::optional<std::string> token = variable_of_this_process(kToken);
+    if (!place || place->process == 0 || !token) return;
+    executor::refuse_job(*place, *token, why, std::min(time_out, kLongest));
+  } catch (const std::exception&) {
+    return;  // process 0 is not there yet: it will wait, and say for whom
+  }
 }
 
 }  // namespace orrery::cli

@@ -40,6 +40,11 @@ std::unique_ptr<executor::Job> join_job(const JobFlags& flags, int num_ranks, ex
                                         std::chrono::nanoseconds time_out, std::string_view command);
 /// The same for a training run. `first_step`: the steps that were trained before.
 std::unique_ptr<executor::Job> join_job(const JobFlags& flags, const StepProgram& program,
-                                        const executor::TrainingSettings& settings, std::int64_t first_step);
+                                        const executor::TrainingSettings& settings, std::int64_t first_step,
+                                        const std::string& plan_name);
+
+/// Tells process 0, if this is another one, that this process will not come and `why`; it may take some seconds, and
+/// fail in silence.
+void refuse_job(const JobFlags& flags, std::string_view why, std::chrono::nanoseconds time_out);
 
 }  // namespace orrery::cli

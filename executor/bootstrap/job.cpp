@@ -3,13 +3,13 @@
 
 #include "base/errors.h"
 #include "executor/comm/clock.h"
+#include "executor/comm/host_name.h"
 
 #include <algorithm>
 #include <thread>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 namespace orrery::executor {
 namespace {
@@ -18,10 +18,13 @@ constexpr int kClockReadings = 30;
 constexpr auto kLookEvery = std::chrono::milliseconds(10);
 constexpr int kTimeOutsOfWriting = 10;  // process 0 writes its files while the others wait
 
-std::string own_host_name() {
-  char name[256] = {};
-  ::gethostname(name, sizeof name - 1);
-  return name;
+// Of what a member says of itself.
+constexpr std::string_view kFact = "fact ", kPathOf = "path of ";
+
+/// " (PATH)", for a message; empty where none is known.
+std::string path_in(const std::map<std::string, std::string>& texts, const std::string& name) {
+  const auto path = texts.find(name);
+  return path == texts.end() ? "" : fmt::format(" ({})", path->second);
 }
 
 int share_of(int num_ranks, const JobOptions& options) {
@@ -103,7 +106,7 @@ void Job::join(int num_ranks, const JobFacts& facts) {
     if (place.host == "0.0.0.0" || place.host == "::") place.host = store_->own_host();
     member.emplace_back("place", to_text(place));
   }
-  for (const auto& [name, value] : facts) member.emplace_back("fact " + name, value);
+  for (const auto& [name, value] : facts) member.emplace_back(fmt::format("{}{}", kFact, name), value);
   store_->set(key_of("member", process()), to_value(member));
   if (!is_first()) {
     if (const std::string verdict = store_->get("verdict"); !verdict.empty()) throw ConfigError(verdict);
@@ -144,19 +147,24 @@ void Job::read_members(const std::map<std::string, std::string>& members, const 
   std::vector<Problem> problems;
   for (const auto& [key, value] : members) {
     const auto process = static_cast<int>(host_names_.size());
-    for (const auto& [name, text] : pairs_of(value)) {
+    const std::vector<std::pair<std::string, std::string>> pairs = pairs_of(value);
+    const std::map<std::string, std::string> all(pairs.begin(), pairs.end());  // but for places
+    for (const auto& [name, text] : pairs) {
       if (name == "host") host_names_.push_back(text);
       if (name == "ranks") first_ranks_.push_back(first_ranks_.back() + std::stoi(text));
       if (name == "place") places_.push_back(host_port_of(text).value());
       if (name == "clock_error")
         largest_clock_error_ = std::max(largest_clock_error_, std::chrono::nanoseconds(std::stoll(text)));
-      if (!name.starts_with("fact ")) continue;
-      const std::string fact = name.substr(5);
+      if (!name.starts_with(kFact)) continue;
+      const std::string fact = name.substr(kFact.size());
+      if (fact.starts_with(kPathOf)) continue;
       const auto own = facts.find(fact);
       if (own == facts.end() || own->second != text)
-        problems.push_back({.message = fmt::format("process {} on {}: expected {} {} of process {}, got {}", process,
-                                                   host_names_.back(), fact, own == facts.end() ? "none" : own->second,
-                                                   this->process(), text)});
+        problems.push_back(
+            {.message = fmt::format("process {} on {}: expected {} {}{} of process {}, got {}{}", process,
+                                    host_names_.back(), fact, own == facts.end() ? "none" : own->second,
+                                    path_in(facts, fmt::format("{}{}", kPathOf, fact)), this->process(), text,
+                                    path_in(all, fmt::format("{}{}{}", kFact, kPathOf, fact)))});
     }
   }
   if (is_first() && !problems.empty()) throw ConfigError(std::move(problems));

@@ -36,7 +36,7 @@ struct JobOptions {
   int num_local = 0;  ///< ranks that this process starts; 0: as many as every other one
 };
 
-/// What a process must have in common with process 0: "plan" -> hash of its program. Names are for messages.
+/// What a process must share with process 0: "program" -> its hash. Beside it "path of program", which may differ.
 using JobFacts = std::map<std::string, std::string>;
 
 class Job {

@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "executor/comm/host_name.h"
 
 #include <cerrno>
 #include <cstring>
@@ -19,11 +20,7 @@ namespace {
 
 constexpr const char* kLockFile = ".lock";
 
-std::string own_name() {
-  char host[256] = {};
-  ::gethostname(host, sizeof host - 1);
-  return fmt::format("process {} on {}", ::getpid(), host);
-}
+std::string own_name() { return fmt::format("process {} on {}", ::getpid(), own_host_name()); }
 
 }  // namespace
 

@@ -137,6 +137,20 @@ expect_error 2 "process 1 on $(hostname): expected seed 1 of process 0, got 7" \
   "${execute[@]}" --nodes 2 --node-rank 0 --rendezvous "$place"
 wait $!
 [[ $? == 2 && $(wc -l <1.err) == 1 ]] || fail "the process with another seed" "exit code 2, one line" "$?, $(<1.err)"
+"$orrery" execute wide.json --steps 3 --nodes 2 --node-rank 1 --rendezvous "$place" >out 2>1.err &
+run "${execute[@]}" --nodes 2 --node-rank 0 --rendezvous "$place"
+wait $!
+[[ $code == 2 && $err =~ ^"process 1 on $(hostname): expected program "[0-9a-f]+" (layout.json) of process 0, got "[0-9a-f]+" (wide.json)"$ ]] ||
+  fail "processes with different plans" "both hashes and plans" "$code, $err"
+# What is wrong on one host alone ends the others at once.
+before=$SECONDS
+"$orrery" "${execute[@]}" --corpus none.txt --nodes 2 --node-rank 1 --rendezvous "$place" >out 2>1.err &
+expect_error 2 "process 1 on $(hostname): none.txt: expected a readable file, got: No such file or directory" \
+  "${execute[@]}" --nodes 2 --node-rank 0 --rendezvous "$place"
+wait $!
+[[ $? == 2 && $(<1.err) == "none.txt: expected a readable file, got: No such file or directory" ]] ||
+  fail "the process without a corpus" "exit code 2 and its reason" "$?, $(<1.err)"
+((SECONDS - before < 15)) || fail "the end of a job whose process 1 has no corpus" "within 15 s" "$((SECONDS - before)) s"
 "$orrery" "${execute[@]}" --nodes 4 --node-rank 1 --rendezvous "$place" >out 2>1.err &
 expect_error 2 "process 1 believes in 4 processes, process 0 in 2" \
   "${execute[@]}" --nodes 2 --node-rank 0 --rendezvous "$place"

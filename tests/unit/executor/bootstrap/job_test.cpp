@@ -2,7 +2,9 @@
 #include "executor/bootstrap/job.h"
 
 #include "base/errors.h"
+#include "executor/bootstrap/refusal.h"
 #include "executor/comm/clock.h"
+#include "executor/comm/host_name.h"
 #include "tests/unit/executor/bootstrap/jobs.h"
 
 #include <gmock/gmock.h>
@@ -231,6 +233,28 @@ TEST(Job, WhoDoesNotComeIsNamedAfterTheTimeOut) {
       1, [&](int) { const Job job(options_of(0, 3, rendezvous, std::chrono::milliseconds(200)), 3, kFacts); });
   EXPECT_THAT(errors,
               ElementsAre("of 3 processes these did not come to " + to_text(rendezvous) + " within 0.2 s: 1, 2"));
+}
+
+TEST(Job, WhoSaysWhyItDoesNotComeIsNotWaitedFor) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(2, [&](int process) {
+    const JobOptions options = options_of(process, 2, rendezvous);
+    if (process == 1) return refuse_job(options.place, options.token, "none.txt: no such file", options.time_out);
+    const Job job(options, 2, kFacts);
+  });
+  EXPECT_EQ(errors[0], "process 1 on " + own_host_name() + ": none.txt: no such file");
+  EXPECT_EQ(errors[1], "");
+}
+
+TEST(Job, WhatDiffersIsNamedWithThePathsThatItIsKnownBy) {
+  const HostPort rendezvous = free_place();
+  const auto errors = errors_of_processes(2, [&](int process) {
+    const JobFacts facts = {{"program", process == 0 ? "a1" : "b2"},
+                            {"path of program", process == 0 ? "here/a.json" : "there/b.json"}};
+    const Job job(options_of(process, 2, rendezvous), 2, facts);
+  });
+  EXPECT_EQ(errors[0], "process 1 on " + own_host_name() +
+                           ": expected program a1 (here/a.json) of process 0, got b2 (there/b.json)");
 }
 
 TEST(Job, ProcessesWaitForProcess0ToWriteItsFilesAndNameItWhenItDies) {
