@@ -4,8 +4,10 @@
 #include "base/check.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <iterator>
-#include <limits>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -16,13 +18,29 @@ namespace {
 
 constexpr std::size_t kDeepestNesting = 200;
 
-/// What no JSON number can be and yet is written, by Python among others, with the value that it means.
-constexpr std::pair<std::string_view, double> kNotFinite[] = {{"-Infinity", -std::numeric_limits<double>::infinity()},
-                                                              {"Infinity", std::numeric_limits<double>::infinity()},
-                                                              {"NaN", std::numeric_limits<double>::quiet_NaN()}};
+/// What no JSON number can be and yet is written, by Python among others.
+constexpr std::string_view kNotFinite[] = {"-Infinity", "Infinity", "NaN"};
+constexpr std::string_view kOfNumbers = "+-.0123456789eE";
 constexpr char kMark = '\0';  // begins the string that stands for one of them while the text is parsed
 
-/// The text with each of these as a marked string, which the parser knows. Lines stay.
+/// What a text means if it is one of these or a number beyond all doubles, such as 1e999; else nothing.
+std::optional<double> not_finite(const std::string& text) {
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || std::isfinite(number)) return std::nullopt;
+  return number;
+}
+
+/// What begins a text outside of strings and is kept or marked as a whole: one of these, or a number.
+std::string_view token_of(std::string_view text) {
+  for (const std::string_view name : kNotFinite) {
+    if (text.starts_with(name)) return name;
+  }
+  return text.substr(0, std::min(text.find_first_not_of(kOfNumbers), text.size()));
+}
+
+/// The text with each of these and each number beyond all doubles as a marked string, which the parser knows. Lines
+/// stay.
 std::string with_marks(std::string_view text) {
   std::string out;
   bool in_string = false;
@@ -34,15 +52,17 @@ std::string with_marks(std::string_view text) {
       continue;
     }
     if (c == '"') in_string = !in_string;
-    const auto* const found = std::find_if(std::begin(kNotFinite), std::end(kNotFinite), [&](const auto& known) {
-      return !in_string && text.substr(i).starts_with(known.first);
-    });
-    if (found == std::end(kNotFinite)) {
+    const std::string_view token = in_string ? std::string_view() : token_of(text.substr(i));
+    if (token.empty()) {
       out += c;
       continue;
     }
-    out += fmt::format("\"\\u0000{}\"", found->first);
-    i += found->first.size() - 1;
+    if (not_finite(std::string(token))) {
+      out += fmt::format("\"\\u0000{}\"", token);
+    } else {
+      out += token;
+    }
+    i += token.size() - 1;
   }
   return out;
 }
@@ -89,6 +109,8 @@ std::string complaint_of(std::string_view what) {
   return text;
 }
 
+constexpr int kLargeNumber = 406;  // "out_of_range.406" of the parser
+
 /// Receives the events of the parser and builds the tree.
 class TreeBuilder : public nlohmann::json_sax<nlohmann::json> {
  public:
@@ -96,6 +118,9 @@ class TreeBuilder : public nlohmann::json_sax<nlohmann::json> {
       : read_until_(text.data()), counted_until_(text.data()), line_(first_line), tree_(tree) {}
 
   const char** progress() { return &read_until_; }
+
+  /// Whether parsing ended at a number beyond all doubles.
+  bool met_large_number() const { return met_large_number_; }
 
   bool null() override {
     add(JsonKind::null);
@@ -123,10 +148,11 @@ class TreeBuilder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool string(string_t& value) override {
-    for (const auto& [name, number] : kNotFinite) {
-      if (value.size() == name.size() + 1 && value[0] == kMark && value.ends_with(name)) {
+    if (!value.empty() && value[0] == kMark) {
+      const std::string name = value.substr(1);
+      if (const std::optional<double> number = not_finite(name)) {
         JsonNode& node = add(JsonKind::number);
-        node.number = number;
+        node.number = *number;
         node.text = name;
         tree_.problems.add({.file = tree_.name,
                             .line = node.line,
@@ -156,6 +182,7 @@ class TreeBuilder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& error) override {
+    met_large_number_ = error.id == kLargeNumber;
     fail("invalid JSON: " + complaint_of(error.what()));
     return false;
   }
@@ -224,6 +251,7 @@ class TreeBuilder : public nlohmann::json_sax<nlohmann::json> {
   std::vector<std::int32_t> open_;
   std::string key_;
   int key_line_ = 0;
+  bool met_large_number_ = false;
 };
 
 }  // namespace
@@ -243,18 +271,21 @@ std::string escaped_pointer_part(std::string_view key) {
 }
 
 std::unique_ptr<JsonTree> parse_json(std::string_view text, std::string name, int first_line) {
-  auto tree = std::make_unique<JsonTree>();
-  tree->name = std::move(name);
   std::string marked;
   if (text.find("NaN") != text.npos || text.find("Infinity") != text.npos) text = marked = with_marks(text);
-  TreeBuilder builder(text, first_line, *tree);
-  const TrackedIterator first(text.data(), builder.progress());
-  const TrackedIterator last(text.data() + text.size(), builder.progress());
-  if (!nlohmann::json::sax_parse(first, last, &builder)) {
-    tree->problems.throw_if_any();
-    CHECK(false, tree->name);
+  while (true) {
+    auto tree = std::make_unique<JsonTree>();
+    tree->name = name;
+    TreeBuilder builder(text, first_line, *tree);
+    const TrackedIterator first(text.data(), builder.progress());
+    const TrackedIterator last(text.data() + text.size(), builder.progress());
+    if (nlohmann::json::sax_parse(first, last, &builder)) return tree;
+    if (!builder.met_large_number() || !marked.empty()) {
+      tree->problems.throw_if_any();
+      CHECK(false, tree->name);
+    }
+    text = marked = with_marks(text);  // seldom; then the number is a problem of its place alone
   }
-  return tree;
 }
 
 }  // namespace orrery::detail

@@ -107,7 +107,8 @@ Report collective_report(const JsonDocument& document, const costmodel::DeviceLo
   report.fact("points", "points", score.points.size() + num_unread)
       .fact("modelled", "modelled", score.points.size())
       .fact("scored", "scored", num_scored)
-      .fact("median_of_curves", "median of the curves' medians", Value::percent(score.median_of_curves));
+      .fact("median_of_curves", "median of the curves' medians",
+            num_scored > 0 ? Value::percent(score.median_of_curves) : Value::unknown("-"));
   report.table("by_op", "By collective", table_of(score.by_op));
   report.table("by_system", "By system", table_of(score.by_system));
   report.table("by_size", "By size", table_of(score.by_size));

@@ -183,9 +183,9 @@ Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLooku
   report.table("strata", "Absolute errors", table_of(score.strata));
   report.table("families", "Order of plans: Kendall's tau, mean over families", table_of(score.families));
   report.table("worst", "Worst of each stratum", worst_of(timed, score));
-  if (score.interval_score) {
-    report.fact("interval_score", "interval score", *score.interval_score);
-    report.fact("constant_interval_score", "of a constant width", *score.constant_score);
+  if (score.fitted) {
+    report.fact("interval_score", "interval score", or_dash(score.interval_score));
+    report.fact("constant_interval_score", "of a constant width", or_dash(score.constant_score));
   }
   Table refused{.columns = {{"reason", "reason"}, {"runs", "runs"}, {"ids", "which"}}, .rows = {}};
   for (const auto& [reason, ids] : timed.reasons)

@@ -291,9 +291,11 @@ CurvesFile read_collective_curves(const JsonDocument& document) {
   in.required("schema_version").integer({.min = 1, .max = 1});
   in.ignore("note");
   std::vector<Entry> entries;
-  for (const JsonValue& value : in.required("entries").array()) {
-    entries.push_back(read_entry(value.object(), entries.size()));
-  }
+  const JsonValue list = in.required("entries");
+  for (const JsonValue& value : list.array()) entries.push_back(read_entry(value.object(), entries.size()));
+  const bool has_data = std::any_of(entries.begin(), entries.end(),
+                                    [](const Entry& entry) { return !entry.is_table || !entry.rows.empty(); });
+  if (list.kind() == JsonKind::array && !has_data) list.problem("expected at least one entry with data, got none");
   in.finish();
   document.throw_if_problems();
   CurvesFile out;

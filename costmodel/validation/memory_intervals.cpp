@@ -4,12 +4,10 @@
 #include "base/files.h"
 #include "base/json_reader.h"
 #include "base/json_writer.h"
-#include "base/median.h"
 #include "costmodel/calibration_parts.h"
 #include "costmodel/validation/time_intervals.h"
 
 #include <cmath>
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -25,21 +23,12 @@ HeldOut held_out(const MemoryError& error, double log_ratio) {
           .log_ratio = log_ratio};
 }
 
+/// Of figures in the interval of the framework's other widths.
 void add_coverage(const std::vector<HeldOut>& errors, MemoryInterval& of) {
-  std::set<std::string> cells;
-  for (const HeldOut& error : errors) cells.insert(error.cell);
-  if (cells.size() < 2) return;
-  const std::vector<Interval> intervals = intervals_without_own_cell(errors);
-  std::vector<double> half_widths, absolute;
-  double inside = 0.0;
-  for (std::size_t i = 0; i < errors.size(); ++i) {
-    const double ratio = std::exp(errors[i].log_ratio);
-    inside += ratio >= intervals[i].low && ratio <= intervals[i].high ? 1.0 : 0.0;
-    half_widths.push_back((intervals[i].high - intervals[i].low) / 2.0);
-    absolute.push_back(std::abs(1.0 / ratio - 1.0));
-  }
-  of.coverage = inside / static_cast<double>(errors.size());
-  if (const double error = median(absolute); error > 0.0) of.width_over_error = median(half_widths) / error;
+  const std::optional<Coverage> coverage = coverage_of(errors, intervals_without_own_cell(errors));
+  if (!coverage) return;
+  of.coverage = coverage->share;
+  of.width_over_error = coverage->width_over_error;
 }
 
 }  // namespace

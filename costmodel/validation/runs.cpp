@@ -15,7 +15,12 @@ namespace {
 
 constexpr IntegerRange kCount{.min = 1, .max = std::int64_t{1} << 40};
 constexpr IntegerRange kSize{.min = 0, .max = std::int64_t{1} << 40};
-constexpr NumberRange kPositive{.min = 0.0};
+constexpr NumberRange kNotNegative{.min = 0.0};
+// What can be measured of any machine. Beyond lies what programs write where a measurement failed, such as zero.
+constexpr NumberRange kStepSeconds{.min = 1e-5, .max = 1e6};
+constexpr NumberRange kTokensPerSecond{.min = 1e-3, .max = 1e9};
+constexpr NumberRange kGibibytes{.min = 1e-3, .max = 1e5};
+constexpr NumberRange kBusGigabytes{.min = 1e-3, .max = 1e5};
 
 std::vector<std::string> texts(const JsonValue& in) {
   std::vector<std::string> out;
@@ -85,19 +90,19 @@ RunModel read_run_model(const JsonObject& in) {
 MeasuredRun read_measured(const JsonObject& in) {
   MeasuredRun out;
   const auto size = [&](std::string_view key) -> std::optional<Bytes> {
-    const std::optional<double> number = in.optional(key).number(kPositive);
+    const std::optional<double> number = in.optional(key).number(kGibibytes);
     if (!number) return std::nullopt;
     return gib(*number);  // also the keys that end in _gb: docs/formats/runs.md
   };
-  const auto time = [&](std::string_view key) -> std::optional<Seconds> {
-    const std::optional<double> number = in.optional(key).number(kPositive);
+  const auto time = [&](std::string_view key, NumberRange range) -> std::optional<Seconds> {
+    const std::optional<double> number = in.optional(key).number(range);
     if (!number) return std::nullopt;
     return seconds(*number);
   };
-  out.step = time("step_s");
-  out.step_deviation = time("step_stdev_s");
-  out.tokens_per_second_per_gpu = in.optional("tokens_per_s_per_gpu").number(kPositive);
-  out.published_tflops_per_gpu = in.optional("published_tflops_per_gpu").number(kPositive);
+  out.step = time("step_s", kStepSeconds);
+  out.step_deviation = time("step_stdev_s", kNotNegative);
+  out.tokens_per_second_per_gpu = in.optional("tokens_per_s_per_gpu").number(kTokensPerSecond);
+  out.published_tflops_per_gpu = in.optional("published_tflops_per_gpu").number(kNotNegative);
   out.allocated_peak = size("mem_alloc_gib");
   out.reserved_peak = size("mem_gib");
   out.allocated_in_update = size("mem_alloc_gb");
@@ -108,7 +113,7 @@ MeasuredRun read_measured(const JsonObject& in) {
   }
   if (const auto rates = in.optional("job_busbw_gb_per_s").object()) {
     for (const std::string& key : rates->keys()) {
-      out.bus_gigabytes_per_second[key] = rates->required(key).number(kPositive);
+      out.bus_gigabytes_per_second[key] = rates->required(key).number(kBusGigabytes);
     }
   }
   in.finish();
@@ -189,22 +194,27 @@ PublishedRun read_run(const JsonObject& in) {
   return out;
 }
 
-/// Which numbers of which part are not finite: by "/runs/3" or "/models/tiny", "measured/step_s is NaN, ...". Other
-/// problems of the document stay in `others`.
-std::map<std::string, std::string> not_finite(const ProblemList& problems, std::vector<Problem>& others) {
-  constexpr std::string_view kExpected = "expected a finite number, got ";
+/// What breaks a row or a model alone, by "/runs/3" or "/models/tiny": numbers that are not finite ("measured/step_s is
+/// NaN, ...") and what was measured if it is no number or none that can be. Other problems of the document go to
+/// `others`.
+std::map<std::string, std::string> broken_parts(const ProblemList& problems, std::vector<Problem>& others) {
+  constexpr std::string_view kFinite = "expected a finite number, got ", kNumber = "expected a number";
   std::map<std::string, std::string> out;
   for (const Problem& problem : problems.problems()) {
     const std::string& at = problem.pointer;
     const bool in_part = at.starts_with("/runs/") || at.starts_with("/models/");
     const std::size_t part = in_part ? at.find('/', at.find('/', 1) + 1) : at.npos;
-    if (part == at.npos || !problem.message.starts_with(kExpected)) {
+    const std::string key = part == at.npos ? "" : at.substr(part + 1);
+    const bool is_finite = !problem.message.starts_with(kFinite);
+    const bool was_measured = key.starts_with("measured/") && problem.message.starts_with(kNumber);
+    if (key.empty() || (is_finite && !was_measured)) {
       others.push_back(problem);
       continue;
     }
     std::string& keys = out[at.substr(0, part)];
     if (!keys.empty()) keys += ", ";
-    keys += fmt::format("{} is {}", at.substr(part + 1), problem.message.substr(kExpected.size()));
+    keys += is_finite ? fmt::format("{}: {}", key, problem.message)
+                      : fmt::format("{} is {}", key, problem.message.substr(kFinite.size()));
   }
   return out;
 }
@@ -228,10 +238,20 @@ BrokenRun broken_run(const JsonObject& in, const std::string& place, std::string
   return out;
 }
 
+/// Why the parts of a document are broken, as far as it was read; throws: ConfigError with all that is not excused so.
+std::map<std::string, std::string> excused(const JsonDocument& document) {
+  std::vector<Problem> others;
+  std::map<std::string, std::string> out = broken_parts(document.problems(), others);
+  ProblemList strict;
+  for (Problem& problem : others) strict.add(std::move(problem));
+  strict.throw_if_any();
+  return out;
+}
+
 RunsFile read(const JsonDocument& document) {
   const JsonObject in = document.root();
   std::vector<Problem> others;
-  const std::map<std::string, std::string> not_a_number = not_finite(document.problems(), others);
+  const std::map<std::string, std::string> not_a_number = broken_parts(document.problems(), others);
   const auto why_broken = [&](const std::string& place) {
     const auto found = not_a_number.find(place);
     return found == not_a_number.end() ? std::string() : found->second;
@@ -247,7 +267,11 @@ RunsFile read(const JsonDocument& document) {
     out.models[name] = read_run_model(model.object());
   }
   std::set<std::string> ids;
-  for (const JsonValue& value : in.required("runs").array()) {
+  std::vector<std::pair<PublishedRun, JsonObject>> read_here;
+  const JsonValue rows = in.required("runs");
+  const std::vector<JsonValue> values = rows.array();
+  if (rows.kind() == JsonKind::array && values.empty()) rows.problem("expected at least one run, got none");
+  for (const JsonValue& value : values) {
     const JsonObject object = value.object();
     std::string reason = why_broken(value.pointer());
     if (const auto model = models.find(text_or_nothing(object, "model"));
@@ -269,14 +293,18 @@ RunsFile read(const JsonDocument& document) {
     if (!run.model_inline && !out.models.contains(run.model)) {
       object.required("model").problem(fmt::format("expected a key of models, got \"{}\"", run.model));
     }
-    out.runs.push_back(std::move(run));
+    read_here.emplace_back(std::move(run), object);
   }
   in.finish();
-  others.clear();
-  static_cast<void>(not_finite(document.problems(), others));
-  ProblemList strict;
-  for (Problem& problem : others) strict.add(std::move(problem));
-  strict.throw_if_any();
+  const std::map<std::string, std::string> broken = excused(document);
+  for (auto& [run, object] : read_here) {
+    const std::string place = object.value().pointer();
+    if (const auto found = broken.find(place); found != broken.end()) {
+      out.broken.push_back(broken_run(object, place, found->second));
+    } else {
+      out.runs.push_back(std::move(run));
+    }
+  }
   return out;
 }
 

@@ -77,11 +77,12 @@ struct PublishedRun {
   std::vector<std::string> flags;
 };
 
-/// A row with NaN or an infinity where a number should be, in itself or in its model: counted, never read further.
+/// A row with NaN or an infinity where a number should be, in itself or in its model, or with a measured figure that no
+/// machine can have: counted, never averaged in.
 struct BrokenRun {
   std::string id, group, gpu;  // as far as they are there; without an id, the place of the row
   bool is_moe = false, out_of_memory = false;
-  std::string reason;  // "measured/step_s is NaN"
+  std::string reason;  // "measured/step_s is NaN", "measured/step_s: expected a number from 1e-05 to 1e+06, got 0"
 };
 
 struct RunsFile {
@@ -94,8 +95,9 @@ struct RunsFile {
   RunModel model_of(const PublishedRun& run) const;
 };
 
-/// Throws: ConfigError with all problems of the file: keys and types, a model that is not in the table, an id twice.
-/// Numbers that are not finite break their row alone: programs write NaN where a measurement failed.
+/// Throws: ConfigError with all problems of the file: keys and types, a model that is not in the table, an id twice, no
+/// run. Numbers that are not finite and measured figures that cannot be break their row alone: programs write NaN or
+/// zero where a measurement failed.
 RunsFile read_runs(const std::filesystem::path& path);
 /// The same of a file that was parsed to see what it is.
 RunsFile read_runs(const JsonDocument& document);

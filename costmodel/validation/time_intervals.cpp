@@ -2,9 +2,11 @@
 #include "costmodel/validation/time_intervals.h"
 
 #include "base/check.h"
+#include "base/median.h"
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -37,6 +39,8 @@ std::vector<HeldOut> neighbours(std::span<const HeldOut> errors, const HeldOut& 
   }
   return out;
 }
+
+bool says_something(const Interval& interval) { return interval.num_runs > 0; }
 
 /// The value below which a share of the weight lies.
 double quantile(const std::vector<std::pair<double, double>>& sorted, double total, double share) {
@@ -83,15 +87,51 @@ std::vector<Interval> intervals_without_own_cell(std::span<const HeldOut> errors
   return out;
 }
 
-double interval_score(std::span<const HeldOut> errors, std::span<const Interval> intervals) {
-  CHECK(errors.size() == intervals.size() && !errors.empty(), errors.size(), intervals.size());
+std::vector<Interval> one_interval_without_own_cell(std::span<const HeldOut> errors) {
+  std::map<std::string, Interval> known;  // by cell
+  std::vector<Interval> out;
+  for (const HeldOut& run : errors) {
+    const auto [found, is_new] = known.try_emplace(run.cell);
+    if (is_new) {
+      std::vector<HeldOut> others;
+      std::copy_if(errors.begin(), errors.end(), std::back_inserter(others),
+                   [&](const HeldOut& other) { return other.cell != run.cell; });
+      if (!others.empty()) found->second = interval_of(others);
+    }
+    out.push_back(found->second);
+  }
+  return out;
+}
+
+std::optional<double> interval_score(std::span<const HeldOut> errors, std::span<const Interval> intervals) {
+  CHECK(errors.size() == intervals.size(), errors.size(), intervals.size());
   const double penalty = 2.0 / (1.0 - kIntervalShare);
-  double sum = 0.0;
+  double sum = 0.0, n = 0.0;
   for (std::size_t i = 0; i < errors.size(); ++i) {
+    if (!says_something(intervals[i])) continue;
     const double low = std::log(intervals[i].low), high = std::log(intervals[i].high), at = errors[i].log_ratio;
     sum += high - low + penalty * (std::max(0.0, low - at) + std::max(0.0, at - high));
+    n += 1.0;
   }
-  return sum / static_cast<double>(errors.size());
+  if (n == 0.0) return std::nullopt;
+  return sum / n;
+}
+
+std::optional<Coverage> coverage_of(std::span<const HeldOut> errors, std::span<const Interval> intervals) {
+  CHECK(errors.size() == intervals.size(), errors.size(), intervals.size());
+  std::vector<double> half_widths, absolute;
+  double inside = 0.0;
+  for (std::size_t i = 0; i < errors.size(); ++i) {
+    if (!says_something(intervals[i])) continue;
+    const double ratio = std::exp(errors[i].log_ratio);
+    inside += ratio >= intervals[i].low && ratio <= intervals[i].high ? 1.0 : 0.0;
+    half_widths.push_back((intervals[i].high - intervals[i].low) / 2.0);
+    absolute.push_back(std::abs(1.0 / ratio - 1.0));
+  }
+  if (absolute.empty()) return std::nullopt;
+  Coverage out{.share = inside / static_cast<double>(absolute.size()), .width_over_error = {}};
+  if (const double error = median(absolute); error > 0.0) out.width_over_error = median(half_widths) / error;
+  return out;
 }
 
 }  // namespace orrery::costmodel

@@ -33,11 +33,23 @@ inline constexpr double kIntervalShare = 0.8;
 Interval interval_of(std::span<const HeldOut> errors);
 
 /// For each run, from the errors of the other cells of its group that are MoE or dense as it is; if these are few, of
-/// the whole group, of its framework in the same two steps, or of all.
+/// the whole group, of its framework in the same two steps, or of all. Of no runs, where there is no other cell.
 std::vector<Interval> intervals_without_own_cell(std::span<const HeldOut> errors);
 
+/// For each run, from the errors of all other cells alike: what intervals are compared with that tell groups apart.
+std::vector<Interval> one_interval_without_own_cell(std::span<const HeldOut> errors);
+
 /// Mean interval score in logarithms, lower is better: width, and ten times what lies outside (Gneiting and Raftery,
-/// "Strictly proper scoring rules", 2007, section 6.2, for 80 %). Requires: equal lengths, not empty.
-double interval_score(std::span<const HeldOut> errors, std::span<const Interval> intervals);
+/// "Strictly proper scoring rules", 2007, section 6.2, for 80 %). Runs whose interval is of no runs are left out;
+/// nothing if all are. Requires: equal lengths.
+std::optional<double> interval_score(std::span<const HeldOut> errors, std::span<const Interval> intervals);
+
+/// How many runs lie in their intervals, and the median half-width over the median error (nothing without errors).
+struct Coverage {
+  double share = 0.0;
+  std::optional<double> width_over_error;
+};
+/// Runs whose interval is of no runs are left out; nothing if all are. Requires: equal lengths.
+std::optional<Coverage> coverage_of(std::span<const HeldOut> errors, std::span<const Interval> intervals);
 
 }  // namespace orrery::costmodel

@@ -40,20 +40,6 @@ std::vector<HeldOut> held_out(const TimedRuns& timed, const std::vector<Seconds>
   return out;
 }
 
-void add_intervals(const std::vector<HeldOut>& errors, const std::vector<Interval>& intervals,
-                   const std::vector<std::size_t>& members, StratumScore& score) {
-  std::vector<double> half_widths, absolute;
-  double inside = 0.0;
-  for (const std::size_t i : members) {
-    const double ratio = std::exp(errors[i].log_ratio);
-    inside += ratio >= intervals[i].low && ratio <= intervals[i].high ? 1.0 : 0.0;
-    half_widths.push_back((intervals[i].high - intervals[i].low) / 2.0);
-    absolute.push_back(std::abs(1.0 / ratio - 1.0));
-  }
-  score.coverage = inside / static_cast<double>(members.size());
-  if (const double error = median(absolute); error > 0.0) score.width_over_error = median(half_widths) / error;
-}
-
 using Family = std::tuple<std::string, std::string, std::string, std::int64_t, std::int64_t, std::int64_t, std::string,
                           std::string>;
 
@@ -250,7 +236,10 @@ TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const
     of.shipped = errors_of(runs, chosen(score.shipped, members), of.num_refused);
     if (!score.cross_validated.empty() && !members.empty()) {
       of.cross_validated = errors_of(runs, chosen(score.cross_validated, members), of.num_refused);
-      add_intervals(errors, intervals, members, of);
+      if (const auto coverage = coverage_of(chosen(errors, members), chosen(intervals, members))) {
+        of.coverage = coverage->share;
+        of.width_over_error = coverage->width_over_error;
+      }
     }
     score.strata.push_back(std::move(of));
   }

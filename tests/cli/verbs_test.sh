@@ -230,6 +230,31 @@ expect_line "^  micro_batch is NaN +1 +$broken$" validate broken.json
 expect_line "\"ids\": \"$first $second\"" validate broken.json --time --json
 grep -q "^{\"run\":\"$second\",\"not_modelled\":\"time\",\"reason\":\"no calibration of L40S\"}$" broken.jsonl || fail "broken" "a reason" "$(cat broken.jsonl)"
 
+# A figure that nobody can measure breaks its row alone: it is named, counted and never averaged in.
+python3 - "$runs" <<'END'
+import json, sys
+runs = json.load(open(sys.argv[1]))
+ran = [run for run in runs["runs"] if "step_s" in run["measured"]]
+ran[0]["measured"]["step_s"] = 0
+ran[1]["measured"] = {"tokens_per_s_per_gpu": 0, "mem_gib": 0}
+json.dump(runs, open("zero.json", "w"), indent=1)
+print(*(run["id"] for run in ran[:2]), file=open("ids", "w"))
+json.dump(runs | {"runs": ran[2:3]}, open("one-row.json", "w"), indent=1)
+json.dump(runs | {"runs": []}, open("no-rows.json", "w"))
+END
+read -r first second <ids
+run validate zero.json --time --cross-validate --json
+[[ $code == 0 ]] || fail "zero.json" "exit code 0" "$code: $err"
+grep -q '"predicted": 9,' <<<"$out" || fail "zero.json" "9 predicted" "$out"
+grep -q '"cross_mean": [0-9]' <<<"$out" && grep -q '"interval_score": [0-9.]*,' <<<"$out" || fail "zero.json" "finite means" "$out"
+expect_line "^  measured/step_s: expected a number from 1e-05 to 1e\+06, got 0 +1 +$first$" validate zero.json
+expect_line "^  measured/tokens_per_s_per_gpu: .* got 0, measured/mem_gib: .* got 0 +1 +$second$" validate zero.json
+# One row alone: nothing of other cells says how sure a prediction of it is.
+expect_line '"coverage": null' validate one-row.json --time --cross-validate --json
+expect_line '"width_over_error": null' validate one-row.json --time --cross-validate --json
+expect_line '"interval_score": null' validate one-row.json --time --cross-validate --json
+expect_error 2 'no-rows.json:1: /runs: expected at least one run, got none' validate no-rows.json
+
 # validate of curves of collectives: each point by what up to 64 MiB on one or two nodes tells.
 curves=$repository/tests/data/collectives/curves.json
 expect_line '^  all_to_all +[0-9]+ +[0-9.]+ % ' validate --collectives "$curves"
@@ -237,6 +262,8 @@ expect_line '^ +8 +DeepEP low-latency .* go around NVLink +12$' validate --colle
 [[ $(grep -c '"predicted_s":' points.jsonl) == 138 ]] || fail "points" "138" "$(wc -l points.jsonl)"
 echo '{"schema_version": 1}' >no-entries.json
 expect_error 2 'no-entries.json:1: expected the key "entries", which is missing' validate --collectives no-entries.json
+echo '{"schema_version": 1, "entries": []}' >no-entries.json
+expect_error 2 'no-entries.json:1: /entries: expected at least one entry with data, got none' validate --collectives no-entries.json
 
 # validate of a calibration: its own points judge the form and the table.
 tables=$repository/catalog/calibration/tables

@@ -95,6 +95,14 @@ TEST(CollectiveCurves, RefuseATableWhoseRowsDoNotFitItsColumns) {
   }
 }
 
+TEST(CollectiveCurves, RefuseAFileWithoutData) {
+  constexpr const char* kNone = "curves.json:1: /entries: expected at least one entry with data, got none";
+  for (const char* entry :
+       {"", R"({"op": "all_reduce", "gpu": "A100", "columns": ["size_B"], "data": [], "source": {"repo": "a/b"}})"}) {
+    EXPECT_EQ(orrery::testing::problems_of([&] { return of_text(file_of(entry)); }), kNone);
+  }
+}
+
 TEST(CollectiveCurves, JudgeTheCorpusOfFilesAsTheSchemaDoes) {
   using orrery::testing::repository_path;
   const JsonDocument table = JsonDocument::parse_file(repository_path("tests/data/schemas/expectations.json").string());

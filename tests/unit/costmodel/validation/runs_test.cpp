@@ -72,6 +72,41 @@ TEST(Runs, ANumberThatIsNotFiniteBreaksItsRowAlone) {
   EXPECT_EQ(run.reason, "measured/step_s is NaN, tp is -Infinity");
 }
 
+TEST(Runs, AFigureThatNobodyCanMeasureBreaksItsRowAlone) {
+  const auto reason_of = [](const std::string& measured) {
+    const RunsFile file = read(edited(kSmall, R"("step_s": 1.5, "mem_alloc_gib": 10)", measured));
+    EXPECT_EQ(file.runs.size() + file.broken.size(), 1u);
+    return file.broken.empty() ? "" : file.broken.front().id + ": " + file.broken.front().reason;
+  };
+  constexpr const char* kStep = "a: measured/step_s: expected a number from 1e-05 to 1e+06, got ";
+  for (const char* value : {"0", "0.0", "-1.5", "1e-300", "1e300", "\"fast\"", "null", "true"}) {
+    EXPECT_EQ(reason_of(std::string("\"step_s\": ") + value), std::string(kStep) + value);
+  }
+  EXPECT_EQ(reason_of("\"step_s\": 1e999"), "a: measured/step_s is 1e999");
+  EXPECT_EQ(reason_of("\"tokens_per_s_per_gpu\": 0"),
+            "a: measured/tokens_per_s_per_gpu: expected a number from 0.001 to 1e+09, got 0");
+  for (const char* key : {"mem_alloc_gib", "mem_gib", "mem_alloc_gb", "mem_reserved_gb"}) {
+    EXPECT_EQ(reason_of(std::string("\"step_s\": 1, \"") + key + "\": 0"),
+              std::string("a: measured/") + key + ": expected a number from 0.001 to 100000, got 0");
+  }
+  EXPECT_EQ(reason_of(R"("step_s": 1, "job_busbw_gb_per_s": {"all_gather": 0})"),
+            "a: measured/job_busbw_gb_per_s/all_gather: expected a number from 0.001 to 100000, got 0");
+  EXPECT_EQ(reason_of("\"step_s\": 0, \"mem_gib\": 0"),
+            std::string(kStep) + "0, measured/mem_gib: expected a number from 0.001 to 100000, got 0");
+  EXPECT_EQ(reason_of("\"step_s\": 1, \"step_stdev_s\": 0"), "");
+}
+
+TEST(Runs, AFigureThatNobodyCanMeasureExcusesNoOtherMistake) {
+  EXPECT_NE(problems("\"step_s\": 1.5", "\"step_s\": 0, \"steps\": 1").find("/runs/0/measured/steps: unknown key"),
+            std::string::npos);
+  EXPECT_NE(problems("\"gpus\": 8", "\"gpus\": 0").find("expected an integer"), std::string::npos);
+}
+
+TEST(Runs, AFileWithoutRunsIsRefused) {
+  std::string none = kSmall.substr(0, kSmall.find("\"runs\": [")) + "\"runs\": []}";
+  EXPECT_EQ(problems_of([&] { return read(none); }), "runs.json:5: /runs: expected at least one run, got none");
+}
+
 TEST(Runs, AModelThatIsNotFiniteBreaksTheRowsOfIt) {
   const RunsFile file = read(edited(kSmall, "\"hidden\": 64", "\"hidden\": NaN"));
   EXPECT_TRUE(file.runs.empty());
@@ -189,7 +224,10 @@ TEST(Runs, JudgeTheCorpusOfFilesAsTheSchemaDoes) {
     if (row.required("schema").string() != "runs/1") continue;
     SCOPED_TRACE(file);
     ++num_judged;
-    const std::string problem = problems_of([&] { return read_runs(repository_path("tests/data/schemas/" + file)); });
+    std::vector<BrokenRun> broken;
+    std::string problem =
+        problems_of([&] { return broken = read_runs(repository_path("tests/data/schemas/" + file)).broken; });
+    for (const BrokenRun& run : broken) problem += "/runs/0/" + run.reason;  // the row alone is refused
     EXPECT_EQ(problem.empty(), row.required("valid").boolean()) << problem;
     const std::string pointer = row.optional("pointer").string().value_or("");
     // A missing key is reported at its object.

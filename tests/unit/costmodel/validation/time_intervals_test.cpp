@@ -77,7 +77,43 @@ TEST(IntervalScore, IsTheWidthAndTenTimesWhatLiesOutside) {
   const std::vector<HeldOut> errors = {{.group = "g", .framework = "f", .cell = "a", .log_ratio = 0.05},
                                        {.group = "g", .framework = "f", .cell = "b", .log_ratio = 0.3}};
   const Interval interval{.low = std::exp(-0.1), .high = std::exp(0.1), .num_runs = 1};
-  EXPECT_NEAR(interval_score(errors, std::vector<Interval>(2, interval)), 0.2 + 0.5 * 10.0 * 0.2, 1e-12);
+  EXPECT_NEAR(*interval_score(errors, std::vector<Interval>(2, interval)), 0.2 + 0.5 * 10.0 * 0.2, 1e-12);
+}
+
+TEST(CoverageOf, IsTheShareInsideAndTheMedianHalfWidthOverTheMedianError) {
+  std::vector<HeldOut> errors;
+  for (const double ratio : {0.95, 1.05, 1.25, 2.0}) {
+    errors.push_back({.group = "g", .framework = "f", .cell = "a", .log_ratio = std::log(ratio)});
+  }
+  const Interval narrow{.low = 0.9, .high = 1.1, .num_runs = 5}, wide{.low = 0.5, .high = 1.5, .num_runs = 5};
+  const auto coverage = coverage_of(errors, std::vector<Interval>{narrow, narrow, wide, wide});
+  ASSERT_TRUE(coverage);
+  EXPECT_DOUBLE_EQ(coverage->share, 0.75);  // twice as long as predicted lies outside
+  // Half-widths 0.1, 0.1, 0.5, 0.5; errors of the predictions 0.0526, 0.0476, 0.2, 0.5.
+  EXPECT_NEAR(*coverage->width_over_error, 0.3 / (0.5 * (1.0 / 0.95 - 1.0 + 0.2)), 1e-12);
+}
+
+// One cell alone has no other to learn from: nothing is known, which is neither 0 % nor a width of nothing.
+TEST(CoverageOf, IsUnknownWhereThereIsNoOtherCell) {
+  const std::vector<HeldOut> alone(3, {.group = "g", .framework = "f", .cell = "a", .log_ratio = 0.1});
+  EXPECT_FALSE(coverage_of(alone, intervals_without_own_cell(alone)));
+  EXPECT_FALSE(interval_score(alone, intervals_without_own_cell(alone)));
+  EXPECT_FALSE(interval_score(alone, one_interval_without_own_cell(alone)));
+  // What is known of others is not diluted by it.
+  std::vector<HeldOut> errors = alone;
+  errors.push_back({.group = "g", .framework = "f", .cell = "b", .log_ratio = 0.1});
+  const Interval holds_all{.low = 0.5, .high = 2.0, .num_runs = 1};
+  EXPECT_DOUBLE_EQ(coverage_of(errors, std::vector<Interval>{{}, {}, {}, holds_all})->share, 1.0);
+  EXPECT_NEAR(*interval_score(errors, std::vector<Interval>{{}, {}, {}, holds_all}), std::log(4.0), 1e-12);
+}
+
+TEST(OneIntervalWithoutOwnCell, IsOfAllOtherCells) {
+  std::vector<HeldOut> errors = hundred();
+  errors.push_back({.group = "other", .framework = "other", .cell = "far", .is_moe = true, .log_ratio = 5.0});
+  const std::vector<Interval> intervals = one_interval_without_own_cell(errors);
+  EXPECT_EQ(intervals.front().num_runs, 100);  // group, framework and kind do not matter
+  EXPECT_EQ(intervals.back().num_runs, 100);
+  EXPECT_LT(intervals.back().high, std::exp(0.5));  // it has not seen its own error
 }
 
 }  // namespace
