@@ -84,15 +84,36 @@ Table table_of(const std::vector<costmodel::StratumScore>& strata) {
   return table;
 }
 
-Table table_of(const std::vector<costmodel::FamilyScore>& families) {
+Table table_of(const std::vector<costmodel::GroupTau>& groups) {
   Table table{.columns = {{"group", "group"},
                           {"families", "families"},
                           {"runs", "runs"},
+                          {"zero_fit", "tau, zero-fit"},
                           {"shipped", "tau, fitted"},
                           {"cross_validated", "tau, cross-validated"}},
               .rows = {}};
+  for (const costmodel::GroupTau& g : groups) {
+    table.rows.push_back({g.group, g.num_families, g.num_runs, g.zero_fit, g.shipped, or_dash(g.cross_validated)});
+  }
+  return table;
+}
+
+Table table_of(const std::vector<costmodel::FamilyScore>& families) {
+  Table table{.columns = {{"group", "group"},
+                          {"cell", "model on GPU"},
+                          {"gpus", "GPUs"},
+                          {"seq", "tokens"},
+                          {"global_batch", "batch"},
+                          {"precision", "precision"},
+                          {"software", "software"},
+                          {"runs", "runs"},
+                          {"zero_fit", "tau, zero-fit"},
+                          {"shipped", "fitted"},
+                          {"cross_validated", "cross-validated"}},
+              .rows = {}};
   for (const costmodel::FamilyScore& f : families) {
-    table.rows.push_back({f.group, f.num_families, f.num_runs, f.shipped, or_dash(f.cross_validated)});
+    table.rows.push_back({f.group, f.cell, f.num_gpus, f.seq, f.global_batch, f.precision, f.software, f.num_runs,
+                          f.zero_fit, f.shipped, or_dash(f.cross_validated)});
   }
   return table;
 }
@@ -181,11 +202,14 @@ Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLooku
       }());
   report.fact("predicted", "predicted", timed.runs.size());
   report.table("strata", "Absolute errors", table_of(score.strata));
-  report.table("families", "Order of plans: Kendall's tau, mean over families", table_of(score.families));
+  report.table("families", "Order of plans: Kendall's tau, mean over families", table_of(means_of(score.families)));
+  report.table("by_family", "By family", table_of(score.families));
   report.table("worst", "Worst of each stratum", worst_of(timed, score));
   if (score.fitted) {
     report.fact("interval_score", "interval score", or_dash(score.interval_score));
-    report.fact("constant_interval_score", "of a constant width", or_dash(score.constant_score));
+    report.fact("constant_interval_score", "of a constant width, held out as well", or_dash(score.constant_score));
+    report.fact("constant_interval_score_in_sample", "of one that has seen all errors",
+                or_dash(score.constant_score_in_sample));
   }
   Table refused{.columns = {{"reason", "reason"}, {"runs", "runs"}, {"ids", "which"}}, .rows = {}};
   for (const auto& [reason, ids] : timed.reasons)

@@ -48,6 +48,7 @@ Family family_of(const TimedRun& run) {
   return {r.group, cell_of(run), r.gpu, r.num_gpus, r.seq, r.global_batch, r.precision, r.software};
 }
 
+/// Nothing of runs that were all equally fast.
 std::optional<double> tau(const TimedRuns& timed, const std::vector<Seconds>& predicted,
                           const std::vector<std::size_t>& members) {
   std::vector<double> a, b;
@@ -55,30 +56,31 @@ std::optional<double> tau(const TimedRuns& timed, const std::vector<Seconds>& pr
     a.push_back(predicted[i].in(unit::second));
     b.push_back(timed.runs[i].measured.in(unit::second));
   }
-  return kendall_tau(a, b);
+  if (std::all_of(b.begin(), b.end(), [&](double time) { return time == b.front(); })) return std::nullopt;
+  return kendall_tau(a, b).value_or(0.0);
 }
 
 std::vector<FamilyScore> family_scores(const TimedRuns& timed, const TimeScore& score) {
   std::map<Family, std::vector<std::size_t>> families;
   for (std::size_t i = 0; i < timed.runs.size(); ++i) families[family_of(timed.runs[i])].push_back(i);
-  std::map<std::string, FamilyScore> by_group;
-  std::map<std::string, double> crossed;
+  std::vector<FamilyScore> out;
   for (const auto& [family, members] : families) {
     if (members.size() < kLeastOfFamily) continue;
     const auto shipped = tau(timed, score.shipped, members);
     if (!shipped) continue;
-    FamilyScore& sum = by_group[std::get<0>(family)];
-    sum.group = std::get<0>(family);
-    ++sum.num_families;
-    sum.num_runs += members.size();
-    sum.shipped += *shipped;
-    if (!score.cross_validated.empty()) crossed[sum.group] += tau(timed, score.cross_validated, members).value_or(0.0);
-  }
-  std::vector<FamilyScore> out;
-  for (auto& [group, sum] : by_group) {
-    sum.shipped /= static_cast<double>(sum.num_families);
-    if (!score.cross_validated.empty()) sum.cross_validated = crossed[group] / static_cast<double>(sum.num_families);
-    out.push_back(sum);
+    const PublishedRun& run = *timed.runs[members.front()].run;
+    out.push_back({.group = run.group,
+                   .cell = cell_of(timed.runs[members.front()]),
+                   .precision = run.precision,
+                   .software = run.software,
+                   .num_gpus = run.num_gpus,
+                   .seq = run.seq,
+                   .global_batch = run.global_batch,
+                   .num_runs = members.size(),
+                   .zero_fit = *tau(timed, timed.zero_fit, members),
+                   .shipped = *shipped,
+                   .cross_validated = {}});
+    if (!score.cross_validated.empty()) out.back().cross_validated = tau(timed, score.cross_validated, members);
   }
   return out;
 }
@@ -206,6 +208,26 @@ TimeErrors errors_of(std::span<const TimedRun* const> runs, std::span<const Seco
   return out;
 }
 
+std::vector<GroupTau> means_of(const std::vector<FamilyScore>& families) {
+  std::vector<GroupTau> out;  // sums, until all are there
+  for (const FamilyScore& family : families) {
+    if (out.empty() || out.back().group != family.group) out.push_back({.group = family.group, .cross_validated = {}});
+    GroupTau& sum = out.back();
+    ++sum.num_families;
+    sum.num_runs += family.num_runs;
+    sum.zero_fit += family.zero_fit;
+    sum.shipped += family.shipped;
+    if (family.cross_validated) sum.cross_validated = sum.cross_validated.value_or(0.0) + *family.cross_validated;
+  }
+  for (GroupTau& mean : out) {
+    const auto n = static_cast<double>(mean.num_families);
+    mean.zero_fit /= n;
+    mean.shipped /= n;
+    if (mean.cross_validated) *mean.cross_validated /= n;
+  }
+  return out;
+}
+
 TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const TimeFactors& shipped,
                      bool cross_validate, const std::string& source) {
   TimeScore score;
@@ -222,7 +244,8 @@ TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const
     set_intervals(errors, *score.fitted);
     set_residuals(timed, device_of, score.cross_validated, *score.fitted);
     score.interval_score = interval_score(errors, intervals);
-    score.constant_score = interval_score(errors, std::vector<Interval>(errors.size(), interval_of(errors)));
+    score.constant_score = interval_score(errors, one_interval_without_own_cell(errors));
+    score.constant_score_in_sample = interval_score(errors, std::vector<Interval>(errors.size(), interval_of(errors)));
   }
   std::map<Stratum, std::vector<std::size_t>> strata;
   for (const auto& [stratum, count] : timed.refused) strata[stratum];

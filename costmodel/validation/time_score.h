@@ -63,22 +63,34 @@ struct StratumScore {
   std::optional<double> coverage, width_over_error;
 };
 
-/// Plans of one model and batch on one machine with one software: is the better one predicted to be better?
+/// Plans of one model and batch on one machine with one software, at least three that were not all equally fast: is the
+/// better one predicted to be better? By Kendall's tau, zero where all predictions are equal.
 struct FamilyScore {
-  std::string group;
-  std::size_t num_families = 0, num_runs = 0;  // of at least three runs
-  double shipped = 0.0;                        // mean of Kendall's tau over families
+  std::string group, cell, precision, software;  // cell: one model on one GPU
+  std::int64_t num_gpus = 0, seq = 0, global_batch = 0;
+  std::size_t num_runs = 0;
+  double zero_fit = 0.0, shipped = 0.0;
   std::optional<double> cross_validated;
 };
 
+/// Means over the families of a group.
+struct GroupTau {
+  std::string group;
+  std::size_t num_families = 0, num_runs = 0;
+  double zero_fit = 0.0, shipped = 0.0;
+  std::optional<double> cross_validated;
+};
+std::vector<GroupTau> means_of(const std::vector<FamilyScore>& families);
+
 struct TimeScore {
   std::vector<StratumScore> strata;
-  std::vector<FamilyScore> families;
+  std::vector<FamilyScore> families;              // by group, model and GPU
   std::vector<Seconds> shipped, cross_validated;  // by run; the last empty unless asked for
   /// Of a new fit, with an interval for each framework.
   std::optional<TimeFactors> fitted;
-  /// Mean interval scores in logarithms, and of one interval of constant width for all; lower is better.
-  std::optional<double> interval_score, constant_score;
+  /// Mean interval scores in logarithms; lower is better. Of the intervals and of one for all runs alike, both from the
+  /// errors of other cells than the run's own; and of one that has seen every run's own error.
+  std::optional<double> interval_score, constant_score, constant_score_in_sample;
 };
 
 /// `cross_validate` fits anew; `source` says on what.
