@@ -6,10 +6,12 @@
 #include "base/json_reader.h"
 #include "base/sha256.h"
 #include "base/suggestion.h"
+#include "base/units_format.h"
 #include "cli/cluster_check.h"
 #include "cli/progress.h"
 #include "cli/recorded_load.h"
 #include "program/hf_config.h"
+#include "program/json_parts.h"
 #include "program/sequence_json.h"
 #include "sim/platform_import.h"
 
@@ -18,6 +20,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <fmt/format.h>
@@ -67,30 +70,48 @@ Source source_of(const InputOptions& options, const fs::path& path) {
   return source;
 }
 
+/// The device that a calibration names, with all that the catalog says of it: what it is judged by elsewhere.
+void find_device(const InputOptions& options, costmodel::Calibration& calibration) {
+  const auto* name = std::get_if<std::string>(&calibration.device);
+  if (name == nullptr) return;
+  const fs::path file = options.catalog / "devices" / (*name + ".json");
+  if (!fs::exists(file)) return;
+  const JsonDocument document = JsonDocument::parse_file(file.string());
+  Device device = read_device(document.root());
+  document.throw_if_problems();
+  calibration.device = std::move(device);
+}
+
 Loaded<costmodel::Calibration> load_calibration_file(const InputOptions& options, const fs::path& path) {
   Source source = source_of(options, path);
   costmodel::Calibration calibration = costmodel::read_calibration_text(source.content, path.string());
+  find_device(options, calibration);
   source.content = std::string();  // a calibration is large and stays a file
   return {std::move(calibration), std::move(source), path};
 }
 
-/// The name of the device that was measured.
-std::string device_of(const InputOptions& options, const costmodel::Calibration& calibration) {
-  if (const auto* device = std::get_if<Device>(&calibration.device)) return device->name;
-  const auto& name = std::get<std::string>(calibration.device);
-  const fs::path file = options.catalog / "devices" / (name + ".json");
-  return fs::exists(file) ? JsonDocument::parse_file(file.string()).root().required("name").string() : name;
-}
+// No board may be told to draw less or more than this of what its calibration drew: an H100 of 700 W takes limits from
+// 200 W. Beyond, the cube root that clocks follow says nothing.
+constexpr double kLeastLimit = 0.15, kMostLimit = 2.0;
 
-/// One that the user names, for devices that may be others: that is said, since every time is then that of another
-/// device.
-Loaded<costmodel::Calibration> load_named_calibration(const InputOptions& options, const std::string& name,
-                                                      const Cluster& cluster) {
-  auto loaded = load_calibration_file(options, find_file(options, "calibration", "calibration", name));
-  const std::string& wanted = cluster.groups.front().device.name;
-  if (const std::string measured = device_of(options, loaded.value); measured != wanted) {
-    log_info(fmt::format("{} is not calibrated here: all times are those of {}, which {} is a calibration of", wanted,
-                         measured, loaded.source.path));
+/// Of a calibration for devices that may be others: that is said, since every time is then that of another device.
+/// Throws: ConfigError if they may draw what no such device can.
+Loaded<costmodel::Calibration> for_devices(Loaded<costmodel::Calibration> loaded, const Cluster& cluster) {
+  const Device& device = cluster.groups.front().device;
+  const auto* known = std::get_if<Device>(&loaded.value.device);
+  const std::string measured = known ? known->name : std::get<std::string>(loaded.value.device);
+  if (measured != device.name) {
+    log_info(fmt::format("{} is not calibrated here: all times are those of {}, which {} is a calibration of",
+                         device.name, measured, loaded.source.path));
+    return loaded;
+  }
+  const std::optional<Watts> limit = loaded.value.conditions.power_limit;
+  if (!limit || !device.power_limit) return loaded;
+  if (const double share = *device.power_limit / *limit; share < kLeastLimit || share > kMostLimit) {
+    throw ConfigError(
+        fmt::format("power_limit of {}: expected {} to {}, {} to {} times the {} under which {} was measured, got {}",
+                    device.name, to_text(*limit * kLeastLimit), to_text(*limit * kMostLimit), kLeastLimit, kMostLimit,
+                    to_text(*limit), loaded.source.path, to_text(*device.power_limit)));
   }
   return loaded;
 }
@@ -151,7 +172,9 @@ Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& nam
 
 Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,
                                                 const Cluster& cluster) {
-  if (!name.empty()) return load_named_calibration(options, name, cluster);
+  if (!name.empty()) {
+    return for_devices(load_calibration_file(options, find_file(options, "calibration", "calibration", name)), cluster);
+  }
   const std::string& device = cluster.groups.front().device.name;
   // Calibrations of the catalog are named after their device's file, which is small.
   for (const std::string& candidate : names_in(options.catalog / "calibration")) {
@@ -159,7 +182,8 @@ Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, con
     if (!fs::exists(file) || JsonDocument::parse_file(file.string()).root().required("name").string() != device) {
       continue;
     }
-    return load_calibration_file(options, options.catalog / "calibration" / (candidate + ".json"));
+    return for_devices(load_calibration_file(options, options.catalog / "calibration" / (candidate + ".json")),
+                       cluster);
   }
   throw ConfigError(fmt::format("{} is not calibrated: the catalog has no calibration of it", device),
                     "pass --calibration FILE; orrery calibrate makes one of this machine");
@@ -167,7 +191,7 @@ Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, con
 
 Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,
                                                 const Plan& plan) {
-  if (!name.empty()) return load_named_calibration(options, name, plan.cluster);
+  if (!name.empty()) return load_calibration(options, name, plan.cluster);
   const Source& wanted = plan.calibration_source;
   fs::path path = wanted.path;
   if (!fs::exists(path)) {
@@ -175,7 +199,7 @@ Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, con
     path = fs::exists(in_catalog) ? in_catalog : options.catalog / "calibration" / path.filename();
   }
   Loaded<costmodel::Calibration> loaded = load_calibration_file(options, path);
-  if (loaded.source.sha256 == wanted.sha256) return loaded;
+  if (loaded.source.sha256 == wanted.sha256) return for_devices(std::move(loaded), plan.cluster);
   throw ConfigError(
       {Problem{.file = path.string(),
                .message = fmt::format("expected the file that the plan was made with, of sha256 {}..., got {}...",

@@ -47,7 +47,8 @@ Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& nam
 Loaded<Cluster> load_any_cluster(const InputOptions& options, const std::string& name);
 
 /// With an empty `name`: the calibration of the catalog that was made for the devices of `cluster`. Of one that was
-/// made for other devices stderr says so.
+/// made for other devices stderr says so. A device of the catalog that it names is put in its place.
+/// Throws: ConfigError also if the devices may draw much less or more power than that device did.
 Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,
                                                 const Cluster& cluster);
 /// With an empty `name`: the calibration that the plan was made with, looked for at its path and then in the catalog,

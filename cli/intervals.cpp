@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/intervals.h"
 
+#include "costmodel/calibrated_cost_model.h"
 #include "costmodel/memory.h"
 #include "costmodel/validation/memory_intervals.h"
 #include "program/names.h"
+#include "traces/activities.h"
 
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <variant>
 
 #include <fmt/format.h>
 
@@ -20,12 +23,31 @@ namespace {
 // from, which therefore hold that already.
 constexpr double kExtrapolatedWidth = 2.0;
 
+/// Whether the form and points of the calibration tell of such a kernel: attention of attention, products of products.
+/// What only moves bytes goes by the form, as it did in the runs that intervals come from, if anything was measured.
+bool tells_of(const costmodel::Calibration& calibration, OpCode op) {
+  if (!calibration.kernels) return false;
+  return std::any_of(calibration.points.begin(), calibration.points.end(), [&](const costmodel::OpPoint& point) {
+    if (!is_product(op)) return true;
+    const bool is_attention = std::holds_alternative<AttentionShape>(point.shape);
+    return op == OpCode::attn_core ? is_attention : !is_attention && !std::holds_alternative<MemoryShape>(point.shape);
+  });
+}
+
 /// Whether the time of anything but communication was extrapolated, and by nothing that the calibration states.
 bool has_unknown_kernels(const std::vector<std::string>& ops, const costmodel::Calibration& calibration) {
-  return !calibration.kernels && std::any_of(ops.begin(), ops.end(), [](const std::string& name) {
+  return std::any_of(ops.begin(), ops.end(), [&](const std::string& name) {
     const std::optional<OpCode> op = op_code_of(name);
-    return !op || !is_communication(*op);
+    return !op || (!is_communication(*op) && !tells_of(calibration, *op));
   });
+}
+
+/// Whether it runs on a device that the calibration is not of, or under another limit than that device has in the
+/// catalog. (Its points may be of yet another limit: the runs that intervals come from were predicted so, too.)
+bool is_elsewhere(const Device& device, const costmodel::Calibration& calibration) {
+  const auto* measured = std::get_if<Device>(&calibration.device);
+  return is_of_another_device(calibration, device) ||
+         (measured != nullptr && costmodel::are_different_limits(measured->power_limit, device.power_limit));
 }
 
 constexpr const char* kNoErrors = "no errors are known";
@@ -36,7 +58,9 @@ std::optional<Interval80<Seconds>> time_interval(const Plan& plan, Seconds step,
   const bool tells_moe = plan.model.moe && calibration.interval_moe;
   const std::optional<costmodel::Interval>& interval = tells_moe ? calibration.interval_moe : calibration.interval;
   if (!interval) return std::nullopt;
-  const double width = has_unknown_kernels(extrapolated, calibration) ? kExtrapolatedWidth : 1.0;
+  const bool is_wide =
+      has_unknown_kernels(extrapolated, calibration) || is_elsewhere(plan.cluster.groups.front().device, calibration);
+  const double width = is_wide ? kExtrapolatedWidth : 1.0;
   return {{.low = step * std::pow(interval->low, width), .high = step * std::pow(interval->high, width)}};
 }
 

@@ -18,8 +18,9 @@ namespace orrery::cli {
 void set_intervals(Plan& plan, const std::vector<std::string>& extrapolated, const costmodel::Calibration& calibration,
                    const std::filesystem::path& catalog);
 
-/// Of a predicted step, by the errors that `calibration` states; wider where nothing is known of kernels.
-/// `extrapolated`: names of the ops whose time is.
+/// Of a predicted step, by the errors that `calibration` states; wider where nothing was measured of a kind of kernel,
+/// and on another device or under another power limit than the calibration's. `extrapolated`: names of the ops whose
+/// time is.
 void add_time_interval(Report& report, const Plan& plan, Seconds step, const std::vector<std::string>& extrapolated,
                        const costmodel::Calibration& calibration);
 

@@ -4,7 +4,9 @@
 #include "costmodel/host_time.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
+#include <variant>
 
 namespace orrery::costmodel {
 namespace {
@@ -19,7 +21,19 @@ Time marked(Time time, bool other_conditions) {
   return time;
 }
 
+// Limits nearer than this are one: some tools round them to watts.
+constexpr double kSameLimit = 0.01;
+
 }  // namespace
+
+bool is_of_another_device(const Calibration& calibration, const Device& device) {
+  const auto* measured = std::get_if<Device>(&calibration.device);
+  return measured != nullptr && measured->name != device.name;
+}
+
+bool are_different_limits(const std::optional<Watts>& a, const std::optional<Watts>& b) {
+  return a && b && std::abs(*a / *b - 1.0) > kSameLimit;
+}
 
 CalibratedCostModel::CalibratedCostModel(const Cluster& cluster, const Calibration& calibration, Fp8Recipe recipe)
     : CalibratedCostModel(cluster, calibration, recipe,
@@ -34,6 +48,10 @@ CalibratedCostModel::CalibratedCostModel(const Cluster& cluster, const Calibrati
                                          std::shared_ptr<const MeasuredKernels> measured)
     : cluster_(cluster), curves_(calibration, std::move(measured), recipe), collectives_(cluster, calibration) {
   other_conditions_ = is_cpu() && cluster_.num_devices() != calibration.conditions.active_ranks;
+  for (const NodeGroup& group : cluster_.groups) {
+    other_conditions_ = other_conditions_ || is_of_another_device(calibration, group.device);
+    other_power_ = other_power_ || are_different_limits(group.device.power_limit, calibration.conditions.power_limit);
+  }
   kernels_ = kernels_in_training(calibration);
 }
 
@@ -53,7 +71,7 @@ const Device& CalibratedCostModel::device_of(DeviceIndex device) const {
 
 OpTime CalibratedCostModel::compute(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
                                     DeviceIndex device) const {
-  return marked(curves_.time_of(key, shape, load, device_of(device)), other_conditions_);
+  return marked(curves_.time_of(key, shape, load, device_of(device)), other_conditions_ || other_power_);
 }
 
 CommTime CalibratedCostModel::collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const {

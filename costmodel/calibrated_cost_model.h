@@ -9,14 +9,21 @@
 #include "program/plan.h"
 
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace orrery::costmodel {
 
+/// Whether `calibration` says that it is of a device other than `device`; one that gives a name alone does not say.
+bool is_of_another_device(const Calibration& calibration, const Device& device);
+
+/// Whether two boards may draw different power, as far as both limits are known.
+bool are_different_limits(const std::optional<Watts>& a, const std::optional<Watts>& b);
+
 class CalibratedCostModel : public CostModel {
  public:
   /// CPU points were taken with a number of ranks busy at once: on a cluster with another number of CPU ranks
-  /// everything is extrapolated.
+  /// everything is extrapolated. So is everything on another device, and computing under another power limit.
   CalibratedCostModel(const Cluster& cluster, const Calibration& calibration, Fp8Recipe recipe = Fp8Recipe::tensorwise);
   /// Of a plan: its cluster, and fp8 as its strategy scales it.
   CalibratedCostModel(const Plan& plan, const Calibration& calibration);
@@ -41,6 +48,7 @@ class CalibratedCostModel : public CostModel {
   OperatorCurves curves_;
   CollectiveModel collectives_;
   bool other_conditions_ = false;            // than the calibration's
+  bool other_power_ = false;                 // which acts on what computes
   std::optional<KernelParameters> kernels_;  // absent: nothing is known of the host, which is taken to be in time
 };
 

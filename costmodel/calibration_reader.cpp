@@ -4,6 +4,7 @@
 #include "costmodel/calibration.h"
 #include "costmodel/calibration_names.h"
 #include "costmodel/calibration_parts.h"
+#include "costmodel/factored_shares.h"
 #include "program/json_parts.h"
 #include "program/names.h"
 
@@ -163,7 +164,13 @@ void read_fits(const JsonObject& in, Calibration& calibration) {
 
 KernelParameters read_kernels(const JsonObject& in) {
   KernelParameters out;
-  const auto fraction = [&](std::string_view key, double& value) { value = in.required(key).number({.min = 1e-3}); };
+  // Of a peak, a bandwidth or another kernel's rate: nothing reaches more than all of it.
+  const auto fraction = [&](std::string_view key, double& value) {
+    value = in.required(key).number({.min = 1e-3, .max = 1.0});
+  };
+  const auto traffic = [&](std::string_view key, double& value) {
+    value = in.required(key).number({.min = 1e-3, .max = 1e3});
+  };
   fraction("matmul", out.matmul);
   fraction("matmul_fp8", out.matmul_fp8);
   fraction("grouped", out.grouped);
@@ -179,14 +186,28 @@ KernelParameters read_kernels(const JsonObject& in) {
   fraction("flash_2", out.flash_2);
   out.taken = in.required("taken").number({.min = 0.0});
   out.attention = in.required("attention").one_of<AttentionKernels>(kAttentionNames);
-  fraction("loss_forward", out.loss_forward);
-  fraction("loss_backward", out.loss_backward);
+  traffic("loss_forward", out.loss_forward);
+  traffic("loss_backward", out.loss_backward);
   out.tf32 = in.optional("tf32").boolean().value_or(false);
   out.fused_experts = in.optional("fused_experts").boolean().value_or(false);
   out.weight_gradients = in.optional("weight_gradients").boolean().value_or(true);
   out.source = source_of(in);
   in.finish();
   return out;
+}
+
+/// No factor of training takes what kernels reach above what the hardware gives.
+void check_factors(const JsonObject& in, const Knobs& factors, const KernelParameters& kernels) {
+  constexpr double kRounding = 1e-3;  // factors have four digits
+  const Knobs possible = without_excess(kernels, factors);
+  for (std::size_t k = 0; k < kNumKnobs; ++k) {
+    if (factors[k] <= possible[k] + kRounding) continue;
+    in.required(kKnobNames[k])
+        .problem(
+            fmt::format("expected a factor of at most {:.4g}, with which kernels reach all that the hardware gives, "
+                        "got {:.4g}",
+                        std::exp(possible[k]), std::exp(factors[k])));
+  }
 }
 
 Calibration read(const JsonObject& in) {
@@ -225,7 +246,10 @@ Calibration read(const JsonObject& in) {
   });
   if (const JsonValue fits = in.required("fits"); !fits.is_null()) read_fits(fits.object(), out);
   if (const auto kernels = in.optional("kernels").object()) out.kernels = read_kernels(*kernels);
-  if (const auto factors = in.optional("factors").object()) out.factors = read_knobs(*factors);
+  if (const auto factors = in.optional("factors").object()) {
+    out.factors = read_knobs(*factors);
+    if (out.kernels) check_factors(*factors, *out.factors, *out.kernels);
+  }
   if (const auto interval = in.optional("interval").object()) out.interval = read_interval(*interval);
   if (const auto of_moe = in.optional("interval_moe").object()) out.interval_moe = read_interval(*of_moe);
   in.finish();

@@ -6,6 +6,7 @@
 #include "base/json_writer.h"
 #include "costmodel/calibration_parts.h"
 #include "costmodel/collective_fit.h"
+#include "costmodel/factored_shares.h"
 #include "costmodel/framework.h"
 
 #include <cmath>
@@ -99,7 +100,7 @@ Calibration with_factors(const Calibration& base, const TimeFactors& factors, st
                          std::string_view framework) {
   Calibration out = base;
   if (!out.kernels) out.kernels.emplace().source = "no table of kernels";
-  out.factors = factors.knobs(device, framework);
+  out.factors = without_excess(*out.kernels, factors.knobs(device, framework));
   out.kernels = with_kernels_of(framework_named(framework), *out.kernels);
   out.kernels->source =
       fmt::format("{}; factors of training with {}: {}", out.kernels->source, framework, factors.source);

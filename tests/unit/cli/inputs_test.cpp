@@ -6,6 +6,7 @@
 #include "base/sha256.h"
 
 #include <filesystem>
+#include <variant>
 
 #include <gtest/gtest.h>
 
@@ -72,6 +73,7 @@ TEST(Inputs, TheCalibrationOfTheDevicesIsFoundInTheCatalog) {
 
 TEST(Inputs, APlanKeepsToItsCalibration) {
   Plan plan;
+  plan.cluster.groups.emplace_back().device.name = "NVIDIA H800 SXM 80GB";
   plan.calibration_source.path = "not/here/h800.json";
   plan.calibration_source.sha256 = sha256_hex(read_file(kCatalog + "/calibration/h800.json"));
   EXPECT_EQ(load_calibration(options(), "", plan).source.sha256, plan.calibration_source.sha256);
@@ -82,8 +84,32 @@ TEST(Inputs, APlanKeepsToItsCalibration) {
                 "/calibration/h800.json: expected the file that the plan was made with, of sha256 "
                 "000000000000..., got " +
                 real + "...\n  hint: pass --calibration FILE to predict with another one");
-  plan.cluster.groups.emplace_back().device.name = "NVIDIA H800 SXM 80GB";  // whose calibration the user names
-  EXPECT_NO_THROW(load_calibration(options(), "h800", plan));
+  EXPECT_NO_THROW(load_calibration(options(), "h800", plan));  // the user names it
+}
+
+TEST(Inputs, TheDeviceOfACalibrationIsThatOfTheCatalog) {
+  const Cluster cluster = load_cluster(options(), "h800-2048").value;
+  const auto device = std::get<Device>(load_calibration(options(), "b200", cluster).value.device);
+  EXPECT_EQ(device.name, "NVIDIA B200 SXM 180GB");
+  EXPECT_EQ(device.power_limit, 1000.0 * unit::watt);
+}
+
+TEST(Inputs, NoBoardDrawsMuchLessOrMoreThanItsKind) {
+  Cluster cluster = load_cluster(options(), "h100-64").value;
+  const auto load = [&](double limit, const std::string& name) {
+    cluster.groups.front().device.power_limit = limit * unit::watt;
+    return message_of([&] { load_calibration(options(), name, cluster); });
+  };
+  for (const std::string& name : {"", "h100"}) {
+    EXPECT_EQ(load(700, name), "no error");
+    EXPECT_EQ(load(200, name), "no error");
+    constexpr const char* kExpected =
+        "power_limit of NVIDIA H100 SXM 80GB: expected 105 W to 1.40 kW, 0.15 to 2 times the 700 W under which "
+        "catalog/calibration/h100.json was measured, got ";
+    EXPECT_EQ(load(1, name), std::string(kExpected) + "1.00 W");
+    EXPECT_EQ(load(7000, name), std::string(kExpected) + "7.00 kW");
+  }
+  EXPECT_EQ(load(100, "b200"), "no error");  // of another device, which is said
 }
 
 TEST(Inputs, LoadsAreReadFromFlags) {

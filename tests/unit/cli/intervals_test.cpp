@@ -4,7 +4,10 @@
 #include "base/errors.h"
 #include "base/files.h"
 
+#include <cmath>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -76,6 +79,27 @@ TEST_F(MemoryInterval, GoesIntoThePlanBesideThatOfItsTime) {
   plan.cluster.groups.front().device.kind = DeviceKind::cpu;
   set_intervals(plan, {}, calibration, catalog_);
   EXPECT_FALSE(plan.predictions[1].peak_memory_80);
+}
+
+// What ships says how much is known: no point of MI300X or GB200 stands in the catalog, 1217 of H800 do.
+TEST(TimeInterval, IsWiderForDevicesOfWhichTheCatalogHasNoPoints) {
+  const std::filesystem::path folder = ORRERY_SOURCE_DIR "/catalog/calibration";
+  const auto widening = [&](const std::string& device, const std::vector<std::string>& extrapolated) {
+    const auto calibration = costmodel::read_calibration(folder / (device + ".json"));
+    Plan plan;
+    plan.cluster.groups.emplace_back();
+    plan.predictions = {{.tier = "analytic", .step_time = seconds(1)}};
+    set_intervals(plan, extrapolated, calibration, ORRERY_SOURCE_DIR "/catalog");
+    return std::log(plan.predictions[0].step_time_80->high.in(unit::second)) / std::log(calibration.interval->high);
+  };
+  for (const char* measured : {"a100", "a100-40gb", "b200", "h100", "h100-96gb", "h200", "h200-nvl", "h800"}) {
+    EXPECT_NEAR(widening(measured, {"attn.core", "moe.fc1", "attn.norm", "dp.grad_rs"}), 1.0, 1e-9) << measured;
+  }
+  for (const char* unmeasured : {"b300", "gb200", "gb300", "mi250x", "mi300x", "mi325x", "mi350x", "mi355x"}) {
+    EXPECT_NEAR(widening(unmeasured, {"attn.core"}), 2.0, 1e-9) << unmeasured;
+    EXPECT_NEAR(widening(unmeasured, {"attn.norm"}), 2.0, 1e-9) << unmeasured;
+    EXPECT_NEAR(widening(unmeasured, {"dp.grad_rs"}), 1.0, 1e-9) << unmeasured;  // networks are in the errors already
+  }
 }
 
 TEST_F(MemoryInterval, IsNotThereForCpuRanksWhichTakeWhatIsPredicted) {

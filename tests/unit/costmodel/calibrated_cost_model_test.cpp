@@ -38,6 +38,32 @@ TEST(CalibratedCostModel, MarksEverythingWhenAnotherNumberOfCpuRanksIsBusy) {
   EXPECT_TRUE(gemm_time(cluster_of(DeviceKind::cpu), with_one_gemm(4)).extrapolated);
 }
 
+TEST(CalibratedCostModel, MarksEverythingOfAnotherDevice) {
+  const Cluster cluster = cluster_of(DeviceKind::cuda);
+  Calibration calibration = with_one_gemm(1);
+  calibration.device = cluster.groups[0].device;
+  EXPECT_FALSE(gemm_time(cluster, calibration).extrapolated);
+  Device other = cluster.groups[0].device;
+  other.name = "another";
+  calibration.device = other;
+  EXPECT_TRUE(gemm_time(cluster, calibration).extrapolated);
+  calibration.device = "a name alone, which says nothing";
+  EXPECT_FALSE(gemm_time(cluster, calibration).extrapolated);
+}
+
+TEST(CalibratedCostModel, MarksWhatComputesUnderAnotherPowerLimit) {
+  Cluster cluster = cluster_of(DeviceKind::cuda);
+  Calibration calibration = with_one_gemm(1);
+  calibration.conditions.power_limit = 700.0 * unit::watt;
+  EXPECT_FALSE(gemm_time(cluster, calibration).extrapolated);  // of the device it is not known
+  cluster.groups[0].device.power_limit = 699.0 * unit::watt;
+  EXPECT_FALSE(gemm_time(cluster, calibration).extrapolated);
+  cluster.groups[0].device.power_limit = 500.0 * unit::watt;
+  EXPECT_TRUE(gemm_time(cluster, calibration).extrapolated);
+  calibration.conditions.power_limit.reset();
+  EXPECT_FALSE(gemm_time(cluster, calibration).extrapolated);
+}
+
 TEST(CalibratedCostModel, OfAPlanScalesFp8AsItsStrategyDoes) {
   Plan plan;
   plan.cluster = cluster_of(DeviceKind::cuda);

@@ -4,7 +4,12 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/json_reader.h"
+#include "costmodel/factored_shares.h"
 
+#include <cmath>
+#include <cstddef>
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace orrery::costmodel {
@@ -118,6 +123,60 @@ TEST(Calibration, KeepsWhatOfKernelsIsSeldomSaid) {
   kernels.tf32 = kernels.fused_experts = true;
   kernels.weight_gradients = false;
   EXPECT_EQ(*read_calibration_text(to_json(calibration), "c.json").kernels, kernels);
+}
+
+/// What is wrong with the shipped H100 if its `kernels` and `factors` were changed.
+template <class Change>
+std::string problem_after(const Change& change) {
+  Calibration calibration = read_calibration(repository_file("catalog/calibration/h100.json"));
+  change(calibration);
+  try {
+    read_calibration_text(to_json(calibration), "c.json");
+  } catch (const ConfigError& error) {
+    return error.problems().front().pointer + ": " + error.problems().front().message;
+  }
+  return "";
+}
+
+TEST(Calibration, RefusesKernelsThatReachMoreThanThereIs) {
+  for (double KernelParameters::* share :
+       {&KernelParameters::matmul, &KernelParameters::matmul_fp8, &KernelParameters::grouped,
+        &KernelParameters::attention_forward, &KernelParameters::attention_backward, &KernelParameters::memory,
+        &KernelParameters::network, &KernelParameters::fp8_blocks, &KernelParameters::flash_2}) {
+    EXPECT_THAT(problem_after([&](Calibration& calibration) { *calibration.kernels.*share = 5.0; }),
+                ::testing::ContainsRegex("^/kernels/[a-z_0-9]+: expected a number from 0.001 to 1, got 5$"));
+  }
+  EXPECT_EQ(problem_after([](Calibration& calibration) { calibration.kernels->loss_forward = 5.0; }), "");
+}
+
+TEST(Calibration, RefusesFactorsThatTakeKernelsAboveWhatThereIs) {
+  const auto with = [](Knob knob, double factor) {
+    return problem_after(
+        [&](Calibration& calibration) { (*calibration.factors)[static_cast<std::size_t>(knob)] = std::log(factor); });
+  };
+  EXPECT_EQ(
+      with(Knob::matmul, 50.0),
+      "/factors/matmul: expected a factor of at most 1.307, with which kernels reach all that the hardware gives, "
+      "got 50");
+  EXPECT_EQ(with(Knob::matmul, 1.0 / 0.765), "");  // all of it, as far as four digits tell
+  for (const Knob knob : {Knob::matmul_fp8, Knob::grouped, Knob::attention, Knob::memory, Knob::network}) {
+    EXPECT_NE(with(knob, 50.0), "");
+  }
+  EXPECT_EQ(with(Knob::dispatch, 50.0), "");  // a time may be as long as it likes
+}
+
+// What stops at all that the hardware gives is written so, and predicts the same.
+TEST(Calibration, FactorsWithoutTheirExcessMakeTheSameKernels) {
+  const KernelParameters kernels{.matmul = 0.8, .attention_forward = 0.5, .attention_backward = 0.6};
+  Knobs large{};
+  large.fill(std::log(1.9));
+  const Knobs possible = without_excess(kernels, large);
+  const KernelParameters stopped = with_knobs(kernels, large), same = with_knobs(kernels, possible);
+  for (const auto& [knob, share] : kFactoredShares) EXPECT_NEAR(same.*share, stopped.*share, 1e-12);
+  EXPECT_EQ(same.kernel, stopped.kernel);
+  EXPECT_NEAR(possible[static_cast<std::size_t>(Knob::matmul)], -std::log(0.8), 1e-12);
+  EXPECT_EQ(possible[static_cast<std::size_t>(Knob::attention)], std::log(1.9));  // the forward takes it
+  EXPECT_EQ(possible[static_cast<std::size_t>(Knob::dispatch)], std::log(1.9));
 }
 
 TEST(Calibration, TakesWhatAnExecutorMeasured) {
