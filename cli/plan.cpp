@@ -132,9 +132,7 @@ int make_plan(const PlanOptions& options) {
   const Plan best = plan_of(base, result.ranked.front(), result, calibration.value, options.common.inputs.catalog);
   if (!options.out.empty()) write_file_atomically(options.out, to_json(best));
   Report report = plan_report(best, result, options.top, calibration.value, options.common.inputs.catalog);
-  if (wishes.objective != planner::Objective::time) {
-    add_objective(report, best, result.ranked.front(), wishes.objective, calibration.value);
-  }
+  add_objective(report, best, result.ranked.front(), wishes.objective, calibration.value);
   print(report, options.common.json);
   return kSuccess;
 }

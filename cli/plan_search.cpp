@@ -244,7 +244,7 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
 
 void add_objective(Report& report, const Plan& best, const planner::RankedPlan& found, planner::Objective objective,
                    const costmodel::Calibration& calibration) {
-  report.fact("objective", "least", planner::name_of(objective));
+  if (objective != planner::Objective::time) report.fact("objective", "least", planner::name_of(objective));
   const Seconds step = found.predictions.back().step_time;
   const auto power = costmodel::power_of(best.cluster.groups.front().device, calibration);
   const Seconds at_work = found.active.compute();

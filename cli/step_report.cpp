@@ -117,17 +117,27 @@ void add_step_time(Report& report, const Plan& plan, Seconds step_time) {
 void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost, const char* no_energy) {
   const double tokens = static_cast<double>(plan.batch.seq * plan.batch.global_batch);
   const auto or_unknown = [](const auto& x, const char* why) { return x ? Value(*x) : Value::unknown(why); };
-  report.fact("energy", "energy of a step", cost.energy ? Value(cost.energy->all()) : Value::unknown(no_energy));
-  if (cost.energy) {
+  const auto of_million = [&](const std::optional<double>& of_step) {
+    return of_step ? std::optional(*of_step / tokens * 1e6) : std::nullopt;
+  };
+  const bool knows_energy = cost.energy.has_value();
+  report.fact("energy", "energy of a step", knows_energy ? Value(cost.energy->all()) : Value::unknown(no_energy));
+  if (knows_energy) {
     report.fact("energy_products", "of it products and attention", cost.energy->products)
         .fact("energy_streaming", "of it memory-bound ops", cost.energy->streaming)
         .fact("energy_communication", "of it communication that is waited for", cost.energy->communication)
-        .fact("energy_waiting", "of it waiting for peers", cost.energy->waiting)
-        .fact("energy_per_token", "energy of a token", cost.energy->all() / tokens);
+        .fact("energy_waiting", "of it waiting for peers", cost.energy->waiting);
   }
-  report.fact("cost", "price of a step, USD", or_unknown(cost.usd, "unknown: no price is stated"));
-  if (cost.usd) report.fact("cost_per_million_tokens", "price of a million tokens, USD", *cost.usd / tokens * 1e6);
-  if (cost.kg_co2e) report.fact("kg_co2e", "carbon of a step, kg CO2e", *cost.kg_co2e);
+  constexpr const char* kNoPrice = "unknown: no price is stated";
+  const char* no_carbon = plan.cluster.kg_co2_per_kwh ? no_energy : "unknown: no carbon intensity is stated";
+  report
+      .fact("energy_per_token", "energy of a token",
+            knows_energy ? Value(cost.energy->all() / tokens) : Value::unknown(no_energy))
+      .fact("cost", "price of a step, USD", or_unknown(cost.usd, kNoPrice))
+      .fact("cost_per_million_tokens", "price of a million tokens, USD", or_unknown(of_million(cost.usd), kNoPrice))
+      .fact("kg_co2e", "carbon of a step, kg CO2e", or_unknown(cost.kg_co2e, no_carbon))
+      .fact("kg_co2e_per_million_tokens", "carbon of a million tokens, kg CO2e",
+            or_unknown(of_million(cost.kg_co2e), no_carbon));
   if (cost.energy && cost.assumed_power) {
     report.note(fmt::format(
         "energy: of the devices alone; where the calibration states no power, of a device's limit {:.0f} % for "

@@ -127,8 +127,40 @@ TEST(StepReport, KeepsTheIntervalWhereTheFormsNumbersAreKnown) {
   };
   EXPECT_THAT(text(), ContainsRegex("interval, to +4.50 s"));
   calibration.kernels.emplace();
+  EXPECT_THAT(text(), ContainsRegex("interval, to +4.50 s"));  // numbers of a form that no point of the device says
+  calibration.points = {{.op = "attention", .shape = AttentionShape{}, .source = "test"},
+                        {.op = "memory", .shape = MemoryShape{}, .source = "test"}};
+  EXPECT_THAT(text(), ContainsRegex("interval, to +4.50 s"));  // products are neither
+  calibration.points.push_back({.op = "gemm", .shape = GemmShape{}, .source = "test"});
   EXPECT_THAT(text(), ContainsRegex("interval, to +3.00 s"));
   EXPECT_THAT(text(), ContainsRegex("extrapolated +yes"));
+  trace.header.extrapolated = {"attn.core", "attn.norm"};
+  EXPECT_THAT(text(), ContainsRegex("interval, to +3.00 s"));
+  calibration.points.erase(calibration.points.begin());
+  EXPECT_THAT(text(), ContainsRegex("interval, to +4.50 s"));  // no attention was measured
+}
+
+TEST(StepReport, WidensTheIntervalOnAnotherDeviceAndUnderAnotherLimit) {
+  Trace trace;
+  trace.header.num_ranks = 1;
+  trace.steps.push_back({.time = seconds(2)});
+  Plan plan = small_plan();
+  Device& device = plan.cluster.groups[0].device;
+  device.power_limit = 700.0 * unit::watt;
+  costmodel::Calibration calibration;
+  calibration.interval = {.low = 0.5, .high = 1.5, .num_runs = 10};
+  calibration.device = device;
+  const auto text = [&] {
+    Report report;
+    add_prediction(report, plan, trace, calibration);
+    return report.text();
+  };
+  EXPECT_THAT(text(), ContainsRegex("interval, to +3.00 s"));
+  device.power_limit = 500.0 * unit::watt;
+  EXPECT_THAT(text(), ContainsRegex("interval, to +4.50 s"));
+  device.power_limit = 700.0 * unit::watt;
+  device.name = "another";
+  EXPECT_THAT(text(), ContainsRegex("interval, to +4.50 s"));
 }
 
 TEST(StepReport, GivesMoeModelsTheirOwnIntervalWhereThereIsOne) {
@@ -188,6 +220,36 @@ TEST(StepReport, SaysWhatDevicesDrawByWhatTheyDo) {
   EXPECT_THAT(text(), ContainsRegex("of it memory-bound ops +400 J"));
   EXPECT_THAT(text(), ContainsRegex("of it communication that is waited for +160 J"));
   EXPECT_THAT(text(), ContainsRegex("of it waiting for peers +80.0 J"));
+}
+
+// Ten seconds of four devices that wait at 100 W for 1024 tokens: 4 kJ.
+TEST(StepReport, PricesAStepAndItsTokensAndSaysWhatIsNotStated) {
+  Plan plan = small_plan();
+  costmodel::StepCost cost;
+  const auto report_of = [&] {
+    Report report;
+    add_cost(report, plan, cost);
+    return report;
+  };
+  for (const char* key :
+       {"energy", "energy_per_token", "cost", "cost_per_million_tokens", "kg_co2e", "kg_co2e_per_million_tokens"}) {
+    EXPECT_THAT(report_of().json(), HasSubstr(std::string("\"") + key + "\": null"));
+  }
+  EXPECT_THAT(report_of().text(), ContainsRegex("energy of a token +unknown: no power is stated"));
+  EXPECT_THAT(report_of().text(), ContainsRegex("price of a million tokens, USD +unknown: no price is stated"));
+  EXPECT_THAT(report_of().text(), ContainsRegex("carbon of a step, kg CO2e +unknown: no carbon intensity is stated"));
+  plan.cluster.usd_per_device_hour = 3.6;  // four devices for ten seconds: 4 cents
+  plan.cluster.kg_co2_per_kwh = 0.36;      // 4 kJ are 1/900 kWh
+  EXPECT_THAT(report_of().text(), ContainsRegex("carbon of a step, kg CO2e +unknown: no power is stated"));
+  const costmodel::PowerModel power{.waiting = 100.0 * unit::watt, .limit = 700.0 * unit::watt};
+  cost = costmodel::cost_of_step(plan.cluster, power, seconds(10), {}, 4);
+  const std::string text = report_of().text(), json = report_of().json();
+  EXPECT_THAT(text, ContainsRegex("energy of a token +3.91 J"));
+  EXPECT_THAT(text, ContainsRegex("price of a step, USD +0.04\n"));
+  EXPECT_THAT(text, ContainsRegex("price of a million tokens, USD +39.06\n"));
+  EXPECT_THAT(text, ContainsRegex("carbon of a step, kg CO2e +0.0004\n"));
+  EXPECT_THAT(text, ContainsRegex("carbon of a million tokens, kg CO2e +0.3906\n"));
+  EXPECT_THAT(json, ContainsRegex("\"cost_per_million_tokens\": 39.0625"));
 }
 
 TEST(StepReport, TellsAMissingCounterFromAMissingPrediction) {
