@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <regex>
 #include <string_view>
 #include <utility>
@@ -27,6 +28,7 @@ struct Entry {
   std::optional<std::int64_t> devices_per_node, num_devices;
   std::vector<std::string> columns, flags;
   std::vector<std::vector<Cell>> rows;
+  std::vector<std::string> broken;  // "row 3: column 1 is NaN", counted from 0; these are not among rows
   bool is_table = true;
 
   std::optional<std::size_t> column(std::string_view name) const {
@@ -74,7 +76,26 @@ std::string read_source(const JsonObject& in) {
   return repo ? *repo : url ? *url : note.value_or("");
 }
 
-Entry read_entry(const JsonObject& in, std::size_t index) {
+/// Rows with a number that is not finite, by their place, "/entries/0/data/3": "4 is NaN", the column's number and what
+/// stands there. Programs write that where a measurement failed. Other problems of the document go to `others`.
+std::map<std::string, std::string> broken_rows(const ProblemList& problems, ProblemList& others) {
+  const std::regex cell(R"((/entries/\d+/data/\d+)/(\d+))");
+  constexpr std::string_view kFinite = "expected a finite number, got ";
+  std::map<std::string, std::string> out;
+  for (const Problem& problem : problems.problems()) {
+    std::smatch match;
+    if (!problem.message.starts_with(kFinite) || !std::regex_match(problem.pointer, match, cell)) {
+      others.add(problem);
+      continue;
+    }
+    std::string& cells = out[match[1]];
+    if (!cells.empty()) cells += ", ";
+    cells += fmt::format("column {} is {}", match[2].str(), problem.message.substr(kFinite.size()));
+  }
+  return out;
+}
+
+Entry read_entry(const JsonObject& in, std::size_t index, const std::map<std::string, std::string>& broken) {
   Entry out;
   out.index = index;
   out.op = in.required("op").string();
@@ -99,6 +120,10 @@ Entry read_entry(const JsonObject& in, std::size_t index) {
   out.is_table = data.kind() == JsonKind::array;
   if (out.is_table) {
     for (const JsonValue& row : data.array()) {
+      if (const auto found = broken.find(row.pointer()); found != broken.end()) {
+        out.broken.push_back(fmt::format("row {}: {}", row.pointer().substr(data.pointer().size() + 1), found->second));
+        continue;
+      }
       std::vector<Cell>& cells = out.rows.emplace_back();
       for (const JsonValue& cell : row.array()) cells.push_back(read_cell(cell));
       if (cells.size() == out.columns.size()) continue;
@@ -117,6 +142,7 @@ class Reading {
   explicit Reading(CurvesFile& out) : out_(out) {}
 
   void read(const Entry& in) {
+    for (const std::string& row : in.broken) refuse(in, row, 1);
     const std::size_t num_figures = in.is_table ? in.rows.size() : 1;
     if (!in.is_table) return refuse(in, "fitted numbers and no measured times", num_figures);
     if (in.gpu.starts_with("not stated")) return refuse(in, "the GPU is not stated", num_figures);
@@ -290,14 +316,18 @@ CurvesFile read_collective_curves(const JsonDocument& document) {
   const JsonObject in = document.root();
   in.required("schema_version").integer({.min = 1, .max = 1});
   in.ignore("note");
+  ProblemList others, strict;
+  const std::map<std::string, std::string> broken = broken_rows(document.problems(), others);
   std::vector<Entry> entries;
   const JsonValue list = in.required("entries");
-  for (const JsonValue& value : list.array()) entries.push_back(read_entry(value.object(), entries.size()));
-  const bool has_data = std::any_of(entries.begin(), entries.end(),
-                                    [](const Entry& entry) { return !entry.is_table || !entry.rows.empty(); });
+  for (const JsonValue& value : list.array()) entries.push_back(read_entry(value.object(), entries.size(), broken));
+  const bool has_data = std::any_of(entries.begin(), entries.end(), [](const Entry& entry) {
+    return !entry.is_table || !entry.rows.empty() || !entry.broken.empty();
+  });
   if (list.kind() == JsonKind::array && !has_data) list.problem("expected at least one entry with data, got none");
   in.finish();
-  document.throw_if_problems();
+  broken_rows(document.problems(), strict);
+  strict.throw_if_any();
   CurvesFile out;
   Reading reading(out);
   for (const Entry& entry : entries) reading.read(entry);

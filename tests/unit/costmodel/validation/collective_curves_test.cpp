@@ -126,6 +126,22 @@ TEST(CollectiveCurves, JudgeTheCorpusOfFilesAsTheSchemaDoes) {
   EXPECT_EQ(num_judged, 12);
 }
 
+TEST(CollectiveCurves, CountARowWithNaNAndReadTheOthers) {
+  const std::string entry = R"({"op": "all_reduce", "gpu": "A100", "n_gpus": 8, "columns": ["size_B", "time_us"],
+                  "data": [[8, 2.0], [16, NaN], [32, 2.5], [1e999, -Infinity]], "source": {"repo": "a/b"}})";
+  const CurvesFile file = of_text(file_of(entry));
+  ASSERT_EQ(file.curves.size(), 1U);
+  EXPECT_EQ(file.curves[0].points.size(), 2U);
+  ASSERT_EQ(file.unread.size(), 2U);
+  EXPECT_EQ(file.unread[0].reason, "row 1: column 1 is NaN");
+  EXPECT_EQ(file.unread[0].num_figures, 1U);
+  EXPECT_EQ(file.unread[1].reason, "row 3: column 0 is 1e999, column 1 is -Infinity");
+  // It excuses nothing else.
+  EXPECT_NE(orrery::testing::problems_of(
+                [&] { return of_text(file_of(orrery::testing::edited(entry, "\"n_gpus\": 8", "\"n_gpus\": NaN"))); }),
+            "");
+}
+
 TEST(CollectiveCurves, LeaveOutTimesThatAreNone) {
   const CurvesFile file =
       of_text(file_of(R"({"op": "all_reduce", "gpu": "A100", "n_gpus": 8, "columns": ["size_B", "time_us"],
