@@ -245,6 +245,10 @@ struct LeastBytes {
 LeastBytes least_bytes(CollectiveKind kind, double size, double nodes, double per_node) {
   const double n = nodes * per_node, others = (n - 1.0) / n;
   if (kind == kExchange) return {.network = size * (nodes - 1.0) / nodes, .all = size * others};
+  if (kind == CollectiveKind::ring_shift) {  // one rank of a node sends to the next node, the others within
+    const double network = nodes > 1.0 ? size : 0.0, inside = per_node > 1.0 ? size : 0.0;
+    return {.network = network, .all = network + inside};
+  }
   const double twice = kind == kReduce ? 2.0 : 1.0;
   return {.network = twice * size * (nodes - 1.0) / nodes / per_node, .all = twice * size * others};
 }
@@ -265,7 +269,7 @@ TEST(CollectiveAlgorithms, NeverBeatTheirLinks) {
     for (const std::int64_t nodes : {1, 2, 3, 4, 16}) {
       for (const std::int64_t per_node : {1, 2, 3, 8}) {
         if (nodes * per_node < 2) continue;
-        for (const CollectiveKind kind : {kReduce, kGather, kScatter, kExchange}) {
+        for (const CollectiveKind kind : {kReduce, kGather, kScatter, kExchange, CollectiveKind::ring_shift}) {
           for (const double size : kSizes) {
             const CommTime time = model.collective(shape(kind, size), members(nodes, per_node));
             const LeastBytes least = least_bytes(kind, size, static_cast<double>(nodes), static_cast<double>(per_node));
@@ -313,7 +317,16 @@ TEST(CollectiveAlgorithms, NeverBeatTheLinksInAnExchange) {
         };
         SCOPED_TRACE(fmt::format("{}x{}, {} experts a token", nodes, per_node, top_k));
         EXPECT_GE(over_network(flat), token * static_cast<double>(top_k) * away);
-        if (nodes == 1) continue;
+        if (nodes == 1) {  // a copy to each other rank that has one of the experts
+          const double copies = expected_distinct(kExperts, top_k, n) * (1.0 - 1.0 / static_cast<double>(n));
+          EXPECT_EQ(over_network(two_level), 0.0);
+          ASSERT_EQ(two_level.num_legs, 1);
+          EXPECT_EQ(two_level.legs[0].bandwidth, 200.0 * unit::gigabytes_per_second);
+          EXPECT_GE(two_level.legs[0].bytes.in(unit::byte), token * copies * (1.0 - 1e-12));
+          EXPECT_GT(two_level.alone(), bytes(token * copies) / bytes_per_second(200e9));
+          EXPECT_LE(two_level.legs[0].bytes, flat.legs[0].bytes + bytes(1));
+          continue;
+        }
         EXPECT_GE(over_network(two_level), token * expected_distinct(kExperts, top_k, nodes) * away);
         EXPECT_LE(over_network(two_level), over_network(flat) + 1.0);
       }
