@@ -24,17 +24,23 @@ Table table_of(const std::vector<costmodel::MemoryErrorsOfGroup>& groups) {
   table.columns = {{"group", "group"},
                    {"figure", "figure"},
                    {"figures", "figures"},
+                   {"refused", "refused"},
                    {"mean", "mean |e|"},
                    {"median", "median |e|"},
                    {"bias", "bias"},
+                   {"mean_with_refused", "refused as 100 %"},
                    {"over_allocated", "over allocated"},
                    {"worst", "worst"},
                    {"worst_run", "of run"}};
   for (const costmodel::MemoryErrorsOfGroup& group : groups) {
-    table.rows.push_back({group.group, name_of(group.figure), group.num_figures, Value::percent(group.mean_absolute),
-                          Value::percent(group.median_absolute), Value::error(group.bias),
+    const bool any = group.num_figures > 0;
+    const auto percent = [&](double x) { return any ? Value::percent(x) : Value::unknown("-"); };
+    const auto error = [&](double x) { return any ? Value::error(x) : Value::unknown("-"); };
+    table.rows.push_back({group.group, name_of(group.figure), group.num_figures, group.num_refused,
+                          percent(group.mean_absolute), percent(group.median_absolute), error(group.bias),
+                          Value::percent(group.mean_with_refused),
                           group.median_over_allocated ? Value(*group.median_over_allocated) : Value::unknown("-"),
-                          Value::error(group.worst), group.worst_run});
+                          error(group.worst), any ? Value(group.worst_run) : Value::unknown("-")});
   }
   return table;
 }

@@ -126,18 +126,29 @@ JudgedRun judged(const PublishedRun& run, const Modelled& found, Bytes device_me
   return out;
 }
 
-std::vector<MemoryErrorsOfGroup> by_group(const std::vector<MemoryError>& errors) {
+/// A measured figure of a run that is not modelled.
+struct RefusedFigure {
+  std::string group;
+  MemoryFigure figure;
+};
+
+/// The entry of a group and figure, which is made if there is none.
+std::size_t index_of(std::vector<MemoryErrorsOfGroup>& groups, const std::string& group, MemoryFigure figure) {
+  const auto same = [&](const MemoryErrorsOfGroup& g) { return g.group == group && g.figure == figure; };
+  const auto found = std::find_if(groups.begin(), groups.end(), same);
+  const auto at = static_cast<std::size_t>(found - groups.begin());
+  if (found == groups.end()) groups.push_back({.group = group, .figure = figure});
+  return at;
+}
+
+std::vector<MemoryErrorsOfGroup> by_group(const std::vector<MemoryError>& errors,
+                                          const std::vector<RefusedFigure>& refused) {
   std::vector<MemoryErrorsOfGroup> groups;
-  std::vector<std::vector<double>> absolutes, over_allocated;
+  for (const MemoryError& error : errors) index_of(groups, error.group, error.figure);
+  for (const RefusedFigure& of : refused) ++groups[index_of(groups, of.group, of.figure)].num_refused;
+  std::vector<std::vector<double>> absolutes(groups.size()), over_allocated(groups.size());
   for (const MemoryError& error : errors) {
-    const auto same = [&](const MemoryErrorsOfGroup& g) { return g.group == error.group && g.figure == error.figure; };
-    const auto found = std::find_if(groups.begin(), groups.end(), same);
-    const auto at = static_cast<std::size_t>(found - groups.begin());
-    if (found == groups.end()) {
-      groups.push_back({.group = error.group, .figure = error.figure});
-      absolutes.emplace_back();
-      over_allocated.emplace_back();
-    }
+    const std::size_t at = index_of(groups, error.group, error.figure);
     MemoryErrorsOfGroup& group = groups[at];
     const double relative = error.relative();
     if (group.num_figures == 0 || std::abs(relative) > std::abs(group.worst)) {
@@ -152,6 +163,9 @@ std::vector<MemoryErrorsOfGroup> by_group(const std::vector<MemoryError>& errors
   }
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const auto n = static_cast<double>(groups[i].num_figures);
+    const auto num_refused = static_cast<double>(groups[i].num_refused);
+    groups[i].mean_with_refused = (groups[i].mean_absolute + num_refused) / (n + num_refused);
+    if (groups[i].num_figures == 0) continue;
     groups[i].mean_absolute /= n;
     groups[i].bias /= n;
     groups[i].median_absolute = median(absolutes[i]);
@@ -168,12 +182,22 @@ MemoryScore score_memory(const RunsFile& file, const DeviceLookup& device_of) {
   MemoryScore score;
   score.num_runs = file.runs.size() + file.broken.size();
   std::map<std::string, std::vector<std::string>> refused;
-  for (const BrokenRun& run : file.broken) refused[run.reason].push_back(run.id);
+  std::vector<RefusedFigure> refused_figures;
+  for (const BrokenRun& run : file.broken) {
+    refused[run.reason].push_back(run.id);
+    for (const auto& [name, figure] : kFigureNames) {
+      const bool is_there = std::find(run.measured.begin(), run.measured.end(), name) != run.measured.end();
+      if (is_there) refused_figures.push_back({run.group, figure});
+    }
+  }
   std::set<std::string> assumptions, unknown_devices;
   for (const PublishedRun& run : file.runs) {
     const auto result = modelled(file, run);
     if (const auto* reason = std::get_if<NotModelled>(&result)) {
       refused[reason->reason].push_back(run.id);
+      for (const auto& [name, figure] : kFigureNames) {
+        if (measured(run.measured, figure)) refused_figures.push_back({run.group, figure});
+      }
       continue;
     }
     const auto& found = std::get<Modelled>(result);
@@ -199,7 +223,7 @@ MemoryScore score_memory(const RunsFile& file, const DeviceLookup& device_of) {
     }
     score.judged.push_back(judged(run, found, *device->memory));
   }
-  score.groups = by_group(score.errors);
+  score.groups = by_group(score.errors, refused_figures);
   score.feasibility = feasibility_of(score.judged);
   for (auto& [reason, ids] : refused) score.refused.push_back({.reason = reason, .ids = std::move(ids)});
   std::stable_sort(score.refused.begin(), score.refused.end(),

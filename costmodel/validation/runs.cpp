@@ -229,10 +229,12 @@ BrokenRun broken_run(const JsonObject& in, const std::string& place, std::string
                 .group = text_or_nothing(in, "group"),
                 .gpu = text_or_nothing(in, "gpu"),
                 .is_moe = text_or_nothing(in, "kind") == "moe",
+                .measured = {},
                 .reason = std::move(reason)};
   if (out.id.empty()) out.id = place.substr(1);
   if (const OptionalJsonValue measured = in.optional("measured");
       measured.present() && measured.value().kind() == JsonKind::object) {
+    out.measured = measured.value().object().keys();
     out.out_of_memory = measured.value().object().has("outcome");
   }
   return out;

@@ -182,7 +182,7 @@ expect_line '^  80 % interval, from +[0-9.]+ m?s$' explain routed.json
 # validate: errors by group, outcomes, and what is not modelled by its reason.
 runs=$repository/tests/data/runs/published.json
 expect_line '^  runs +13$' validate "$runs"
-expect_line '^  simumax +mem_alloc_gib +[0-9]+ +0\.[0-9] % ' validate "$runs" --memory
+expect_line '^  simumax +mem_alloc_gib +[0-9]+ +0 +0\.[0-9] % ' validate "$runs" --memory
 expect_line '^  nanotron +all +[0-9]+ +0 +0 +[0-9]+ +[0-9]+ +100\.0 % +100\.0 %$' validate "$runs"
 expect_line '^  task: lora +1 +bridge-285e9ead$' validate "$runs"
 expect_line '"group": "simumax"' validate "$runs" --json
@@ -204,6 +204,15 @@ expect_line '"zero_fit_mean": 0\.[0-9]+' validate "$runs" --time --json
 expect_error 2 '--factors-out: expected --cross-validate too, which makes the fit' \
   validate "$runs" --time --factors-out factors.json --runs-out early.jsonl
 [[ ! -e early.jsonl ]] || fail "a refusal" "no file" "early.jsonl"
+
+# Cross-validated: means, medians and biases of three predictors, the share in intervals and their width; scores of the
+# intervals, of one constant width held out as well and of one that has seen all errors.
+run validate "$runs" --time --cross-validate
+grep -Eq '^  simumax +B200 +MoE +1 +0( +[0-9.]+ % +[0-9.]+ % +[+-][0-9.]+ %){3} +[0-9.]+ % +[0-9.]+ % +[0-9.]+$' <<<"$out" ||
+  fail "cross-validation" "a row of figures" "$out"
+for label in 'interval score' 'of a constant width, held out as well' 'of one that has seen all errors'; do
+  grep -Eq "^  $label +[0-9.]+$" <<<"$out" || fail "cross-validation" "$label" "$out"
+done
 
 expect_error 2 '--plot: expected --time, whose results it writes' validate "$runs" --memory --plot early.svg
 
@@ -248,6 +257,7 @@ run validate zero.json --time --cross-validate --json
 grep -q '"predicted": 9,' <<<"$out" || fail "zero.json" "9 predicted" "$out"
 grep -q '"cross_mean": [0-9]' <<<"$out" && grep -q '"interval_score": [0-9.]*,' <<<"$out" || fail "zero.json" "finite means" "$out"
 expect_line "^  measured/step_s: expected a number from 1e-05 to 1e\+06, got 0 +1 +$first$" validate zero.json
+expect_line "^  [a-z0-9_]+ +mem_gib +0 +1 +- +- +- +100\\.0 % +- +- +-$" validate zero.json --memory
 expect_line "^  measured/tokens_per_s_per_gpu: .* got 0, measured/mem_gib: .* got 0 +1 +$second$" validate zero.json
 # One row alone: nothing of other cells says how sure a prediction of it is.
 expect_line '"coverage": null' validate one-row.json --time --cross-validate --json
@@ -277,6 +287,35 @@ expect_line '^  framework +nanotron$' calibrate --device h100 --framework nanotr
 grep -q '"source": "tables of kernels.*factors of training with nanotron' h100.json || fail "h100.json" "factors" "none"
 expect_error 2 '--framework: expected one of composer, internevo, megatron, megatron-bridge, megatron-deepspeed, nanotron, torchtitan, got "megatorn"' \
   calibrate --device h100 --framework megatorn
+
+# DeepSeek-V3 as it was published, by tables of kernels alone: 1543 tokens/s and GPU were measured (docs/accuracy.md), and
+# no training run enters this prediction.
+cat >published.json <<'END'
+{"schema": "strategy/1", "pp": 16, "ep": 64, "zero_dense": 1, "zero_expert": 1, "micro_batch": 1,
+ "schedule": "dualpipe", "stages": "even", "recompute": ["layernorm", "mla_up_proj", "moe_act"],
+ "precision": "fp8", "fp8_activation_input": true, "dispatcher": "two_level", "mtp": "on", "moment_dtype": "bf16",
+ "overlap": {"shared_expert": true}}
+END
+h800=$repository/catalog/calibration/tables/h800.json
+expect_line '^  fits +yes$' fit deepseek-v3 h800-2048 published.json --sequence 4096 --global-batch 15360 \
+  --calibration "$h800" --out v3.json
+expect_line '^  tokens/s and device +1,54[0-9]$' estimate v3.json --calibration "$h800"
+
+# What one has to pay, per step and per token, and what is not known for want of a price or an intensity.
+expect_line '^  carbon of a step, kg CO2e +unknown: no carbon intensity is stated$' estimate v3.json --calibration "$h800"
+expect_line '"kg_co2e_per_million_tokens": null' estimate v3.json --calibration "$h800" --json
+sed 's/"price": null/"price": "2 USD\/h"/; s/"carbon_intensity": null/"carbon_intensity": "0.4 kg\/kWh"/' \
+  "$repository/catalog/clusters/h100-64.json" >priced.json
+priced=(plan mixtral-8x7b priced.json --sequence 4096 --global-batch 256 --time-budget 1 --no-simulation)
+expect_line '^  price of a million tokens, USD +[0-9.]+$' "${priced[@]}" --out priced-plan.json
+for label in 'price of a step, USD' 'price of a million tokens, USD' 'carbon of a step, kg CO2e' 'carbon of a million tokens, kg CO2e'; do
+  expect_line "^  $label +[0-9.]+$" estimate priced-plan.json
+done
+
+# A calibration of another device: everything is extrapolated, and the interval is wider.
+run estimate priced-plan.json
+! grep -Eq '^  note: extrapolated: .*attn\.norm' <<<"$out" || fail "own calibration" "attn.norm as measured" "$out"
+expect_line '^  note: extrapolated: .*attn\.norm' estimate priced-plan.json --calibration b200
 
 # estimate: an interval, energy, price.
 expect_line '^  80 % interval, to +[0-9.]+ m?s$' estimate plan.json

@@ -121,6 +121,27 @@ TEST(MemoryScore, CountsARowWithoutANumberAmongThoseNotModelled) {
   EXPECT_EQ(score.refused[0].ids, std::vector<std::string>{"b"});
 }
 
+TEST(MemoryScore, CountsFiguresThatItCannotModelAsAHundredPercent) {
+  RunsFile file = testing::published({"nanotron_h100_bench-0", "nanotron_h100_bench-177", "simumax-70c6e4a0"});
+  file.runs[1].software = "JAX";  // both of its figures are refused
+  file.runs[2].software = "JAX";
+  file.runs[1].group = file.runs[0].group;
+  file.broken.push_back(
+      {.id = "b", .group = file.runs[0].group, .measured = {"step_s", "mem_reserved_gb"}, .reason = "0"});
+  const MemoryScore score = score_memory(file, every_device_has(79.19));
+  ASSERT_EQ(score.errors.size(), 2u);
+  ASSERT_EQ(score.groups.size(), 3u);
+  const MemoryErrorsOfGroup &allocated = score.groups[0], &reserved = score.groups[1], &none = score.groups[2];
+  EXPECT_EQ(allocated.num_refused, 1u);
+  EXPECT_NEAR(allocated.mean_with_refused, (std::abs(score.errors[0].relative()) + 1.0) / 2.0, 1e-12);
+  EXPECT_NEAR(allocated.mean_absolute, std::abs(score.errors[0].relative()), 1e-12);
+  EXPECT_EQ(reserved.num_refused, 2u);
+  EXPECT_NEAR(reserved.mean_with_refused, (std::abs(score.errors[1].relative()) + 2.0) / 3.0, 1e-12);
+  EXPECT_EQ(none.group, "simumax");
+  EXPECT_EQ(none.num_figures, 0u);
+  EXPECT_DOUBLE_EQ(none.mean_with_refused, 1.0);
+}
+
 TEST(MemoryScore, NamesTheRuleThatAStrategyBreaks) {
   RunsFile file = testing::published({"simumax-15a19e03"});
   file.runs.front().ep = 7;
