@@ -8,7 +8,10 @@
 #include "cli/scatter_plot.h"
 #include "costmodel/validation/time_score.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <map>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -17,6 +20,8 @@
 
 namespace orrery::cli {
 namespace {
+
+constexpr std::size_t kReadableFamilies = 20;  // JSON has all
 
 /// What tables of kernels say of each device: catalog/calibration/tables.
 class Tables {
@@ -96,6 +101,19 @@ Table table_of(const std::vector<costmodel::GroupTau>& groups) {
     table.rows.push_back({g.group, g.num_families, g.num_runs, g.zero_fit, g.shipped, or_dash(g.cross_validated)});
   }
   return table;
+}
+
+/// The `most` with most runs, in the order of the file.
+std::vector<costmodel::FamilyScore> largest(const std::vector<costmodel::FamilyScore>& families, std::size_t most) {
+  std::vector<std::size_t> order(families.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return families[a].num_runs > families[b].num_runs; });
+  order.resize(std::min(most, order.size()));
+  std::sort(order.begin(), order.end());
+  std::vector<costmodel::FamilyScore> out;
+  for (const std::size_t i : order) out.push_back(families[i]);
+  return out;
 }
 
 Table table_of(const std::vector<costmodel::FamilyScore>& families) {
@@ -203,8 +221,16 @@ Report time_report(const costmodel::RunsFile& file, const costmodel::DeviceLooku
   report.fact("predicted", "predicted", timed.runs.size());
   report.table("strata", "Absolute errors", table_of(score.strata));
   report.table("families", "Order of plans: Kendall's tau, mean over families", table_of(means_of(score.families)));
-  report.table("by_family", "By family", table_of(score.families));
+  const auto shown = options.all_families ? score.families : largest(score.families, kReadableFamilies);
+  report.table("by_family", shown.size() < score.families.size() ? "Of the largest families" : "By family",
+               table_of(shown));
   report.table("worst", "Worst of each stratum", worst_of(timed, score));
+  Table intervals{.columns = {{"name", "predictor"}, {"runs", "runs"}, {"low", "from"}, {"high", "to"}}, .rows = {}};
+  for (const auto& [name, of] : score.zero_fit_intervals)
+    intervals.rows.push_back({name, of.num_runs, of.low, of.high});
+  if (!intervals.rows.empty()) {
+    report.table("zero_fit_intervals", "80 % intervals, measured over predicted", std::move(intervals));
+  }
   if (score.fitted) {
     report.fact("interval_score", "interval score", or_dash(score.interval_score));
     report.fact("constant_interval_score", "of a constant width, held out as well", or_dash(score.constant_score));

@@ -13,6 +13,7 @@ namespace orrery::cli {
 
 struct TimeOptions {
   std::string plot, factors_out;  // empty: not wanted
+  bool all_families = false;      // else the largest ones
 };
 
 /// Scores the runs, and writes the files that were asked for; adds each run to `lines`, as JSON. Throws: ConfigError if

@@ -81,8 +81,9 @@ Report runs_report(const ValidateOptions& options, const costmodel::RunsFile& fi
   return Report().section("memory", std::move(memory)).section("time", std::move(time));
 }
 
-int validate(const ValidateOptions& options) {
+int validate(ValidateOptions options) {
   check(options);
+  options.time.all_families = options.common.json;
   const auto lookup = [&](const std::string& name) { return device_of_catalog(options.common.inputs.catalog, name); };
   const JsonDocument document = JsonDocument::parse_file(options.runs);
   if (options.collectives) {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Fits the factors of training to published runs and writes what the catalog ships: factors/training.json, one
-# calibration for each device, and factors/memory.json. Takes a few minutes.
+# calibration for each device, and factors/memory.json. Takes a few minutes. The interval of predictions from tables alone
+# that comes with the factors tools/derive_gpu_calibrations.py puts into the tables.
 #
 # Usage: tools/fit_calibrations.sh ORRERY RUNS_JSON [CATALOG]
 set -euo pipefail

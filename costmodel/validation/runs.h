@@ -83,7 +83,7 @@ struct BrokenRun {
   std::string id, group, gpu;  // as far as they are there; without an id, the place of the row
   bool is_moe = false, out_of_memory = false;
   std::vector<std::string> measured;  // keys of what was measured, whatever stands there
-  std::string reason;  // "measured/step_s is NaN", "measured/step_s: expected a number from 1e-05 to 1e+06, got 0"
+  std::string reason;  // "measured/step_s is NaN", "measured/step_s: expected a number from 1e-05 to 1000000, got 0"
 };
 
 struct RunsFile {

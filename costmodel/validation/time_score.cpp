@@ -48,7 +48,7 @@ Family family_of(const TimedRun& run) {
   return {r.group, cell_of(run), r.gpu, r.num_gpus, r.seq, r.global_batch, r.precision, r.software};
 }
 
-/// Nothing of runs that were all equally fast.
+/// Nothing of runs that were all equally fast, or are all predicted to be.
 std::optional<double> tau(const TimedRuns& timed, const std::vector<Seconds>& predicted,
                           const std::vector<std::size_t>& members) {
   std::vector<double> a, b;
@@ -56,8 +56,7 @@ std::optional<double> tau(const TimedRuns& timed, const std::vector<Seconds>& pr
     a.push_back(predicted[i].in(unit::second));
     b.push_back(timed.runs[i].measured.in(unit::second));
   }
-  if (std::all_of(b.begin(), b.end(), [&](double time) { return time == b.front(); })) return std::nullopt;
-  return kendall_tau(a, b).value_or(0.0);
+  return kendall_tau(a, b);
 }
 
 std::vector<FamilyScore> family_scores(const TimedRuns& timed, const TimeScore& score) {
@@ -66,8 +65,8 @@ std::vector<FamilyScore> family_scores(const TimedRuns& timed, const TimeScore& 
   std::vector<FamilyScore> out;
   for (const auto& [family, members] : families) {
     if (members.size() < kLeastOfFamily) continue;
-    const auto shipped = tau(timed, score.shipped, members);
-    if (!shipped) continue;
+    const auto zero_fit = tau(timed, timed.zero_fit, members), shipped = tau(timed, score.shipped, members);
+    if (!zero_fit && !shipped) continue;  // equally fast, or one plan several times
     const PublishedRun& run = *timed.runs[members.front()].run;
     out.push_back({.group = run.group,
                    .cell = cell_of(timed.runs[members.front()]),
@@ -77,28 +76,37 @@ std::vector<FamilyScore> family_scores(const TimedRuns& timed, const TimeScore& 
                    .seq = run.seq,
                    .global_batch = run.global_batch,
                    .num_runs = members.size(),
-                   .zero_fit = *tau(timed, timed.zero_fit, members),
-                   .shipped = *shipped,
+                   .zero_fit = zero_fit.value_or(0.0),
+                   .shipped = shipped.value_or(0.0),
                    .cross_validated = {}});
-    if (!score.cross_validated.empty()) out.back().cross_validated = tau(timed, score.cross_validated, members);
+    if (score.cross_validated.empty()) continue;
+    out.back().cross_validated = tau(timed, score.cross_validated, members).value_or(0.0);
   }
   return out;
 }
 
-/// One interval for each framework, from its cross-validated errors; two where MoE and dense runs are enough to be told
-/// apart.
-void set_intervals(const std::vector<HeldOut>& errors, TimeFactors& factors) {
+/// One interval for each framework; two where MoE and dense runs are enough to be told apart.
+void set_intervals(const std::vector<HeldOut>& errors, std::map<std::string, Interval>& intervals) {
   std::map<std::string, std::array<std::vector<HeldOut>, 2>> by_framework;  // dense, MoE
   for (const HeldOut& error : errors) by_framework[error.framework][error.is_moe ? 1 : 0].push_back(error);
   for (auto& [framework, kinds] : by_framework) {
     auto& [dense, moe] = kinds;
     if (dense.size() >= kFewErrors && moe.size() >= kFewErrors) {
-      factors.interval[interval_name(framework, true)] = interval_of(moe);
+      intervals[interval_name(framework, true)] = interval_of(moe);
     } else {
       dense.insert(dense.end(), moe.begin(), moe.end());
     }
-    factors.interval[framework] = interval_of(dense);
+    intervals[framework] = interval_of(dense);
   }
+}
+
+/// The same of predictions from tables alone, which have seen no run, whatever its framework.
+std::map<std::string, Interval> zero_fit_intervals(const TimedRuns& timed) {
+  std::vector<HeldOut> errors = held_out(timed, timed.zero_fit);
+  for (HeldOut& error : errors) error.framework = kZeroFit;
+  std::map<std::string, Interval> out;
+  set_intervals(errors, out);
+  return out;
 }
 
 TrainingResidual::Errors residual_of(const TimeErrors& errors) {
@@ -232,6 +240,7 @@ TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const
                      bool cross_validate, const std::string& source) {
   TimeScore score;
   score.shipped = predict_all(timed.runs, device_of, shipped);
+  score.zero_fit_intervals = zero_fit_intervals(timed);
   std::vector<HeldOut> errors;
   std::vector<Interval> intervals;
   if (cross_validate && !timed.runs.empty()) {
@@ -241,7 +250,8 @@ TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const
     score.fitted->source = source;
     errors = held_out(timed, score.cross_validated);
     intervals = intervals_without_own_cell(errors);
-    set_intervals(errors, *score.fitted);
+    set_intervals(errors, score.fitted->interval);
+    score.fitted->interval.insert(score.zero_fit_intervals.begin(), score.zero_fit_intervals.end());
     set_residuals(timed, device_of, score.cross_validated, *score.fitted);
     score.interval_score = interval_score(errors, intervals);
     score.constant_score = interval_score(errors, one_interval_without_own_cell(errors));

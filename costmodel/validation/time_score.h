@@ -29,6 +29,9 @@ Stratum stratum_of(const PublishedRun& run);
 /// What is known of a device of the catalog; nullptr where nothing was measured: a prediction would be of no device.
 using FindDevice = std::function<const KnownDevice*(const std::string& device)>;
 
+/// Under this name, as if it were a framework's, stand intervals of predictions from tables alone.
+inline constexpr const char* kZeroFit = "zero-fit";
+
 /// All runs of a file that ran, made ready.
 struct TimedRuns {
   std::vector<TimedRun> runs;
@@ -63,8 +66,9 @@ struct StratumScore {
   std::optional<double> coverage, width_over_error;
 };
 
-/// Plans of one model and batch on one machine with one software, at least three that were not all equally fast: is the
-/// better one predicted to be better? By Kendall's tau, zero where all predictions are equal.
+/// Plans of one model and batch on one machine with one software, at least three that were neither all equally fast nor
+/// all predicted to be: is the better one predicted to be better? By Kendall's tau, zero of a predictor that sees no
+/// difference.
 struct FamilyScore {
   std::string group, cell, precision, software;  // cell: one model on one GPU
   std::int64_t num_gpus = 0, seq = 0, global_batch = 0;
@@ -86,8 +90,10 @@ struct TimeScore {
   std::vector<StratumScore> strata;
   std::vector<FamilyScore> families;              // by group, model and GPU
   std::vector<Seconds> shipped, cross_validated;  // by run; the last empty unless asked for
-  /// Of a new fit, with an interval for each framework.
+  /// Of a new fit, with an interval for each framework and one of predictions without a fit.
   std::optional<TimeFactors> fitted;
+  /// Of predictions from tables alone, by kZeroFit and, where enough runs tell them apart, for MoE models.
+  std::map<std::string, Interval> zero_fit_intervals;
   /// Mean interval scores in logarithms; lower is better. Of the intervals and of one for all runs alike, both from the
   /// errors of other cells than the run's own; and of one that has seen every run's own error.
   std::optional<double> interval_score, constant_score, constant_score_in_sample;

@@ -210,6 +210,7 @@ expect_error 2 '--factors-out: expected --cross-validate too, which makes the fi
 run validate "$runs" --time --cross-validate
 grep -Eq '^  simumax +B200 +MoE +1 +0( +[0-9.]+ % +[0-9.]+ % +[+-][0-9.]+ %){3} +[0-9.]+ % +[0-9.]+ % +[0-9.]+$' <<<"$out" ||
   fail "cross-validation" "a row of figures" "$out"
+grep -Eq '^  zero-fit +11 +0\.[0-9]+ +1\.[0-9]+$' <<<"$out" || fail "zero-fit" "an interval" "$out"
 for label in 'interval score' 'of a constant width, held out as well' 'of one that has seen all errors'; do
   grep -Eq "^  $label +[0-9.]+$" <<<"$out" || fail "cross-validation" "$label" "$out"
 done
@@ -256,7 +257,7 @@ run validate zero.json --time --cross-validate --json
 [[ $code == 0 ]] || fail "zero.json" "exit code 0" "$code: $err"
 grep -q '"predicted": 9,' <<<"$out" || fail "zero.json" "9 predicted" "$out"
 grep -q '"cross_mean": [0-9]' <<<"$out" && grep -q '"interval_score": [0-9.]*,' <<<"$out" || fail "zero.json" "finite means" "$out"
-expect_line "^  measured/step_s: expected a number from 1e-05 to 1e\+06, got 0 +1 +$first$" validate zero.json
+expect_line "^  measured/step_s: expected a number from 1e-05 to 1000000, got 0 +1 +$first$" validate zero.json
 expect_line "^  [a-z0-9_]+ +mem_gib +0 +1 +- +- +- +100\\.0 % +- +- +-$" validate zero.json --memory
 expect_line "^  measured/tokens_per_s_per_gpu: .* got 0, measured/mem_gib: .* got 0 +1 +$second$" validate zero.json
 # One row alone: nothing of other cells says how sure a prediction of it is.
@@ -300,6 +301,7 @@ h800=$repository/catalog/calibration/tables/h800.json
 expect_line '^  fits +yes$' fit deepseek-v3 h800-2048 published.json --sequence 4096 --global-batch 15360 \
   --calibration "$h800" --out v3.json
 expect_line '^  tokens/s and device +1,54[0-9]$' estimate v3.json --calibration "$h800"
+expect_line '^  80 % interval, to +3[0-9.]+ s$' estimate v3.json --calibration "$h800"  # of predictions without a fit
 
 # What one has to pay, per step and per token, and what is not known for want of a price or an intensity.
 expect_line '^  carbon of a step, kg CO2e +unknown: no carbon intensity is stated$' estimate v3.json --calibration "$h800"

@@ -36,8 +36,8 @@ TEST(JsonSyntax, MisplacedTokenNamesWhatBelongsThere) {
 TEST(JsonSyntax, WhatJsonDoesNotHaveIsRefused) {
   EXPECT_EQ(error_of("[NAN]"), "a.json:1: invalid JSON: invalid literal; last read: '[N'" + std::string(kExpected));
   EXPECT_EQ(error_of("// x\n{}"), "a.json:1: invalid JSON: invalid literal; last read: '/'" + std::string(kExpected));
-  EXPECT_EQ(error_of("{\"a\": [1,\n0.1e309, -1e999], \"b\": \"1e999\", \"c\": -1e-999}"),
-            "a.json:2: /a/1: expected a finite number, got 0.1e309\n"
+  EXPECT_EQ(error_of("{\"a\": [1,\n0.1e310, -1e999], \"b\": \"1e999\", \"c\": -1e-999}"),
+            "a.json:2: /a/1: expected a finite number, got 0.1e310\n"
             "a.json:2: /a/2: expected a finite number, got -1e999");
   EXPECT_NE(error_of("[1e999.5e999]").find("invalid JSON"), std::string::npos);
   EXPECT_EQ(error_of("[\"\xff\"]"),

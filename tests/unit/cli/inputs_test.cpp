@@ -100,7 +100,7 @@ TEST(Inputs, NoBoardDrawsMuchLessOrMoreThanItsKind) {
     cluster.groups.front().device.power_limit = limit * unit::watt;
     return message_of([&] { load_calibration(options(), name, cluster); });
   };
-  for (const std::string& name : {"", "h100"}) {
+  for (const std::string name : {"", "h100"}) {
     EXPECT_EQ(load(700, name), "no error");
     EXPECT_EQ(load(200, name), "no error");
     constexpr const char* kExpected =

@@ -152,6 +152,19 @@ TEST_F(ScoredRuns, AreHeldAgainstTheIntervalsOfOtherCells) {
   EXPECT_LT(*score.constant_score_in_sample, *score.constant_score);
 }
 
+// Predictions from tables alone have an interval, too: with the planted factor all runs take longer than they say.
+TEST_F(ScoredRuns, LeaveAnIntervalOfPredictionsWithoutAFit) {
+  const TimedRuns all = timed();
+  const TimeScore score = score_time(all, base_of_, {}, true, "planted");
+  const Interval& interval = score.fitted->interval.at(kZeroFit);
+  double slowest = 0.0;
+  for (std::size_t i = 0; i < runs_.size(); ++i) slowest = std::max(slowest, runs_[i].measured / all.zero_fit[i]);
+  EXPECT_EQ(interval.num_runs, std::ssize(runs_));
+  EXPECT_DOUBLE_EQ(interval.low, 1.0);
+  EXPECT_NEAR(interval.high, slowest, 1e-9);  // of eight runs the highest tenth is the slowest one
+  EXPECT_GT(interval.high, 1.15);
+}
+
 // One cell alone is not said to be covered by nothing.
 TEST_F(ScoredRuns, OfOneCellHaveNoCoverage) {
   runs_.resize(1);
