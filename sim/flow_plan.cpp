@@ -8,6 +8,7 @@
 #include <limits>
 #include <set>
 #include <utility>
+#include <variant>
 
 namespace orrery::sim {
 namespace {
@@ -20,7 +21,8 @@ using costmodel::TimedProgram;
 using costmodel::TimedRank;
 
 // What SimGrid 3.32 takes for a completion grows with the flows there are (docs/design/simgrid.md).
-constexpr std::size_t kFlowsAtOnce = 2000;
+constexpr std::size_t kFlowsAtOnce = 2000, kMostFlows = 12000;
+constexpr std::size_t kAllAtOnce = std::numeric_limits<std::size_t>::max();
 
 bool uses_network(const TimedProgram& timed, MeetingIndex meeting, bool network) {
   const auto legs = timed.meetings[meeting].time.used_legs();
@@ -66,7 +68,6 @@ class Planner {
     for (const TimedRank& rank : timed_.ranks) {
       site_of_rank.push_back(node_sites_.at(cluster_.locate(rank.device).node));
     }
-    const std::size_t senders = std::max<std::size_t>(sites_.size(), 1);
     FlowPlan plan{.fidelity = std::move(fidelity_),
                   .op_of = std::move(op_of_),
                   .site_of_rank = std::move(site_of_rank),
@@ -78,15 +79,23 @@ class Planner {
                   .used = used_,
                   .routes = std::move(routes_),
                   .routed_ends = {},
-                  .at_once = is_balanced(timed_.load) ? 1 : std::max<std::size_t>(kFlowsAtOnce / senders, 1)};
+                  .at_once = 1};
+    if (!is_balanced(timed_.load)) plan.at_once = num_at_once(plan.sites);
     if (plan.routes != nullptr) {
-      plan.at_once = std::numeric_limits<std::size_t>::max();
+      plan.at_once = kAllAtOnce;
       plan.routed_ends = SendMaker(timed_, plan).routed_ends();
     }
     return plan;
   }
 
  private:
+  std::size_t num_at_once(const std::vector<Site>& sites) const {
+    const auto senders =
+        static_cast<std::size_t>(std::ranges::count_if(sites, [](const Site& site) { return site.num_lanes > 0; }));
+    if (senders * static_cast<std::size_t>(timed_.program->mesh.ep()) <= kMostFlows) return kAllAtOnce;
+    return std::max<std::size_t>(kFlowsAtOnce / senders, 1);
+  }
+
   void find_ops() {
     op_of_.assign(timed_.meetings.size(), {.rank = ~std::uint32_t{0}});
     for (std::uint32_t rank = 0; rank < timed_.ranks.size(); ++rank) {
@@ -131,6 +140,7 @@ class Planner {
       // By queue: how many sends of its node are in one communication, one for each group at L2; 0 without flows.
       std::array<std::int64_t, kNumQueues> node_sends{};
       std::array<bool, kNumQueues> device_sends{};
+      bool receives = false;  // by itself though nodes send
       const std::vector<Op>& ops = timed_.class_of(rank).ops;
       for (OpIndex op = 0; op < ops.size(); ++op) {
         const MeetingIndex meeting = rank.meeting[op];
@@ -140,6 +150,7 @@ class Planner {
           device_sends[queue] = true;
           continue;
         }
+        if (fidelity_[meeting] == Fidelity::l2 && is_decided(timed_, {.rank = index, .op = op})) receives = true;
         const std::int64_t sends = fidelity_[meeting] == Fidelity::l2 ? rank.represents_on_node : 1;
         node_sends[queue] = std::max(node_sends[queue], sends);
       }
@@ -149,7 +160,7 @@ class Planner {
       site.like_it = std::max(site.like_it, rank.nodes_on_leaf);
       for (const std::int64_t sends : node_sends) site.num_lanes += sends;
       const std::int64_t lanes = std::ranges::count(device_sends, true);
-      if (lanes == 0) continue;
+      if (lanes == 0 && !receives) continue;
       for (const DevicePlace& place : groups_->devices_of(index)) device_lanes[place] += lanes;
     }
     for (const auto& [node, site] : nodes) {
@@ -182,6 +193,10 @@ class Planner {
 FlowPlan plan_flows(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
                     std::shared_ptr<Routes> routes) {
   return Planner(timed, cluster, fidelities, std::move(routes)).plan();
+}
+
+bool is_decided(const TimedProgram& timed, RankOp op) {
+  return !is_balanced(timed.load) && std::holds_alternative<ExchangeShape>(timed.program->shapes[timed.op(op).shape]);
 }
 
 bool are_in_pairs(const Fidelities& fidelities) {

@@ -36,9 +36,9 @@ struct FlowPlan {
   std::shared_ptr<Routes> routes;   // of flows in pairs; null: none has one of its own
   std::set<RoutedEnd> routed_ends;  // that they can have
   /// Pairs of one sender that are under way at a time, at L2 and L3. Equal ones go one after the other, and all senders
-  /// keep step. Where sizes differ that would leave hot receivers idle, so it is as many as SimGrid can take: 2000 over
-  /// the number of sites. On routes of their own all go at once, each as heavy as it is large: one after the other
-  /// would leave links idle, and so they end at few dates.
+  /// keep step. Where sizes differ that would leave hot receivers idle, and on routes of their own links: there all go
+  /// at once, each as heavy as it is large, so that they end at few dates. Of different sizes and more than 12 000 in
+  /// an exchange only as many as SimGrid takes for long: 2000 over the number of sites.
   std::size_t at_once = 1;
 
   bool is_flow(costmodel::MeetingIndex meeting) const { return fidelity[meeting] != Fidelity::l0; }
@@ -51,6 +51,9 @@ struct FlowPlan {
 /// Complexity: linear in the ops of the simulated ranks.
 FlowPlan plan_flows(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
                     std::shared_ptr<Routes> routes = nullptr);
+
+/// Whether a router makes the pairs of the communication of `op` differ.
+bool is_decided(const costmodel::TimedProgram& timed, costmodel::RankOp op);
 
 /// Whether some communication is to be shown in pairs, L2 or L3.
 bool are_in_pairs(const Fidelities& fidelities);

@@ -28,18 +28,6 @@ Bytes bytes_of_legs(const costmodel::CommTime& time, bool network) {
   return sum;
 }
 
-/// What each member has, out and in, over one kind of link.
-std::vector<std::array<double, 2>> loads_of(std::span<const PairBytes> pairs, bool network) {
-  std::vector<std::array<double, 2>> loads;
-  for (const PairBytes& pair : pairs) {
-    if (is_network(pair.path) != network) continue;
-    loads.resize(std::max<std::size_t>({loads.size(), pair.from + std::size_t{1}, pair.to + std::size_t{1}}));
-    loads[pair.from][0] += pair.size.in(unit::byte);
-    loads[pair.to][1] += pair.size.in(unit::byte);
-  }
-  return loads;
-}
-
 double busiest(const std::vector<std::array<double, 2>>& loads) {
   double most = 0.0;
   for (const auto& load : loads) most = std::max({most, load[0], load[1]});
@@ -177,14 +165,75 @@ class Traffic {
   std::vector<PairBytes> pairs_;  // with weights in place of bytes until scale()
 };
 
-void quantise(std::vector<PairBytes>& pairs, bool network) {
+/// What takes longest, each for itself: an end with the links of so many members, a leaf's uplinks, a pod's.
+struct Busiest {
+  double end = 0.0, leaf = 0.0, pod = 0.0;
+};
+
+Busiest busiest(std::span<const PairBytes> pairs, bool network, std::span<const PairEnd> ends) {
+  Busiest found;
   const auto loads = loads_of(pairs, network);
-  const double most = busiest(loads);
+  for (std::size_t i = 0; i < loads.size(); ++i) {
+    found.end = std::max({found.end, loads[i][0] / ends[i].out, loads[i][1] / ends[i].in});
+  }
+  const auto most = [&](std::optional<std::int64_t> PairEnd::* above) {
+    std::map<std::pair<std::int64_t, bool>, double> sums;  // by leaf or pod, out and in
+    double largest = 0.0;
+    for (const PairBytes& pair : pairs) {
+      const auto from = ends[pair.from].*above, to = ends[pair.to].*above;
+      if (is_network(pair.path) != network || !from || !to || *from == *to) continue;
+      for (const auto& key : {std::pair(*from, false), std::pair(*to, true)}) {
+        largest = std::max(largest, sums[key] += pair.size.in(unit::byte));
+      }
+    }
+    return largest;
+  };
+  found.leaf = most(&PairEnd::leaf);
+  found.pod = most(&PairEnd::pod);
+  return found;
+}
+
+}  // namespace
+
+std::vector<PairBytes> pair_traffic(Pattern pattern, std::span<const Cluster::Location> members,
+                                    const costmodel::CommTime& time, const Payload& payload) {
+  CHECK(members.size() >= 2 && (pattern != Pattern::message || members.size() == 2), members.size());
+  return Traffic(members, time, payload).of(pattern);
+}
+
+std::vector<std::array<double, 2>> loads_of(std::span<const PairBytes> pairs, bool network) {
+  std::vector<std::array<double, 2>> loads;
+  for (const PairBytes& pair : pairs) {
+    if (is_network(pair.path) != network) continue;
+    loads.resize(std::max<std::size_t>({loads.size(), pair.from + std::size_t{1}, pair.to + std::size_t{1}}));
+    loads[pair.from][0] += pair.size.in(unit::byte);
+    loads[pair.to][1] += pair.size.in(unit::byte);
+  }
+  return loads;
+}
+
+std::vector<PairBytes> between_ends(std::span<const PairBytes> pairs, std::span<const std::uint32_t> from_of_member,
+                                    const std::array<std::vector<std::uint32_t>, 2>& to_of_member) {
+  std::vector<PairBytes> sums;
+  std::map<std::tuple<std::uint32_t, std::uint32_t, PathClass, RouteIndex>, std::size_t> known;
+  for (const PairBytes& pair : pairs) {
+    const std::uint32_t from = from_of_member[pair.from];
+    const std::uint32_t to = to_of_member[is_network(pair.path) ? 1 : 0][pair.to];
+    const auto [sum, is_new] = known.try_emplace({from, to, pair.path, pair.route}, sums.size());
+    if (is_new) sums.push_back({.from = from, .to = to, .path = pair.path, .size = {}, .route = pair.route});
+    sums[sum->second].size += pair.size;
+  }
+  std::ranges::stable_sort(sums, {}, &PairBytes::from);
+  return sums;
+}
+
+void quantise(std::vector<PairBytes>& pairs, bool network, std::span<const PairEnd> ends) {
+  const Busiest before = busiest(pairs, network, ends);
   double largest = 0.0;
   for (const PairBytes& pair : pairs) {
     if (is_network(pair.path) == network) largest = std::max(largest, pair.size.in(unit::byte));
   }
-  std::vector<std::array<double, 2>> error(loads.size());  // what sender and receiver have too much by now
+  std::vector<std::array<double, 2>> error(ends.size());  // what sender and receiver have too much by now
   for (PairBytes& pair : pairs) {
     if (is_network(pair.path) != network) continue;
     const double size = pair.size.in(unit::byte);
@@ -200,35 +249,13 @@ void quantise(std::vector<PairBytes>& pairs, bool network) {
     receiver += rounded - size;
     pair.size = bytes(rounded);
   }
-  const double factor = most > 0.0 ? most / busiest(loads_of(pairs, network)) : 1.0;
+  const Busiest after = busiest(pairs, network, ends);
+  double factor = after.end > 0.0 ? before.end / after.end : 1.0;
+  if (after.leaf > 0.0) factor = std::max(factor, before.leaf / after.leaf);
+  if (after.pod > 0.0) factor = std::max(factor, before.pod / after.pod);
   for (PairBytes& pair : pairs) {
     if (is_network(pair.path) == network) pair.size *= factor;
   }
-}
-
-}  // namespace
-
-std::vector<PairBytes> pair_traffic(Pattern pattern, std::span<const Cluster::Location> members,
-                                    const costmodel::CommTime& time, const Payload& payload) {
-  CHECK(members.size() >= 2 && (pattern != Pattern::message || members.size() == 2), members.size());
-  return Traffic(members, time, payload).of(pattern);
-}
-
-std::vector<PairBytes> between_nodes(std::span<const PairBytes> pairs, std::span<const std::uint32_t> node_of_member) {
-  std::vector<PairBytes> sums;
-  std::map<std::tuple<std::uint32_t, std::uint32_t, PathClass, RouteIndex>, std::size_t> known;
-  for (const PairBytes& pair : pairs) {
-    const std::uint32_t from = node_of_member[pair.from], to = node_of_member[pair.to];
-    const auto [sum, is_new] = known.try_emplace({from, to, pair.path, pair.route}, sums.size());
-    if (is_new) sums.push_back({.from = from, .to = to, .path = pair.path, .size = {}, .route = pair.route});
-    sums[sum->second].size += pair.size;
-  }
-  std::ranges::stable_sort(sums, {}, &PairBytes::from);
-  return sums;
-}
-
-void quantise(std::vector<PairBytes>& pairs) {
-  for (const bool network : {false, true}) quantise(pairs, network);
 }
 
 }  // namespace orrery::sim

@@ -9,7 +9,9 @@
 #include "program/cluster.h"
 #include "sim/network.h"
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -41,14 +43,27 @@ struct PairBytes {
 std::vector<PairBytes> pair_traffic(Pattern pattern, std::span<const Cluster::Location> members,
                                     const costmodel::CommTime& time, const Payload& payload = {});
 
-/// Adds up what goes from one node to another over one path class and route; `node_of_member` gives the numbers that
-/// replace those of members. What stays on a node stays as a pair of the node with itself.
-std::vector<PairBytes> between_nodes(std::span<const PairBytes> pairs, std::span<const std::uint32_t> node_of_member);
+/// What each member has, out and in, over one kind of link, in bytes; as long as the last member that has something.
+std::vector<std::array<double, 2>> loads_of(std::span<const PairBytes> pairs, bool network);
+
+/// Adds up what goes from one end to another over one path class and route. `from` and `to` give the numbers that
+/// replace those of members, `to` for scale-up links and for the network. What stays on a node stays as a pair of the
+/// node with itself.
+std::vector<PairBytes> between_ends(std::span<const PairBytes> pairs, std::span<const std::uint32_t> from,
+                                    const std::array<std::vector<std::uint32_t>, 2>& to);
+
+/// What stands at an end of pairs: of how many members' links it has the use, out and in, and the leaf and the pod that
+/// it lies below, where their uplinks can be full.
+struct PairEnd {
+  double out = 1.0, in = 1.0;
+  std::optional<std::int64_t> leaf = {}, pod = {};
+};
 
 /// Makes sizes equal that are nearly equal, since SimGrid's time grows with the number of different ones: the largest
-/// of each kind of link times powers of 2^(-1/4). Each size is rounded up or down so that what its sender and its
-/// receiver have in total stays as it was, and then all are scaled so that the busiest one has exactly what it had.
-/// The total of all pairs changes by less than 3 % (tests/unit/sim/pair_traffic_test.cpp).
-void quantise(std::vector<PairBytes>& pairs);
+/// of the pairs on this kind of link times powers of 2^(-1/4). Each size is rounded up or down so that what its sender
+/// and its receiver have in total stays as it was, and then all are scaled so that the busiest end has exactly what it
+/// had, and the busiest leaf and pod no less. The total of all pairs changes by less than 3 %
+/// (tests/unit/sim/pair_traffic_test.cpp).
+void quantise(std::vector<PairBytes>& pairs, bool network, std::span<const PairEnd> ends);
 
 }  // namespace orrery::sim

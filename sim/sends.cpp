@@ -37,13 +37,11 @@ Leg leg_of(const costmodel::CommTime& time, bool network) {
   return leg == legs.end() ? Leg{} : *leg;
 }
 
-/// Parts of a send that are all under way weigh together as much as the send, each as many bytes as it has, so that
-/// they end together where nothing holds one of them up.
-void weigh_by_size(std::vector<Part>& parts) {
+/// Flows that are all under way weigh as many bytes as they have, `one` of them weighing one, so that they end together
+/// where nothing holds one of them up.
+void weigh_by_size(std::vector<Part>& parts, Bytes one) {
   constexpr double kLeast = 1e-3;  // SimGrid loses weights that are tiny
-  Bytes all;
-  for (const Part& part : parts) all += part.size;
-  for (Part& part : parts) part.weight = std::max(kLeast, part.size / all);
+  for (Part& part : parts) part.weight = std::max(kLeast, part.size / one);
 }
 
 }  // namespace
@@ -57,8 +55,7 @@ const Sends& SendMaker::of(MeetingIndex meeting) {
     return sends_;
   }
   const Pattern pattern = pattern_of(meeting);
-  const bool exchange = pattern == Pattern::all_to_all || pattern == Pattern::two_level;
-  if (exchange && !is_balanced(timed_.load)) {
+  if (is_decided(timed_, plan_.op_of[meeting])) {
     add_pairs(meeting, pattern, payload_of(meeting), sends_);
     return sends_;
   }
@@ -122,9 +119,9 @@ Pattern SendMaker::pattern_of(MeetingIndex meeting) const {
 }
 
 Payload SendMaker::payload_of(MeetingIndex meeting) const {
+  if (!is_decided(timed_, plan_.op_of[meeting])) return {};
   const Op& op = timed_.op(plan_.op_of[meeting]);
-  const auto* exchange = std::get_if<ExchangeShape>(&timed_.program->shapes[op.shape]);
-  if (exchange == nullptr || is_balanced(timed_.load)) return {};
+  const auto& exchange = std::get<ExchangeShape>(timed_.program->shapes[op.shape]);
   const StepProgram& program = *timed_.program;
   const Coords& at = timed_.ranks[plan_.op_of[meeting].rank].view.coords;
   const RoutingMatrix rows = placed_routing(timed_.load, program.experts,
@@ -133,12 +130,12 @@ Payload SendMaker::payload_of(MeetingIndex meeting) const {
                                              .ep_group = at.edp * program.strategy.etp + at.etp,
                                              .group = program.mesh.ep(),
                                              .num_experts = program.model.moe.value().num_experts,
-                                             .pairs_per_rank = exchange->rows.count});
+                                             .pairs_per_rank = exchange.rows.count});
   Payload payload;
   for (std::int64_t from = 0; from < rows.group; ++from) {
     for (std::int64_t to = 0; to < rows.group; ++to) {
-      const double sent = exchange->to_experts ? rows.sent(from, to) : rows.sent(to, from);
-      payload.push_back(sent * static_cast<double>(exchange->row_bytes) + static_cast<double>(exchange->count_bytes));
+      const double sent = exchange.to_experts ? rows.sent(from, to) : rows.sent(to, from);
+      payload.push_back(sent * static_cast<double>(exchange.row_bytes) + static_cast<double>(exchange.count_bytes));
     }
   }
   return payload;
@@ -157,8 +154,16 @@ std::set<RoutedEnd> SendMaker::routed_ends() {
     if (!seen.insert({fidelity, groups, pattern, has_leg(false), has_leg(true)}).second) continue;
     Sends sends;  // whatever a router decides, some of these pairs have traffic and no others
     add_pairs(meeting, pattern, {}, sends);
+    const bool decided = fidelity == Fidelity::l2 && is_decided(timed_, plan_.op_of[meeting]);
     for (const Part& part : sends.parts) {
-      if (part.route != kPooled) ends.insert({.to = part.to, .path = part.path, .route = part.route});
+      if (part.route == kPooled) continue;
+      ends.insert({.to = part.to, .path = part.path, .route = part.route});
+      if (!decided) continue;
+      const std::int64_t node = plan_.sites[part.to].node;  // any of its devices can be the busiest
+      for (auto at = plan_.device_sites.lower_bound({.node = node}); at != plan_.device_sites.end(); ++at) {
+        if (at->first.node != node) break;
+        ends.insert({.to = at->second, .path = part.path, .route = part.route});
+      }
     }
   }
   return ends;
@@ -184,38 +189,84 @@ std::vector<PairBytes> SendMaker::routed(const MemberGroup& group, std::span<con
 void SendMaker::add_pairs(MeetingIndex meeting, Pattern pattern, const Payload& payload, Sends& sends) const {
   for (const MemberGroup& group : plan_.groups->of(meeting, plan_.op_of[meeting])) {
     std::vector<PairBytes> pairs = pair_traffic(pattern, group.members, timed_.meetings[meeting].time, payload);
-    add_group(group, std::move(pairs), meeting, sends);
+    add_group(group, std::move(pairs), meeting, !payload.empty(), sends);
   }
 }
 
-void SendMaker::add_group(const MemberGroup& group, std::vector<PairBytes> pairs, MeetingIndex meeting,
-                          Sends& sends) const {
-  const bool of_nodes = plan_.fidelity[meeting] == Fidelity::l2;
-  // What stands for each end of a pair, whether it sends, and how many members share its links of each kind.
-  std::vector<SiteIndex> sites;
-  std::vector<bool> is_simulated;
-  std::vector<std::array<double, 2>> num_senders;
-  std::vector<std::uint32_t> end_of_member;
+SendMaker::Ends SendMaker::ends_of(const MemberGroup& group, bool of_nodes) const {
+  Ends ends;
   std::map<std::int64_t, std::uint32_t> numbers;
   for (std::size_t i = 0; i < group.members.size(); ++i) {
     auto number = static_cast<std::uint32_t>(i);
-    if (of_nodes)
-      number = numbers.try_emplace(group.members[i].node, static_cast<std::uint32_t>(numbers.size())).first->second;
-    end_of_member.push_back(number);
-    if (number < sites.size()) continue;
-    sites.push_back(of_nodes ? plan_.node_sites.at(group.at[i].node) : plan_.device_sites.at(group.at[i]));
-    is_simulated.push_back(group.sends[i]);
+    if (of_nodes) {
+      const auto next = static_cast<std::uint32_t>(numbers.size());
+      number = numbers.try_emplace(group.members[i].node, next).first->second;
+    }
+    ends.from.push_back(number);
+    if (number < ends.sites.size()) continue;
+    ends.sites.push_back(of_nodes ? plan_.node_sites.at(group.at[i].node) : plan_.device_sites.at(group.at[i]));
+    ends.is_simulated.push_back(group.sends[i]);
+    ends.leaf.push_back(group.members[i].leaf);
   }
+  ends.num_senders = ends.sites.size();
+  ends.to = {ends.from, ends.from};
+  for (std::vector<PairEnd>& of_kind : ends.widths) of_kind.resize(ends.sites.size());
+  return ends;
+}
+
+void SendMaker::set_widths(Ends& ends, const MemberGroup& group, std::span<const PairBytes> pairs, bool network,
+                           bool decided) const {
+  const std::size_t kind = network ? 1 : 0;
+  const auto loads = loads_of(pairs, network);
+  struct Members {
+    double all = 0.0, most = 0.0;
+    double number = 0.0;      // that have something
+    std::size_t busiest = 0;  // of them
+    void add(std::size_t member, double load) {
+      if (load <= 0.0) return;
+      all += load;
+      number += 1.0;
+      if (load > most) busiest = member;
+      most = std::max(most, load);
+    }
+  };
+  std::vector<std::array<Members, 2>> of_end(ends.num_senders);
+  for (std::size_t member = 0; member < loads.size(); ++member) {
+    for (const std::size_t direction : {0, 1})
+      of_end[ends.from[member]][direction].add(member, loads[member][direction]);
+  }
+  std::vector<PairEnd>& widths = ends.widths[kind];
+  for (std::size_t end = 0; end < ends.num_senders; ++end) {
+    const auto& [out, in] = of_end[end];
+    if (out.number > 0.0) widths[end].out = decided ? out.all / out.most : out.number;
+    if (in.number > 0.0) widths[end].in = in.number;
+    if (!decided || in.number < 2.0) continue;
+    ends.to[kind][in.busiest] = static_cast<std::uint32_t>(ends.sites.size());
+    ends.sites.push_back(plan_.device_sites.at(group.at[in.busiest]));
+    ends.leaf.push_back(group.members[in.busiest].leaf);
+    for (std::vector<PairEnd>& of_kind : ends.widths) of_kind.emplace_back();
+    widths[end].in = in.number - 1.0;
+  }
+}
+
+void SendMaker::add_group(const MemberGroup& group, std::vector<PairBytes> pairs, MeetingIndex meeting, bool decided,
+                          Sends& sends) const {
+  const bool of_nodes = plan_.fidelity[meeting] == Fidelity::l2;
+  Ends ends = ends_of(group, of_nodes);
   if (plan_.routes != nullptr) pairs = routed(group, pairs);
-  num_senders.resize(sites.size());
-  std::array<std::uint32_t, 2> last{~0U, ~0U};
-  for (const PairBytes& pair : pairs) {
-    const std::size_t kind = is_network(pair.path) ? 1 : 0;
-    if (std::exchange(last[kind], pair.from) != pair.from) num_senders[end_of_member[pair.from]][kind] += 1.0;
+  std::array<double, 2> most{};  // that a member sends
+  for (const bool network : {false, true}) {
+    for (const auto& load : loads_of(pairs, network)) most[network] = std::max(most[network], load[0]);
+    set_widths(ends, group, pairs, network, decided);
   }
-  if (of_nodes) {
-    pairs = between_nodes(pairs, end_of_member);
-    if (!is_balanced(timed_.load)) quantise(pairs);
+  if (of_nodes) pairs = between_ends(pairs, ends.from, ends.to);
+  if (of_nodes && decided) {
+    for (const bool network : {false, true}) {
+      if (plan_.shares != nullptr) {
+        for (std::size_t end = 0; end < ends.sites.size(); ++end) ends.widths[network][end].leaf = ends.leaf[end];
+      }
+      quantise(pairs, network, ends.widths[network]);
+    }
   }
   std::vector<Part> parts[2];
   for (std::size_t i = 0; i < pairs.size();) {
@@ -224,15 +275,26 @@ void SendMaker::add_group(const MemberGroup& group, std::vector<PairBytes> pairs
     for (; i < pairs.size() && pairs[i].from == from; ++i) {
       const std::size_t kind = is_network(pairs[i].path) ? 1 : 0;
       const Bytes size = bytes(std::ceil(pairs[i].size.in(unit::byte)));
-      parts[kind].push_back({.path = pairs[i].path, .to = sites[pairs[i].to], .size = size, .route = pairs[i].route});
+      parts[kind].push_back(
+          {.path = pairs[i].path, .to = ends.sites[pairs[i].to], .size = size, .route = pairs[i].route});
     }
-    if (!is_simulated[from]) continue;
+    if (!ends.is_simulated[from]) continue;
     for (const bool network : {false, true}) {
-      const std::size_t kind = network ? 1 : 0;
-      if (plan_.routes != nullptr) weigh_by_size(parts[kind]);
-      const double members = num_senders[from][kind];
-      const BytesPerSecond cap = leg_of(timed_.meetings[meeting].time, network).bandwidth * members;
-      add(sends, {.from = sites[from], .cap = cap, .weight = members, .at_once = plan_.at_once}, parts[kind]);
+      std::vector<Part>& of_kind = parts[network];
+      const double width = ends.widths[network][from].out;
+      Send send{.from = ends.sites[from],
+                .cap = leg_of(timed_.meetings[meeting].time, network).bandwidth * width,
+                .weight = width,
+                .at_once = plan_.at_once};
+      if (decided) {
+        send.weight = 1.0;
+        weigh_by_size(of_kind, bytes(most[network]));
+      } else if (plan_.routes != nullptr) {
+        Bytes all;
+        for (const Part& part : of_kind) all += part.size;
+        weigh_by_size(of_kind, all);
+      }
+      add(sends, send, of_kind);
     }
   }
 }

@@ -54,7 +54,24 @@ class SendMaker {
   void add_pairs(costmodel::MeetingIndex meeting, Pattern pattern, const Payload& payload, Sends& sends) const;
   /// Each pair on the network by the ways of its devices.
   std::vector<PairBytes> routed(const MemberGroup& group, std::span<const PairBytes> pairs) const;
-  void add_group(const MemberGroup& group, std::vector<PairBytes> pairs, costmodel::MeetingIndex meeting,
+  /// Where pairs begin and end: devices at L3; at L2 nodes, and where a router decides who receives, the busiest device
+  /// of each node for itself, since others of the node cannot help it.
+  struct Ends {
+    std::vector<SiteIndex> sites;
+    std::vector<bool> is_simulated;  // of those that send
+    std::vector<std::int64_t> leaf;
+    std::vector<std::uint32_t> from;               // by member
+    std::array<std::vector<std::uint32_t>, 2> to;  // by member, on scale-up links and on the network
+    std::array<std::vector<PairEnd>, 2> widths;    // likewise, by end
+    std::size_t num_senders = 0;                   // the first ones
+  };
+  Ends ends_of(const MemberGroup& group, bool of_nodes) const;
+  /// How many members' links each end has the use of. One whose members send different amounts has what keeps its
+  /// busiest one at its rate: an end of 8 of whom one sends half of all, two.
+  void set_widths(Ends& ends, const MemberGroup& group, std::span<const PairBytes> pairs, bool network,
+                  bool decided) const;
+  /// `decided`: a router made sizes differ.
+  void add_group(const MemberGroup& group, std::vector<PairBytes> pairs, costmodel::MeetingIndex meeting, bool decided,
                  Sends& sends) const;
   Pattern pattern_of(costmodel::MeetingIndex meeting) const;
   /// Rows of an exchange between its members; empty if the router is balanced.

@@ -84,14 +84,27 @@ TEST(FidelitiesAgree, OnACrowdedStepBelowOversubscribedLeaves) {
 }
 
 TEST(FidelitiesAgree, OnAnExchangeThatARouterDecidesIfItIsAlone) {
-  // The cost model counts the busiest sender, whom no one can help.
-  ProgramBuilder builder(1, 8, 8);
-  builder.dispatch(0, 4096, 8000);
-  const Cluster cluster = small_cluster(8, 1);
-  const TimedProgram skewed = timed(builder, cluster, true, DirichletLoad{.alpha = 0.5, .seed = 3});
-  const Seconds expected = makespan(skewed, cluster, Fidelity::l0);
-  for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
-    expect_within(makespan(skewed, cluster, fidelity), expected, 0.01, std::string(name_of(kFidelityNames, fidelity)));
+  // The cost model counts the busiest device, whom no other can help, nor those of its node.
+  for (const std::int64_t devices_per_node : {1, 2, 4, 8}) {
+    const Cluster cluster = small_cluster(16 / devices_per_node, devices_per_node);
+    for (const LoadModel& load :
+         {LoadModel(DirichletLoad{.alpha = 0.5, .seed = 3}), LoadModel(ZipfLoad{.exponent = 1.0})}) {
+      for (const bool back : {false, true}) {
+        ProgramBuilder builder(1, 16, 16, 16);
+        if (back) {
+          builder.combine(0, 4096, 8000);
+        } else {
+          builder.dispatch(0, 4096, 8000);
+        }
+        const TimedProgram skewed = timed(builder, cluster, true, load);
+        const Seconds expected = makespan(skewed, cluster, Fidelity::l0);
+        for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
+          expect_within(makespan(skewed, cluster, fidelity), expected, 0.01,
+                        std::to_string(devices_per_node) + " devices, load " + std::to_string(load.index()) +
+                            (back ? ", back, " : ", ") + std::string(name_of(kFidelityNames, fidelity)));
+        }
+      }
+    }
   }
 }
 

@@ -135,17 +135,30 @@ TEST(PairTraffic, IsNothingForALegWithoutBytes) {
   }
 }
 
-TEST(BetweenNodes, AddsUpWhatTheirMembersSend) {
+TEST(BetweenEnds, AddsUpWhatMembersOfANodeSend) {
   const std::vector<std::uint32_t> node = {0, 0, 1, 1};
-  EXPECT_THAT(between_nodes(pair_traffic(Pattern::all_to_all, members_on({2, 2}), legs(300, 600)), node),
+  EXPECT_THAT(between_ends(pair_traffic(Pattern::all_to_all, members_on({2, 2}), legs(300, 600)), node, {node, node}),
               ElementsAre(is_pair(0, 0, PathClass::node, 600), is_pair(0, 1, PathClass::rail, 1200),
                           is_pair(1, 1, PathClass::node, 600), is_pair(1, 0, PathClass::rail, 1200)));
+}
+
+TEST(BetweenEnds, LetsAMemberReceiveForItselfOnTheNetwork) {
+  const std::vector<std::uint32_t> node = {0, 0, 1, 1}, apart = {0, 0, 1, 2};
+  EXPECT_THAT(between_ends(pair_traffic(Pattern::all_to_all, members_on({2, 2}), legs(300, 600)), node, {node, apart}),
+              ElementsAre(is_pair(0, 0, PathClass::node, 600), is_pair(0, 1, PathClass::rail, 600),
+                          is_pair(0, 2, PathClass::rail, 600), is_pair(1, 1, PathClass::node, 600),
+                          is_pair(1, 0, PathClass::rail, 1200)));
+}
+
+void quantise_all(std::vector<PairBytes>& pairs, std::size_t num_ends) {
+  const std::vector<PairEnd> ends(num_ends);
+  for (const bool network : {false, true}) quantise(pairs, network, ends);
 }
 
 TEST(Quantise, LeavesEqualSizesAlone) {
   const std::vector<PairBytes> before = pair_traffic(Pattern::all_to_all, members_on({4, 4}), legs(3000, 8000));
   std::vector<PairBytes> after = before;
-  quantise(after);
+  quantise_all(after, 8);
   for (std::size_t i = 0; i < before.size(); ++i) {
     EXPECT_NEAR(after[i].size.in(unit::byte), before[i].size.in(unit::byte), 1e-9);
   }
@@ -162,7 +175,7 @@ TEST(Quantise, KeepsTotalsAndTheBusiestWithFewSizes) {
     }
     const auto before = pair_traffic(Pattern::all_to_all, members_on(sizes), legs(1e6, 5e6), payload);
     auto after = before;
-    quantise(after);
+    quantise_all(after, 32);
     std::set<std::int64_t> different;
     double total_before = 0.0, total_after = 0.0, busiest = 0.0;
     for (std::size_t i = 0; i < before.size(); ++i) {
@@ -174,6 +187,51 @@ TEST(Quantise, KeepsTotalsAndTheBusiestWithFewSizes) {
     EXPECT_LE(different.size(), 60) << seed;
     for (const auto& [member, load] : loads(after)) busiest = std::max({busiest, load[2], load[3]});
     EXPECT_NEAR(busiest, 5e6, 1.0) << seed;
+  }
+}
+
+TEST(Quantise, KeepsTheBusiestByTheLinksOfEachEnd) {
+  // The second has ten links where the first has one: it is not busy, though it sends most.
+  std::vector<PairBytes> pairs = {{.from = 0, .to = 2, .path = PathClass::rail, .size = bytes(700)},
+                                  {.from = 1, .to = 2, .path = PathClass::rail, .size = bytes(1000)}};
+  const std::vector<PairEnd> ends = {{.out = 1.0}, {.out = 10.0}, {.in = 10.0}};
+  quantise(pairs, true, ends);
+  EXPECT_NEAR(pairs[0].size.in(unit::byte), 700, 1e-9);
+}
+
+TEST(Quantise, GivesTheBusiestLeafAndPodNoLess) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    const CounterRng rng(seed, 0);
+    std::vector<PairBytes> before;
+    for (std::uint32_t from = 0; from < 8; ++from) {
+      for (std::uint32_t to = 0; to < 8; ++to) {
+        if (from == to) continue;
+        before.push_back({.from = from,
+                          .to = to,
+                          .path = from / 2 == to / 2 ? PathClass::rail : PathClass::spine,
+                          .size = bytes(1e6 * std::exp(rng.normal(8 * from + to)))});
+      }
+    }
+    std::vector<PairEnd> ends(8);
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+      ends[i].leaf = static_cast<std::int64_t>(i) / 2;
+      ends[i].pod = static_cast<std::int64_t>(i) / 4;
+    }
+    auto after = before;
+    quantise(after, true, ends);
+    for (const std::uint32_t nodes : {2U, 4U}) {
+      const auto busiest = [&](const std::vector<PairBytes>& pairs) {
+        std::map<std::uint32_t, double> out, in;
+        double most = 0.0;
+        for (const PairBytes& pair : pairs) {
+          const std::uint32_t a = pair.from / nodes, b = pair.to / nodes;
+          if (a == b) continue;
+          most = std::max({most, out[a] += pair.size.in(unit::byte), in[b] += pair.size.in(unit::byte)});
+        }
+        return most;
+      };
+      EXPECT_GE(busiest(after), busiest(before) * (1.0 - 1e-12)) << seed << ", " << nodes;
+    }
   }
 }
 
