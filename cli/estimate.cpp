@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // orrery estimate and orrery simulate: the two interpreters that predict, on the same plan.
 #include "base/errors.h"
+#include "base/units_format.h"
 #include "cli/cluster_check.h"
 #include "cli/exit_code.h"
 #include "cli/hashed_paths.h"
 #include "cli/intervals.h"
 #include "cli/prediction.h"
+#include "cli/progress.h"
 #include "cli/shared_fabric.h"
 #include "cli/simulation_report.h"
 #include "cli/step_report.h"
@@ -90,6 +92,15 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   if (!simulated) {  // a worker asks this itself, since it adds the jobs beside
     sim::require_memory(sim::memory_needed(program, plan.cluster, plan.device_of_rank, input, Fidelity::l0),
                         sim::memory_available());
+  }
+  if (simulated) {
+    const Seconds needed = sim::exchange_time_needed(program, input, plan.fidelity);
+    if (needed > seconds(20.0)) {
+      log_info(
+          fmt::format("exchanges in pairs of devices whose sizes a router decides take about {} of CPU; L2 shows "
+                      "the busiest device of each node and takes little",
+                      needed));
+    }
   }
   const Trace trace = run(*interpreter, program, input, options.plan);
   sim::UseOfLinks use;

@@ -21,8 +21,19 @@ namespace orrery::sim {
 Bytes memory_needed(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
                     const RunInput& input, const Fidelities& fidelities, bool hashed = false);
 
-/// What this machine can still give: MemAvailable of `meminfo`, /proc/meminfo. Infinite if it does not say.
-Bytes memory_available(const std::filesystem::path& meminfo = "/proc/meminfo");
+/// About the CPU time of the exchanges whose pairs are flows of their own and of different size: at L3 where a router
+/// decides. All else that a simulation does takes seconds. Source of the rates: docs/design/simgrid.md, "Fidelity".
+Seconds exchange_time_needed(const StepProgram& program, const RunInput& input, const Fidelities& fidelities);
+
+/// Where Linux says how much memory there is.
+struct MemoryFiles {
+  std::filesystem::path meminfo = "/proc/meminfo";
+  std::filesystem::path own_cgroup = "/proc/self/cgroup", cgroups = "/sys/fs/cgroup";
+};
+
+/// What this machine can still give: MemAvailable, and not more than the limits of the control groups that this process
+/// is in leave, whose cached files count as free. Infinite if nothing says.
+Bytes memory_available(const MemoryFiles& files = {});
 
 /// Throws: ConfigError if `needed` is more than `available`.
 void require_memory(Bytes needed, Bytes available);

@@ -68,11 +68,55 @@ TEST(MemoryNeed, CountsThePairsThatHaveRoutes) {
   EXPECT_EQ(routes(Fidelity::l3, false), 2 * 8 * 8);
 }
 
+TEST(MemoryNeed, IsHeldAgainstTheLimitsOfControlGroups) {
+  const auto dir = std::filesystem::path(::testing::TempDir()) / "cgroups";
+  std::filesystem::remove_all(dir);
+  const auto write = [&](const std::string& name, const std::string& text) {
+    std::filesystem::create_directories((dir / name).parent_path());
+    std::ofstream(dir / name) << text;
+  };
+  const auto available = [&] {
+    return memory_available({.meminfo = dir / "meminfo", .own_cgroup = dir / "own", .cgroups = dir / "fs"})
+        .in(unit::byte);
+  };
+  write("meminfo", "MemAvailable: 1000 kB\n");
+  write("own", "0::/job/step\n");
+  EXPECT_EQ(available(), 1024000.0);
+  write("fs/job/step/memory.max", "max\n");
+  write("fs/job/step/memory.current", "300000\n");
+  EXPECT_EQ(available(), 1024000.0);  // no limit
+  write("fs/job/memory.max", "900000\n");
+  write("fs/job/memory.current", "400000\n");
+  EXPECT_EQ(available(), 500000.0);  // of the group around
+  write("fs/job/memory.stat", "anon 200000\ninactive_file 150000\n");
+  EXPECT_EQ(available(), 650000.0);  // files that are cached give way
+  write("fs/job/step/memory.max", "310000\n");
+  EXPECT_EQ(available(), 10000.0);
+  write("fs/job/step/memory.max", "200000\n");
+  EXPECT_EQ(available(), 0.0);
+  write("own", "3:cpu:/x\n9:memory:/old\n");
+  write("fs/memory/old/memory.limit_in_bytes", "70000\n");
+  write("fs/memory/old/memory.usage_in_bytes", "50000\n");
+  EXPECT_EQ(available(), 20000.0);
+}
+
+TEST(TimeNeed, IsThatOfExchangesInPairsOfDevicesWhoseSizesDiffer) {
+  ProgramBuilder builder(1, 64, 64, 64);
+  for (int i = 0; i < 10; ++i) builder.dispatch(0, 64, 1000);
+  const auto needed = [&](const LoadModel& load, Fidelity fidelity) {
+    return exchange_time_needed(builder.program(), {.load = load}, fidelity).in(unit::second);
+  };
+  EXPECT_NEAR(needed(ZipfLoad{}, Fidelity::l3), 10 * 0.12, 0.1);  // 64 x 64 flows each time
+  EXPECT_EQ(needed(ZipfLoad{}, Fidelity::l2), 0.0);
+  EXPECT_EQ(needed(BalancedLoad{}, Fidelity::l3), 0.0);
+}
+
 TEST(MemoryNeed, IsHeldAgainstWhatTheMachineSays) {
   const auto path = std::filesystem::path(::testing::TempDir()) / "meminfo";
   std::ofstream(path) << "MemTotal:       16384 kB\nMemAvailable:    2048 kB\nHugePages_Total:       0\n";
-  EXPECT_EQ(memory_available(path), 2.0 * unit::mebibyte);
-  EXPECT_TRUE(std::isinf(memory_available("no/such/file").in(unit::byte)));
+  const std::string none = "no/such/file";
+  EXPECT_EQ(memory_available({.meminfo = path, .own_cgroup = none}), 2.0 * unit::mebibyte);
+  EXPECT_TRUE(std::isinf(memory_available({.meminfo = none, .own_cgroup = none}).in(unit::byte)));
   EXPECT_NO_THROW(require_memory(gib(2), gib(2)));
   try {
     require_memory(gib(3), gib(2));
