@@ -104,14 +104,19 @@ std::string Job::what_waits() const {
   for (MeetingIndex meeting = 0; meeting < meetings_.size(); ++meeting) {
     if (meetings_[meeting].num_sends == 0 || ++number > kShown) continue;
     std::vector<std::int32_t> ranks;
+    std::int64_t num_alike = 0;
     const auto participants = timed_.participants_of(meeting);
+    for (const std::uint32_t rank : participants) num_alike += timed_.ranks[rank].represents;
     for (const std::uint32_t rank : participants.first(std::min(participants.size(), kRanks))) {
       ranks.push_back(timed_.ranks[rank].view.rank.value());
     }
     const costmodel::RankOp& at = plan_.op_of[meeting];
-    text += fmt::format("\n  {} waits since {} on rank{} {}{}", to_string(timed_.op(at).key), meetings_[meeting].since,
-                        ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "),
-                        participants.size() > kRanks ? fmt::format(" and {} more", participants.size() - kRanks) : "");
+    text += fmt::format("\n  {} waits since {} on rank{} {}{}{}", to_string(timed_.op(at).key),
+                        meetings_[meeting].since, ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "),
+                        participants.size() > kRanks ? fmt::format(" and {} more", participants.size() - kRanks) : "",
+                        num_alike > std::ssize(participants)
+                            ? fmt::format(", each for all that do the same: {} ranks", num_alike)
+                            : "");
   }
   if (number > kShown) text += fmt::format("\n  and {} communications more", number - kShown);
   return text + fmt::format("\n  {} ops have not ended", num_left_);

@@ -124,6 +124,24 @@ TEST(Disturbed, AStepThatCannotEndSaysWhatWaits) {
   }
 }
 
+TEST(Disturbed, AStepThatCannotEndCountsTheRanksThatAreStoodFor) {
+  // Eight ranks of which each node's first two stand for all; the uplinks are down.
+  ProgramBuilder builder(1, 8);
+  builder.all_reduce(0, Queue::world, Group::world, 1000000);
+  Cluster cluster = small_cluster(4, 2);
+  cluster.fabric.nodes_per_leaf = 1;
+  Disturbances down;
+  for (const std::int64_t node : {0, 1, 2, 3}) down.links.push_back({.node = node});
+  const auto timed = time_program(builder.program(), NanosecondPerByte(cluster), cluster, {}, {.disturbances = down});
+  ASSERT_LT(timed.ranks.size(), 8);
+  try {
+    run_on_simgrid(timed, cluster, Fidelity::l1, false);
+    FAIL() << "expected a BackendError";
+  } catch (const BackendError& error) {
+    EXPECT_THAT(error.what(), HasSubstr(", each for all that do the same: 8 ranks\n"));
+  }
+}
+
 TEST(Disturbed, AStragglerHoldsUpThoseWhoMeetIt) {
   // Two stages of four ranks; rank 2 takes twice as long, and the ranks that sum gradients with it wait.
   ProgramBuilder builder(2, 4);
