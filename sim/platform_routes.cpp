@@ -6,23 +6,69 @@
 #include "program/topology/network.h"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <optional>
 #include <span>
+#include <string_view>
+#include <system_error>
 
 #include <fmt/format.h>
 
 namespace orrery::sim {
 namespace {
 
-constexpr std::string_view kNode = "{node}", kDevice = "{device}";
-
-std::string replaced(std::string text, std::string_view from, std::int64_t number) {
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from)) {
-    text.replace(at, from.size(), fmt::format("{}", number));
+/// A name of hosts with the numbers of a node and a device in it.
+class HostPattern {
+ public:
+  explicit HostPattern(const std::string& pattern) {
+    std::string_view rest = pattern;
+    while (true) {
+      const std::size_t open = std::min(rest.find('{'), rest.size());
+      Piece& piece = pieces_.emplace_back(Piece{.text = std::string(rest.substr(0, open))});
+      if (open == rest.size()) break;
+      const std::size_t close = std::min(rest.find('}', open), rest.size());
+      const std::string_view inside = rest.substr(open + 1, close - open - 1);
+      const std::size_t plus = std::min(inside.find('+'), inside.size());
+      const std::string_view name = inside.substr(0, plus), offset = inside.substr(std::min(plus + 1, inside.size()));
+      const auto [end, error] = std::from_chars(offset.data(), offset.data() + offset.size(), piece.offset);
+      const bool is_number = plus == inside.size() || (error == std::errc() && end == offset.data() + offset.size());
+      if (close == rest.size() || !is_number || (name != "node" && name != "device")) {
+        throw ConfigError(
+            fmt::format("hosts: expected {{node}}, {{device}}, or with an offset such as {{node+1}}, got {} in \"{}\"",
+                        rest.substr(open, close - open + 1), pattern));
+      }
+      piece.number = name == "node" ? Number::node : Number::device;
+      rest.remove_prefix(close + 1);
+    }
+    if (!has(Number::node)) {
+      throw ConfigError(
+          fmt::format("hosts: expected a name with {{node}}, such as \"node{{node}}\", got \"{}\"", pattern));
+    }
   }
-  return text;
-}
+
+  bool names_devices() const { return has(Number::device); }
+  std::string name_of(std::int64_t node, std::int64_t device) const {
+    std::string name;
+    for (const Piece& piece : pieces_) {
+      name += piece.text;
+      if (piece.number == Number::node) name += fmt::format("{}", node + piece.offset);
+      if (piece.number == Number::device) name += fmt::format("{}", device + piece.offset);
+    }
+    return name;
+  }
+
+ private:
+  enum class Number : std::uint8_t { none, node, device };
+  struct Piece {
+    std::string text;
+    Number number = Number::none;  // after the text
+    std::int64_t offset = 0;
+  };
+  bool has(Number number) const { return std::ranges::find(pieces_, number, &Piece::number) != pieces_.end(); }
+
+  std::vector<Piece> pieces_;
+};
 
 /// Rings over hosts: host i sends to the one `stride` hosts on within its part of `size` hosts. The last part may be
 /// smaller; parts of one host have no pairs.
@@ -65,24 +111,20 @@ ClassRate rate_of(std::span<const PlatformRoute> routes, const std::vector<Platf
 }  // namespace
 
 PlatformQuestion question_for(const Cluster& cluster, const std::string& pattern) {
-  if (pattern.find(kNode) == std::string::npos) {
-    throw ConfigError(
-        fmt::format("hosts: expected a name with {}, such as \"node{}\", got \"{}\"", kNode, kNode, pattern));
-  }
+  const HostPattern names(pattern);
   if (topology::has_routers(cluster.fabric)) {
     throw ConfigError(
         "platform: expected a cluster whose fabric is a tree or none, got one of routers: their links "
         "cannot be read from a platform");
   }
-  PlatformQuestion question{.hosts = {}, .classes = {}, .by_device = pattern.find(kDevice) != std::string::npos};
+  PlatformQuestion question{.hosts = {}, .classes = {}, .by_device = names.names_devices()};
   std::int64_t node = 0;
   for (std::size_t g = 0; g < cluster.groups.size(); ++g) {
     const NodeGroup& group = cluster.groups[g];
     const std::size_t first = question.hosts.size();
     const std::int64_t per_node = question.by_device ? group.devices_per_node : 1;
     for (std::int64_t i = 0; i < group.num_nodes; ++i, ++node) {
-      const std::string name = replaced(pattern, kNode, node);
-      for (std::int64_t d = 0; d < per_node; ++d) question.hosts.push_back(replaced(name, kDevice, d));
+      for (std::int64_t d = 0; d < per_node; ++d) question.hosts.push_back(names.name_of(node, d));
     }
     const std::int64_t number = group.num_nodes * per_node;
     const std::int64_t domain = group.scale_up.kind == ScaleUpKind::none ? 1 : group.scale_up.span_nodes * per_node;

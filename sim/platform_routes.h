@@ -50,8 +50,8 @@ struct PlatformQuestion {
 };
 
 /// `pattern`: the name of a host, with "{node}" for the number of a node over the cluster and, where every device is a
-/// host, "{device}" for its number in the node.
-/// Throws: ConfigError if the pattern names no node, or the fabric is not a tree.
+/// host, "{device}" for its number in the node; "{node+1}" where they count from one.
+/// Throws: ConfigError if the pattern names no node or something else, or the fabric is not a tree.
 PlatformQuestion question_for(const Cluster& cluster, const std::string& pattern);
 
 /// `cluster` with what the routes say instead of its own rates: scale_up (of devices), nics.each, nics.latency and

@@ -61,6 +61,20 @@ TEST(PlatformQuestion, AsksForOneRingOfEachClass) {
   EXPECT_EQ(by_device.classes[1].pairs[0].to, 2);  // the same device of the next node
 }
 
+TEST(PlatformQuestion, CountsFromWhereThePatternSays) {
+  EXPECT_EQ(question_for(small_cluster(2, 1), "{node+1}.n{node}").hosts, (std::vector<std::string>{"1.n0", "2.n1"}));
+  EXPECT_EQ(question_for(small_cluster(1, 2), "n{node+10}d{device+1}").hosts,
+            (std::vector<std::string>{"n10d1", "n10d2"}));
+}
+
+TEST(PlatformQuestion, NamesWhatItDoesNotKnowInAPattern) {
+  for (const std::string unknown : {"{x}", "{node+}", "{node+1x}", "{node-1}", "{node"}) {
+    EXPECT_EQ(failure([&] { question_for(small_cluster(2, 1), "n{node}." + unknown); }),
+              "hosts: expected {node}, {device}, or with an offset such as {node+1}, got " + unknown +
+                  " in \"n{node}." + unknown + "\"");
+  }
+}
+
 TEST(PlatformQuestion, NeedsANameOfNodesAndATree) {
   EXPECT_EQ(failure([] { question_for(small_cluster(2, 1), "host"); }),
             "hosts: expected a name with {node}, such as \"node{node}\", got \"host\"");
@@ -125,7 +139,41 @@ TEST(PlatformImport, NamesAllMissingHosts) {
   EXPECT_EQ(failure([] { with_platform(small_cluster(6, 1), kTwoLeaves, "node{node}", kWorker); }),
             kTwoLeaves +
                 ": expected 6 hosts, got a platform without 2 of them: node4, node5\n"
-                "  hint: the platform has 4 hosts, such as node0; the key hosts says how nodes are named");
+                "  hint: the platform has 4 hosts, such as node0; the key hosts says how nodes are named, "
+                "\"h{node+1}\" where they count from one");
+}
+
+/// Hosts node0 to node3, each with a link of its own, and the routes that are given.
+std::string platform_with(const std::string& bandwidth, const std::string& routes) {
+  std::string text =
+      "<?xml version='1.0'?><!DOCTYPE platform SYSTEM \"https://simgrid.org/simgrid.dtd\">"
+      "<platform version=\"4.1\"><zone id=\"z\" routing=\"Full\">";
+  for (const char* node : {"0", "1", "2", "3"}) text += std::string("<host id=\"node") + node + "\" speed=\"1f\"/>";
+  for (const char* node : {"0", "1", "2", "3"}) {
+    text += std::string("<link id=\"wire") + node + "\" bandwidth=\"" + bandwidth + "\" latency=\"1us\"/>";
+  }
+  return file_of(text + routes + "</zone></platform>");
+}
+
+std::string route_from(const std::string& from, const std::string& to) {
+  return "<route src=\"node" + from + "\" dst=\"node" + to + "\" symmetrical=\"NO\"><link_ctn id=\"wire" + from +
+         "\"/></route>";
+}
+
+TEST(PlatformImport, NamesLinksWithoutBandwidth) {
+  const std::string file = platform_with(
+      "0GBps", route_from("0", "1") + route_from("1", "0") + route_from("2", "3") + route_from("3", "2") +
+                   route_from("0", "2") + route_from("1", "3") + route_from("2", "0") + route_from("3", "1"));
+  EXPECT_EQ(failure([&] { with_platform(small_cluster(4, 1), file, "node{node}", kWorker); }),
+            file + ": expected a bandwidth above zero, got none on 4 of 4 links: wire0, wire1, wire2, wire3");
+}
+
+TEST(PlatformImport, CountsPairsWithoutARoute) {
+  const std::string file = platform_with("1GBps", route_from("0", "1") + route_from("1", "0"));
+  EXPECT_EQ(failure([&] { with_platform(small_cluster(4, 1), file, "node{node}", kWorker); }),
+            file +
+                ": expected links between 8 pairs of hosts, got none for 6 of them: node2 and node3, node3 and "
+                "node2, node0 and node2, node1 and node3, node2 and node0, node3 and node1");
 }
 
 TEST(PlatformImport, ReportsWhatSimGridCannotRead) {
