@@ -3,10 +3,12 @@
 
 #include "base/check.h"
 #include "sim/flow_plan.h"
+#include "sim/link_changes.h"
 #include "sim/sends.h"
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <tuple>
 
 namespace orrery::sim {
@@ -20,27 +22,35 @@ constexpr std::size_t kNumSlices = 1000;
 /// A link with what went over it in each slice.
 struct Link {
   std::string name, link_class;
-  BytesPerSecond bandwidth;
+  std::vector<double> capacity;  // bytes in a slice; one number if it is the same for all
   Bytes size;
   std::vector<double> slices;  // bytes; none while nothing went over it
 };
 
 class Links {
  public:
-  Links(const Network& network, Seconds step) : network_(network), slice_(step / static_cast<double>(kNumSlices)) {
+  /// `changes`: of the ports, by date.
+  Links(const Network& network, Seconds step, std::span<const LinkChange> changes)
+      : network_(network), slice_(step / static_cast<double>(kNumSlices)) {
     for (const Port& port : network.ports()) {
       for (const char* direction : {".out", ".in"}) {
         links_.push_back({.name = port.name + direction,
                           .link_class = std::string(name_of(kLinkClassLabels, port.link_class)),
-                          .bandwidth = port.bandwidth,
+                          .capacity = {capacity_at(port.bandwidth)},
                           .size = {},
                           .slices = {}});
       }
     }
+    for (const LinkChange& change : changes) {
+      set_bandwidth(links_[2 * std::size_t{change.port} + (change.inwards ? 1 : 0)], change);
+    }
     if (network.routes() == nullptr) return;
     for (const RouteLink& link : network.routes()->links()) {
-      links_.push_back(
-          {.name = link.name, .link_class = link.label, .bandwidth = link.bandwidth, .size = {}, .slices = {}});
+      links_.push_back({.name = link.name,
+                        .link_class = link.label,
+                        .capacity = {capacity_at(link.bandwidth)},
+                        .size = {},
+                        .slices = {}});
     }
   }
 
@@ -65,15 +75,20 @@ class Links {
     std::vector<Sums> sums;  // by class
     for (const Link& link : links_) {
       if (link.slices.empty()) continue;
-      const double capacity = (link.bandwidth * slice_).in(unit::byte);
       const std::size_t number = class_of(link, use);
       sums.resize(use.classes.size());
       Sums& of_class = sums[number];
       std::vector<double>& track = use.classes[number].track;
       of_class.num_links += 1.0;
       of_class.all += link.size;
-      double peak = 0.0;
+      double peak = 0.0, could = 0.0;
       for (std::size_t slice = 0; slice < kNumSlices; ++slice) {
+        const double capacity = link.capacity[link.capacity.size() == 1 ? 0 : slice];
+        could += capacity;
+        if (capacity <= 0.0) {  // it is down, and what moves on moves later
+          of_class.cut += bytes(link.slices[slice]);
+          continue;
+        }
         const double wanted = link.slices[slice] / capacity, used = std::min(1.0, wanted);
         use.fullest = std::max(use.fullest, wanted);
         of_class.cut += bytes((wanted - used) * capacity);
@@ -83,7 +98,7 @@ class Links {
       use.links.push_back({.name = link.name,
                            .link_class = link.link_class,
                            .size = link.size,
-                           .mean = link.size / (link.bandwidth * slice_ * static_cast<double>(kNumSlices)),
+                           .mean = could > 0.0 ? link.size.in(unit::byte) / could : 0.0,
                            .peak = peak});
     }
     for (std::size_t i = 0; i < sums.size(); ++i) {
@@ -96,6 +111,18 @@ class Links {
   }
 
  private:
+  double capacity_at(BytesPerSecond bandwidth) const { return (bandwidth * slice_).in(unit::byte); }
+
+  /// From the date of the change to the end of the step.
+  void set_bandwidth(Link& link, const LinkChange& change) const {
+    link.capacity.resize(kNumSlices, link.capacity.front());
+    const double from = change.date / slice_, capacity = capacity_at(change.bandwidth);
+    for (std::size_t slice = slice_at(from); slice < kNumSlices; ++slice) {
+      const double before = std::clamp(from - static_cast<double>(slice), 0.0, 1.0);
+      link.capacity[slice] = before * link.capacity[slice] + (1.0 - before) * capacity;
+    }
+  }
+
   /// Of the use; a new one if this is the first link of its class.
   static std::size_t class_of(const Link& link, UseOfLinks& use) {
     const auto known = std::ranges::find(use.classes, link.link_class, &UseOfLinks::Class::name);
@@ -144,7 +171,7 @@ UseOfLinks use_of_links(const TimedProgram& timed, const Cluster& cluster, const
   CHECK(trace.steps.size() == 1, trace.steps.size());
   FlowPlan plan = plan_flows(timed, cluster, fidelities, are_in_pairs(fidelities) ? routes_of(cluster, seed) : nullptr);
   const Network network = join_network(cluster, {&plan, 1}, timed.disturbances.on_links());
-  Links links(network, trace.steps.front().time);
+  Links links(network, trace.steps.front().time, link_changes(timed.disturbances, cluster, network));
   std::vector<bool> is_done(timed.meetings.size());
   SendMaker maker(timed, plan);
   std::size_t span = 0;

@@ -22,7 +22,7 @@ struct LinkUse {
   std::string name;
   std::string link_class;  // for people: "NIC", "uplink", "uplink, plane 1", "router"
   Bytes size;              // what went over it
-  double mean = 0.0;       // utilisation over the step
+  double mean = 0.0;       // utilisation over the step, of what faults and the traffic of others leave of the link
   double peak = 0.0;       // of the slices of the step, at most 1
 };
 

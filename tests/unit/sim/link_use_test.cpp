@@ -82,6 +82,22 @@ TEST(LinkUse, IsNeverMoreThanTheLinkHas) {
   EXPECT_GT(use.classes[0].cut, 0.0);
 }
 
+TEST(LinkUse, IsOfWhatIsLeftOfALink) {
+  // 1 MB at a quarter of the NIC's 25 GB/s: full for all of the 160 us that it takes.
+  HandTimed program(2);
+  program.message(0, 1, over(PathClass::rail, bytes(1e6), kNic));
+  costmodel::TimedProgram timed = program.timed();
+  timed.disturbances.links = {{.node = 0, .left = 0.25}};
+  const Cluster cluster = small_cluster(2, 1);
+  const auto use = [&] {
+    return use_of_links(timed, cluster, Fidelity::l1, simulate(timed, cluster, {}, Fidelity::l1));
+  };
+  EXPECT_THAT(use().links, ElementsAre(is_link("node0.nic.out", 1, 1, 1), is_link("node1.nic.in", 1, 0.25, 0.25)));
+  // Half a megabyte in 20 us, then the rest at half the rate: 1 MB of the 1.5 MB that the NIC had at first.
+  timed.disturbances.links = {{.node = 0, .left = 0.5, .when = {.from = microseconds(20)}}};
+  EXPECT_NEAR(use().links.front().mean, 1.0, 1e-9);
+}
+
 TEST(LinkUse, OfClosedFormsIsUnknown) {
   HandTimed program(2);
   program.message(0, 1, over(PathClass::rail, bytes(1e6), kNic));
