@@ -71,6 +71,27 @@ TEST(Disturbances, NameRanksAndNodesThatExist) {
             "d.json: expected a plane below 1, got 1");
 }
 
+TEST(Disturbances, LeaveSomethingOfTheNics) {
+  const Cluster cluster = testing::small_cluster(3, 4);  // 100 GB/s a node
+  const auto problem_of = [&](const Disturbances& disturbances) {
+    return problems_of([&] {
+      require_existing(disturbances, 8, cluster, "d.json");
+      return 0;
+    });
+  };
+  const auto traffic = [](std::int64_t from, std::int64_t to, double gigabytes, double begin = 0.0) {
+    return ForeignTraffic{
+        .from_node = from, .to_node = to, .rate = bytes_per_second(gigabytes * 1e9), .when = {seconds(begin), {}}};
+  };
+  EXPECT_EQ(problem_of({.traffic = {traffic(0, 1, 99)}}), "");
+  EXPECT_EQ(problem_of({.traffic = {traffic(0, 1, 250)}}),
+            "d.json: expected traffic of less than 100 GB/s, which is all NICs of node 0, from it, got 250 GB/s\n"
+            "d.json: expected traffic of less than 100 GB/s, which is all NICs of node 1, to it, got 250 GB/s");
+  EXPECT_EQ(problem_of({.traffic = {traffic(0, 2, 60), traffic(1, 2, 60, 0.5)}}),  // together, from then on
+            "d.json: expected traffic of less than 100 GB/s, which is all NICs of node 2, to it, got 120 GB/s");
+  EXPECT_EQ(problem_of({.traffic = {traffic(0, 1, 60), traffic(1, 2, 60)}}), "");
+}
+
 TEST(Disturbances, SlowDownTheRanksThatTheyName) {
   const Disturbances two{.stragglers = {{.rank = 1, .factor = 1.5}, {.rank = 1, .factor = 2.0}}};
   EXPECT_EQ(rank_factor(two, 0), 1.0);
