@@ -139,7 +139,7 @@ SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, b
                    PathSeed seed) {
   CHECK(!jobs.empty());
   const bool in_pairs = std::ranges::any_of(jobs, [](const SimulatedJob& job) { return are_in_pairs(job.fidelities); });
-  const std::shared_ptr<Routes> routes = in_pairs ? routes_of(cluster, seed) : nullptr;
+  const std::shared_ptr<Routes> routes = routes_of(cluster, seed, in_pairs);
   std::vector<FlowPlan> plans;
   for (const SimulatedJob& job : jobs) plans.push_back(plan_flows(*job.timed, cluster, job.fidelities, routes));
   const Disturbances& disturbances = jobs.front().timed->disturbances;

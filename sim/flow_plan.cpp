@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/flow_plan.h"
 
+#include "sim/pod_links.h"
 #include "sim/sends.h"
 
 #include <algorithm>
@@ -53,7 +54,8 @@ class Planner {
       : timed_(timed),
         cluster_(cluster),
         fidelities_(fidelities),
-        uplinks_bind_(cluster.fabric.oversubscription > 1.0 || timed.disturbances.on_links()),
+        uplinks_bind_(cluster.fabric.oversubscription > 1.0 || timed.disturbances.on_links() ||
+                      (routes != nullptr && routes->pods() != nullptr)),
         groups_(std::make_unique<MemberGroups>(timed, cluster)),
         routes_(std::move(routes)) {}
 
@@ -82,7 +84,9 @@ class Planner {
                   .at_once = 1};
     if (!is_balanced(timed_.load)) plan.at_once = num_at_once(plan.sites);
     if (plan.routes != nullptr) {
-      plan.at_once = kAllAtOnce;
+      const bool of_pods = plan.routes->pods() != nullptr;
+      plan.at_once = of_pods ? num_at_once(plan.sites) : kAllAtOnce;
+      if (of_pods) let_nodes_stand(*plan.routes);
       plan.routed_ends = SendMaker(timed_, plan).routed_ends();
     }
     return plan;
@@ -94,6 +98,25 @@ class Planner {
         static_cast<std::size_t>(std::ranges::count_if(sites, [](const Site& site) { return site.num_lanes > 0; }));
     if (senders * static_cast<std::size_t>(timed_.program->mesh.ep()) <= kMostFlows) return kAllAtOnce;
     return std::max<std::size_t>(kFlowsAtOnce / senders, 1);
+  }
+
+  /// How many nodes of its pod each simulated node stands for.
+  void let_nodes_stand(Routes& routes) const {
+    if (timed_.device_of_rank.empty()) return;
+    const auto node_of = [&](DeviceIndex device) { return cluster_.locate(device).node; };
+    std::map<std::int64_t, std::set<std::int64_t>> stands_for;
+    for (std::size_t r = 0; r < timed_.simulated_of_rank.size(); ++r) {
+      const std::int64_t node = node_of(timed_.device_of_rank[r]);
+      const std::int64_t simulated = node_of(timed_.ranks[timed_.simulated_of_rank[r]].device);
+      if (routes.pods()->of(node) == routes.pods()->of(simulated)) stands_for[simulated].insert(node);
+    }
+    std::map<std::int64_t, std::optional<std::int64_t>> of_pod;
+    for (const auto& [simulated, nodes] : stands_for) {
+      const auto number = static_cast<std::int64_t>(nodes.size());
+      const auto [pod, is_new] = of_pod.try_emplace(routes.pods()->of(simulated), number);
+      if (pod->second != number) pod->second.reset();
+    }
+    for (const auto& [simulated, nodes] : stands_for) routes.let_stand(simulated, of_pod[routes.pods()->of(simulated)]);
   }
 
   void find_ops() {
@@ -206,8 +229,8 @@ bool are_in_pairs(const Fidelities& fidelities) {
 
 bool need_every_rank(const Fidelities& fidelities, const Cluster& cluster, bool links_change, bool hashed) {
   const bool uplinks_bind = links_change || cluster.fabric.oversubscription > 1.0;
-  return are_in_pairs(fidelities) &&
-         (have_routes(cluster, hashed) || (uplinks_bind && cluster.fabric.nodes_per_leaf > 1));
+  return are_in_pairs(fidelities) && (have_routes(cluster, hashed) || PodLinks(cluster).bind() ||
+                                      (uplinks_bind && cluster.fabric.nodes_per_leaf > 1));
 }
 
 Network join_network(const Cluster& cluster, std::span<FlowPlan> plans, bool links_change) {
@@ -216,6 +239,7 @@ Network join_network(const Cluster& cluster, std::span<FlowPlan> plans, bool lin
   std::set<RoutedEnd> ends;
   for (FlowPlan& plan : plans) {
     const auto first = static_cast<SiteIndex>(sites.size());
+    plan.first_site = first;
     for (SiteIndex& site : plan.site_of_rank) site += first;
     for (auto& [node, site] : plan.node_sites) site += first;
     for (auto& [place, site] : plan.device_sites) site += first;

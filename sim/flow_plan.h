@@ -32,6 +32,7 @@ struct FlowPlan {
   std::unique_ptr<MemberGroups> groups;           // where something is at L2 or L3
   std::unique_ptr<LeafShares> shares;             // where uplinks can be full, at L1
   std::vector<Site> sites;
+  SiteIndex first_site = 0;         // of the network, once the plan is in one
   PathClasses used = {};            // path classes that carry flows
   std::shared_ptr<Routes> routes;   // of flows in pairs; null: none has one of its own
   std::set<RoutedEnd> routed_ends;  // that they can have
@@ -41,6 +42,7 @@ struct FlowPlan {
   /// an exchange only as many as SimGrid takes for long: 2000 over the number of sites.
   std::size_t at_once = 1;
 
+  std::int64_t node_of(SiteIndex site) const { return sites[site - first_site].node; }
   bool is_flow(costmodel::MeetingIndex meeting) const { return fidelity[meeting] != Fidelity::l0; }
 };
 

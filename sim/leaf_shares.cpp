@@ -56,16 +56,26 @@ double share_below_leaf(Pattern pattern, std::span<const Cluster::Location> memb
   return share_of_cycle(domains, from);
 }
 
-double LeafShares::of(MeetingIndex meeting, RankOp op, Pattern pattern, std::uint32_t rank) {
+SharesBelow LeafShares::shares(Pattern pattern, std::span<const Cluster::Location> members,
+                               const Cluster::Location& from) const {
+  SharesBelow below{.leaf = share_below_leaf(pattern, members, from), .pod = 1.0};
+  if (!pods_.bind()) return below;
+  std::vector<Cluster::Location> in_pods;
+  for (const Cluster::Location& member : members) in_pods.push_back(pods_.as_leaf(member));
+  below.pod = share_below_leaf(pattern, in_pods, pods_.as_leaf(from));
+  return below;
+}
+
+SharesBelow LeafShares::of(MeetingIndex meeting, RankOp op, Pattern pattern, std::uint32_t rank) {
   std::vector<Cluster::Location> members;
   if (timed_.device_of_rank.empty()) {  // no mesh says who the members are
     for (const std::uint32_t member : timed_.participants_of(meeting)) {
       members.push_back(cluster_.locate(timed_.ranks[member].device));
     }
-    return share_below_leaf(pattern, members, cluster_.locate(timed_.ranks[rank].device));
+    return shares(pattern, members, cluster_.locate(timed_.ranks[rank].device));
   }
   const Group kind = costmodel::group_of(timed_.program->shapes[timed_.op(op).shape]);
-  const auto [known, is_new] = known_.try_emplace({pattern, kind, rank}, 1.0);
+  const auto [known, is_new] = known_.try_emplace({pattern, kind, rank});
   if (!is_new) return known->second;
   const Mesh& mesh = timed_.program->mesh;
   const auto place_of = [&](RankId id) { return cluster_.locate(timed_.device_of_rank[id.index()]); };
@@ -77,7 +87,9 @@ double LeafShares::of(MeetingIndex meeting, RankOp op, Pattern pattern, std::uin
     if (!asked.insert({mesh.group_index(kind, id), from.leaf}).second) continue;
     members.clear();
     for (const RankId member : mesh.members(kind, id)) members.push_back(place_of(member));
-    known->second = std::min(known->second, share_below_leaf(pattern, members, from));
+    const SharesBelow here = shares(pattern, members, from);
+    known->second.leaf = std::min(known->second.leaf, here.leaf);
+    known->second.pod = std::min(known->second.pod, here.pod);
   }
   return known->second;
 }

@@ -26,7 +26,8 @@ class Traffic {
         ports_(wiring.members.size()),
         nics_(wiring.nics.size()),
         domains_(wiring.domains.size()),
-        leaves_(wiring.leaves.size()) {}
+        leaves_(wiring.leaves.size()),
+        pods_(wiring.pods.size()) {}
 
   void send(std::size_t from, std::size_t to, Bytes size) {
     const Wiring::Member &source = wiring_.members[from], &destination = wiring_.members[to];
@@ -36,12 +37,12 @@ class Traffic {
       return;
     }
     nics_[destination.nic].in += size;
-    send_out(source, destination.domain, destination.leaf, size);
+    send_out(source, destination, size);
   }
 
   /// To a domain, by whichever of its NICs.
-  void send_to_domain(std::size_t from, std::size_t domain, std::size_t leaf, Bytes size) {
-    send_out(wiring_.members[from], domain, leaf, size);
+  void send_to_domain(std::size_t from, const Wiring::Member& any_of_it, Bytes size) {
+    send_out(wiring_.members[from], any_of_it, size);
   }
 
   Seconds slowest() const {
@@ -52,21 +53,25 @@ class Traffic {
     for (std::size_t i = 0; i < nics_.size(); ++i) time = std::max(time, nics_[i].time(wiring_.nics[i]));
     for (std::size_t i = 0; i < domains_.size(); ++i) time = std::max(time, domains_[i].time(wiring_.domains[i].out));
     for (std::size_t i = 0; i < leaves_.size(); ++i) time = std::max(time, leaves_[i].time(wiring_.leaves[i].out));
+    for (std::size_t i = 0; i < pods_.size(); ++i) time = std::max(time, pods_[i].time(wiring_.pods[i].out));
     return time;
   }
 
  private:
-  void send_out(const Wiring::Member& source, std::size_t domain, std::size_t leaf, Bytes size) {
+  void send_out(const Wiring::Member& source, const Wiring::Member& to, Bytes size) {
     nics_[source.nic].out += size;
     domains_[source.domain].out += size;
-    domains_[domain].in += size;
-    if (source.leaf == leaf) return;
+    domains_[to.domain].in += size;
+    if (source.leaf == to.leaf) return;
     leaves_[source.leaf].out += size;
-    leaves_[leaf].in += size;
+    leaves_[to.leaf].in += size;
+    if (source.pod == to.pod) return;
+    pods_[source.pod].out += size;
+    pods_[to.pod].in += size;
   }
 
   const Wiring& wiring_;
-  std::vector<Load> ports_, nics_, domains_, leaves_;
+  std::vector<Load> ports_, nics_, domains_, leaves_, pods_;
 };
 
 /// All links by which a device reaches the others.
@@ -74,7 +79,7 @@ BytesPerSecond ports_of(const Wiring& wiring, const Wiring::Member& member) {
   return wiring.domains.size() > 1 ? member.scale_up + wiring.nics[member.nic] : member.scale_up;
 }
 
-/// Every member as a part of its own, the domains, the leaves: wherever the group can be cut in two.
+/// Every member as a part of its own, the domains, the leaves, the pods: wherever the group can be cut in two.
 std::vector<std::vector<Wiring::Part>> divisions(const Wiring& wiring) {
   std::vector<std::vector<Wiring::Part>> all(1);
   for (const Wiring::Member& member : wiring.members) {
@@ -82,6 +87,7 @@ std::vector<std::vector<Wiring::Part>> divisions(const Wiring& wiring) {
   }
   if (wiring.domains.size() > 1) all.push_back(wiring.domains);
   if (wiring.leaves.size() > 1 && wiring.leaves_hold_domains) all.push_back(wiring.leaves);
+  if (wiring.pods.size() > 1 && wiring.leaves_hold_domains) all.push_back(wiring.pods);
   return all;
 }
 
@@ -157,8 +163,8 @@ Seconds least_two_level(const ExchangeShape& shape, const RoutingMatrix& routing
   const bool is_even = num_domains == static_cast<double>(wiring.domains.size());
   const Copies to_domain(shape, routing, is_balanced && is_even, num_domains);
   const Copies to_rank(shape, routing, is_balanced, static_cast<double>(n));
-  std::vector<std::size_t> leaf(wiring.domains.size());
-  for (const Wiring::Member& member : wiring.members) leaf[member.domain] = member.leaf;
+  std::vector<const Wiring::Member*> any_of(wiring.domains.size());
+  for (const Wiring::Member& member : wiring.members) any_of[member.domain] = &member;
   Traffic traffic(wiring);
   std::vector<double> taken_in(n);
   for (std::size_t i = 0; i < n; ++i) {
@@ -170,8 +176,9 @@ Seconds least_two_level(const ExchangeShape& shape, const RoutingMatrix& routing
     }
     for (std::size_t d = 0; d < pairs.size(); ++d) {
       if (d == wiring.members[i].domain) continue;
-      traffic.send_to_domain(i, d, wiring.leaves_hold_domains ? leaf[d] : wiring.members[i].leaf,
-                             to_domain.of(pairs[d]));
+      Wiring::Member to = *any_of[d];
+      if (!wiring.leaves_hold_domains) to.leaf = wiring.members[i].leaf;
+      traffic.send_to_domain(i, to, to_domain.of(pairs[d]));
     }
   }
   Seconds time = traffic.slowest();

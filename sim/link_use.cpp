@@ -169,7 +169,7 @@ class Links {
 UseOfLinks use_of_links(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
                         const Trace& trace, PathSeed seed) {
   CHECK(trace.steps.size() == 1, trace.steps.size());
-  FlowPlan plan = plan_flows(timed, cluster, fidelities, are_in_pairs(fidelities) ? routes_of(cluster, seed) : nullptr);
+  FlowPlan plan = plan_flows(timed, cluster, fidelities, routes_of(cluster, seed, are_in_pairs(fidelities)));
   const Network network = join_network(cluster, {&plan, 1}, timed.disturbances.on_links());
   Links links(network, trace.steps.front().time, link_changes(timed.disturbances, cluster, network));
   std::vector<bool> is_done(timed.meetings.size());

@@ -29,7 +29,7 @@ std::string label_of(const Link& link, const Topology& topology) {
 }  // namespace
 
 Routes::Routes(const Cluster& cluster, PathSeed seed)
-    : topology_(cluster), seed_(seed), has_routers_(topology::has_routers(cluster.fabric)), routes_(1) {
+    : topology_(cluster), seed_(seed), has_routers_(topology::has_routers(cluster.fabric)), pods_(cluster), routes_(1) {
   known_routes_[{}] = kPooled;
 }
 
@@ -38,6 +38,12 @@ DeviceIndex Routes::device_at(const Cluster::Location& at) const {
 }
 
 std::span<const Routes::Way> Routes::between(const Cluster::Location& from, const Cluster::Location& to) {
+  if (pods() != nullptr) {
+    const auto [known, is_new] = known_.try_emplace({from.node, to.node});
+    const bool leaves_pod = pods_.of(from.node) != pods_.of(to.node);
+    if (is_new) known->second = {{.route = leaves_pod ? of_pods(from.node, to.node) : kPooled}};
+    return known->second;
+  }
   const DeviceIndex sender = device_at(from), receiver = device_at(to);
   const auto key =
       seed_ ? std::pair<std::int64_t, std::int64_t>(sender.value(), receiver.value()) : std::pair(from.leaf, to.leaf);
@@ -81,8 +87,29 @@ RouteIndex Routes::route_of(Topology::NicFlow flow, const Ways& ways) {
     const std::uint32_t number = number_of(link);
     if (!std::isinf(links_[number].bandwidth.in(unit::byte_per_second))) links.push_back(number);
   });
+  return number_of(std::move(links));
+}
+
+RouteIndex Routes::number_of(std::vector<std::uint32_t> links) {
   const auto [known, is_new] = known_routes_.try_emplace(links, static_cast<RouteIndex>(routes_.size()));
   if (is_new) routes_.push_back(std::move(links));
+  return known->second;
+}
+
+RouteIndex Routes::of_pods(std::int64_t from, std::int64_t to) {
+  return number_of(std::vector<std::uint32_t>{pod_link(from, false), pod_link(to, true)});
+}
+
+std::uint32_t Routes::pod_link(std::int64_t node, bool inwards) {
+  const std::int64_t pod = pods_.of(node);
+  const auto like_it = like_it_.contains(pod) ? like_it_.at(pod) : std::optional<std::int64_t>(1);
+  std::string name = fmt::format("{}.cores.{}", like_it ? fmt::format("pod{}", pod) : fmt::format("node{}", node),
+                                 inwards ? "in" : "out");
+  const auto [known, is_new] = pod_links_.try_emplace(name, static_cast<std::uint32_t>(links_.size()));
+  if (!is_new) return known->second;
+  const BytesPerSecond bandwidth =
+      like_it ? pods_.links_of(node) / static_cast<double>(*like_it) : pods_.share_of(node);
+  links_.push_back({.name = std::move(name), .label = "core", .bandwidth = bandwidth});
   return known->second;
 }
 
@@ -106,8 +133,9 @@ bool have_routes(const Cluster& cluster, bool hashed) {
   return topology::has_routers(cluster.fabric) || (hashed && cluster.fabric.kind != FabricKind::none);
 }
 
-std::shared_ptr<Routes> routes_of(const Cluster& cluster, PathSeed seed) {
-  return have_routes(cluster, seed.has_value()) ? std::make_shared<Routes>(cluster, seed) : nullptr;
+std::shared_ptr<Routes> routes_of(const Cluster& cluster, PathSeed seed, bool in_pairs) {
+  if (in_pairs && have_routes(cluster, seed.has_value())) return std::make_shared<Routes>(cluster, seed);
+  return PodLinks(cluster).bind() && !seed ? std::make_shared<Routes>(cluster, seed) : nullptr;
 }
 
 }  // namespace orrery::sim

@@ -75,6 +75,7 @@ void SendMaker::fold_into_nodes(MeetingIndex meeting) {
   const SiteIndex last = plan_.site_of_rank[participants.back()];
   const bool message = timed_.meetings[meeting].message;
   if (message) participants = participants.first(1);
+  const PodLinks* pods = plan_.routes != nullptr ? plan_.routes->pods() : nullptr;
   std::vector<Sender> senders;
   for (const std::uint32_t rank : participants) {
     const SiteIndex site = plan_.site_of_rank[rank];
@@ -86,20 +87,34 @@ void SendMaker::fold_into_nodes(MeetingIndex meeting) {
     if (leg.bytes <= Bytes::zero()) continue;
     for (const Sender& sender : senders) {
       const auto members = static_cast<double>(sender.num_members);
-      const Send send{.from = sender.site, .cap = leg.bandwidth * members, .weight = members, .at_once = 2};
+      const Send send{.from = sender.site, .cap = leg.bandwidth * members, .weight = members, .at_once = 3};
       const Part whole{.path = leg.path, .to = message ? last : sender.site, .size = leg.bytes * members};
-      double below = 0.0;
-      if (plan_.shares != nullptr && leg.path == PathClass::spine && !message) {
-        below = plan_.shares->of(meeting, plan_.op_of[meeting], pattern_of(meeting), sender.rank);
-      }
-      const Bytes rail = bytes(std::floor(below * whole.size.in(unit::byte)));
-      std::array<Part, 2> parts;
-      std::size_t number = 0;
-      if (rail > Bytes::zero()) {
-        parts[number++] = {.path = PathClass::rail, .to = whole.to, .size = rail, .weight = below};
-      }
-      if (rail < whole.size) {
-        parts[number++] = {.path = leg.path, .to = whole.to, .size = whole.size - rail, .weight = 1.0 - below};
+      std::array<Part, 3> parts{whole};
+      std::size_t number = 1;
+      if (leg.path == PathClass::spine) {
+        SharesBelow below{.leaf = 0.0, .pod = pods != nullptr ? 0.0 : 1.0};
+        if (pods != nullptr && message)
+          below.pod = pods->of(plan_.node_of(sender.site)) == pods->of(plan_.node_of(last)) ? 1.0 : 0.0;
+        if (plan_.shares != nullptr && !message) {
+          below = plan_.shares->of(meeting, plan_.op_of[meeting], pattern_of(meeting), sender.rank);
+        }
+        const RouteIndex out =
+            below.pod < 1.0 ? plan_.routes->of_pods(plan_.node_of(sender.site), plan_.node_of(whole.to)) : kPooled;
+        number = 0;
+        Bytes rest = whole.size;
+        const auto add_part = [&](PathClass path, RouteIndex route, double share, Bytes size) {
+          if (size <= Bytes::zero()) return;
+          parts[number++] = {.path = path, .to = whole.to, .size = size, .weight = share, .route = route};
+          rest -= size;
+        };
+        const auto part_of = [&](double share) { return bytes(std::floor(share * whole.size.in(unit::byte))); };
+        add_part(PathClass::rail, kPooled, below.leaf, part_of(below.leaf));
+        if (below.pod < 1.0) {
+          add_part(leg.path, kPooled, below.pod - below.leaf, part_of(below.pod - below.leaf));
+          add_part(leg.path, out, 1.0 - below.pod, rest);
+        } else {
+          add_part(leg.path, kPooled, 1.0 - below.leaf, rest);
+        }
       }
       add(sends_, send, std::span(parts).first(number));
     }
@@ -146,7 +161,17 @@ std::set<RoutedEnd> SendMaker::routed_ends() {
   std::set<std::tuple<Fidelity, const std::vector<MemberGroup>*, Pattern, bool, bool>> seen;
   for (MeetingIndex meeting = 0; meeting < timed_.meetings.size(); ++meeting) {
     const Fidelity fidelity = plan_.fidelity[meeting];
-    if (fidelity != Fidelity::l2 && fidelity != Fidelity::l3) continue;
+    if (fidelity == Fidelity::l0) continue;
+    if (fidelity == Fidelity::l1) {
+      if (plan_.routes->pods() == nullptr) continue;
+      sends_.entries.clear();
+      sends_.parts.clear();
+      fold_into_nodes(meeting);
+      for (const Part& part : sends_.parts) {
+        if (part.route != kPooled) ends.insert({.to = part.to, .path = part.path, .route = part.route});
+      }
+      continue;
+    }
     const costmodel::CommTime& time = timed_.meetings[meeting].time;
     const auto has_leg = [&](bool network) { return leg_of(time, network).bytes > Bytes::zero(); };
     const Pattern pattern = pattern_of(meeting);
@@ -159,7 +184,7 @@ std::set<RoutedEnd> SendMaker::routed_ends() {
       if (part.route == kPooled) continue;
       ends.insert({.to = part.to, .path = part.path, .route = part.route});
       if (!decided) continue;
-      const std::int64_t node = plan_.sites[part.to].node;  // any of its devices can be the busiest
+      const std::int64_t node = plan_.node_of(part.to);  // any of its devices can be the busiest
       for (auto at = plan_.device_sites.lower_bound({.node = node}); at != plan_.device_sites.end(); ++at) {
         if (at->first.node != node) break;
         ends.insert({.to = at->second, .path = part.path, .route = part.route});
@@ -262,8 +287,11 @@ void SendMaker::add_group(const MemberGroup& group, std::vector<PairBytes> pairs
   if (of_nodes) pairs = between_ends(pairs, ends.from, ends.to);
   if (of_nodes && decided) {
     for (const bool network : {false, true}) {
-      if (plan_.shares != nullptr) {
-        for (std::size_t end = 0; end < ends.sites.size(); ++end) ends.widths[network][end].leaf = ends.leaf[end];
+      const PodLinks* pods = plan_.routes != nullptr ? plan_.routes->pods() : nullptr;
+      for (std::size_t end = 0; end < ends.sites.size(); ++end) {
+        PairEnd& width = ends.widths[network][end];
+        if (plan_.shares != nullptr) width.leaf = ends.leaf[end];
+        if (pods != nullptr) width.pod = pods->of(plan_.node_of(ends.sites[end]));
       }
       quantise(pairs, network, ends.widths[network]);
     }

@@ -39,6 +39,20 @@ BytesPerSecond uplinks_of(const Cluster& cluster, const NodeGroup& group) {
          cluster.fabric.oversubscription;
 }
 
+/// The leaves that share spines; nothing to share where the tree ends with them.
+std::int64_t leaves_of_pod(const Cluster& cluster) {
+  const auto& pods = cluster.fabric.pods;
+  return pods ? pods->leaves : std::numeric_limits<std::int64_t>::max();
+}
+
+/// Of all its spines, which are as many where the last pod is not full.
+BytesPerSecond out_of_pod(const Cluster& cluster, const NodeGroup& group) {
+  if (!cluster.fabric.pods) return kUnlimited;
+  const std::int64_t per_leaf = cluster.fabric.nodes_per_leaf;
+  const std::int64_t leaves = std::min(leaves_of_pod(cluster), (group.num_nodes + per_leaf - 1) / per_leaf);
+  return uplinks_of(cluster, group) * static_cast<double>(leaves) / cluster.fabric.pods->oversubscription;
+}
+
 /// The link by which a device reaches the network: its name (domain, node, first device) and bandwidth.
 struct NetworkLink {
   std::array<std::int64_t, 3> name = {};
@@ -86,19 +100,29 @@ Wiring wiring_of(const Cluster& cluster, std::span<const DeviceIndex> members, b
   const bool of_domain = !is_even(places);
   Wiring wiring;
   std::map<std::int64_t, std::size_t> domains, leaves;
+  std::map<std::array<std::int64_t, 2>, std::size_t> pods;  // by group and number in it
   std::map<std::array<std::int64_t, 3>, std::size_t> nics;
   std::vector<std::optional<std::size_t>> leaf_of_domain;
+  const auto pod_of = [&](const Cluster::Location& at) {
+    std::int64_t first = 0;  // leaf of the group
+    for (std::size_t g = 0; g < at.group; ++g) {
+      first += (cluster.groups[g].num_nodes + cluster.fabric.nodes_per_leaf - 1) / cluster.fabric.nodes_per_leaf;
+    }
+    return std::array{static_cast<std::int64_t>(at.group), (at.leaf - first) / leaves_of_pod(cluster)};
+  };
   for (const Cluster::Location& at : places) {
     const NodeGroup& group = cluster.groups[at.group];
     const NetworkLink network = network_link(group, at, of_domain);
     const Wiring::Member& member =
         wiring.members.emplace_back(Wiring::Member{.domain = numbered(domains, at.domain),
                                                    .leaf = numbered(leaves, at.leaf),
+                                                   .pod = numbered(pods, pod_of(at)),
                                                    .nic = numbered(nics, network.name),
                                                    .scale_up = scale_up_of(group),
                                                    .reduces_in_switch = group.scale_up.kind == ScaleUpKind::nvlink});
     wiring.domains.resize(domains.size());
     wiring.leaves.resize(leaves.size(), {.out = uplinks ? uplinks_of(cluster, group) : kUnlimited});
+    wiring.pods.resize(pods.size(), {.out = uplinks ? out_of_pod(cluster, group) : kUnlimited});
     leaf_of_domain.resize(domains.size());
     if (member.nic == wiring.nics.size()) {
       wiring.nics.push_back(network.bandwidth);
@@ -106,6 +130,7 @@ Wiring wiring_of(const Cluster& cluster, std::span<const DeviceIndex> members, b
     }
     wiring.domains[member.domain].num_members += 1.0;
     wiring.leaves[member.leaf].num_members += 1.0;
+    wiring.pods[member.pod].num_members += 1.0;
     std::optional<std::size_t>& leaf = leaf_of_domain[member.domain];
     if (leaf.value_or(member.leaf) != member.leaf) wiring.leaves_hold_domains = false;
     leaf = member.leaf;

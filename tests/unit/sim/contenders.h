@@ -37,6 +37,8 @@ struct Case {
   int nics = 2;
   double nic = 25.0;  // GB/s, each
   std::vector<LinkFault> faults = {};
+  int pod_leaves = 0;  // below spines of their own; 0: one network of spines
+  double pod_oversubscription = 1.0;
 };
 
 inline std::int64_t node_of(const std::string& site) { return std::stoll(site); }
@@ -60,6 +62,15 @@ inline std::map<std::string, double> links_of(const Case& c, const std::string& 
   return links;
 }
 
+/// Between the spines of two pods and the cores.
+inline std::map<std::string, double> links_of_pods(const Case& c, const Contender& flow) {
+  if (c.pod_leaves == 0 || flow.path != kSpine) return {};
+  const std::int64_t from = node_of(flow.from) / 2 / c.pod_leaves, to = node_of(flow.to) / 2 / c.pod_leaves;
+  if (from == to) return {};
+  const double capacity = c.pod_leaves * 2 * c.nics * c.nic * 1e3 / c.oversubscription / c.pod_oversubscription;
+  return {{"pod " + std::to_string(from) + " out", capacity}, {"pod " + std::to_string(to) + " in", capacity}};
+}
+
 /// Whether a fault is on the link of this name.
 inline bool is_on(const LinkFault& fault, const std::string& link) {
   const std::string node = std::to_string(fault.node);
@@ -80,6 +91,7 @@ inline std::vector<double> solved(const Case& c) {
     capacities.push_back(contender.cap * 1e3);
     auto links = links_of(c, contender.from, contender.path, true);
     links.merge(links_of(c, contender.to, contender.path, false));
+    links.merge(links_of_pods(c, contender));
     for (const auto& [name, capacity] : links) {
       const auto [link, is_new] = numbers.try_emplace(name, capacities.size());
       if (is_new) capacities.push_back(capacity);

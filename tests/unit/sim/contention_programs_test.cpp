@@ -23,6 +23,7 @@ constexpr Fidelity kLevels[] = {Fidelity::l1, Fidelity::l2, Fidelity::l3};
 Cluster cluster_of(const Case& c) {
   Cluster cluster = small_cluster(6, 2);
   cluster.fabric.oversubscription = c.oversubscription;
+  if (c.pod_leaves > 0) cluster.fabric.pods = Pods{.leaves = c.pod_leaves, .oversubscription = c.pod_oversubscription};
   cluster.groups[0].nics->per_node = c.nics;
   cluster.groups[0].nics->each = bytes_per_second(c.nic * 1e9);
   return cluster;
@@ -128,6 +129,33 @@ TEST(ContentionOfPrograms, IsMaxMinFairWhileLinksFail) {
   EXPECT_EQ(expect_fair(cases), 4);
 }
 
+TEST(ContentionOfPrograms, IsMaxMinFairAboveTheSpinesOfPods) {
+  const std::vector<Case> cases = {
+      {.name = "two out of a pod, one within it",  // 25 GB/s out of a pod of one leaf, whose uplinks are 100
+       .flows = {{"0", "2", kSpine}, {"1", "4", kSpine}, {"1", "0", kRail}},
+       .pod_leaves = 1,
+       .pod_oversubscription = 4.0},
+      {.name = "hot pod",
+       .flows = {{"0", "4", kSpine}, {"2", "5", kSpine, 2}, {.from = "3", .to = "4", .path = kSpine, .start = 20}},
+       .pod_leaves = 2,
+       .pod_oversubscription = 8.0},
+      {.name = "leaves of one pod do not meet above their spines",
+       .flows = {{"0", "2", kSpine, 2}, {"1", "3", kSpine}, {"2", "0", kSpine}},
+       .pod_leaves = 2,
+       .pod_oversubscription = 16.0},
+      {.name = "narrow leaves below narrow pods",
+       .flows =
+           {{"0", "3", kSpine}, {"1", "3", kSpine, 2}, {"2", "5", kSpine, 1.5}, {"4", "2", kSpine}, {"0", "5", kSpine}},
+       .oversubscription = 2.0,
+       .pod_leaves = 2,
+       .pod_oversubscription = 3.0}};
+  EXPECT_EQ(expect_fair(cases), 4);
+  // By hand: the first two share 25 GB/s.
+  const std::vector<double> ends = solved(cases.front());
+  EXPECT_NEAR(ends[0], 80.0, 1e-9);
+  EXPECT_NEAR(ends[1], 80.0, 1e-9);
+}
+
 /// A ring through devices, each of which sends to the next one.
 struct Ring {
   std::vector<std::string> devices;
@@ -199,6 +227,8 @@ TEST(ContentionOfPrograms, OfRingsIsMaxMinFairAtEachLevel) {
       {{.name = "two that cross over one NIC a node", .flows = {}, .nics = 1, .nic = 30}, {wide, crossing}},
       {{.name = "a late one", .flows = {}, .nics = 1}, {wide, late}},
       {{.name = "two below oversubscribed leaves", .flows = {}, .oversubscription = 8.0}, {wide, beside}},
+      {{.name = "two between pods of a leaf", .flows = {}, .pod_leaves = 1, .pod_oversubscription = 8.0},
+       {wide, beside}},
       {{.name = "below a NIC that gets slow",
         .flows = {},
         .nics = 1,

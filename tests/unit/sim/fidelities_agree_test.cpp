@@ -83,6 +83,41 @@ TEST(FidelitiesAgree, OnACrowdedStepBelowOversubscribedLeaves) {
   }
 }
 
+TEST(FidelitiesAgree, OnACrowdedStepInNarrowPods) {
+  const ProgramBuilder builder = crowded_step();
+  for (const std::int64_t devices_per_node : {1, 2}) {
+    for (const std::int64_t leaves : {1, 2}) {
+      Cluster cluster = small_cluster(16 / devices_per_node, devices_per_node);
+      const Seconds wide = makespan(timed(builder, cluster, true), cluster, Fidelity::l2);
+      cluster.fabric.pods = Pods{.leaves = leaves, .oversubscription = 8.0};
+      const TimedProgram full = timed(builder, cluster, true), folded = timed(builder, cluster, false);
+      const Seconds expected = makespan(full, cluster, Fidelity::l2);
+      EXPECT_GT(expected, 1.5 * wide) << "pods do not hold it up";
+      const std::string what =
+          std::to_string(devices_per_node) + " devices, " + std::to_string(leaves) + " leaves a pod";
+      expect_within(makespan(full, cluster, Fidelity::l1), expected, 0.02, what + ", L1");
+      expect_within(makespan(folded, cluster, Fidelity::l1), makespan(full, cluster, Fidelity::l1), 1e-6,
+                    what + ", L1 folded");
+      expect_within(makespan(full, cluster, Fidelity::l3), expected, 0.01, what + ", L3");
+    }
+  }
+}
+
+TEST(FidelitiesAgree, OnRingsThatLeaveTheirPodsByHand) {
+  // Two rings, one for each device of a node, through eight nodes below leaves of two and pods of two leaves: 14/8 of 8
+  // MB leave each pod twice, over 200 / 16 GB/s.
+  ProgramBuilder builder(1, 16, 2);
+  builder.all_reduce(0, Queue::dp, Group::edp, 8000000);
+  Cluster cluster = small_cluster(8, 2);
+  cluster.fabric.pods = Pods{.leaves = 2, .oversubscription = 16.0};
+  const Seconds expected = 2.0 * bytes(8e6 * 14.0 / 8.0) / bytes_per_second(12.5e9) + microseconds(5);
+  for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
+    expect_within(makespan(timed(builder, cluster, true), cluster, fidelity), expected, 1e-3,
+                  std::string(name_of(kFidelityNames, fidelity)));
+  }
+  expect_within(makespan(timed(builder, cluster, false), cluster, Fidelity::l1), expected, 1e-3, "folded");
+}
+
 TEST(FidelitiesAgree, OnAnExchangeThatARouterDecidesIfItIsAlone) {
   // The cost model counts the busiest device, whom no other can help, nor those of its node.
   for (const std::int64_t devices_per_node : {1, 2, 4, 8}) {

@@ -72,7 +72,7 @@ TEST(FlowPlan, LeavesWhatStaysBelowALeafOutOfUplinksThatCanBeFull) {
   for (const Sends::Entry& entry : sends.entries) {
     const auto parts = sends.parts_of(entry);
     ASSERT_EQ(parts.size(), 2);
-    EXPECT_EQ(entry.send.at_once, 2);
+    EXPECT_EQ(entry.send.at_once, 3);
     EXPECT_EQ(parts[0].path, PathClass::rail);
     EXPECT_EQ(parts[1].path, PathClass::spine);
     for (const Part& part : parts) {

@@ -55,9 +55,9 @@ TEST(LeafShares, OfAFoldedRankAreTheLeastOfAllForWhichItStands) {
   cluster.fabric.nodes_per_leaf = 3;
   const auto timed = time_program(builder.program(), NanosecondPerByte(cluster), cluster, {}, {});
   ASSERT_EQ(timed.ranks.size(), 1);
-  EXPECT_DOUBLE_EQ(LeafShares(timed, cluster).of(0, {}, Pattern::all_to_all, 0), 0.0);
+  EXPECT_DOUBLE_EQ(LeafShares(timed, cluster).of(0, {}, Pattern::all_to_all, 0).leaf, 0.0);
   const auto full = time_program(builder.program(), NanosecondPerByte(cluster), cluster, {}, {.all_ranks = true});
-  EXPECT_DOUBLE_EQ(LeafShares(full, cluster).of(0, {}, Pattern::all_to_all, 0), 1.0);
+  EXPECT_DOUBLE_EQ(LeafShares(full, cluster).of(0, {}, Pattern::all_to_all, 0).leaf, 1.0);
 }
 
 }  // namespace

@@ -56,6 +56,21 @@ TEST(LeastTime, CountsBothPortsOfADevice) {
   EXPECT_DOUBLE_EQ(least(small_cluster(2, 4), CollectiveKind::all_gather, 8e6, first_devices(8)), 56.0);
 }
 
+TEST(LeastTime, OfANarrowPodIsThatOfTheLinksAboveItsSpines) {
+  Cluster cluster = small_cluster(8, 2);  // pods of two leaves of two nodes: 200 GB/s of uplinks, 12.5 to the cores
+  cluster.fabric.pods = Pods{.leaves = 2, .oversubscription = 16.0};
+  EXPECT_DOUBLE_EQ(least(cluster, CollectiveKind::all_gather, 16e6, first_devices(16)), 8e6 / 12.5e3);
+  EXPECT_DOUBLE_EQ(least(cluster, CollectiveKind::all_to_all, 16e6, first_devices(16)), 8 * 8e6 / 12.5e3);
+  EXPECT_DOUBLE_EQ(least(cluster, CollectiveKind::all_to_all, 8e6, first_devices(8)), 8e6 * 6 / 8 / 25e3);  // one pod
+  // The last pod is not full, and has as many spines: 4 of 20 MB leave it, 16 enter it.
+  cluster.groups[0].num_nodes = 5;
+  EXPECT_DOUBLE_EQ(least(cluster, CollectiveKind::all_gather, 10e6, first_devices(10)), 8e6 / 12.5e3);
+  const CollectiveShape shape{.kind = CollectiveKind::all_gather, .bytes = 16000000};
+  cluster.groups[0].num_nodes = 8;
+  EXPECT_LT(least_time(shape, Members{.cluster = cluster, .devices = first_devices(16), .uplinks = false}).links,
+            least_time(shape, Members{cluster, first_devices(16)}).links);
+}
+
 TEST(LeastTime, OfAnOversubscribedLeafIsThatOfItsUplinks) {
   Cluster cluster = small_cluster(4, 2);  // two nodes a leaf: 100 GB/s of NICs, 25 GB/s of uplinks
   cluster.fabric.oversubscription = 4.0;

@@ -131,12 +131,19 @@ TEST(Routes, NameThePlanesPodsAndGroupsThatLinksLeadTo) {
 
 TEST(Routes, AreOfRoutersOrDrawn) {
   const Cluster tree = small_cluster(4, 2), torus = torus_of({4});
-  EXPECT_EQ(routes_of(tree, {}), nullptr);
-  EXPECT_NE(routes_of(tree, 1), nullptr);
-  EXPECT_NE(routes_of(torus, {}), nullptr);
+  EXPECT_EQ(routes_of(tree, {}, true), nullptr);
+  EXPECT_NE(routes_of(tree, 1, true), nullptr);
+  EXPECT_NE(routes_of(torus, {}, true), nullptr);
   Cluster lone = tree;
   lone.fabric = {};
-  EXPECT_EQ(routes_of(lone, 1), nullptr);
+  EXPECT_EQ(routes_of(lone, 1, true), nullptr);
+  EXPECT_EQ(routes_of(torus, {}, false), nullptr);
+  Cluster pods = tree;
+  pods.fabric.nodes_per_leaf = 1;
+  pods.fabric.pods = Pods{.leaves = 2, .oversubscription = 2.0};
+  EXPECT_NE(routes_of(pods, {}, false), nullptr);
+  pods.fabric.pods->oversubscription = 1.0;
+  EXPECT_EQ(routes_of(pods, {}, true), nullptr);
 }
 
 TEST(Routes, NeedTheBandwidthsOfTheirLinks) {
