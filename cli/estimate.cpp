@@ -128,7 +128,7 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   add_memory(report, peak, plan.cluster.groups.front().device);
   add_memory_interval(report, peak, plan.cluster.groups.front().device, options.common.inputs.catalog);
   if (simulated) {
-    add_bounds(report, plan, program, input, trace);
+    add_bounds(report, plan, program, input, trace, options.paths.seed.has_value());
     add_links(report, use);
   }
   if (!on_hashed_paths.empty()) add_path_spread(report, median_step_time(trace), on_hashed_paths);

@@ -11,8 +11,8 @@
 
 namespace orrery::cli {
 
-void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input,
-                const Trace& trace) {
+void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input, const Trace& trace,
+                bool hashed) {
   Table table{.columns = {{"op", "communication"},
                           {"count", "count"},
                           {"time", "time"},
@@ -22,7 +22,7 @@ void add_bounds(Report& report, const Plan& plan, const StepProgram& program, co
                           {"least_ratio", "least ratio"}},
               .rows = {}};
   for (const sim::BoundedOps& ops :
-       sim::check_bounds(program, plan.cluster, plan.device_of_rank, input, plan.fidelity, trace)) {
+       sim::check_bounds(program, plan.cluster, plan.device_of_rank, input, plan.fidelity, trace, hashed)) {
     const auto count = static_cast<double>(ops.count);
     const bool bounded = ops.bound > Seconds::zero();
     const auto of_bound = [&](auto x) { return bounded ? Value(x) : Value::unknown("-"); };

@@ -13,8 +13,8 @@
 namespace orrery::cli {
 
 /// Every communication beside the least time that its links allow. Throws: InternalError where one took less.
-void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input,
-                const Trace& trace);
+void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input, const Trace& trace,
+                bool hashed);
 
 /// The ten fullest links; no table where nothing was a flow.
 void add_links(Report& report, const sim::UseOfLinks& use);

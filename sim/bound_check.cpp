@@ -6,6 +6,7 @@
 #include "base/units_format.h"
 #include "program/arrivals.h"
 #include "program/rank_devices.h"
+#include "program/topology/topology.h"
 #include "sim/least_time.h"
 
 #include <algorithm>
@@ -46,13 +47,16 @@ const Rows& rows_of(const OpShape& shape) {
 class Bounds {
  public:
   Bounds(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
-         const RunInput& input, const Fidelities& fidelities)
+         const RunInput& input, const Fidelities& fidelities, bool hashed)
       : program_(program),
         cluster_(cluster),
         devices_(program.strategy, program.mesh.world(), device_of_rank),
         load_(input.load),
         balanced_(is_balanced(input.load)),
-        fidelities_(fidelities) {}
+        fidelities_(fidelities),
+        hashed_(hashed) {
+    if (topology::has_routers(cluster.fabric)) routers_.emplace(cluster);
+  }
 
   /// Of the slowest of the groups that `op` of `rank` stands for.
   LeastTime of(const Op& op, RankId rank, bool stands_for_class) {
@@ -159,7 +163,13 @@ class Bounds {
         fidelities_.of(op.key.op) != Fidelity::l0 && std::ranges::none_of(devices, [&](DeviceIndex device) {
           return cluster_.groups[cluster_.locate(device).group].device.kind == DeviceKind::cpu;
         });
-    const Members members{.cluster = cluster_, .devices = devices, .uplinks = uplinks};
+    // Flows of nodes, at L1, have no routes.
+    const bool over_routers = uplinks && routers_ && fidelities_.of(op.key.op) > Fidelity::l1;
+    const Members members{.cluster = cluster_,
+                          .devices = devices,
+                          .uplinks = uplinks,
+                          .routers = over_routers ? &*routers_ : nullptr,
+                          .hashed = hashed_};
     const OpShape& shape = program_.shapes[op.shape];
     if (const auto* exchange = std::get_if<ExchangeShape>(&shape)) {
       const std::int64_t etp = program_.mesh.coords(rank).etp;
@@ -180,6 +190,8 @@ class Bounds {
   const LoadModel& load_;
   const bool balanced_;
   const Fidelities& fidelities_;
+  const bool hashed_;
+  std::optional<topology::Topology> routers_;
   std::map<std::array<std::int64_t, 4>, LeastTime> times_;  // by shape, who, layer and micro-batch
   std::map<std::pair<Group, std::int64_t>, std::vector<std::vector<DeviceIndex>>> groups_;
 };
@@ -199,8 +211,8 @@ class Bounds {
 
 std::vector<BoundedOps> check_bounds(const StepProgram& program, const Cluster& cluster,
                                      std::span<const DeviceIndex> device_of_rank, const RunInput& input,
-                                     const Fidelities& fidelities, const Trace& trace) {
-  Bounds bounds(program, cluster, device_of_rank, input, fidelities);
+                                     const Fidelities& fidelities, const Trace& trace, bool hashed) {
+  Bounds bounds(program, cluster, device_of_rank, input, fidelities, hashed);
   Seconds clock_error;
   for (const StepRecord& step : trace.steps) clock_error = std::max(clock_error, kClockError * step.time);
   std::array<BoundedOps, kNumOpCodes> by_op;

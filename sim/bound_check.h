@@ -29,10 +29,10 @@ struct BoundedOps {
 /// their class.
 /// Throws: InternalError that names op and ranks where a communication took less than its bound, by more than the
 /// clock's error.
-/// Requires: `trace` is of `program`, simulated under `input` at `fidelities`; its spans are in the order of the
-/// program.
+/// Requires: `trace` is of `program`, simulated under `input` at `fidelities`, `hashed`: with a seed for equal paths;
+/// its spans are in the order of the program.
 std::vector<BoundedOps> check_bounds(const StepProgram& program, const Cluster& cluster,
                                      std::span<const DeviceIndex> device_of_rank, const RunInput& input,
-                                     const Fidelities& fidelities, const Trace& trace);
+                                     const Fidelities& fidelities, const Trace& trace, bool hashed = false);
 
 }  // namespace orrery::sim

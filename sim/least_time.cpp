@@ -18,11 +18,15 @@ struct Load {
 };
 
 /// Traffic between members, each pair on its way: by the scale-up ports within a domain, else by the NICs of both, and
-/// by the uplinks of their leaves where these differ.
+/// by the uplinks of their leaves where these differ, or by the cables between routers that the topology's routes take,
+/// equal ways alike.
 class Traffic {
  public:
-  explicit Traffic(const Wiring& wiring)
+  Traffic(const Wiring& wiring, const Members& members)
       : wiring_(wiring),
+        devices_(members.devices),
+        routers_(members.hashed ? nullptr : members.routers),
+        cables_(routers_ != nullptr ? routers_->graph().links.size() : 0),
         ports_(wiring.members.size()),
         nics_(wiring.nics.size()),
         domains_(wiring.domains.size()),
@@ -38,11 +42,16 @@ class Traffic {
     }
     nics_[destination.nic].in += size;
     send_out(source, destination, size);
+    if (source.leaf != destination.leaf) send_over_routers(from, to, size);
   }
 
-  /// To a domain, by whichever of its NICs.
-  void send_to_domain(std::size_t from, const Wiring::Member& any_of_it, Bytes size) {
-    send_out(wiring_.members[from], any_of_it, size);
+  /// To the domain of a member, by whichever of its NICs.
+  void send_to_domain(std::size_t from, std::size_t any_of_it, Bytes size) {
+    const Wiring::Member& source = wiring_.members[from];
+    Wiring::Member to = wiring_.members[any_of_it];
+    if (!wiring_.leaves_hold_domains) to.leaf = source.leaf;
+    send_out(source, to, size);
+    if (source.leaf != to.leaf) send_over_routers(from, any_of_it, size);
   }
 
   Seconds slowest() const {
@@ -54,10 +63,23 @@ class Traffic {
     for (std::size_t i = 0; i < domains_.size(); ++i) time = std::max(time, domains_[i].time(wiring_.domains[i].out));
     for (std::size_t i = 0; i < leaves_.size(); ++i) time = std::max(time, leaves_[i].time(wiring_.leaves[i].out));
     for (std::size_t i = 0; i < pods_.size(); ++i) time = std::max(time, pods_[i].time(wiring_.pods[i].out));
+    for (std::size_t i = 0; i < cables_.size(); ++i) {
+      const auto bandwidth = routers_->graph().links[i].bandwidth;
+      if (bandwidth && cables_[i] > Bytes::zero()) time = std::max(time, cables_[i] / *bandwidth);
+    }
     return time;
   }
 
  private:
+  void send_over_routers(std::size_t from, std::size_t to, Bytes size) {
+    if (routers_ == nullptr) return;
+    routers_->route(devices_[from], devices_[to], topology::Ways::balanced(),
+                    [&](topology::LinkIndex link, double share) {
+                      const topology::LinkKind kind = routers_->graph()[link].kind;
+                      if (topology::is_between_switches(kind)) cables_[link.index()] += size * share;
+                    });
+  }
+
   void send_out(const Wiring::Member& source, const Wiring::Member& to, Bytes size) {
     nics_[source.nic].out += size;
     domains_[source.domain].out += size;
@@ -71,6 +93,9 @@ class Traffic {
   }
 
   const Wiring& wiring_;
+  const std::span<const DeviceIndex> devices_;
+  const topology::Topology* routers_;
+  std::vector<Bytes> cables_;  // each one way
   std::vector<Load> ports_, nics_, domains_, leaves_, pods_;
 };
 
@@ -154,7 +179,7 @@ class Copies {
 };
 
 Seconds least_two_level(const ExchangeShape& shape, const RoutingMatrix& routing, bool is_balanced,
-                        const Wiring& wiring) {
+                        const Wiring& wiring, const Members& members) {
   const std::size_t n = wiring.members.size();
   // Domains of different size hold different numbers of experts: then the fewest copies of the largest.
   double largest = 0.0;
@@ -163,9 +188,9 @@ Seconds least_two_level(const ExchangeShape& shape, const RoutingMatrix& routing
   const bool is_even = num_domains == static_cast<double>(wiring.domains.size());
   const Copies to_domain(shape, routing, is_balanced && is_even, num_domains);
   const Copies to_rank(shape, routing, is_balanced, static_cast<double>(n));
-  std::vector<const Wiring::Member*> any_of(wiring.domains.size());
-  for (const Wiring::Member& member : wiring.members) any_of[member.domain] = &member;
-  Traffic traffic(wiring);
+  std::vector<std::size_t> any_of(wiring.domains.size());
+  for (std::size_t i = 0; i < n; ++i) any_of[wiring.members[i].domain] = i;
+  Traffic traffic(wiring, members);
   std::vector<double> taken_in(n);
   for (std::size_t i = 0; i < n; ++i) {
     std::vector<double> pairs(wiring.domains.size());
@@ -176,9 +201,7 @@ Seconds least_two_level(const ExchangeShape& shape, const RoutingMatrix& routing
     }
     for (std::size_t d = 0; d < pairs.size(); ++d) {
       if (d == wiring.members[i].domain) continue;
-      Wiring::Member to = *any_of[d];
-      if (!wiring.leaves_hold_domains) to.leaf = wiring.members[i].leaf;
-      traffic.send_to_domain(i, to, to_domain.of(pairs[d]));
+      traffic.send_to_domain(i, any_of[d], to_domain.of(pairs[d]));
     }
   }
   Seconds time = traffic.slowest();
@@ -191,11 +214,11 @@ Seconds least_two_level(const ExchangeShape& shape, const RoutingMatrix& routing
 }  // namespace
 
 LeastTime least_time(const CollectiveShape& shape, const Members& members) {
-  const Wiring wiring = wiring_of(members.cluster, members.devices, members.uplinks);
+  const Wiring wiring = wiring_of(members.cluster, members.devices, members.uplinks, members.routers);
   const std::size_t n = wiring.members.size();
   CHECK(n >= 2, n);
   const Bytes size = bytes(static_cast<double>(shape.bytes));
-  Traffic traffic(wiring);
+  Traffic traffic(wiring, members);
   switch (shape.kind) {
     case CollectiveKind::all_reduce:
       return {.links = least_all_reduce(wiring, size), .latency = wiring.latency};
@@ -218,13 +241,13 @@ LeastTime least_time(const CollectiveShape& shape, const Members& members) {
 
 LeastTime least_time(const ExchangeShape& shape, const RoutingMatrix& routing, bool is_balanced,
                      const Members& members) {
-  const Wiring wiring = wiring_of(members.cluster, members.devices, members.uplinks);
+  const Wiring wiring = wiring_of(members.cluster, members.devices, members.uplinks, members.routers);
   const std::size_t n = wiring.members.size();
   CHECK(n >= 2 && static_cast<std::size_t>(routing.group) == n, n, routing.group);
   if (shape.two_level) {
-    return {.links = least_two_level(shape, routing, is_balanced, wiring), .latency = wiring.latency};
+    return {.links = least_two_level(shape, routing, is_balanced, wiring, members), .latency = wiring.latency};
   }
-  Traffic traffic(wiring);
+  Traffic traffic(wiring, members);
   for (std::size_t i = 0; i < n; ++i) {
     for (std::size_t j = 0; j < n; ++j) {
       if (i == j) continue;
@@ -237,8 +260,8 @@ LeastTime least_time(const ExchangeShape& shape, const RoutingMatrix& routing, b
 
 LeastTime least_time(const PeerShape& shape, const Members& members) {
   CHECK(members.devices.size() == 2, members.devices.size());
-  const Wiring wiring = wiring_of(members.cluster, members.devices, members.uplinks);
-  Traffic traffic(wiring);
+  const Wiring wiring = wiring_of(members.cluster, members.devices, members.uplinks, members.routers);
+  Traffic traffic(wiring, members);
   traffic.send(0, 1, bytes(static_cast<double>(shape.bytes)));
   return {.links = traffic.slowest(), .latency = wiring.latency};
 }

@@ -8,6 +8,7 @@
 #include "program/cluster.h"
 #include "program/load_model.h"
 #include "program/op.h"
+#include "program/topology/topology.h"
 
 #include <cstddef>
 #include <span>
@@ -26,12 +27,17 @@ struct Members {
   const Cluster& cluster;
   std::span<const DeviceIndex> devices;
   bool uplinks = true;
+  /// Of `cluster`; null: links between routers do not count.
+  const topology::Topology* routers = nullptr;
+  /// Whether a hash draws the ways: then only cuts bound, since nobody knows what a single cable carries.
+  bool hashed = false;
 };
 
 /// All-gather and reduce-scatter: m of n members have to take in, or give away, (n-m)/n of the buffer; for each device,
-/// domain and leaf. All-reduce: the whole buffer has to enter and to leave each; and where only devices add up, so not
-/// within NVLink, k parts send 2(k-1) buffers together. Ring shift and all-to-all: their traffic, each pair on its way.
-/// Requires: rows are resolved into bytes; at least two members.
+/// domain, leaf or router, pod or dragonfly group. All-reduce: the whole buffer has to enter and to leave each; and
+/// where only devices add up, so not within NVLink, k parts send 2(k-1) buffers together. Ring shift and all-to-all:
+/// their traffic, each pair on its way; over routers on the links of the topology's route. Requires: rows are resolved
+/// into bytes; at least two members.
 LeastTime least_time(const CollectiveShape& shape, const Members& members);
 
 /// Every pair of members on its way. With two levels one copy of a token for each domain that needs it, by the NIC of

@@ -285,7 +285,9 @@ void SendMaker::add_group(const MemberGroup& group, std::vector<PairBytes> pairs
     set_widths(ends, group, pairs, network, decided);
   }
   if (of_nodes) pairs = between_ends(pairs, ends.from, ends.to);
-  if (of_nodes && decided) {
+  // With routes of their own flows end at few dates as they are, and cables have to carry what they carry.
+  const bool on_ports = plan_.routes == nullptr || plan_.routes->pods() != nullptr;
+  if (of_nodes && decided && on_ports) {
     for (const bool network : {false, true}) {
       const PodLinks* pods = plan_.routes != nullptr ? plan_.routes->pods() : nullptr;
       for (std::size_t end = 0; end < ends.sites.size(); ++end) {

@@ -7,6 +7,8 @@
 #include <map>
 #include <optional>
 #include <ranges>
+#include <set>
+#include <utility>
 
 namespace orrery::sim {
 namespace {
@@ -77,6 +79,71 @@ NetworkLink network_link(const NodeGroup& group, const Cluster::Location& at, bo
   return {.name = {at.domain, at.node, -1}, .bandwidth = nics_of_node(group)};
 }
 
+using topology::Link;
+using topology::LinkGraph;
+using topology::LinkKind;
+using topology::PlaceIndex;
+
+/// The router of `device`, where a way to `other` leaves it; none: they have the same.
+PlaceIndex router_of(const topology::Topology& topology, DeviceIndex device, DeviceIndex other) {
+  PlaceIndex router;
+  topology.route(device, other, topology::Ways::numbered(0), [&](topology::LinkIndex index, double) {
+    const Link& link = topology.graph()[index];
+    if (router.is_none() && topology::is_between_switches(link.kind)) router = link.from;
+  });
+  return router;
+}
+
+/// All routers that cables of a dragonfly's group, or of a torus, join with `first`.
+std::set<PlaceIndex> joined_with(const LinkGraph& graph, PlaceIndex first) {
+  std::set<PlaceIndex> found{first};
+  for (bool grew = true; grew;) {
+    grew = false;
+    for (const Link& link : graph.links) {
+      if (link.kind == LinkKind::hop && found.contains(link.from)) grew = found.insert(link.to).second || grew;
+    }
+  }
+  return found;
+}
+
+/// Of all cables between routers that lead out of `routers`.
+BytesPerSecond out_of(const LinkGraph& graph, const std::set<PlaceIndex>& routers) {
+  BytesPerSecond sum;
+  for (const Link& link : graph.links) {
+    if (!topology::is_between_switches(link.kind) || !routers.contains(link.from) || routers.contains(link.to))
+      continue;
+    sum += link.bandwidth.value_or(kUnlimited);
+  }
+  return sum;
+}
+
+void add_routers(Wiring& wiring, const topology::Topology& topology, std::span<const DeviceIndex> members) {
+  const LinkGraph& graph = topology.graph();
+  std::vector<PlaceIndex> router(wiring.leaves.size());
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    PlaceIndex& here = router[wiring.members[i].leaf];
+    for (std::size_t j = 0; j < members.size() && here.is_none(); ++j) {
+      if (wiring.members[j].leaf != wiring.members[i].leaf) here = router_of(topology, members[i], members[j]);
+    }
+  }
+  std::map<PlaceIndex, std::size_t> group_of;  // of a dragonfly; of a torus all are one
+  std::vector<Wiring::Part> groups;
+  for (std::size_t leaf = 0; leaf < router.size(); ++leaf) {
+    if (router[leaf].is_none()) return;  // all are on one router
+    Wiring::Part& part = wiring.leaves[leaf];
+    part.out = std::min(part.out, out_of(graph, {router[leaf]}));
+    if (group_of.contains(router[leaf])) continue;
+    const std::set<PlaceIndex> joined = joined_with(graph, router[leaf]);
+    for (const PlaceIndex place : joined) group_of[place] = groups.size();
+    groups.push_back({.out = out_of(graph, joined)});
+  }
+  for (Wiring::Member& member : wiring.members) {
+    member.pod = group_of.at(router[member.leaf]);
+    groups[member.pod].num_members += 1.0;
+  }
+  wiring.pods = std::move(groups);
+}
+
 /// Whether all domains have as many of the members.
 bool is_even(const std::vector<Cluster::Location>& places) {
   std::map<std::int64_t, std::int64_t> members_of;
@@ -94,7 +161,8 @@ Seconds hop(const NodeGroup& group, bool within_domain) {
 
 }  // namespace
 
-Wiring wiring_of(const Cluster& cluster, std::span<const DeviceIndex> members, bool uplinks) {
+Wiring wiring_of(const Cluster& cluster, std::span<const DeviceIndex> members, bool uplinks,
+                 const topology::Topology* routers) {
   std::vector<Cluster::Location> places;
   for (const DeviceIndex member : members) places.push_back(cluster.locate(member));
   const bool of_domain = !is_even(places);
@@ -137,6 +205,7 @@ Wiring wiring_of(const Cluster& cluster, std::span<const DeviceIndex> members, b
   }
   const auto hop_of = [&](const Cluster::Location& at) { return hop(cluster.groups[at.group], domains.size() == 1); };
   if (!places.empty()) wiring.latency = std::ranges::min(places | std::views::transform(hop_of));
+  if (routers != nullptr && leaves.size() > 1) add_routers(wiring, *routers, members);
   return wiring;
 }
 

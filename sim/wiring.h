@@ -6,6 +6,7 @@
 #pragma once
 
 #include "program/cluster.h"
+#include "program/topology/topology.h"
 
 #include <cstddef>
 #include <span>
@@ -37,6 +38,9 @@ struct Wiring {
 /// do not divide, all NICs of the node are one link. So they are, of the whole domain, where the domains have different
 /// numbers of members: a lone member may then use its neighbours' NICs.
 /// Without `uplinks` leaves and pods have infinitely fast ones.
-Wiring wiring_of(const Cluster& cluster, std::span<const DeviceIndex> members, bool uplinks);
+/// With `routers`, the topology of the cluster, leaves are routers with all their cables to others, and pods the groups
+/// of a dragonfly.
+Wiring wiring_of(const Cluster& cluster, std::span<const DeviceIndex> members, bool uplinks,
+                 const topology::Topology* routers = nullptr);
 
 }  // namespace orrery::sim

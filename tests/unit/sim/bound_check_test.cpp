@@ -17,9 +17,9 @@ using orrery::testing::ProgramBuilder;
 using orrery::testing::small_cluster;
 
 Trace simulated(const StepProgram& program, const Cluster& cluster, const RunInput& input = {},
-                Fidelity fidelity = Fidelity::l1) {
+                Fidelity fidelity = Fidelity::l1, PathSeed seed = {}) {
   const NanosecondPerByte model(cluster);
-  return simulate(time_program(program, model, cluster, {}, input), cluster, input, fidelity);
+  return simulate(time_program(program, model, cluster, {}, input), cluster, input, fidelity, {}, seed);
 }
 
 TEST(BoundCheck, CountsACommunicationOnceWithItsRatio) {
@@ -89,6 +89,55 @@ TEST(BoundCheck, HoldsForRandomProgramsOnSharedLinks) {
       }
     }
   }
+}
+
+TEST(BoundCheck, HoldsOverRoutersAndPodsWithAnyLoad) {
+  Fabric torus{
+      .kind = FabricKind::torus, .dimensions = {4, 2}, .link = bytes_per_second(10e9), .hop_latency = Seconds()};
+  Fabric dragonfly = torus, pods = small_cluster(8, 2).fabric;
+  dragonfly.kind = FabricKind::dragonfly;
+  dragonfly.global_link = bytes_per_second(6e9);
+  pods.pods = Pods{.leaves = 2, .oversubscription = 8.0};
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    orrery::testing::Draws draws{.rng = CounterRng(seed, 1)};
+    const ProgramBuilder builder = orrery::testing::random_program(draws, 2, 8, 40);
+    for (const Fabric& fabric : {torus, dragonfly, pods}) {
+      Cluster cluster = small_cluster(8, 2);
+      cluster.fabric = fabric;
+      for (const bool balanced : {true, false}) {
+        const LoadModel load =
+            balanced ? LoadModel(BalancedLoad{}) : LoadModel(DirichletLoad{.alpha = 0.5, .seed = seed});
+        const RunInput input{.load = load, .all_ranks = true};
+        for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
+          for (const PathSeed hash : {PathSeed(), PathSeed(seed)}) {
+            if (hash && fidelity == Fidelity::l1) continue;
+            SCOPED_TRACE("seed " + std::to_string(seed) + ", fabric " + std::to_string(static_cast<int>(fabric.kind)) +
+                         ", " + std::string(name_of(kFidelityNames, fidelity)) + (balanced ? "" : ", skewed") +
+                         (hash ? ", hashed" : ""));
+            const Trace trace = simulated(builder.program(), cluster, input, fidelity, hash);
+            for (const BoundedOps& ops :
+                 check_bounds(builder.program(), cluster, {}, input, fidelity, trace, hash.has_value())) {
+              EXPECT_GE(ops.least_ratio, 1.0 - 1e-9) << name_of(ops.op);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(BoundCheck, IsNearAnExchangeThatIsAloneOnRouters) {
+  // The busiest cable is what both know.
+  ProgramBuilder builder(1, 8, 8);
+  builder.dispatch(0, 4096, 8000);
+  Cluster cluster = small_cluster(8, 1);
+  cluster.fabric = {
+      .kind = FabricKind::torus, .dimensions = {8}, .link = bytes_per_second(10e9), .hop_latency = Seconds()};
+  const RunInput input{.all_ranks = true};
+  const Trace trace = simulated(builder.program(), cluster, input, Fidelity::l2);
+  const auto rows = check_bounds(builder.program(), cluster, {}, input, Fidelity::l2, trace);
+  ASSERT_EQ(rows.size(), 1);
+  EXPECT_NEAR(rows[0].least_ratio, 1.0, 1e-3);
 }
 
 }  // namespace

@@ -56,6 +56,29 @@ TEST(LeastTime, CountsBothPortsOfADevice) {
   EXPECT_DOUBLE_EQ(least(small_cluster(2, 4), CollectiveKind::all_gather, 8e6, first_devices(8)), 56.0);
 }
 
+TEST(LeastTime, OverRoutersIsThatOfTheirCables) {
+  Cluster cluster = small_cluster(4, 1);
+  cluster.fabric = {.kind = FabricKind::torus, .dimensions = {4}, .link = bytes_per_second(10e9)};
+  const auto over_routers = [&](CollectiveKind kind, bool hashed = false) {
+    const topology::Topology topology(cluster);
+    const CollectiveShape shape{.kind = kind, .bytes = 4000000};
+    const std::vector<DeviceIndex> members = first_devices(4);
+    return least_time(shape, Members{.cluster = cluster, .devices = members, .routers = &topology, .hashed = hashed})
+        .links.in(unit::microsecond);
+  };
+  // A cable has 1 MB of its node to the next one, and half of each of two nodes to the second next.
+  EXPECT_DOUBLE_EQ(over_routers(CollectiveKind::all_to_all), 200.0);
+  EXPECT_DOUBLE_EQ(over_routers(CollectiveKind::ring_shift), 400.0);  // 4 MB over one
+  EXPECT_DOUBLE_EQ(over_routers(CollectiveKind::all_gather), 150.0);  // 3 MB into a router over both
+  // Where a hash draws the way to the second next, only the two cables together are certain.
+  EXPECT_DOUBLE_EQ(over_routers(CollectiveKind::all_to_all, true), 150.0);
+  cluster.fabric = {.kind = FabricKind::dragonfly,
+                    .dimensions = {2, 2},
+                    .link = bytes_per_second(50e9),
+                    .global_link = bytes_per_second(5e9)};
+  EXPECT_DOUBLE_EQ(over_routers(CollectiveKind::all_gather), 400.0);  // 2 MB into a group of two routers
+}
+
 TEST(LeastTime, OfANarrowPodIsThatOfTheLinksAboveItsSpines) {
   Cluster cluster = small_cluster(8, 2);  // pods of two leaves of two nodes: 200 GB/s of uplinks, 12.5 to the cores
   cluster.fabric.pods = Pods{.leaves = 2, .oversubscription = 16.0};
