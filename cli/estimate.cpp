@@ -72,6 +72,11 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
   std::vector<sim::OtherPlan> others = place_jobs(options.fabric, options.common.inputs, plan);
   for (sim::OtherPlan& other : others) other.plan.fidelity.set(options.fidelity);
+  bool in_pairs = false;
+  if (simulated && options.fidelity.empty()) {
+    in_pairs = sim::prefer_pairs(plan.fidelity, plan.cluster);
+    for (sim::OtherPlan& other : others) sim::prefer_pairs(other.plan.fidelity, plan.cluster);
+  }
   const bool alone = others.empty(), hashed = options.paths.hashed();
   const bool raised = hashed && raise_to_pairs(plan.fidelity);
   if (hashed) std::ranges::for_each(others, [](sim::OtherPlan& other) { raise_to_pairs(other.plan.fidelity); });
@@ -132,6 +137,12 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
     add_links(report, use);
   }
   if (!on_hashed_paths.empty()) add_path_spread(report, median_step_time(trace), on_hashed_paths);
+  for (const std::string& note : slower_than_nics(plan.cluster)) report.note(note);
+  if (in_pairs) {
+    report.note(
+        "simulated at L2, since groups meet on cables between routers only in pairs; --fidelity L1 is faster and "
+        "lets each group have them alone");
+  }
   if (raised) report.note("paths are drawn for pairs: communications below L2 are simulated at L2");
   print(report, options.common.json);
   return kSuccess;
@@ -170,9 +181,9 @@ Verb add_simulate(CLI::App& app) {
   command
       ->add_option(
           "--fidelity", options->fidelity,
-          "L0: communication as in estimate; L1 (default): flows between nodes; L2: pairs of nodes; L3: pairs of "
-          "devices; OP=LEVEL for one communication, such as moe.dispatch=L3; may be repeated, and goes before what the "
-          "plan says")
+          "L0: communication as in estimate; L1 (default): flows between nodes; L2 (default on a torus or dragonfly): "
+          "pairs of nodes; L3: pairs of devices; OP=LEVEL for one communication, such as moe.dispatch=L3; may be "
+          "repeated, and goes before what the plan says")
       ->allow_extra_args(false)
       ->option_text("[OP=]LEVEL");
   add_fabric_options(*command, options->fabric);

@@ -227,6 +227,12 @@ bool are_in_pairs(const Fidelities& fidelities) {
          std::ranges::any_of(fidelities.of_op, [](const auto& op) { return op.second > Fidelity::l1; });
 }
 
+bool prefer_pairs(Fidelities& fidelities, const Cluster& cluster) {
+  if (fidelities != Fidelities() || !topology::has_routers(cluster.fabric)) return false;
+  fidelities = Fidelity::l2;
+  return true;
+}
+
 bool need_every_rank(const Fidelities& fidelities, const Cluster& cluster, bool links_change, bool hashed) {
   const bool uplinks_bind = links_change || cluster.fabric.oversubscription > 1.0;
   return are_in_pairs(fidelities) && (have_routes(cluster, hashed) || PodLinks(cluster).bind() ||

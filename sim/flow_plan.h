@@ -60,6 +60,10 @@ bool is_decided(const costmodel::TimedProgram& timed, costmodel::RankOp op);
 /// Whether some communication is to be shown in pairs, L2 or L3.
 bool are_in_pairs(const Fidelities& fidelities);
 
+/// What is simulated where nobody said at which level, `fidelities` being those that stand in the program: L2 where
+/// groups meet on cables between routers, since only flows in pairs take them. Returns whether that changes something.
+bool prefer_pairs(Fidelities& fidelities, const Cluster& cluster);
+
 /// Whether a rank that stands for others would change the step: in pairs, the first and the last node of a ring below a
 /// leaf use its uplinks and those between do not; and so where flows have routes of their own, which are of one pair
 /// and of no other. Every rank is then to be simulated (RunInput::all_ranks).

@@ -58,6 +58,21 @@ TEST(FlowPlan, LoadsBothDirectionsOfEachNodeWithWhatItSends) {
               ElementsAre(is_flow(0, 0, 2), is_flow(1, 1, 1), is_flow(2, 2, 2)));
 }
 
+TEST(FlowPlan, ShowsPairsWhereGroupsMeetOnCablesAndNobodyAskedForLess) {
+  Cluster cluster = small_cluster(4, 1);
+  Fidelities asked;
+  EXPECT_FALSE(prefer_pairs(asked, cluster));
+  EXPECT_EQ(asked, Fidelities());
+  cluster.fabric = {.kind = FabricKind::torus, .dimensions = {4}};
+  EXPECT_TRUE(prefer_pairs(asked, cluster));
+  EXPECT_EQ(asked, Fidelities(Fidelity::l2));
+  for (Fidelities said : {Fidelities(Fidelity::l0), Fidelities(Fidelity::l1, {{OpCode::moe_dispatch, Fidelity::l3}})}) {
+    const Fidelities before = said;
+    EXPECT_FALSE(prefer_pairs(said, cluster));
+    EXPECT_EQ(said, before);
+  }
+}
+
 TEST(FlowPlan, LeavesWhatStaysBelowALeafOutOfUplinksThatCanBeFull) {
   HandTimed program(4);  // a ring through two leaves of two nodes: every second hop leaves one
   program.collective({0, 1, 2, 3}, over(PathClass::spine, bytes(1e6), kRate));
