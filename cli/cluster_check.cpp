@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/cluster_check.h"
 
+#include "base/units_format.h"
 #include "program/topology/check.h"
 
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace orrery::cli {
 
@@ -20,6 +23,21 @@ void require_whole(const Cluster& cluster, const std::string& file, const std::s
   ProblemList problems;
   add_problems(topology::Topology(cluster), file, at, problems);
   problems.throw_if_any();
+}
+
+std::vector<std::string> slower_than_nics(const Cluster& cluster) {
+  std::vector<std::string> notes;
+  for (const NodeGroup& group : cluster.groups) {
+    if (group.num_nodes < 2 || !group.nics || !group.nics->each || !group.host.pcie) continue;
+    const BytesPerSecond nics =
+        *group.nics->each * static_cast<double>(group.nics->per_node) / static_cast<double>(group.devices_per_node);
+    if (*group.host.pcie >= nics) continue;
+    notes.push_back(fmt::format(
+        "PCIe of {} brings {} to a device, whose NICs have {}: times over the network count the NICs, and can be "
+        "{:.2g} times too short",
+        group.name, *group.host.pcie, nics, nics / *group.host.pcie));
+  }
+  return notes;
 }
 
 Plan load_plan(const std::string& path) {

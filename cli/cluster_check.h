@@ -8,6 +8,7 @@
 #include "program/topology/topology.h"
 
 #include <string>
+#include <vector>
 
 namespace orrery::cli {
 
@@ -17,6 +18,9 @@ void add_problems(const topology::Topology& topology, const std::string& file, c
 
 /// Throws: ConfigError with all problems of the network.
 void require_whole(const Cluster& cluster, const std::string& file, const std::string& at = "");
+
+/// For a user: what lies on the way to NICs and is slower than they are, which predictions leave out.
+std::vector<std::string> slower_than_nics(const Cluster& cluster);
 
 /// read_plan, and require_whole of its cluster.
 Plan load_plan(const std::string& path);
