@@ -189,6 +189,15 @@ inline const std::vector<Case> kCases = {
                {.from = "3", .to = "2", .megabytes = 2, .start = 15, .weight = 8.0},
                {.from = "0", .to = "1", .megabytes = 2, .weight = 0.5}},
      .oversubscription = 1.5},
+    // Two come over the uplinks of leaf 0 into a NIC that a third one of the same leaf uses. Uplinks of 25 GB/s let
+    // each of the two have 12.5 and the third 25; without that limit all have 50 / 3, and the third takes longer.
+    {.name = "into one NIC over narrow uplinks",
+     .flows = {{"0", "4", kSpine}, {"1", "4", kSpine}, {"5", "4", kRail}},
+     .ends = {80, 80, 40},
+     .oversubscription = 4.0},
+    {.name = "into one NIC over wide uplinks",
+     .flows = {{"0", "4", kSpine}, {"1", "4", kSpine}, {"5", "4", kRail}},
+     .ends = {60, 60, 60}},
     {.name = "everything at once",
      .flows = {{"0", "1", kRail, 1.7, 21},
                {"1", "3", kSpine, 2.3},

@@ -124,32 +124,19 @@ TEST(Contention, HasTheEndsOfMaxMinFairness) {
   EXPECT_GE(kCases.size(), 30);
 }
 
-/// Two flows come over the uplinks of leaf 0 into a NIC that a third one of the same leaf uses.
-Case into_one_nic(double oversubscription) {
-  return {.name = "into one NIC",
-          .flows = {{"0", "4", kSpine}, {"1", "4", kSpine}, {"5", "4", kRail}},
-          .oversubscription = oversubscription};
-}
-
-TEST(Contention, CanGrowWhenALinkGetsFaster) {
-  // Uplinks of 25 GB/s let each of the two have 12.5 GB/s and the third 25; without that limit all have 50 / 3.
-  EXPECT_NEAR(Runner(into_one_nic(4.0)).run().back(), 40.0, 1e-6);
-  EXPECT_NEAR(Runner(into_one_nic(1.0)).run().back(), 60.0, 1e-6);
-}
-
 /// The same in programs: what the engine makes of ops, against the solver on the flows that are meant.
 struct Program {
   Cluster cluster = small_cluster(6, 3);
-  Seconds simulated(HandTimed& program) const {
-    return run_on_simgrid(program.timed(), cluster, Fidelity::l1, false).makespan;
+  Seconds simulated(HandTimed& program, Fidelity fidelity = Fidelity::l1) const {
+    return run_on_simgrid(program.timed(), cluster, fidelity, false).makespan;
   }
 };
 
 constexpr double kNodeNic = 75e3;  // bytes per us of three NICs
 
 TEST(Contention, OfAStepCanGrowWhenALinkGetsFaster) {
-  // As above, and the receiver of the third message has 100 us of work when it has come.
-  const auto step = [](double oversubscription) {
+  // The flows of "into one NIC" of kCases, and the receiver of the third has 100 us of work when it has come.
+  const auto step = [](double oversubscription, Fidelity fidelity) {
     HandTimed program(6, {0, 3, 15, 12, 13, 14});
     program.message(0, 3, over(kSpine, bytes(1.5e6), bytes_per_second(75e9)));
     program.message(1, 4, over(kSpine, bytes(1.5e6), bytes_per_second(75e9)));
@@ -157,10 +144,14 @@ TEST(Contention, OfAStepCanGrowWhenALinkGetsFaster) {
     program.compute(5, microseconds(100), {third.second});
     Program run;
     run.cluster.fabric.oversubscription = oversubscription;
-    return run.simulated(program).in(unit::microsecond);
+    run.cluster.groups[0].nics->per_node = run.cluster.groups[0].nics->rails = 1;  // that all devices of a node share
+    run.cluster.groups[0].nics->each = bytes_per_second(75e9);
+    return run.simulated(program, fidelity).in(unit::microsecond);
   };
-  EXPECT_NEAR(step(4.0), 140.0, 1e-6);
-  EXPECT_NEAR(step(1.0), 160.0, 1e-6);
+  for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
+    EXPECT_NEAR(step(4.0, fidelity), 140.0, 1e-6);
+    EXPECT_NEAR(step(1.0, fidelity), 160.0, 1e-6);
+  }
 }
 
 TEST(Contention, OfTwoRingsThatCross) {

@@ -4,6 +4,8 @@
 #include "sim/least_time.h"
 #include "tests/conformance/programs.h"
 
+#include <cmath>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -190,6 +192,48 @@ TEST(FidelitiesAgree, WithTheBoundOfCollectivesOf16To1024Ranks) {
       expect_near_its_bound(CollectiveKind::all_reduce, num_ranks, fidelity);
       const bool is_next = num_ranks == 1024 && fidelity == Fidelity::l3;
       if (!is_next) expect_near_its_bound(CollectiveKind::all_to_all, num_ranks, fidelity);
+    }
+  }
+}
+
+/// Nodes of eight devices, each with a NIC. Links within nodes are fast, so that NICs decide, and a collective sends
+/// over these what has to leave the node and no more.
+class ByNodes : public NanosecondPerByte {
+ public:
+  using NanosecondPerByte::NanosecondPerByte;
+  costmodel::CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override {
+    costmodel::CommTime time = NanosecondPerByte::collective(shape, members);
+    const auto n = static_cast<double>(members.size()), d = 8.0, k = n / d, all = static_cast<double>(shape.bytes);
+    const bool exchange = shape.kind == CollectiveKind::all_to_all;
+    const double inside = exchange ? all * (d - 1.0) / n : 2.0 * all * (d - 1.0) / d;
+    time.legs[1] = time.legs[0];
+    time.legs[1].bytes = bytes(std::ceil(exchange ? all * (n - d) / n : 2.0 * all * (k - 1.0) / n));
+    time.legs[0] = {.path = costmodel::PathClass::node, .bytes = bytes(inside), .bandwidth = bytes_per_second(1e12)};
+    time.num_legs = 2;
+    return time;
+  }
+};
+
+TEST(FidelitiesAgree, WithTheBoundOfCollectivesOfEightDevicesANode) {
+  for (const std::int64_t num_ranks : {16, 64, 256}) {
+    Cluster cluster = small_cluster(num_ranks / 8, 8);
+    cluster.groups[0].scale_up.per_device = bytes_per_second(1e12);
+    std::vector<DeviceIndex> devices;
+    for (std::int32_t i = 0; i < num_ranks; ++i) devices.emplace_back(i);
+    for (const CollectiveKind kind : {CollectiveKind::all_reduce, CollectiveKind::all_to_all}) {
+      ProgramBuilder builder(1, num_ranks);
+      builder.collective(0, kind, Queue::world, Group::world, std::int64_t{1} << 30);
+      const auto& shape = std::get<CollectiveShape>(builder.program().shapes.front());
+      const Seconds bound = least_time(shape, {.cluster = cluster, .devices = devices}).total();
+      for (const bool all_ranks : {true, false}) {
+        const TimedProgram timed =
+            time_program(builder.program(), ByNodes(cluster), cluster, {}, {.all_ranks = all_ranks});
+        for (const Fidelity fidelity : {Fidelity::l1, Fidelity::l2, Fidelity::l3}) {
+          const double ratio = makespan(timed, cluster, fidelity) / bound;
+          EXPECT_GE(ratio, 1.0 - 1e-9) << num_ranks << " ranks, " << name_of(kFidelityNames, fidelity);
+          EXPECT_LE(ratio, 1.02) << num_ranks << " ranks, " << name_of(kFidelityNames, fidelity);
+        }
+      }
     }
   }
 }
