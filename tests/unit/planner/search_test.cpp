@@ -416,11 +416,51 @@ TEST(Search, NamesTheRuleThatLeavesNothingLegal) {
   domains.tp = domains.cp = domains.pp = {1};
   const auto outcome = run_in(domains, small);
   const Infeasible& infeasible = std::get<Infeasible>(outcome);
-  EXPECT_THAT(infeasible.reason,
-              ::testing::MatchesRegex("no strategy is legal: of [0-9]+ ways to choose tp, cp, pp, ep, etp and "
-                                      "micro_batch, [0-9]+ break a rule about global_batch, for example: expected a "
-                                      "multiple of 6 \\(data-parallel ranks\\), got 7"));
+  EXPECT_THAT(
+      infeasible.reason,
+      ::testing::MatchesRegex(
+          "no strategy is legal: of [0-9]+ ways to choose tp, cp, pp, ep, etp and "
+          "micro_batch, the nearest to legal are [0-9]+ that break a rule about global_batch, for example: expected a "
+          "multiple of 6 \\(data-parallel ranks\\), got 7"));
   EXPECT_EQ(infeasible.hint, "nearest multiples are 6 and 12");
+}
+
+std::string reason_in(const SmallSearch& small, std::initializer_list<const char*> conditions) {
+  Domains domains = small.domains();
+  for (const char* condition : conditions) keep_where(domains, condition);
+  const auto outcome = run_in(domains, small);
+  const auto* infeasible = std::get_if<Infeasible>(&outcome);
+  return infeasible == nullptr ? "" : infeasible->reason;
+}
+
+// Degrees may be legal, and what runs them not.
+TEST(Search, NamesTheRuleOfThePipelineThatLeavesNothingLegal) {
+  const SmallSearch small(8);
+  EXPECT_THAT(reason_in(small, {"schedule=zbv", "vpp=1"}),
+              HasSubstr("ways to choose schedule, vpp and overlap.ep_batch_level, the nearest to legal are"));
+  EXPECT_THAT(reason_in(small, {"schedule=zbv", "vpp=1"}),
+              HasSubstr("a rule about schedule, for example: expected 2 chunks per rank, got 1"));
+  EXPECT_THAT(reason_in(small, {"schedule=dualpipe", "vpp=2"}), HasSubstr("a rule about schedule, for example:"));
+  EXPECT_THAT(reason_in(small, {"schedule=1f1b", "vpp=4"}),
+              HasSubstr("a rule about schedule, for example: expected 1 chunk per rank, got 4"));
+  EXPECT_THAT(reason_in(small, {"ep=1", "overlap.ep_batch_level=1"}),
+              HasSubstr("a rule about overlap/ep_batch_level, for example: expected false, since ep is 1"));
+  EXPECT_THAT(reason_in(small, {"overlap.dp_buckets=1", "zero_dense=2"}),
+              HasSubstr("a rule about overlap/dp_buckets, for example: expected false, since ZeRO 2 and 3"));
+}
+
+// What is legal, and left out since it is as something else that is searched.
+TEST(Search, SaysWhatItDoesNotSearchAlthoughNoRuleForbidsIt) {
+  const SmallSearch small(8);
+  for (const char* schedule : {"schedule=interleaved", "schedule=zb_h1", "schedule=dualpipe", "schedule=dualpipev"}) {
+    EXPECT_THAT(reason_in(small, {"pp=1", schedule}), HasSubstr("no strategy is le")) << schedule;
+  }
+  EXPECT_THAT(reason_in(small, {"pp=1", "schedule=zb_h1"}), HasSubstr("with pp 1 only 1f1b and gpipe are searched"));
+  EXPECT_THAT(reason_in(small, {"pp=1", "vpp=2"}),
+              ::testing::ContainsRegex("no strategy is left: of [0-9]+ ways .* are legal, and not searched, for "
+                                       "example: with pp 1 only 1f1b and gpipe are searched"));
+  EXPECT_THAT(reason_in(small, {"tp=1", "ep=1", "overlap.delayed_wgrad=1"}), HasSubstr("weight gradients"));
+  EXPECT_THAT(reason_in(small, {"tp=1", "overlap.tp=1"}), HasSubstr("since else nothing is gathered"));
 }
 
 // Each rank takes the fastest recomputation that fits; with work to weigh, a slower one may be better.
