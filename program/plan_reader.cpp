@@ -191,6 +191,7 @@ Plan read_plan_text(const std::string& text, const std::string& file) {
   const JsonObject in = document.root();
   Plan plan;
   in.schema("plan/1");
+  if (in.has("schema")) document.throw_if_problems();  // of another kind of file, every key would be a problem
   read_model(in.required("model").object(), plan);
   read_cluster(in.required("cluster").object(), plan);
   const JsonObject calibration = in.required("calibration").object();

@@ -76,6 +76,7 @@ std::vector<StageLayout> read_stages(const JsonObject& in, const Strategy& strat
     for (const JsonValue& stage : stages.value().array()) layouts.push_back(read_stage(stage.object()));
     return layouts;
   }
+  if (model.num_layers() == 0) return {};  // it was not read, which is a problem already
   const std::int64_t most = most_stages(model.num_layers());
   std::vector<StageLayout> layouts;
   if (stages.present() && stages.value().kind() != JsonKind::string) {
@@ -153,7 +154,7 @@ Strategy read(const JsonObject& in, const Model& model, TooManyStages too_many) 
   choice("grad_wire_dtype", out.grad_wire_dtype, kGradientNames);
   choice("mtp", out.mtp, kMtpNames);
   const auto has_modules = [](const StageLayout& stage) { return stage.num_mtp > 0; };
-  if (out.mtp == Mtp::on && std::none_of(out.stages.begin(), out.stages.end(), has_modules)) {
+  if (out.mtp == Mtp::on && !out.stages.empty() && std::none_of(out.stages.begin(), out.stages.end(), has_modules)) {
     out.stages = with_mtp(std::move(out.stages), model.num_mtp_modules);
   }
   out.order = in.optional("order").string().value_or(out.order);

@@ -232,6 +232,25 @@ TEST(Plan, ReportsBrokenRulesOfItsParts) {
                 "  hint: \"zbv\" has no other order");
 }
 
+// Files of other kinds, and plans without their model: what is missing, and nothing that only follows from that.
+TEST(Plan, ReportsWhatIsNoPlan) {
+  std::string missing;
+  for (const char* key :
+       {"schema", "model", "cluster", "calibration", "workload", "strategy", "placement", "provenance"}) {
+    missing +=
+        std::string(missing.empty() ? "" : "\n") + "p.json:1: expected the key \"" + key + "\", which is missing";
+  }
+  EXPECT_EQ(problems_of([] { return read_plan_text("{}", "p.json"); }), missing);
+  EXPECT_EQ(problems_of([] { return read_plan_text(R"({"schema": "strategy/1", "pp": 2})", "p.json"); }),
+            "p.json:1: /schema: expected \"plan/1\", got \"strategy/1\"");
+  const std::string without_model = problems_of([] {
+    return read_plan_text(R"({"schema": "plan/1", "strategy": {"mtp": "on", "stages": "even", "recompute": "full"}})",
+                          "p.json");
+  });
+  EXPECT_NE(without_model.find("expected the key \"model\", which is missing"), std::string::npos) << without_model;
+  EXPECT_EQ(without_model.find("unknown key"), std::string::npos) << without_model;
+}
+
 TEST(Plan, ReportsProblemsOfAllPartsAtOnce) {
   std::string text = edited(to_json(deepseek_plan()), "\"num_experts_per_tok\": 8", "\"num_experts_per_tok\": 999");
   text = edited(text, "\"nodes_per_leaf\": 32", "\"nodes_per_leaf\": 0");
