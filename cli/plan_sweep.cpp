@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/plan_sweep.h"
 
+#include "base/errors.h"
 #include "base/units_format.h"
 #include "cli/exit_code.h"
 #include "cli/plan_search.h"
@@ -25,7 +26,7 @@ namespace {
 
 using planner::SweepPoint;
 
-void search_point(const SweepOptions& options, const SweepPoint& point, const std::string& path) {
+void search_legal_point(const SweepOptions& options, const SweepPoint& point, const std::string& path) {
   Loaded<costmodel::Calibration> calibration;
   Plan base = plan_to_search(options.inputs,
                              {.model = point.model,
@@ -56,6 +57,37 @@ void search_point(const SweepOptions& options, const SweepPoint& point, const st
   append_result(path, result, &best.strategy);
 }
 
+/// The last line of a point holds: one that was refused is asked again.
+const SweepResult* known(const std::vector<SweepResult>& results, const SweepPoint& point) {
+  const auto found =
+      std::find_if(results.rbegin(), results.rend(), [&](const SweepResult& result) { return result.point == point; });
+  return found == results.rend() ? nullptr : &*found;
+}
+
+/// In one line, since a sweep has one for each point.
+std::string text_of(const ConfigError& error) {
+  std::vector<std::string> messages;
+  for (const Problem& problem : error.problems()) {
+    Problem without_hint = problem;
+    without_hint.hint.clear();
+    messages.push_back(to_text(without_hint));
+  }
+  return fmt::format("{}", fmt::join(messages, "; "));
+}
+
+/// What is wrong with one point ends no sweep. `before`: what is known of it.
+void search_point(const SweepOptions& options, const SweepPoint& point, const std::string& path,
+                  const SweepResult* before) {
+  try {
+    search_legal_point(options, point, path);
+  } catch (const ConfigError& error) {
+    SweepResult result{.point = point};
+    result.refused = text_of(error);
+    log_info(fmt::format("refused: {}", result.refused));
+    if (before == nullptr || before->refused != result.refused) append_result(path, result, nullptr);
+  }
+}
+
 double tokens_of(const SweepResult& result) {
   return static_cast<double>(result.point.seq * result.point.global_batch);
 }
@@ -80,14 +112,15 @@ Table table_of(const std::vector<const SweepResult*>& results) {
                    {"gap", "gap"},
                    {"plan", "plan"}};
   for (const SweepResult* r : results) {
-    const bool runs = r->infeasible.empty();
+    const bool runs = r->runs();
+    const std::string& why_not = r->refused.empty() ? r->infeasible : r->refused;
     const Value none = Value::unknown("-");
     const std::optional<double> price = runs ? price_of(*r) : std::nullopt;
-    table.rows.push_back({r->point.model, r->point.cluster, r->num_devices, r->point.seq, r->point.global_batch,
-                          fmt::format("{}", fmt::join(r->point.where, " ")), runs ? Value(r->step_time) : none,
-                          runs ? Value((tokens_of(*r) / r->step_time).in(unit::hertz)) : none,
-                          price ? Value(*price) : none, r->gap ? Value::percent(*r->gap) : none,
-                          runs ? r->strategy : r->infeasible});
+    table.rows.push_back(
+        {r->point.model, r->point.cluster, r->num_devices > 0 ? Value(r->num_devices) : none, r->point.seq,
+         r->point.global_batch, fmt::format("{}", fmt::join(r->point.where, " ")), runs ? Value(r->step_time) : none,
+         runs ? Value((tokens_of(*r) / r->step_time).in(unit::hertz)) : none, price ? Value(*price) : none,
+         r->gap ? Value::percent(*r->gap) : none, runs ? r->strategy : why_not});
   }
   return table;
 }
@@ -100,7 +133,7 @@ void add_best(Report& report, const std::string& key, const std::string& label,
               const Less& less) {
   const SweepResult* best = nullptr;
   for (const SweepResult* r : results) {
-    if (!r->infeasible.empty() || !wanted(*r)) continue;
+    if (!r->runs() || !wanted(*r)) continue;
     if (best == nullptr || less(*r, *best)) best = r;
   }
   if (best == nullptr) {
@@ -116,12 +149,13 @@ Report report_of(const SweepOptions& options, const std::vector<SweepPoint>& poi
                  const std::vector<SweepResult>& all) {
   std::vector<const SweepResult*> results;
   for (const SweepPoint& point : points) {
-    const auto found =
-        std::find_if(all.begin(), all.end(), [&](const SweepResult& result) { return result.point == point; });
-    if (found != all.end()) results.push_back(&*found);
+    if (const SweepResult* result = known(all, point)) results.push_back(result);
   }
   Report report("Sweep");
-  report.fact("points", "points", points.size()).fact("done", "of them searched", results.size());
+  const auto num_refused = std::ranges::count_if(results, [](const SweepResult* r) { return !r->refused.empty(); });
+  report.fact("points", "points", points.size())
+      .fact("done", "of them searched", std::ssize(results) - num_refused)
+      .fact("refused", "of them refused, as bad input", num_refused);
   const auto any = [](const SweepResult&) { return true; };
   const auto has_price = [](const SweepResult& r) { return r.usd.has_value(); };
   const auto in_time = [&](const SweepResult& r) { return r.step_time <= *options.deadline; };
@@ -134,8 +168,8 @@ Report report_of(const SweepOptions& options, const std::vector<SweepPoint>& poi
   };
   add_best(report, "fastest", "most tokens/s", results, any, faster);
   add_best(report, "cheapest", "least price of a token", results, has_price, cheaper);
-  const bool runs_unpriced = std::any_of(results.begin(), results.end(),
-                                         [&](const SweepResult* r) { return r->infeasible.empty() && !r->usd; });
+  const bool runs_unpriced =
+      std::any_of(results.begin(), results.end(), [&](const SweepResult* r) { return r->runs() && !r->usd; });
   if (runs_unpriced) report.note("clusters that state no price are in no answer about prices");
   if (options.deadline) {
     add_best(report, "fewest_devices", fmt::format("fewest devices for {}", *options.deadline), results, in_time,
@@ -157,16 +191,21 @@ int sweep_plans(const SweepOptions& options) {
   const std::vector<SweepResult> before = read_results(options.out);
   for (std::size_t i = 0; i < points.size(); ++i) {
     if (static_cast<std::int64_t>(i) % share.count != share.index) continue;
-    const bool is_done =
-        std::any_of(before.begin(), before.end(), [&](const SweepResult& result) { return result.point == points[i]; });
+    const SweepResult* found = known(before, points[i]);
+    const bool is_done = found != nullptr && found->refused.empty();
     std::fputs(fmt::format("orrery: point {} of {}: {} on {}{}\n", i + 1, points.size(), points[i].model,
                            points[i].cluster, is_done ? ", known" : "")
                    .c_str(),
                stderr);
-    if (!is_done) search_point(options, points[i], path);
+    if (!is_done) search_point(options, points[i], path, found);
   }
-  print(report_of(options, points, read_results(options.out)), options.json);
-  return kSuccess;
+  const std::vector<SweepResult> after = read_results(options.out);
+  print(report_of(options, points, after), options.json);
+  const bool all_refused = std::ranges::all_of(points, [&](const SweepPoint& point) {
+    const SweepResult* result = known(after, point);
+    return result != nullptr && !result->refused.empty();
+  });
+  return all_refused ? kBadInput : kSuccess;
 }
 
 }  // namespace orrery::cli

@@ -20,7 +20,8 @@ struct SweepOptions {
 };
 
 /// Searches every point that the results do not have, as far as this process has a share in it, and prints all that
-/// there are. Throws: ConfigError: a bad file, results of a point that is not of this sweep stay and are not shown.
+/// there are. A point with bad input is refused, with a line that says why; bad input only if all are. Results of a
+/// point that is not of this sweep stay and are not shown. Throws: ConfigError: a bad file.
 int sweep_plans(const SweepOptions& options);
 
 }  // namespace orrery::cli

@@ -40,9 +40,10 @@ std::string_view whole_lines(std::string_view text) { return text.substr(0, text
 SweepResult read_line(std::string_view line, const std::string& path, int number) {
   const JsonDocument document = JsonDocument::parse_text(line, path, number);
   const JsonObject in = document.root();
-  SweepResult out{.point = planner::read_point(in), .num_devices = in.required("devices").integer({.min = 1})};
+  SweepResult out{.point = planner::read_point(in), .num_devices = in.required("devices").integer({.min = 0})};
   out.infeasible = in.optional("infeasible").string().value_or("");
-  if (out.infeasible.empty()) {
+  out.refused = in.optional("refused").string().value_or("");
+  if (out.runs()) {
     out.step_time = in.required("step_time").quantity<Seconds>();
     in.required("tokens_per_second").number();
     out.peak_memory = in.required("peak_memory").quantity<Bytes>();
@@ -110,7 +111,9 @@ void append_result(const std::string& path, const SweepResult& result, const Str
   out.begin_object();
   planner::write_point(out, result.point);
   out.field("devices", result.num_devices);
-  if (!result.infeasible.empty()) {
+  if (!result.refused.empty()) {
+    out.field("refused", result.refused);
+  } else if (!result.infeasible.empty()) {
     out.field("infeasible", result.infeasible);
   } else {
     const double tokens = static_cast<double>(result.point.seq * result.point.global_batch);

@@ -18,11 +18,14 @@ struct SweepResult {
   planner::SweepPoint point;
   std::int64_t num_devices = 0;
   std::string infeasible;  // why nothing runs; empty: something does, and the rest is known
+  std::string refused;     // what is wrong with the point, such as a cluster that is not calibrated; nothing is known
   Seconds step_time;
   Bytes peak_memory;          // of the fullest rank
   std::optional<double> usd;  // of a step
   std::optional<double> gap;  // of the search
   std::string strategy;       // in short, for people
+
+  bool runs() const { return infeasible.empty() && refused.empty(); }
 };
 
 /// This process among those of a launcher, from the environment that Open MPI, PMI or Slurm give: {0, 1} without one.

@@ -49,4 +49,45 @@ expect_error 2 '--sweep: expected --out FILE for its results, as JSON Lines' pla
 sed -i 's/\[1, 2\]/[99]/' sweep.json
 run "${sweep[@]}"
 [[ $code == 2 && $err == *'cluster "h100-64": expected at most its 8 nodes, got 99'* ]] || fail "too many nodes" 2 "$err"
+
+# One bad point ends no sweep: it has a line with the reason, is asked again, and is written once.
+sed 's/"name": "NVIDIA H100 SXM 80GB"/"name": "H1000"/' "$repository/catalog/devices/h100.json" >device.json
+python3 - "$repository/catalog/clusters/h100-64.json" <<'END'
+import json, sys
+cluster = json.load(open(sys.argv[1]))
+device = json.load(open("device.json"))
+for name, price, own in (("dear", "4 USD/h", None), ("cheap", "2 USD/h", None), ("unknown", None, device)):
+    copy = json.loads(json.dumps(cluster))
+    copy["price"] = price
+    if own:
+        copy["groups"][0]["device"] = own
+    json.dump(copy, open(name + ".json", "w"))
+END
+cat >sweep.json <<'END'
+{
+  "schema": "sweep/1",
+  "models": ["mixtral-8x7b"],
+  "clusters": ["unknown.json", "dear.json", "cheap.json"],
+  "nodes": [2],
+  "sequence": [4096],
+  "global_batch": [64],
+  "where": [["tp=1", "tp=2"], ["tp=1", "pp=2", "cp=1", "micro_batch=1"]]
+}
+END
+for round in 1 2; do
+  run plan --sweep sweep.json --out mixed.jsonl --deadline "100 s"
+  [[ $code == 0 ]] || fail "exit code of a sweep with bad points, round $round" 0 "$code: $err"
+  [[ $(wc -l <mixed.jsonl) == 6 ]] || fail "lines of a sweep with bad points" 6 "$(cut -c1-200 mixed.jsonl)"
+  [[ $(grep -c '"refused":"H1000 is not calibrated: the catalog has no calibration of it"' mixed.jsonl) == 2 ]] ||
+    fail "clusters that are not calibrated" 2 "$(cut -c1-200 mixed.jsonl)"
+  [[ $(grep -cF '"refused":"conditions \"tp=1\" and \"tp=2\" contradict each other' mixed.jsonl) == 2 ]] ||
+    fail "conditions that contradict" 2 "$(cut -c1-200 mixed.jsonl)"
+  grep -qE '^  of them searched +2$' <<<"$out" || fail "searched" 2 "$out"
+  grep -qE '^  of them refused, as bad input +4$' <<<"$out" || fail "refused" 4 "$out"
+  # Of two clusters that differ in their price alone, the cheaper one.
+  for line in 'least price of a token' 'cheapest for 100 s'; do
+    grep -qE "^  $line +mixtral-8x7b on 16 of cheap.json" <<<"$out" || fail "$line" "cheap.json" "$out"
+  done
+done
+[[ $(grep -c ', known' <<<"$err") == 2 ]] || fail "points that were known" 2 "$err"
 finish
