@@ -49,7 +49,7 @@ void add_broken_rules(Report& report, const Plan& plan, const std::vector<Violat
         last_key == violation.key ? violation.key : fmt::format("{} to {}", violation.key, last_key);
     const Value cure = !nearest.empty()                       ? Value(fmt::format("{}", fmt::join(nearest, "; ")))
                        : violation.key.starts_with("stages/") ? Value::unknown("as the rule says")
-                                                              : Value::unknown("no single change");
+                                                              : Value::unknown("no change of two");
     table.rows.push_back({keys, violation.expected, cure});
   }
   report.table("broken", "Rules that it breaks", std::move(table));

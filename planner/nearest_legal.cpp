@@ -3,9 +3,14 @@
 
 #include "base/suggestion.h"
 #include "planner/dials.h"
+#include "planner/divisors.h"
+#include "planner/even_layout.h"
+#include "program/layout_text.h"
+#include "program/names.h"
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -94,7 +99,72 @@ class Search {
     return found;
   }
 
+  /// Two degrees at once, each a divisor of the ranks, of the related ones: the nearest pair that leaves least.
+  std::vector<std::string> pairs() const {
+    struct Pair {
+      std::size_t left = kNumLeft;
+      double distance = 0.0;
+      std::string text;
+      bool operator<(const Pair& other) const {
+        return left != other.left ? left < other.left : distance < other.distance;
+      }
+    };
+    Pair best;
+    const std::vector<std::string> keys = related(key_);
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      for (std::size_t j = i + 1; j < keys.size(); ++j) {
+        const auto first = integer_dials().find(keys[i]), second = integer_dials().find(keys[j]);
+        if (first == integer_dials().end() || second == integer_dials().end()) continue;
+        for (const std::int64_t a : divisors(plan_.num_ranks(), most_of(keys[i]))) {
+          for (const std::int64_t b : divisors(plan_.num_ranks(), most_of(keys[j]))) {
+            Attempt attempt{plan_.strategy, plan_.batch};
+            Pair pair{.distance = turn(first->second(attempt), a) + turn(second->second(attempt), b),
+                      .text = fmt::format("{} {} and {} {}", keys[i], a, keys[j], b)};
+            const auto good = good_for(keys[i], std::move(attempt));
+            pair.left = static_cast<std::size_t>(std::ranges::find(good, true) - good.begin());
+            if (pair.left < kNumLeft && pair < best) best = std::move(pair);
+          }
+        }
+      }
+    }
+    if (best.text.empty()) return {};
+    return {best.text};
+  }
+
+  /// Of a rule about stages: modules without one of them, or else even stages.
+  std::vector<std::string> layouts() const {
+    std::set<std::set<RecomputeModule>> tried;
+    std::vector<std::string> out;
+    for (const StageLayout& blamed : plan_.strategy.stages) {
+      if (!key_.ends_with("/recompute") || !tried.insert(blamed.recompute).second) continue;
+      for (const RecomputeModule module : blamed.recompute) {
+        Attempt attempt{plan_.strategy, plan_.batch};
+        for (StageLayout& stage : attempt.strategy.stages) stage.recompute.erase(module);
+        if (good_for_laid(key_, attempt)[kNothingOfTheKeyAndNothingNew]) {
+          out.push_back(fmt::format("recompute without {}", name_of(module)));
+        }
+      }
+    }
+    if (!out.empty()) return out;
+    Attempt attempt{plan_.strategy, plan_.batch};
+    if (!attempt.strategy.stages.empty() && attempt.strategy.num_stages() <= most_stages(plan_.model.num_layers())) {
+      lay_evenly(attempt.strategy, plan_.model);
+      for (StageLayout& stage : attempt.strategy.stages) stage.num_recompute_layers.reset();
+      if (good_for_laid(key_, attempt)[kNothingOfTheKeyAndNothingNew]) {
+        out.push_back(fmt::format("stages \"{}\"", orrery::layout_text(attempt.strategy.stages)));
+      }
+    }
+    return out;
+  }
+
  private:
+  /// How far that is, in doublings.
+  static double turn(std::int64_t& degree, std::int64_t value) {
+    const double before = std::log2(static_cast<double>(std::max<std::int64_t>(degree, 1)));
+    degree = value;
+    return std::abs(std::log2(static_cast<double>(value)) - before);
+  }
+
   std::vector<Violation> check(const Attempt& attempt) const {
     return violations(plan_.model, attempt.strategy, attempt.batch, plan_.num_ranks());
   }
@@ -113,8 +183,12 @@ class Search {
 
   /// `turned`: the key whose value is tried. One that breaks another rule of its own is good for nothing.
   std::array<bool, kNumLeft> good_for(const std::string& turned, Attempt attempt) const {
+    if (!lay_stages(plan_, attempt.strategy)) return {};
+    return good_for_laid(turned, attempt);
+  }
+
+  std::array<bool, kNumLeft> good_for_laid(const std::string& turned, const Attempt& attempt) const {
     std::array<bool, kNumLeft> good{};
-    if (!lay_stages(plan_, attempt.strategy)) return good;
     good.fill(true);
     for (const Violation& violation : check(attempt)) {
       const std::string rule = rule_of(violation);
@@ -166,7 +240,7 @@ std::vector<std::string> nearest_legal(const Plan& plan, const Violation& broken
   for (std::vector<std::string>& cures : out) {
     if (!cures.empty()) return std::move(cures);
   }
-  return {};
+  return broken.key.starts_with("stages") ? search.layouts() : search.pairs();
 }
 
 }  // namespace orrery::planner

@@ -17,7 +17,7 @@ run "${check[@]}" bad.json
 for line in 'pp +expected tp \* cp \* pp to be a divisor of 2048 \(number of devices\), got 48 +tp 2 or 4' \
   'ep +expected a divisor of 256 \(number of experts\), got 48 +ep 32 or 64' \
   'tp +expected a divisor of 128 \(attention heads\), got 3 +tp 2 or 4' \
-  'stages/0/recompute to stages/15/recompute +expected no moe_act: moe recomputes it already +as the rule says'; do
+  'stages/0/recompute to stages/15/recompute +expected no moe_act: moe recomputes it already +recompute without moe; recompute without moe_act'; do
   grep -qE "^  $line\$" <<<"$out" || fail "broken rules" "$line" "$out"
 done
 run "${check[@]}" bad.json --json
@@ -33,7 +33,7 @@ for line in 'pp +expected at most 34 stages \(pp \* vpp\), one for each layer, f
   'ep +expected a divisor of 8 \(number of experts\), got 6 +ep 4 or 8' \
   'tp +expected a divisor of 32 \(attention heads\), got 3 +tp 2 or 4' \
   'schedule +expected 1 chunk per rank, got 5 +schedule "interleaved"; vpp 1' \
-  'stages/0/recompute to stages/33/recompute +expected no moe_act: moe recomputes it already +as the rule says'; do
+  'stages/0/recompute to stages/33/recompute +expected no moe_act: moe recomputes it already +recompute without moe; recompute without moe_act'; do
   grep -qE "^  $line\$" <<<"$out" || fail "rules beside too many stages" "$line" "$out"
 done
 grep -qF 'note: what other rules say is known once tp * cp * pp and etp * ep * pp divide the devices' <<<"$out" ||
@@ -54,6 +54,19 @@ run "${check[@]}" large.json
 [[ $code == 3 ]] || fail "exit code of what does not fit" 3 "$code"
 grep -qE '^  note: pipeline rank [0-9]+ needs [0-9.]+ GiB, device has 79.2 GiB$' <<<"$out" || fail "verdict" "a note" "$out"
 grep -q '^Single changes that make it fit, cheapest first:$' <<<"$out" || fail "remedies" "single changes" "$out"
+
+# Two wrong factors of one product, and a layout with a hole: what would be legal.
+printf '{"schema": "strategy/1", "tp": 3, "pp": 7, "ep": 48}\n' >two.json
+run "${check[@]}" two.json
+for line in 'pp +expected tp \* cp \* pp to be a divisor of 2048 \(number of devices\), got 21 +pp 8 and tp [24]' \
+  'ep +expected a divisor of 256 \(number of experts\), got 48 +ep 32 or 64'; do
+  grep -qE "^  $line\$" <<<"$out" || fail "two wrong factors" "$line" "$out"
+done
+! grep -q 'no single change' <<<"$out" || fail "two wrong factors" "a pair for each" "$out"
+printf '{"schema": "strategy/1", "ep": 8, "stages": [{"first_layer": 1, "num_layers": 60, "embedding": true, "head": true}]}\n' >hole.json
+run "${check[@]}" hole.json
+grep -qE '^  stages/0/first_layer +expected 0 \(layers in order, each once\), got 1 +stages "Et\*61L"$' <<<"$out" ||
+  fail "a layout with a hole" "a layout" "$out"
 
 # What only a search reads has no place beside it.
 for of_search in '--calibration h100' '--strategy good.json' '--precision bf16' '--out best.json' '--top 3' \

@@ -63,10 +63,44 @@ TEST(NearestLegal, ChangesAnotherFactorWhereTheOneThatIsBlamedCannotHelp) {
   EXPECT_THAT(nearest(plan, "tp"), ElementsAre("tp 1"));
 }
 
-TEST(NearestLegal, SaysNothingWhereNoSingleChangeDoes) {
+TEST(NearestLegal, ChangesTwoDegreesWhereNoSingleOneDoes) {
   Plan plan = plan_to_export();
   plan.strategy.tp = plan.strategy.cp = 3;
+  // With tp above 1 sp would have to be true as well.
+  EXPECT_THAT(nearest(plan, "tp"), ElementsAre("tp 1 and cp 4"));
+  plan = plan_to_export();
+  plan.strategy.tp = 3;
+  plan.strategy.pp = 7;
+  plan.strategy.ep = 48;
+  const auto legal_in = [&](const std::vector<std::string>& cures) {
+    ASSERT_EQ(cures.size(), 1U);
+    EXPECT_THAT(cures.front(), ::testing::ContainsRegex("pp 8"));
+  };
+  legal_in(nearest(plan, "pp"));
+}
+
+TEST(NearestLegal, SaysNothingWhereNoPairDoes) {
+  Plan plan = plan_to_export();
+  plan.strategy.tp = plan.strategy.cp = plan.strategy.pp = 3;
+  plan.strategy.stages = even_stages(8, 3);
   EXPECT_THAT(nearest(plan, "tp"), IsEmpty());
+}
+
+TEST(NearestLegal, ShowsALegalLayout) {
+  Plan plan = plan_to_export();
+  plan.strategy.pp = 4;
+  plan.strategy.ep = 2;
+  plan.strategy.stages = even_stages(8, 4);
+  plan.strategy.stages[1].embedding = true;
+  EXPECT_THAT(nearest(plan, "stages/1/embedding"), ElementsAre("stages \"Ett|tt|tt|ttL\""));
+  plan.strategy.stages = even_stages(8, 4);
+  plan.strategy.stages[2].num_layers = 1;
+  EXPECT_THAT(nearest(plan, "stages/3/first_layer"), ElementsAre("stages \"Ett|tt|tt|ttL\""));
+  plan.strategy.stages = even_stages(8, 4);
+  for (StageLayout& stage : plan.strategy.stages) {
+    stage.recompute = {RecomputeModule::moe, RecomputeModule::moe_act};
+  }
+  EXPECT_THAT(nearest(plan, "stages/0/recompute"), ElementsAre("recompute without moe", "recompute without moe_act"));
 }
 
 TEST(NearestLegal, LooksNoFurtherThanTheRanksForADegreeHoweverLargeItIs) {
