@@ -4,6 +4,7 @@
 #include "base/files.h"
 #include "base/units_parse.h"
 #include "cli/exit_code.h"
+#include "cli/output_file.h"
 #include "cli/plan_check.h"
 #include "cli/plan_from.h"
 #include "cli/plan_front.h"
@@ -12,6 +13,7 @@
 #include "cli/plan_sweep.h"
 #include "cli/verbs.h"
 
+#include <cmath>
 #include <map>
 #include <memory>
 #include <optional>
@@ -45,13 +47,18 @@ struct PlanOptions {
 template <class Q>
 Q quantity_of(std::string_view option, std::string_view expected, const std::string& text) {
   const std::optional<double> value = parse_units(text, unit_table<Q>());
-  if (!value || *value <= 0.0) throw ConfigError(fmt::format("{}: expected {}, got {}", option, expected, text));
+  if (!value || !(*value > 0.0)) throw ConfigError(fmt::format("{}: expected {}, got {}", option, expected, text));
   return Q::from_si(*value);
 }
 
 std::optional<Bytes> memory_limit_of(const PlanOptions& options) {
   if (options.memory_limit.empty()) return std::nullopt;
   return quantity_of<Bytes>("--memory-limit", "a size with its unit, such as \"70 GiB\"", options.memory_limit);
+}
+
+Seconds time_budget_of(double stated) {
+  if (std::isfinite(stated) && stated > 0.0) return seconds(stated);
+  throw ConfigError(fmt::format("--time-budget: expected seconds above 0, got {}", stated));
 }
 
 PlanFromOptions from_of(const PlanOptions& options) {
@@ -94,6 +101,8 @@ SweepOptions sweep_of(const PlanOptions& options) {
 }
 
 int make_plan(const PlanOptions& options) {
+  require_place_for(options.out);
+  require_place_for(options.place.placement);
   if (!options.sweep.empty()) return sweep_plans(sweep_of(options));
   if (!options.from.from.empty()) return plan_from(from_of(options));
   if (!options.place.plan.empty()) return place_experts(place_of(options));
@@ -118,8 +127,9 @@ int make_plan(const PlanOptions& options) {
   if (options.precision) base.strategy.precision = *options.precision;
 
   SearchWishes wishes{.simulate = !options.no_simulation, .conditions = options.where};
-  if (options.time_budget) wishes.time_budget = seconds(*options.time_budget);
+  if (options.time_budget) wishes.time_budget = time_budget_of(*options.time_budget);
   wishes.memory_limit = memory_limit_of(options);
+  note_limit(wishes.memory_limit, base.cluster.groups.front().device);
   wishes.objective = planner::objective_of(options.objective);
   if (!options.pareto.empty()) {
     return print_front(base, calibration, wishes, options.pareto, options.points, options.common.json);
@@ -199,10 +209,8 @@ Verb add_plan(CLI::App& app) {
   add_precision_option(*command, options->precision, "the strategy's; without one bf16, on CPUs f32");
   command->add_option("--out", options->out, "write the best plan to this file (plan/1)");
   command->add_option("--top", options->top, "plans in the table")->capture_default_str()->check(CLI::Range(1, 32));
-  command
-      ->add_option("--time-budget", options->time_budget,
-                   "seconds after which no new plans are looked at; the gap says what that costs")
-      ->check(CLI::PositiveNumber);
+  command->add_option("--time-budget", options->time_budget,
+                      "seconds after which no new plans are looked at; the gap says what that costs");
   command->add_option("--where", options->where,
                       "condition on the plan, such as \"pp=8\", \"tp<=4\", \"schedule=zb_h1,zbv\" or "
                       "\"recompute!=full\"; may be given several times");

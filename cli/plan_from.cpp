@@ -150,6 +150,7 @@ int plan_from(const PlanFromOptions& options) {
                                .memory_limit = options.memory_limit};
   if (options.steps_left) wishes.horizon = *options.steps_left;
   if (options.horizon) wishes.horizon = *options.horizon;
+  note_limit(options.memory_limit, from.cluster.groups.front().device);
   BatchShape batch = from.batch;
   if (options.global_batch > 0) batch.global_batch = options.global_batch;
   ProgressLine progress;

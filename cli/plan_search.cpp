@@ -103,6 +103,11 @@ std::string detail_of(const planner::Progress& progress) {
   return text;
 }
 
+void note_limit(std::optional<Bytes> limit, const Device& device) {
+  if (!limit || !device.memory || *limit <= *device.memory) return;
+  log_info(fmt::format("--memory-limit {}: {} has {}, which is the limit", *limit, device.name, *device.memory));
+}
+
 Plan plan_to_search(const InputOptions& options, const SearchInputs& inputs,
                     Loaded<costmodel::Calibration>* calibration) {
   Loaded<Model> model = load_model(options, inputs.model);

@@ -71,6 +71,9 @@ std::variant<planner::SearchResult, planner::Infeasible> search_plans(const Plan
 /// What was searched, what each tier did, and what that proves.
 void add_certificate(Report& report, const Certificate& certificate);
 
+/// Says on stderr that a limit above what the device has is none.
+void note_limit(std::optional<Bytes> limit, const Device& device);
+
 /// Throws: ConfigError if nobody states a price or a carbon intensity, where that is what `objective` is about.
 void require_known(const Plan& base, planner::Objective objective);
 

@@ -19,8 +19,9 @@ namespace orrery::planner {
 namespace {
 
 struct Condition {
-  std::string_view text, dimension, relation;
-  std::vector<std::string_view> values;
+  std::string_view text;  // as its user wrote it
+  std::string normal, dimension, relation;
+  std::vector<std::string> values;
 
   [[noreturn]] void refuse(const std::string& why) const {
     throw ConfigError(fmt::format("condition \"{}\": {}", text, why));
@@ -36,17 +37,18 @@ std::string_view relation_at(std::string_view text, std::size_t at) {
 }
 
 Condition parse(std::string_view text) {
-  Condition out{.text = text, .dimension = {}, .relation = {}, .values = {}};
-  const std::size_t at = text.find_first_of("<>!=");
-  if (at != std::string_view::npos) out.relation = relation_at(text, at);
-  if (at == 0 || out.relation.empty()) {
+  Condition out{.text = text, .normal = normal_condition(text), .values = {}};
+  const std::size_t at = out.normal.find_first_of("<>!=");
+  const std::string_view relation = at == std::string::npos ? "" : relation_at(out.normal, at);
+  if (at == 0 || relation.empty()) {
     out.refuse("expected a dimension, one of = != <= >= < > and a value, such as \"tp<=8\"");
   }
-  out.dimension = text.substr(0, at);
-  std::string_view rest = text.substr(at + out.relation.size());
+  out.dimension = out.normal.substr(0, at);
+  out.relation = relation;
+  std::string_view rest = std::string_view(out.normal).substr(at + relation.size());
   for (std::size_t comma = 0; comma != std::string_view::npos; rest.remove_prefix(comma + 1)) {
     comma = rest.find(',');
-    out.values.push_back(rest.substr(0, comma));
+    out.values.emplace_back(rest.substr(0, comma));
     if (out.values.back().empty()) out.refuse("a value is empty");
     if (comma == std::string_view::npos) break;
   }
@@ -83,7 +85,7 @@ void keep(const Condition& condition, std::vector<Value>& values, Text text) {
   constexpr bool kIsNumber = std::is_integral_v<Value>;
   const bool is_set = condition.relation == "=" || condition.relation == "!=";
   if (!is_set && !kIsNumber) condition.refuse(fmt::format("{} has names: expected = or !=", condition.dimension));
-  for (const std::string_view wanted : condition.values) {
+  for (const std::string& wanted : condition.values) {
     if constexpr (kIsNumber) {
       number_of(condition, wanted);
     } else if (std::none_of(values.begin(), values.end(), [&](const Value& value) { return text(value) == wanted; })) {
@@ -91,7 +93,7 @@ void keep(const Condition& condition, std::vector<Value>& values, Text text) {
     }
   }
   const auto is_listed = [&](const Value& value) {
-    return std::any_of(condition.values.begin(), condition.values.end(), [&](std::string_view wanted) {
+    return std::any_of(condition.values.begin(), condition.values.end(), [&](const std::string& wanted) {
       if constexpr (kIsNumber) return static_cast<std::int64_t>(value) == number_of(condition, wanted);
       return text(value) == wanted;
     });
@@ -111,6 +113,17 @@ void require_known(const Condition& condition, const Domains& domains) {
   if (condition.dimension == "dp") condition.refuse("dp is what tp, cp and pp leave of the devices: ask for those");
   if (condition.dimension == "sp") condition.refuse("sp goes with tp: ask for tp=1, or for tp>1");
   condition.refuse(fmt::format("expected one of {}, got \"{}\"", fmt::join(names, ", "), condition.dimension));
+}
+
+/// Adds to `values`, which a search caps, those that a condition lists and that are legal, in their order.
+template <class IsLegal>
+void add_listed(const Condition& condition, std::vector<std::int64_t>& values, IsLegal is_legal) {
+  for (const std::string& text : condition.values) {
+    const std::int64_t wanted = number_of(condition, text);
+    if (!is_legal(wanted)) continue;
+    const auto at = std::ranges::lower_bound(values, wanted);
+    if (at == values.end() || *at != wanted) values.insert(at, wanted);
+  }
 }
 
 /// What of `values` meets all of `conditions`, each of which means the same whatever stands beside it.
@@ -153,6 +166,14 @@ template <class Value, class Text>
 
 }  // namespace
 
+std::string normal_condition(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c != ' ' && c != '\t') out += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return out;
+}
+
 void keep_where(Domains& domains, std::span<const std::string> texts) {
   std::vector<Condition> conditions;
   for (const std::string& text : texts) {
@@ -169,6 +190,15 @@ void keep_where(Domains& domains, std::span<const std::string> texts) {
       if (std::ranges::find(values, value) == values.end()) values.push_back(value);
     }
   });
+  for (const Condition& condition : conditions) {
+    if (condition.relation != "=") continue;
+    if (condition.dimension == "vpp") {
+      add_listed(condition, domains.vpp, [&](std::int64_t vpp) { return vpp >= 1 && vpp <= domains.most_chunks; });
+    } else if (condition.dimension == "micro_batch") {
+      add_listed(condition, domains.micro_batch,
+                 [&](std::int64_t size) { return size >= 1 && domains.global_batch % size == 0; });
+    }
+  }
   visit_dimensions(domains, [&](std::string_view name, auto& values, auto value_text) {
     std::vector<const Condition*> of_this;
     for (const Condition& condition : conditions) {

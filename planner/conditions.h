@@ -6,15 +6,21 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace orrery::planner {
 
 /// Keeps the values that meet every one of `conditions`: a dimension as the manifest names it, a relation (= != <= >= <
 /// >) and a value or, with = and !=, values between commas: "pp=8", "tp<=8", "schedule=zb_h1,zbv", "recompute!=full".
-/// Only numbers are more or less than others. Throws: ConfigError: an unknown dimension, no relation or no value in the
+/// Only numbers are more or less than others. A condition that lists values (=) demands them: of what is searched on
+/// demand alone, and of a dimension that a search caps (micro_batch, vpp), what is legal is searched then. Spaces and
+/// capitals mean nothing. Throws: ConfigError: an unknown dimension, no relation or no value in the
 /// text, a name with a relation of order, a value that the dimension has not and could not have (names), or nothing
 /// left; of several conditions those that contradict each other are named.
 void keep_where(Domains& domains, std::span<const std::string> conditions);
 void keep_where(Domains& domains, const std::string& condition);
+
+/// Without spaces and capitals: "tp<=8" for "TP <= 8 ".
+std::string normal_condition(std::string_view text);
 
 }  // namespace orrery::planner

@@ -18,7 +18,8 @@ namespace orrery::planner {
 namespace {
 
 /// "pp=4" for a condition on pp.
-std::string value_in(const Strategy& strategy, std::string_view condition) {
+std::string value_in(const Strategy& strategy, const std::string& stated) {
+  const std::string condition = normal_condition(stated);
   std::string out;
   Domains point = only(strategy);
   point.recompute = {strategy.stages.front().recompute};

@@ -57,6 +57,7 @@ std::string text_of(Layout::Kind kind) {
 /// What a calibration of CPU ranks has measured: neither tensor nor context parallelism, nor copies.
 void keep_what_cpus_measure(Domains& d) {
   d.tp = d.cp = d.etp = d.vpp = {1};
+  d.most_chunks = 1;
   d.cp_kind = {ContextParallel::ring};
   d.dispatcher = {Dispatcher::all_to_all};
   d.schedule = {Schedule::one_f_one_b, Schedule::gpipe};
@@ -108,6 +109,8 @@ Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape&
   for (std::int64_t size = 1; size <= kMostSequences && batch.global_batch % size == 0; size *= 2) {
     d.micro_batch.push_back(size);
   }
+  d.most_chunks = most_stages(model.num_layers());
+  d.global_batch = batch.global_batch;
   d.cp_kind = {ContextParallel::ring, ContextParallel::all_gather, ContextParallel::ulysses};
   d.dispatcher = {Dispatcher::all_to_all};
   if (model.moe) d.dispatcher = {Dispatcher::all_to_all, Dispatcher::all_gather, Dispatcher::two_level};

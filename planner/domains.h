@@ -28,6 +28,7 @@ struct Layout {
 
 struct Domains {
   std::vector<std::int64_t> tp, cp, pp, vpp, ep, etp, micro_batch;
+  std::int64_t most_chunks = 0, global_batch = 0;  // beyond those, vpp up to it and its divisors may be listed
   std::vector<ContextParallel> cp_kind;
   std::vector<Dispatcher> dispatcher;
   std::vector<Schedule> schedule;
@@ -57,12 +58,11 @@ struct Domains {
 };
 
 /// Everything that Orrery can lower, as far as it makes sense: tensor parallelism within a scale-up domain, at least
-/// 512 tokens of a sequence on a rank, 1 to 16 sequences in a micro-batch, powers of two; as many instances of the
-/// optimizer as scale-up domains at most; CUDA graphs where no number of rows follows from the router, so that a graph
-/// can hold them. The stages that `base` lists,
-/// unless they are the even ones, are tried beside the usual layouts. Within one scale-up domain all devices are
-/// equally near, and one order is enough. On CPUs, what `orrery calibrate` measures there. Requires: at least one
-/// device.
+/// 512 tokens of a sequence on a rank, 1 to 16 sequences in a micro-batch, powers of two; 8 chunks on a rank; as many
+/// instances of the optimizer as scale-up domains at most; CUDA graphs where no number of rows follows from the router,
+/// so that a graph can hold them. The stages that `base` lists, unless they are the even ones, are tried beside the
+/// usual layouts. Within one scale-up domain all devices are equally near, and one order is enough. On CPUs, what
+/// `orrery calibrate` measures there. Requires: at least one device.
 Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape& batch, Strategy base = {});
 
 /// The stages of `layout` for pp * vpp stages; nothing where it has none, or where an earlier layout has the same.

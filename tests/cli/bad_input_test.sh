@@ -75,6 +75,32 @@ expect_error 2 'condition "schedule<=1f1b": schedule has names: expected = or !=
 expect_error 2 '--memory-limit: expected a size with its unit, such as "70 GiB", got 70' \
   plan mixtral-8x7b h100-64 "${workload[@]}" --memory-limit 70 --out plan.json
 
+expect_error 3 'infeasible: no strategy is legal: of 20480 ways to choose schedule, vpp and overlap.ep_batch_level, the nearest to legal are 10240 that break a rule about schedule, for example: expected an even number of ranks, got 1
+  hint: something can run without "pp=1" (pp=8 would do), or without "schedule=dualpipe" (schedule=1f1b would do)' \
+  plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 1024 --where pp=1 --where schedule=dualpipe --out plan.json
+expect_error 2 '--time-budget: expected seconds above 0, got nan' \
+  plan mixtral-8x7b h100-64 "${workload[@]}" --time-budget nan --out plan.json
+# Before the search, which would find a plan for nothing.
+expect_error 4 'orrery: cannot write nowhere/plan.json: No such file or directory' \
+  plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --out nowhere/plan.json
+run plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 512 --no-simulation --memory-limit '200 GiB' \
+  --where 'TP <= 1 ' --where pp=4 --where 'micro_batch=1' --where schedule=1f1b
+[[ $code == 0 ]] || fail "a condition with capitals and spaces" 0 "$code, $err"
+grep -q -- '^orrery: --memory-limit 200 GiB: NVIDIA H100 SXM 80GB has 79.2 GiB, which is the limit$' <<<"$err" ||
+  fail "a limit above what the device has" "a note" "$err"
+
+# What is no plan: what is missing, or what it is instead.
+echo '{}' >none.json
+missing='none.json:1: expected the key "schema", which is missing'
+for key in model cluster calibration workload strategy placement provenance; do
+  missing+=$'\n'"none.json:1: expected the key \"$key\", which is missing"
+done
+for verb in explain estimate fit simulate 'export --to megatron' 'plan --lost 3 --from' 'plan --place-experts'; do
+  read -ra words <<<"$verb"
+  expect_error 2 "$missing" "${words[@]}" none.json
+  expect_error 2 'ep2.json:2: /schema: expected "plan/1", got "strategy/1"' "${words[@]}" ep2.json
+done
+
 # A cluster that does not hang together: all that is wrong with it, and no picture.
 sed -e 's/"each": "400 Gbps"/"each": null/' -e 's/"rails": 8/"rails": 3/' -e 's/"per_device": "450 GB\/s"/"per_device": null/' \
   "$repository/catalog/clusters/h100-64.json" >broken.json

@@ -56,6 +56,32 @@ TEST(Conditions, KeepNames) {
               ElementsAre(std::set{RecomputeModule::layernorm, RecomputeModule::core_attn}));
 }
 
+TEST(Conditions, AreTakenWithSpacesAndCapitals) {
+  EXPECT_THAT(where("TP<=4").tp, ElementsAre(1, 2, 4));
+  EXPECT_THAT(where(" tp <= 4 ").tp, ElementsAre(1, 2, 4));
+  EXPECT_THAT(where("Schedule = ZBV, 1F1B").schedule, ElementsAre(Schedule::one_f_one_b, Schedule::zbv));
+  EXPECT_EQ(refusal({"TP = 3"}), "condition \"TP = 3\": nothing is left of its values, which are 1 2 4 8");
+}
+
+// A search tries 8 chunks on a rank and powers of two of sequences; who lists others that are legal gets those.
+TEST(Conditions, ListWhatASearchCaps) {
+  testing::SmallSearch small(4, gib(16), {.seq = 64, .global_batch = 24});
+  small.model = testing::small_moe(12);
+  const auto of = [&](const std::string& condition) {
+    Domains d = small.domains();
+    keep_where(d, condition);
+    return d;
+  };
+  EXPECT_THAT(of("vpp=12").vpp, ElementsAre(12));
+  EXPECT_THAT(of("vpp=12,2").vpp, ElementsAre(2, 12));
+  EXPECT_THAT(of("micro_batch=3").micro_batch, ElementsAre(3));
+  EXPECT_THAT(of("micro_batch=6,1").micro_batch, ElementsAre(1, 6));
+  EXPECT_THAT(of("micro_batch>=1").micro_batch, ElementsAre(1, 2, 4, 8));
+  EXPECT_THROW(of("vpp=15"), ConfigError) << "14 stages at most";
+  EXPECT_THROW(of("micro_batch=5"), ConfigError) << "no divisor of 24";
+  EXPECT_THROW(of("micro_batch=0"), ConfigError);
+}
+
 TEST(Conditions, TouchNothingElse) {
   const Domains all = testing::SmallSearch(8).domains(), some = where("pp<=2");
   EXPECT_EQ(some.tp, all.tp);
@@ -124,6 +150,21 @@ TEST(Conditions, OnShardingKeepPlansWithoutAnythingToShard) {
   for (const Strategy& s : plans) {
     EXPECT_EQ(s.zero_dense, 1);
     EXPECT_EQ(s.zero_expert, 1);
+  }
+}
+
+TEST(Conditions, BeyondTheCapsAreSearched) {
+  testing::SmallSearch small(4, gib(16), {.seq = 64, .global_batch = 24});
+  small.model = testing::small_moe(24);
+  Domains domains = small.domains();
+  for (const char* condition : {"pp=2", "vpp=12", "micro_batch=3"}) keep_where(domains, condition);
+  const auto cost_model = std::make_shared<testing::OneGigaflop>(small.cluster);
+  const costmodel::AnalyticInterpreter analytic(cost_model, small.cluster);
+  const SearchResult result = std::get<SearchResult>(search(domains, small.problem(), *cost_model, analytic, nullptr));
+  ASSERT_FALSE(result.ranked.empty());
+  for (const RankedPlan& plan : result.ranked) {
+    EXPECT_EQ(plan.strategy.vpp, 12);
+    EXPECT_EQ(plan.strategy.micro_batch, 3);
   }
 }
 
