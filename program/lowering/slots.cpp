@@ -54,7 +54,11 @@ class SlotEmitter {
     end_before_last_ = std::exchange(end_of_last_, end_of_slot());
   }
 
-  BucketedGradients bucketed() const { return {buckets_ ? buckets_->reductions() : std::vector<OpIndex>{}}; }
+  BucketedGradients summed() const {
+    BucketedGradients out{buckets_ ? buckets_->reductions() : std::vector<OpIndex>{}};
+    for (const auto& [queue, op] : last_of_units_) out.reductions.push_back(op);
+    return out;
+  }
 
  private:
   static bool is_weight_gradient(Slot::Kind kind) {
@@ -131,6 +135,7 @@ class SlotEmitter {
     }
     const OpIndex op = emit(item, micro_batch, after);
     if (computes) last_compute_ = op;
+    if (!computes && item.rule->pass == Pass::sync) last_of_units_[item.rule->queue] = op;
     if (const auto closed = closes_.find(&item); closed != closes_.end()) {
       buckets_->close(closed->second, *last_compute_, builder_);
       closes_.erase(closed);
@@ -154,7 +159,8 @@ class SlotEmitter {
   const MessageRules messages_;
   std::vector<StageStreams> streams_;  // by chunk
   std::optional<OpIndex> last_compute_;
-  std::map<Queue, OpIndex> awaited_;  // messages, by their queue
+  std::map<Queue, OpIndex> awaited_;        // messages, by their queue
+  std::map<Queue, OpIndex> last_of_units_;  // sums of gradients of ZeRO 2 and 3, by their queue
   std::vector<OpIndex> end_of_last_, end_before_last_;
 
   // Of overlapped buckets:
@@ -171,7 +177,7 @@ BucketedGradients emit_slots(const ClassContext& context, ClassBuilder& builder)
       slots_of(context.rules_context.strategy, context.num_micro_batches, context.pipeline_rank);
   SlotEmitter emitter(context, slots, builder);
   for (const Slot& slot : slots) emitter.emit(slot);
-  return emitter.bucketed();
+  return emitter.summed();
 }
 
 }  // namespace orrery::lowering

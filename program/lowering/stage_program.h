@@ -86,7 +86,8 @@ struct ClassContext {
   std::vector<StageLayout> layouts() const;
 };
 
-/// Gradients that were summed over their data-parallel group while the backward ran.
+/// Gradients that were summed over their data-parallel group while the backward ran: sums of buckets, and of the units
+/// of ZeRO 2 and 3 the last on each queue.
 struct BucketedGradients {
   std::vector<OpIndex> reductions;
 };

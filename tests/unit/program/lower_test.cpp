@@ -369,6 +369,24 @@ TEST(Lower, ZeroStageDecidesTheCollectivesOfEachBuffer) {
   EXPECT_FALSE(has_op(c, OpCode::edp_grad_rs) || has_op(c, OpCode::edp_param_ag) || has_op(c, OpCode::dp_grad_ar));
 }
 
+// Sums of ZeRO 2 and 3 run while the backward does, and the last of them end behind it.
+TEST(Lower, TheNormWaitsForTheSumsOfBothBuffers) {
+  const Model model = small_moe();
+  Strategy strategy = small_strategy(model, 1, 2);
+  for (strategy.zero_dense = 0; strategy.zero_dense <= 3; ++strategy.zero_dense) {
+    for (strategy.zero_expert = 0; strategy.zero_expert <= 3; ++strategy.zero_expert) {
+      const RankClass c = lower(model, strategy, kBatch, 4).classes[0];
+      const OpIndex norm = find(c, OpCode::norm_local, Pass::sync, -1);
+      for (const Queue queue : {Queue::dp, Queue::edp}) {
+        OpIndex last = norm;
+        while (c.ops[last].queue != queue || c.ops[last].key.pass != Pass::sync) --last;
+        EXPECT_THAT(c.deps_of(norm), ::testing::Contains(last))
+            << "ZeRO " << strategy.zero_dense << " and " << strategy.zero_expert;
+      }
+    }
+  }
+}
+
 TEST(Lower, SizeOfTheClusterDoesNotChangeTheClasses) {
   const Model model = small_moe();
   const Strategy strategy = small_strategy(model, 2, 2);
