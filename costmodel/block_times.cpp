@@ -134,9 +134,14 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
 
 void keep_what_is_waited_for(BlockTimes& block, const Strategy& strategy) {
   for (BlockTimes::Communication& c : block.communication) {
-    if (!is_not_waited_for(c.op, strategy)) continue;
-    c.with.reset();
-    c.hidden = 1.0;
+    const bool has_slices = is_one_of(c.op.op, kColumns) || is_one_of(c.op.op, kRows);
+    if (is_not_waited_for(c.op, strategy)) {
+      c.with.reset();
+      c.hidden = 1.0;
+    } else if (strategy.overlap.tp && c.op.pass == Pass::rec && has_slices) {
+      // What is run again is sliced as the forward is; products do not wait for more than one slice.
+      c.hidden = 1.0 - 1.0 / static_cast<double>(strategy.tp);
+    }
   }
   block.lost = {};
   block.usual = {};

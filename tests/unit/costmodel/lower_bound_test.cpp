@@ -4,9 +4,12 @@
 #include "costmodel/cached_cost_model.h"
 #include "costmodel/op_times.h"
 #include "program/lower.h"
+#include "program/names.h"
+#include "program/schedule.h"
 #include "tests/unit/costmodel/enlarged_cases.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -25,20 +28,47 @@ struct Ratios {
   }
 };
 
+/// How often cases have what bounds are told apart by.
+struct Seen {
+  std::map<Schedule, std::int64_t> schedules;
+  std::int64_t long_pipelines = 0, many_chunks = 0, by_blocks = 0, graphs = 0, pairs = 0, in_slots = 0;
+
+  void add(const Strategy& s) {
+    ++schedules[s.schedule];
+    long_pipelines += s.pp > 4 ? 1 : 0;
+    many_chunks += s.vpp > 2 ? 1 : 0;
+    by_blocks += s.precision == DType::fp8 && s.fp8_recipe == Fp8Recipe::blockwise ? 1 : 0;
+    graphs += s.cuda_graphs ? 1 : 0;
+    pairs += runs_pairs(s) && s.pp > 1 ? 1 : 0;
+    in_slots += s.zero_dense > 1 || s.zero_expert > 1 ? 1 : 0;
+  }
+
+  void expect(std::int64_t least) const {
+    EXPECT_EQ(schedules.size(), 8U);
+    for (const auto& [schedule, count] : schedules) EXPECT_GE(count, least) << name_of(schedule);
+    for (const std::int64_t count : {long_pipelines, many_chunks, by_blocks, graphs, pairs, in_slots}) {
+      EXPECT_GE(count, least);
+    }
+  }
+};
+
 bool exchanges_in_slots(const Strategy& s) { return s.zero_dense > 1 || s.zero_expert > 1 || s.overlap.dp_buckets; }
 
 // The property that everything which prunes rests on; the shares say how near the bound comes (docs/design).
 TEST(LowerBound, IsAtMostTheAnalyticTimeOfRandomStrategies) {
   const CachedCostModel cached(testing::h800().cost);
   Ratios plain, others;
+  Seen seen;
   testing::for_varied_cases(10000, [&](const testing::RandomCase& drawn, std::uint64_t index) {
-    const testing::RandomCase c = testing::enlarged(drawn);
+    const testing::RandomCase c = testing::widened(testing::enlarged(drawn), index);
+    seen.add(c.strategy);
     const StepProgram program = lower(c.model, c.strategy, c.batch, c.num_devices);
     const Seconds time = run_events(time_program(program, cached, testing::h800().cluster, {}, {}), false).makespan;
     const double ratio = lower_bound(c.model, c.strategy, c.batch, program.mesh, cached) / time;
     EXPECT_LE(ratio, 1.0 + 1e-12) << "case " << index;
     (exchanges_in_slots(c.strategy) || c.strategy.offload_activations ? others : plain).all.push_back(ratio);
   });
+  seen.expect(200);
   for (const double share : {0.0, 0.05, 0.25, 0.5}) {
     RecordProperty("plain_" + std::to_string(share), std::to_string(plain.at(share)));
     RecordProperty("others_" + std::to_string(share), std::to_string(others.at(share)));
@@ -51,7 +81,8 @@ TEST(LowerBound, IsAtMostTheAnalyticTimeOfRandomStrategies) {
 /// The same without the enlargement: latencies and the host decide.
 TEST(LowerBound, IsAtMostTheAnalyticTimeOfSmallModels) {
   const CachedCostModel cached(testing::h800().cost);
-  testing::for_varied_cases(2000, [&](const testing::RandomCase& c, std::uint64_t index) {
+  testing::for_varied_cases(2000, [&](const testing::RandomCase& drawn, std::uint64_t index) {
+    const testing::RandomCase c = testing::widened(drawn, index);
     const StepProgram program = lower(c.model, c.strategy, c.batch, c.num_devices);
     const Seconds time = run_events(time_program(program, cached, testing::h800().cluster, {}, {}), false).makespan;
     EXPECT_LE(lower_bound(c.model, c.strategy, c.batch, program.mesh, cached) / time, 1.0 + 1e-12) << index;

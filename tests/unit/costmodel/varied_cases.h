@@ -6,7 +6,9 @@
 #include "program/mesh.h"
 #include "tests/unit/program/random_strategies.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <variant>
 
 namespace orrery::testing {
@@ -21,6 +23,42 @@ inline void vary_model(RandomCase& c, std::uint64_t index) {
   if (latent && index % 2 == 0) latent->q_lora_rank = 0;
   if (!varied.model.spans.empty() && index % 2 == 0) varied.model.spans.back().chunked = true;
   if (is_legal(varied)) c = varied;
+}
+
+/// Pipelines of up to 16 ranks, up to 4 chunks on each where the order is interleaved, scales by blocks, CUDA graphs:
+/// of each what is still legal.
+inline RandomCase widened(RandomCase c, std::uint64_t index) {
+  const CounterRng rng(2027, index);
+  std::uint64_t next = 0;
+  const auto keep_if_legal = [&](const RandomCase& wide) {
+    if (is_legal(wide)) c = wide;
+  };
+  RandomCase wide = c;
+  Strategy& s = wide.strategy;
+  const std::int64_t factor = std::int64_t{1} << rng.below(next++, 3);
+  wide.num_devices *= factor;
+  s.pp *= factor;
+  wide.batch.global_batch *= factor;  // orders of more ranks need more micro-batches
+  if (s.schedule == Schedule::interleaved) s.vpp += static_cast<std::int64_t>(rng.below(next++, 3));
+  while (wide.model.num_layers() < s.num_stages()) {
+    wide.model.layers.push_back(wide.model.layers.back());
+    if (!wide.model.spans.empty()) wide.model.spans.push_back(wide.model.spans.back());
+  }
+  if (s.num_stages() != c.strategy.num_stages()) {
+    s.stages = even_stages(wide.model.num_layers(), s.num_stages());
+    if (s.mtp == Mtp::on) s.stages = with_mtp(std::move(s.stages), 1);
+    for (std::size_t i = 0; i < s.stages.size(); ++i) {
+      s.stages[i].recompute = c.strategy.stages[i % c.strategy.stages.size()].recompute;
+    }
+  }
+  keep_if_legal(wide);
+  wide = c;
+  wide.strategy.fp8_recipe = Fp8Recipe::blockwise;
+  if (rng.below(next++, 2) == 0) keep_if_legal(wide);
+  wide = c;
+  wide.strategy.cuda_graphs = true;
+  if (rng.below(next++, 3) == 0) keep_if_legal(wide);
+  return c;
 }
 
 /// Calls `use(case, index)` for `count` cases; of every eighth the micro-batches are those that were drawn.
