@@ -252,13 +252,8 @@ void add_objective(Report& report, const Plan& best, const planner::RankedPlan& 
   if (objective != planner::Objective::time) report.fact("objective", "least", planner::name_of(objective));
   const Seconds step = found.predictions.back().step_time;
   const auto power = costmodel::power_of(best.cluster.groups.front().device, calibration);
-  const Seconds at_work = found.active.compute();
-  const bool knows_work = at_work > Seconds();
-  if (knows_work) report.fact("utilisation", "compute queue at work", Value::percent(at_work / step));
-  add_cost(
-      report, best,
-      costmodel::cost_of_step(best.cluster, knows_work ? power : std::nullopt, step, found.active, best.num_ranks()),
-      power && !knows_work ? "unknown: nobody asked for it; orrery estimate says it" : kNoPower);
+  report.fact("utilisation", "compute queue at work", Value::percent(found.active.compute() / step));
+  add_cost(report, best, costmodel::cost_of_step(best.cluster, power, step, found.active, best.num_ranks()));
 }
 
 int report_infeasible(const planner::Infeasible& infeasible, bool json) {

@@ -114,14 +114,15 @@ void add_step_time(Report& report, const Plan& plan, Seconds step_time) {
       .fact("mfu_noncausal", "MFU, non-causal", mfu(flop.noncausal));
 }
 
-void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost, const char* no_energy) {
+void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost) {
+  constexpr const char* kNoPower = "unknown: no power is stated";
   const double tokens = static_cast<double>(plan.batch.seq * plan.batch.global_batch);
   const auto or_unknown = [](const auto& x, const char* why) { return x ? Value(*x) : Value::unknown(why); };
   const auto of_million = [&](const std::optional<double>& of_step) {
     return of_step ? std::optional(*of_step / tokens * 1e6) : std::nullopt;
   };
   const bool knows_energy = cost.energy.has_value();
-  report.fact("energy", "energy of a step", knows_energy ? Value(cost.energy->all()) : Value::unknown(no_energy));
+  report.fact("energy", "energy of a step", knows_energy ? Value(cost.energy->all()) : Value::unknown(kNoPower));
   if (knows_energy) {
     report.fact("energy_products", "of it products and attention", cost.energy->products)
         .fact("energy_streaming", "of it memory-bound ops", cost.energy->streaming)
@@ -129,10 +130,10 @@ void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost,
         .fact("energy_waiting", "of it waiting for peers", cost.energy->waiting);
   }
   constexpr const char* kNoPrice = "unknown: no price is stated";
-  const char* no_carbon = plan.cluster.kg_co2_per_kwh ? no_energy : "unknown: no carbon intensity is stated";
+  const char* no_carbon = plan.cluster.kg_co2_per_kwh ? kNoPower : "unknown: no carbon intensity is stated";
   report
       .fact("energy_per_token", "energy of a token",
-            knows_energy ? Value(cost.energy->all() / tokens) : Value::unknown(no_energy))
+            knows_energy ? Value(cost.energy->all() / tokens) : Value::unknown(kNoPower))
       .fact("cost", "price of a step, USD", or_unknown(cost.usd, kNoPrice))
       .fact("cost_per_million_tokens", "price of a million tokens, USD", or_unknown(of_million(cost.usd), kNoPrice))
       .fact("kg_co2e", "carbon of a step, kg CO2e", or_unknown(cost.kg_co2e, no_carbon))

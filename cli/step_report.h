@@ -36,10 +36,8 @@ void add_trace(Report& report, const Plan& plan, const Trace& trace);
 /// `calibration`.
 void add_prediction(Report& report, const Plan& plan, const Trace& trace, const costmodel::Calibration& calibration);
 
-inline constexpr const char* kNoPower = "unknown: no power is stated";
-
-/// Energy, price and carbon of a step, and of its tokens; what is not known is said, of energy why.
-void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost, const char* no_energy = kNoPower);
+/// Energy, price and carbon of a step, and of its tokens; what is not known is said.
+void add_cost(Report& report, const Plan& plan, const costmodel::StepCost& cost);
 
 /// Peak memory of the fullest rank beside what the device has.
 void add_memory(Report& report, Bytes peak, const Device& device);

@@ -112,6 +112,7 @@ class Search {
     certify();
     run_in_other_orders();
     if (simulator != nullptr) simulate(*simulator);
+    say_what_the_best_does();
     return std::move(result_);
   }
 
@@ -520,6 +521,15 @@ class Search {
                      [&](const RankedPlan& a, const RankedPlan& b) { return value_of(a) < value_of(b); });
     result_.certificate.tiers.back().rejected = result_.certificate.tiers.back().evaluated - count;
     result_.certificate.tiers.push_back({.name = "simgrid", .evaluated = count, .rejected = count - 1});
+  }
+
+  /// The work of the best plan, which tiers ask for only where it counts.
+  void say_what_the_best_does() {
+    if (result_.ranked.empty() || problem_.weights.counts_work()) return;
+    RankedPlan& best = result_.ranked.front();
+    StepProgram program = lower(problem_.model, best.strategy, problem_.batch, context_.num_devices);
+    program.experts = problem_.experts;
+    best.active = activities(analytic_.run(program, {.load = problem_.load, .sequences = problem_.sequences}));
   }
 
   const SearchProblem& problem_;
