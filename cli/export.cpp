@@ -11,6 +11,8 @@
 
 #include <cstdio>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -38,6 +40,37 @@ void say(const std::vector<planner::ExportNote>& notes, std::string_view title) 
   std::fputs(text.c_str(), stderr);
 }
 
+/// For a key that a trainer refuses, the condition under which a search stays with what it runs; empty: none is known.
+std::string_view condition_for(std::string_view target, std::string_view key) {
+  struct Entry {
+    std::string_view target, key, condition;  // no target: any
+  };
+  constexpr Entry kConditions[] = {{"megatron", "schedule", "schedule=1f1b,interleaved"},
+                                   {"bridge", "schedule", "schedule=1f1b,interleaved"},
+                                   {"torchtitan", "zero_dense", "zero_dense=0,2,3"},
+                                   {"torchtitan-head", "zero_dense", "zero_dense=0,2,3"},
+                                   {"", "schedule", "schedule=1f1b"},
+                                   {"", "order", "order=tp-cp-ep-dp-pp"},
+                                   {"", "vpp", "vpp=1"},
+                                   {"", "num_optimizer_instances", "num_optimizer_instances=1"},
+                                   {"", "offload_optimizer", "offload_optimizer=0"},
+                                   {"", "stages/recompute", "recompute=full"}};
+  for (const Entry& entry : kConditions) {
+    if (entry.key == key && (entry.target.empty() || entry.target == target)) return entry.condition;
+  }
+  return {};
+}
+
+/// How to search for a plan that the trainer runs.
+void say_conditions(const std::vector<planner::ExportNote>& refused, std::string_view target) {
+  std::string text;
+  for (const planner::ExportNote& note : refused) {
+    const std::string_view condition = condition_for(target, note.key);
+    if (!condition.empty()) text += fmt::format(" --where {}", condition);
+  }
+  if (!text.empty()) std::fputs(fmt::format("  hint: orrery plan ...{}\n", text).c_str(), stderr);
+}
+
 int export_plan(const ExportOptions& options) {
   if (options.target == kHuggingFace) {
     export_weights(options.plan, options.weights, options.out, options.common.json);
@@ -56,6 +89,7 @@ int export_plan(const ExportOptions& options) {
     print(found.text);
   }
   say(found.refused, fmt::format("infeasible: {} cannot do what this plan says", exporter.trainer));
+  say_conditions(found.refused, exporter.target);
   say(found.listed, fmt::format("not expressed in {} of {}:", exporter.form, exporter.trainer));
   return possible ? kSuccess : kInfeasible;
 }

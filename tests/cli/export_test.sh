@@ -20,7 +20,8 @@ wanted='not expressed in ds_config JSON of DeepSpeed 0.19.6:
 expect_line '"key": "pp",' export plan.json --to deepspeed --json
 
 expect_error 3 'infeasible: torchtitan v0.2.2 cannot do what this plan says
-  zero_dense: FSDP shards weights and gradients as well: ZeRO 0, 2 or 3' export plan.json --to torchtitan --out job.toml
+  zero_dense: FSDP shards weights and gradients as well: ZeRO 0, 2 or 3
+  hint: orrery plan ... --where zero_dense=0,2,3' export plan.json --to torchtitan --out job.toml
 run export plan.json --to torchtitan --json
 [[ $code == 3 && $out == *'"text": null'*'"key": "zero_dense"'* ]] || fail "JSON of a refusal" "null and why" "$code, $out"
 
@@ -28,6 +29,17 @@ run export plan.json --to megatron --out arguments.txt
 [[ $code == 0 && -z $out ]] || fail "export to a file" "no output" "$code, $out"
 run export plan.json --to megatron
 [[ $out == "$(<arguments.txt)" ]] || fail "file and output" "the same" "$out"
+
+# What a trainer runs of what it refuses, as conditions of a search: a plan of that search is written.
+pair=(mixtral-8x7b h100-64 --sequence 4096 --global-batch 512)
+run plan "${pair[@]}" --no-simulation --where schedule=zbv --where pp=4 --where recompute=none --out zbv.json
+run export zbv.json --to megatron
+[[ $code == 3 && $err == *'  hint: orrery plan ... --where schedule=1f1b,interleaved'* ]] ||
+  fail "what Megatron would run" "a hint" "$code, $err"
+run plan "${pair[@]}" --no-simulation --where pp=4 --where recompute=none --where schedule=1f1b,interleaved \
+  --where zero_dense=1 --where zero_expert=1 --out 1f1b.json
+run export 1f1b.json --to megatron
+[[ $code == 0 ]] || fail "a plan under these conditions" 0 "$code, $err"
 
 run export plan.json --to nemo
 [[ $code == 2 ]] || fail "exit code of an unknown trainer" 2 "$code"
