@@ -18,6 +18,7 @@ namespace orrery::cli {
 namespace {
 
 constexpr double kMore = 1.1;          // of each resource
+constexpr double kTight = 0.05;        // of a device's memory, so little left
 constexpr std::size_t kReadable = 16;  // combinations; more are for machines
 
 /// The number of the machine that a resource stands for.
@@ -123,6 +124,13 @@ void add_sensitivity(Report& report, const Plan& plan, const planner::StepTimer&
   const double whole = planner::is_rate(planner::kResourceNames[most].value) ? 1.0 / kMore - 1.0 : kMore - 1.0;
   report.fact("binding", "what binds", planner::kResourceNames[most].name)
       .fact("binding_share", "share of the step that it explains", Value::percent(changes[most] / whole));
+  const Device& device = plan.cluster.groups.front().device;
+  if (device.memory) {
+    // No number of the step: what would be faster and needs more is not there to be chosen.
+    const Bytes left = *device.memory - costmodel::fullest(memory_of(plan));
+    report.fact("memory_left", "memory left", left);
+    if (left < kTight * *device.memory) report.note("memory binds, too: of what would be faster, little would fit");
+  }
   report.table("sensitivity", "What the machine's numbers are worth", std::move(table));
 }
 

@@ -21,7 +21,7 @@ share() { grep -o "\"share_of_$1\": [-0-9.e]*" <<<"$out" | awk '{ sum += $2 } EN
 [[ $(share ranks) == 1.000000 && $(share path) == 1.000000 ]] || fail "parts" "1 and 1" "$(share ranks), $(share path)"
 for line in 'compute( +[0-9.]+ [mu]?s +[0-9.]+ %){2}' 'recompute .*' 'exposed ep .*' 'optimizer .*' \
   'arithmetic +989 TFLOP/s +[-+][0-9.]+ %' 'network bandwidth +50\.0 GB/s +-[0-9.]+ %' 'launch overhead +several +\+[0-9.]+ %' \
-  'what binds +[a-z -]+' 'next pipeline rank +1' 'headroom +[0-9.]+ GiB'; do
+  'what binds +[a-z -]+' 'memory left +[0-9.]+ GiB' 'next pipeline rank +1' 'headroom +[0-9.]+ GiB'; do
   plan=a && [[ $line == next* ]] && plan=b
   expect_line "^  $line\$" explain $plan.json
 done
