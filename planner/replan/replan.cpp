@@ -18,7 +18,7 @@ namespace orrery::planner {
 namespace {
 
 /// Near the old plan little is left open, and each run of an interpreter takes longer than the search.
-constexpr SearchLimits kNear{.num_refined = 64, .num_analytic = 2, .num_closing = 1, .num_seeds = 1};
+constexpr SearchLimits kNear{.num_refined = 64, .num_analytic = 1, .num_closing = 0, .num_seeds = 1};
 
 /// A message of that size between two devices; nothing without one.
 Seconds message_time(const costmodel::CostModel& cost, Bytes size, DeviceIndex from, DeviceIndex to) {
@@ -188,6 +188,8 @@ class Replanner {
     for (const ReplanOption& known : found_) {
       if (!limits.to_beat || time_of(known) < *limits.to_beat) limits.to_beat = time_of(known);
     }
+    // Seeds are there to be beaten; beside a time of another world they cost more than they throw away.
+    if (limits.to_beat && !out_.searched_whole_space) limits.num_seeds = 0;
     const costmodel::AnalyticInterpreter analytic(cost_, from_.cluster, devices);
     auto outcome = search(domains, problem, *cost_, analytic, nullptr, limits, on_progress_);
     if (auto* result = std::get_if<SearchResult>(&outcome)) {
