@@ -82,7 +82,7 @@ struct Run {
   std::int64_t first_step() const { return start ? start->step : 0; }
 };
 
-/// Looks at all that the options name, and changes nothing. Throws: ConfigError, BackendError.
+/// Looks at all that the options name, and changes nothing but the lock. Throws: ConfigError, BackendError.
 Run look_at(const ExecuteOptions& options, bool is_first) {
   Plan plan = read_plan(options.plan);
   if (options.reproducible) plan = executor::reproducible(std::move(plan));

@@ -128,6 +128,7 @@ TEST(CoveringArray, EveryScheduleWithExpertAndWithTensorParallelRanks) {
         const std::optional<Layout> layout =
             layout_of({tp ? 1U : 0U, 0, tp ? 0U : 1U, 0, 1, 0, 0, schedule, 0, 0, 0, model}, models(), kRows);
         ASSERT_TRUE(layout.has_value()) << schedule;
+        std::printf("%s\n", layout->text(models()).c_str());
         expect_right(*layout);
       }
     }

@@ -96,11 +96,13 @@ inline Strategy strategy_of(const Model& model, std::int64_t pp = 1, std::int64_
   return strategy;
 }
 
-/// Small tests leave the choice of GEMM open, but their weights must not start so small that nothing happens.
+/// Small tests leave the choice of GEMM open, but their weights must not start so small that nothing happens, and the
+/// limit of gradient norms is one that they exceed, so that every comparison has clipped steps.
 inline TrainingSettings settings_of(std::int64_t num_steps) {
   TrainingSettings settings;
   settings.num_steps = num_steps;
   settings.init_deviation = 0.1F;
+  settings.clip_norm = 0.1;
   return settings;
 }
 

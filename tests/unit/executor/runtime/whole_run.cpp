@@ -252,6 +252,10 @@ WholeRun run_whole(const StepProgram& program, const TrainingSettings& settings,
         add_weights(runtime.state(), program, whole);
       },
       backend);
+  // Clipping has acted in every step that is compared.
+  for (std::size_t step = 0; step < out.norms.size(); ++step) {
+    EXPECT_GT(out.norms[step], settings.clip_norm) << "gradient norm of step " << step;
+  }
   out.weights = whole.take();
   out.gradients = gradients.take();
   return out;
