@@ -64,7 +64,7 @@ Report trial_report(const Trial& trial) {
                               summary.interpreter == measured.interpreter ? Value::unknown("-") : Value::error(error),
                               summary.tokens_per_second,
                               Value::percent(compute_utilisation(trace)),
-                              memory,
+                              std::move(memory),
                               energy_of(summary)};
   };
   Table table;
