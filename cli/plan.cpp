@@ -24,6 +24,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <malloc.h>
 
 namespace orrery::cli {
 namespace {
@@ -100,7 +101,14 @@ SweepOptions sweep_of(const PlanOptions& options) {
   return out;
 }
 
+/// Interpreters take and give back the memory of whole programs, one run after the other: let it stay with the process.
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
 int make_plan(const PlanOptions& options) {
+  keep_freed_memory();
   require_place_for(options.out);
   require_place_for(options.place.placement);
   if (!options.sweep.empty()) return sweep_plans(sweep_of(options));

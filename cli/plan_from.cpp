@@ -19,7 +19,6 @@
 #include <variant>
 
 #include <fmt/format.h>
-#include <malloc.h>
 
 namespace orrery::cli {
 namespace {
@@ -143,9 +142,6 @@ Plan plan_of(const Plan& from, const ReplanOption& option, const planner::Replan
 }
 
 int plan_from(const PlanFromOptions& options) {
-  // Interpreters take and give back the memory of whole programs, one run after the other: it stays with the process.
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
   const Plan from = load_plan(options.from);
   const Loaded<costmodel::Calibration> calibration = load_calibration(options.common.inputs, options.calibration, from);
   planner::ReplanWishes wishes{.whole_space = options.whole_space,
