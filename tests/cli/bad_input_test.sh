@@ -158,7 +158,7 @@ torus.json:27: /fabric/planes: unknown key
 # A platform without the hosts, and a file that is none.
 platform=$repository/tests/data/platforms/two-leaves.xml
 expect_error 2 "$platform: expected 8 hosts, got a platform without 4 of them: node4, node5, node6, node7
-  hint: the platform has 4 hosts, such as node0; the key hosts says how nodes are named" topology h100-64 --platform "$platform"
+  hint: the platform has 4 hosts, such as node0; the key hosts says how nodes are named, \"h{node+1}\" where they count from one" topology h100-64 --platform "$platform"
 sed 's/"failures": null/"failures": null, "platform": "cluster.json"/' "$repository/catalog/clusters/h100-64.json" >platform.json
 run plan mixtral-8x7b platform.json --sequence 4096 --global-batch 512 --calibration h800
 [[ $code == 2 ]] || fail "exit code of a platform that is none" 2 "$code"

@@ -128,7 +128,7 @@ expect_error 2 '--measured: expected a time above 0 such as "22.4s", got "soon"'
 expect_error 2 'explain: expected MODEL CLUSTER beside --from-megatron, got 1 files' explain --from-megatron job.txt a.json
 platform=$repository/tests/data/platforms/two-leaves.xml
 expect_error 2 "$platform: expected 8 hosts, got a platform without 4 of them: node4, node5, node6, node7
-  hint: the platform has 4 hosts, such as node0; the key hosts says how nodes are named" "${job[@]}" --platform "$platform"
+  hint: the platform has 4 hosts, such as node0; the key hosts says how nodes are named, \"h{node+1}\" where they count from one" "${job[@]}" --platform "$platform"
 expect_error 2 'orrery: --platform requires --from-megatron
   hint: orrery --help, orrery VERB --help' explain a.json --platform "$platform"
 expect_error 2 'explain: expected PLAN, got 2 files
