@@ -98,7 +98,7 @@ TEST(BoundCheck, HoldsOverRoutersAndPodsWithAnyLoad) {
   dragonfly.kind = FabricKind::dragonfly;
   dragonfly.global_link = bytes_per_second(6e9);
   pods.pods = Pods{.leaves = 2, .oversubscription = 8.0};
-  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
     orrery::testing::Draws draws{.rng = CounterRng(seed, 1)};
     const ProgramBuilder builder = orrery::testing::random_program(draws, 2, 8, 40);
     for (const Fabric& fabric : {torus, dragonfly, pods}) {
