@@ -275,7 +275,7 @@ std::unique_ptr<JsonTree> parse_json(std::string_view text, std::string name, in
   if (text.find("NaN") != text.npos || text.find("Infinity") != text.npos) text = marked = with_marks(text);
   while (true) {
     auto tree = std::make_unique<JsonTree>();
-    tree->name = name;
+    tree->name = std::move(name);
     TreeBuilder builder(text, first_line, *tree);
     const TrackedIterator first(text.data(), builder.progress());
     const TrackedIterator last(text.data() + text.size(), builder.progress());
@@ -285,6 +285,7 @@ std::unique_ptr<JsonTree> parse_json(std::string_view text, std::string name, in
       CHECK(false, tree->name);
     }
     text = marked = with_marks(text);  // seldom; then the number is a problem of its place alone
+    name = std::move(tree->name);
   }
 }
 

@@ -145,8 +145,8 @@ for verb in fit estimate simulate explain; do
   expect_broken apart-plan.json /cluster/content "$parts" "$verb" apart-plan.json
 done
 of_another='orrery: NVIDIA H100 SXM 80GB is not calibrated here: all times are those of NVIDIA H800 SXM 80GB, which catalog/calibration/h800.json is a calibration of'
-expect_broken apart.json '' "$of_another
-$parts" simulate whole-plan.json --fabric apart.json --on 0-7
+expect_error 2 "$of_another
+apart.json: $parts" simulate whole-plan.json --fabric apart.json --on 0-7
 
 sed '/"fabric"/,/}/c "fabric": {"kind": "torus", "nodes_per_leaf": 1, "dimensions": [4, 4], "planes": 1, "link": "50 GB/s"},' \
   "$repository/catalog/clusters/h100-64.json" >torus.json

@@ -156,7 +156,7 @@ done
 # In pairs every group's flows meet on the cables of the torus: of gradients as many rings as a node has devices.
 printf '{"schema": "strategy/1", "pp": 2, "ep": 8, "zero_dense": 1}\n' >ep8-pp2.json
 expect_line '^  fits +yes$' fit qwen3-30b-a3b torus-64.json ep8-pp2.json "${workload[@]}" --calibration h800 --out routed.json
-expect_line 'do not compete on links between routers' simulate routed.json
+expect_line 'do not compete on links between routers' simulate routed.json --fidelity L1
 expect_line '^  router[01]\.[0-3] -> router[01]\.[0-3] +router +[0-9.]+ [GTM]iB +[0-9.]+ % +100\.0 %$' simulate routed.json --fidelity L2
 expect_line 'take routes over the links between routers, balanced$' simulate routed.json --fidelity L2
 expect_line '^  interpreter +simgrid$' simulate routed.json --fidelity L2 --perfetto routed.perfetto
