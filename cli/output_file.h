@@ -6,8 +6,8 @@
 
 namespace orrery::cli {
 
-/// Throws: BackendError, as writing would, if the folder of `path` does not exist or takes no files. No path, no
-/// demand.
+/// Throws: BackendError, as writing would, if `path` is a folder, or lies in one that does not exist or takes no files.
+/// What is there stays. No path, no demand.
 void require_place_for(const std::string& path);
 
 }  // namespace orrery::cli

@@ -5,6 +5,7 @@
 #include "base/units_format.h"
 #include "cli/exit_code.h"
 #include "cli/intervals.h"
+#include "cli/prediction.h"
 #include "cli/progress.h"
 #include "cli/step_report.h"
 #include "costmodel/analytic_interpreter.h"
@@ -14,8 +15,10 @@
 #include "planner/disagreement.h"
 #include "planner/pareto.h"
 #include "planner/strategy_text.h"
+#include "program/lower.h"
 #include "program/mesh.h"
 #include "sim/worker_interpreter.h"
+#include "traces/activities.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -92,6 +95,13 @@ void cut(Cluster& cluster, std::int64_t num_nodes) {
         fmt::format("cluster \"{}\": {} nodes of its fabric are none of its kind", cluster.name, num_nodes));
   }
   cluster.groups.front().num_nodes = num_nodes;
+}
+
+/// Of the mean device under the best plan. A search asks for it only where work counts.
+Activities work_of(const Plan& best, const planner::RankedPlan& found, const costmodel::Calibration& calibration) {
+  if (found.active.compute() > Seconds()) return found.active;
+  const costmodel::AnalyticInterpreter analytic(cost_model_of(best, calibration), best.cluster);
+  return activities(analytic.run(lower(best), {.load = best.load, .sequences = best.sequences}));
 }
 
 }  // namespace
@@ -252,8 +262,9 @@ void add_objective(Report& report, const Plan& best, const planner::RankedPlan& 
   if (objective != planner::Objective::time) report.fact("objective", "least", planner::name_of(objective));
   const Seconds step = found.predictions.back().step_time;
   const auto power = costmodel::power_of(best.cluster.groups.front().device, calibration);
-  report.fact("utilisation", "compute queue at work", Value::percent(found.active.compute() / step));
-  add_cost(report, best, costmodel::cost_of_step(best.cluster, power, step, found.active, best.num_ranks()));
+  const Activities active = work_of(best, found, calibration);
+  report.fact("utilisation", "compute queue at work", Value::percent(active.compute() / step));
+  add_cost(report, best, costmodel::cost_of_step(best.cluster, power, step, active, best.num_ranks()));
 }
 
 int report_infeasible(const planner::Infeasible& infeasible, bool json) {

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/trace_files.h"
 
-#include "base/errors.h"
-#include "base/files.h"
+#include "cli/output_file.h"
 #include "traces/trace_io.h"
 
-#include <filesystem>
-#include <string>
-
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 namespace orrery::cli {
 
@@ -20,11 +15,8 @@ void add_trace_options(CLI::App& command, TraceOptions& options) {
 }
 
 void check_trace_files(const TraceOptions& options) {
-  for (const std::string& path : {options.trace, options.perfetto}) {
-    if (path.empty()) continue;
-    if (std::filesystem::is_directory(path)) throw BackendError(fmt::format("cannot write {}: Is a directory", path));
-    const AtomicFile beside(path);  // is made and removed again
-  }
+  require_place_for(options.trace);
+  require_place_for(options.perfetto);
 }
 
 void write_trace_files(const TraceOptions& options, const Trace& trace, std::span<const CounterTrack> tracks) {

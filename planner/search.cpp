@@ -112,7 +112,6 @@ class Search {
     certify();
     run_in_other_orders();
     if (simulator != nullptr) simulate(*simulator);
-    say_what_the_best_does();
     return std::move(result_);
   }
 
@@ -349,14 +348,18 @@ class Search {
     for (const RankedPlan& plan : result_.ranked) {
       error.add(plan.strategy, plan.predictions[0].step_time, plan.predictions[1].step_time);
     }
-    std::vector<Seconds> least;
-    for (const Refined& refined : refined_) {
-      least.push_back(problem_.weights.time * error.least(refined.member.strategy, refined.closed) +
-                      refined.member.work_bound);
+    const Seconds limit = best();
+    std::vector<std::pair<Seconds, std::size_t>> open;
+    for (std::size_t i = 0; i < refined_.size(); ++i) {
+      const Member& member = refined_[i].member;
+      if (refined_[i].is_ranked) continue;
+      const Seconds least =
+          problem_.weights.time * error.least(member.strategy, refined_[i].closed) + member.work_bound;
+      if (least < limit) open.emplace_back(least, i);
     }
-    std::vector<std::size_t> out =
-        sorted_by([&](const Refined& r) { return least[static_cast<std::size_t>(&r - refined_.data())]; });
-    std::erase_if(out, [&](std::size_t i) { return refined_[i].is_ranked || least[i] >= best(); });
+    std::ranges::sort(open);
+    std::vector<std::size_t> out;
+    for (const auto& [least, index] : open) out.push_back(index);
     return out;
   }
 
@@ -521,15 +524,6 @@ class Search {
                      [&](const RankedPlan& a, const RankedPlan& b) { return value_of(a) < value_of(b); });
     result_.certificate.tiers.back().rejected = result_.certificate.tiers.back().evaluated - count;
     result_.certificate.tiers.push_back({.name = "simgrid", .evaluated = count, .rejected = count - 1});
-  }
-
-  /// The work of the best plan, which tiers ask for only where it counts.
-  void say_what_the_best_does() {
-    if (result_.ranked.empty() || problem_.weights.counts_work()) return;
-    RankedPlan& best = result_.ranked.front();
-    StepProgram program = lower(problem_.model, best.strategy, problem_.batch, context_.num_devices);
-    program.experts = problem_.experts;
-    best.active = activities(analytic_.run(program, {.load = problem_.load, .sequences = problem_.sequences}));
   }
 
   const SearchProblem& problem_;

@@ -68,7 +68,7 @@ struct RankedPlan {
   Strategy strategy;
   std::vector<Prediction> predictions;
   std::vector<std::string> extrapolated;  // names of ops whose time lies outside what was measured
-  Activities active = {};                 // of the mean device in the analytic tier: of the best, or where work counts
+  Activities active = {};                 // of the mean device in the analytic tier, where work counts
 };
 
 struct SearchResult {

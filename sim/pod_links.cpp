@@ -10,18 +10,14 @@
 namespace orrery::sim {
 namespace {
 
-bool is_tree(const Fabric& fabric) {
-  return fabric.kind == FabricKind::rail_leaf_spine || fabric.kind == FabricKind::fat_tree;
-}
-
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
 PodLinks::PodLinks(const Cluster& cluster) : cluster_(cluster) {
   const Fabric& fabric = cluster.fabric;
-  if (!is_tree(fabric) || !fabric.pods || fabric.pods->oversubscription <= 1.0) return;
-  std::int64_t first = 0;  // pod of the group
+  if (!fabric.pods || fabric.pods->oversubscription <= 1.0) return;  // only trees have pods
+  std::int64_t first = 0;                                            // pod of the group
   for (const NodeGroup& group : cluster.groups) {
     for (std::int64_t node = 0; node < group.num_nodes; ++node) {
       pod_of_node_.push_back(first + node / fabric.nodes_per_leaf / fabric.pods->leaves);

@@ -56,7 +56,7 @@ small=(plan moe-tiny-cpu h100-64 --sequence 64 --global-batch 128 --no-simulatio
   --where tp=1 --where cp=1 --where micro_batch=1)
 expect_line '^  energy of a step +[0-9.]+ [kM]?J$' "${small[@]}" --objective energy
 expect_line '^  energy of a step +[0-9.]+ k?J$' "${small[@]}" --objective memory
-expect_line '^  step time ' "${small[@]}" --objective time
+expect_line '^  energy of a step +[0-9.]+ [kM]?J$' "${small[@]}" --objective time
 with=$out
 run "${small[@]}"
 [[ $out == "$with" ]] || fail "--objective time" "the output without it" "$with"

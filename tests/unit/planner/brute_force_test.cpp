@@ -85,6 +85,8 @@ class SlowHost : public testing::OneGigaflop {
   Seconds dispatch(const OpKey&, const OpShape&) const override { return seconds(0.01); }
 };
 
+constexpr double kRounding = 1e-12;
+
 class BruteForce {
  public:
   BruteForce(const testing::SmallSearch& small, const Domains& domains)
@@ -94,7 +96,7 @@ class BruteForce {
   Seconds best(Bytes limit, const StepWeights& weights = {}) {
     limit_ = limit;
     weights_ = weights;
-    best_ = seconds(1e9);
+    best_ = best_delayed_behind_nothing_ = seconds(1e9);
     num_run_ = 0;
     needs_.clear();
     Strategy s = d_.base;
@@ -112,6 +114,9 @@ class BruteForce {
                   }
     return best_;
   }
+  /// Of strategies that delay gradients though there is nothing to hide behind them: the search leaves them out, as
+  /// another way to write the same. The order in which their times are added up is another one.
+  Seconds best_delayed_behind_nothing() const { return best_delayed_behind_nothing_; }
   std::int64_t num_run() const { return num_run_; }
   /// What the middle one of all legal strategies needs.
   Bytes median_need() {
@@ -186,7 +191,9 @@ class BruteForce {
     const StepProgram program = lower(small_.model, s, small_.batch, num_devices);
     const Trace trace = analytic_.run(program, {.steps_only = !weights_.counts_work()});
     const Seconds step = trace.steps.front().time;
-    best_ = std::min(best_, weights_.of(step, weights_.counts_work() ? activities(trace) : Activities()));
+    const bool delays_behind_nothing = s.overlap.delayed_wgrad && s.tp == 1 && (s.ep == 1 || !runs_pairs(s));
+    Seconds& best = delays_behind_nothing ? best_delayed_behind_nothing_ : best_;
+    best = std::min(best, weights_.of(step, weights_.counts_work() ? activities(trace) : Activities()));
   }
 
   const testing::SmallSearch& small_;
@@ -195,7 +202,7 @@ class BruteForce {
   Bytes limit_;
   StepWeights weights_;
   std::vector<Bytes> needs_;  // of all that are legal
-  Seconds best_;
+  Seconds best_, best_delayed_behind_nothing_;
   std::int64_t num_run_ = 0;
 };
 
@@ -264,10 +271,8 @@ TEST(Search, FindsWhatBruteForceFinds) {
     ASSERT_EQ(found != nullptr, brute.num_run() > 0) << index;
     if (found == nullptr) continue;
     ++num_spaces;
-    // To the last digits: gradients that are delayed behind nothing, which the search leaves out, are added up in
-    // another order.
-    EXPECT_DOUBLE_EQ(found->ranked.front().predictions.back().step_time.in(unit::second), best.in(unit::second))
-        << index;
+    EXPECT_EQ(found->ranked.front().predictions.back().step_time, best) << index;
+    EXPECT_GE(brute.best_delayed_behind_nothing(), best * (1.0 - kRounding)) << index;
     EXPECT_EQ(found->certificate.gap, 0.0) << index;
     num_with_graphs += found->ranked.front().strategy.cuda_graphs ? 1 : 0;
     num_with_delay += domains.delayed_wgrad.size() > 1 ? 1 : 0;

@@ -11,7 +11,6 @@
 #include "program/lower.h"
 #include "tests/unit/base/threads.h"
 #include "tests/unit/planner/problem.h"
-#include "traces/activities.h"
 
 #include <algorithm>
 #include <map>
@@ -93,17 +92,6 @@ TEST(Search, PredictsWhatTheInterpreterSaysOfTheLoweredPlan) {
   const RankedPlan& best = result.ranked.front();
   const Trace trace = analytic.run(lower(small.model, best.strategy, small.batch, 4), {});
   EXPECT_EQ(trace.steps.front().time, best.predictions.back().step_time);
-}
-
-TEST(Search, SaysWhatTheDevicesOfTheBestPlanDo) {
-  const SmallSearch small;
-  const SearchResult result = plans_of(small);
-  const costmodel::AnalyticInterpreter analytic(std::make_shared<OneGigaflop>(small.cluster), small.cluster);
-  const RankedPlan& best = result.ranked.front();
-  const Activities expected = activities(analytic.run(lower(small.model, best.strategy, small.batch, 4), {}));
-  ASSERT_GT(expected.compute(), Seconds());
-  EXPECT_EQ(best.active.compute(), expected.compute());
-  EXPECT_EQ(result.ranked.back().active.compute(), Seconds());  // nobody asks of the others
 }
 
 TEST(Search, LetsTheSimulatorChooseAmongThoseItSees) {
