@@ -4,11 +4,17 @@
 #include <map>
 #include <tuple>
 #include <utility>
+#include <vector>
 
+#include <omp.h>
 #include <oneapi/dnnl/dnnl.hpp>
 
-// The matmul primitive, not dnnl_sgemm: a row's bits do not change with the number of rows beside it (measured).
-// A primitive is made once per shape and thread; making one costs 350 us, running a made one 5 us.
+// The matmul primitive, not dnnl_sgemm: with AVX-512 a row's bits do not change with the number of rows beside it
+// (measured). A primitive is made once per shape and thread; making one costs 350 us, running a made one 5 us.
+//
+// Without AVX-512 matmul is sgemm. It adds up the last two rows of a block in another order than the rest where the
+// block has two more than a multiple of six, and its threads cut rows and sums as they like (measured with 2.6.3 on Zen
+// 3). So there rows go in blocks of sizes that have none of it, each to one thread.
 
 namespace orrery::executor {
 namespace {
@@ -82,15 +88,53 @@ class Matmul {
   dnnl::memory a_, b_, c_;
 };
 
-void onednn_cached(const GemmArgs& args) {
-  const GemmSize size = product_size(args);
-  if (size.m == 0 || size.n == 0) return;
+void run_whole(const GemmArgs& args) {
   const MatmulShape shape{operand_of(args.a, args.transpose_a), operand_of(args.b, args.transpose_b),
                           operand_of(args.c, false), args.accumulate};
   thread_local std::map<MatmulShape, Matmul> made;
   auto known = made.find(shape);
   if (known == made.end()) known = made.emplace(shape, Matmul(describe(shape))).first;
   known->second.run(args);
+}
+
+bool has_avx512() {
+  const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
+  return isa != dnnl::cpu_isa::sse41 && isa != dnnl::cpu_isa::avx && isa != dnnl::cpu_isa::avx2;
+}
+
+/// Rows [first, first + count) of the result. Rows of blocks of 48 and of 16 have the same bits.
+struct RowBlock {
+  std::int64_t first, count;
+};
+
+std::vector<RowBlock> blocks_of(std::int64_t rows) {
+  std::vector<RowBlock> blocks;
+  for (std::int64_t first = 0; first < rows; first += blocks.back().count) {
+    const std::int64_t left = rows - first;
+    blocks.push_back({first, left >= 48 ? 48 : left >= 16 ? 16 : left});
+  }
+  return blocks;
+}
+
+void run_in_blocks(const GemmArgs& args) {
+  const std::vector<RowBlock> blocks = blocks_of(args.c.rows);
+  const int num_threads = omp_get_max_threads();
+  omp_set_num_threads(1);  // within a block
+#pragma omp parallel for num_threads(num_threads) schedule(dynamic)
+  for (const RowBlock& block : blocks) {
+    GemmArgs part = args;
+    part.a = args.transpose_a ? args.a.col_block(block.first, block.count) : args.a.row_block(block.first, block.count);
+    part.c = args.c.row_block(block.first, block.count);
+    run_whole(part);
+  }
+  omp_set_num_threads(num_threads);
+}
+
+void onednn_cached(const GemmArgs& args) {
+  const GemmSize size = product_size(args);
+  if (size.m == 0 || size.n == 0) return;
+  static const bool takes_rows_alike = has_avx512();
+  takes_rows_alike ? run_whole(args) : run_in_blocks(args);
 }
 
 /// Whether this CPU, within the limit of ONEDNN_MAX_CPU_ISA, has a bf16 matmul: asked once by describing one.

@@ -18,8 +18,8 @@ using Reasons = std::vector<std::string>;
 
 void add_reasons(const Model& model, Reasons& reasons) {
   if (const auto* gqa = std::get_if<GroupedQueryAttention>(&model.attention)) {
-    if (gqa->qk_norm && gqa->qk_norm_kind != QkNorm::per_head) {
-      reasons.push_back("the CPU executor normalises queries and keys by head, with a weight");
+    if (gqa->qk_norm && gqa->qk_norm_kind == QkNorm::unweighted) {
+      reasons.push_back("the CPU executor normalises queries and keys with a weight");
     }
   }
   if (!model.gated || model.activation != Activation::silu) reasons.push_back("the CPU executor has SwiGLU only");
@@ -60,6 +60,10 @@ void add_reasons(const StepProgram& program, Reasons& reasons) {
         "the CPU executor has at most {} tensor-parallel ranks without sequence parallelism, one for each key-value "
         "head: nobody sums the gradients of copies, got {}",
         gqa->num_kv_heads, s.tp));
+  }
+  if (gqa != nullptr && gqa->qk_norm && gqa->qk_norm_kind == QkNorm::whole && s.tp > 1) {
+    reasons.push_back("the CPU executor normalises queries and keys over the heads of one rank: over those of all " +
+                      fmt::format("{} tensor-parallel ranks nobody sums their squares", s.tp));
   }
   if (num_mtp_modules(model, s.mtp) > 0 && s.stages.back().num_mtp == 0) {
     reasons.push_back("the CPU executor has the modules of multi-token prediction on the stage of the head only");

@@ -176,36 +176,38 @@ QkvRows<Matrix> qkv_gradients_of(const OpCall& call) {
 
 void run_attention_core(OpCall& call) { call.is_forward() ? core_forward(call) : core_backward(call); }
 
-/// RMSNorm of each query and key head on its own.
+/// RMSNorm of each query and key head on its own, or of all query heads together and of all key heads.
 void run_qk_norm(OpCall& call) {
   const AttentionDims dims = attention_dims(call);
+  const bool is_whole = grouped(call).qk_norm_kind == QkNorm::whole;
   const auto epsilon = static_cast<float>(call.rank.model().norm_eps);
   thread_local std::vector<std::byte> scratch;
-  const auto norm_heads = [&](WeightRole role, std::int64_t first, std::int64_t count) {
+  const auto norm = [&](WeightRole role, std::int64_t first, std::int64_t count) {
     const ConstMatrix gamma = call.weight(role);
-    const auto for_each_head = [&](auto&& work) {
-      for (std::int64_t head = first; head < first + count; ++head) {
-        work([&, head](const Matrix& rows) { return rows.col_block(head * dims.d_qk, dims.d_qk); });
+    const std::int64_t together = is_whole ? count : 1;  // heads
+    const auto for_each_norm = [&](auto&& work) {
+      for (std::int64_t head = first; head < first + count; head += together) {
+        work([&, head](const Matrix& rows) { return rows.col_block(head * dims.d_qk, together * dims.d_qk); });
       }
     };
     const Matrix in = call.tensor(R::qkv);
     if (call.is_forward()) {
       const Matrix out = call.tensor(R::qk);
-      for_each_head([&](auto&& of_head) { rms_norm_forward(of_head(in), gamma, epsilon, of_head(out)); });
+      for_each_norm([&](auto&& of_norm) { rms_norm_forward(of_norm(in), gamma, epsilon, of_norm(out)); });
       return;
     }
     call.accumulate_vector(role, [&](std::span<float> sum, const RowPart& part) {
       const Matrix x = part.of(in), dqkv = part.of(call.tensor(R::d_qkv));
-      for_each_head([&](auto&& of_head) {
-        const Matrix gradient = of_head(dqkv);
+      for_each_norm([&](auto&& of_norm) {
+        const Matrix gradient = of_norm(dqkv);
         const Matrix dy = scratch_like(gradient, scratch);
         convert(gradient, dy);
-        rms_norm_backward(of_head(x), gamma, epsilon, dy, gradient, sum);
+        rms_norm_backward(of_norm(x), gamma, epsilon, dy, gradient, sum);
       });
     });
   };
-  norm_heads(WeightRole::q_norm, 0, dims.num_q_heads);
-  norm_heads(WeightRole::k_norm, dims.num_q_heads, dims.num_kv_heads);
+  norm(WeightRole::q_norm, 0, dims.num_q_heads);
+  norm(WeightRole::k_norm, dims.num_q_heads, dims.num_kv_heads);
 }
 
 void run_rope(OpCall& call) {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""make_folders.py FOLDER: writes a small Hugging Face checkpoint of each family, and the logits that it stands for.
+"""make_folders.py FOLDER [FAMILY...]: writes a small Hugging Face checkpoint of each family, and the logits that it
+stands for.
 
 Names, shapes and files are those of save_pretrained of Hugging Face Transformers; weights are bf16, and Transformers
 computes from them in f64, norms and softmax in f32. See docs/design/oracle.md.
@@ -39,7 +40,14 @@ FAMILIES = {
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}, 7),
     "gpt_oss": ("GptOss", COMMON | EXPERTS | GROUPED | {
         "intermediate_size": 24, "num_local_experts": 4, "sliding_window": 6, "swiglu_limit": 0.5,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1.5e5}}, 8)}
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1.5e5}}, 8),
+    "mistral": ("Mistral", COMMON | GROUPED | {"intermediate_size": 48, "sliding_window": 5}, 9),
+    "qwen2": ("Qwen2", COMMON | {
+        "num_key_value_heads": 2, "intermediate_size": 48, "use_sliding_window": True, "sliding_window": 6,
+        "max_window_layers": 1}, 10),
+    "qwen3": ("Qwen3", COMMON | GROUPED | {"intermediate_size": 48, "tie_word_embeddings": True}, 11),
+    "olmoe": ("Olmoe", COMMON | EXPERTS | {
+        "num_key_value_heads": 2, "intermediate_size": 24, "num_experts": 4, "norm_topk_prob": False}, 12)}
 
 
 def set_weights(net, generator):
@@ -79,8 +87,9 @@ def make(folder, name, architecture, config, seed):
 
 
 def main():
-    folder = pathlib.Path(sys.argv[1])
-    for name, (architecture, config, seed) in FAMILIES.items():
+    folder, wanted = pathlib.Path(sys.argv[1]), sys.argv[2:] or FAMILIES
+    for name in wanted:
+        architecture, config, seed = FAMILIES[name]
         make(folder, name, architecture, config, seed)
 
 

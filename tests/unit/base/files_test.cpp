@@ -2,6 +2,7 @@
 #include "base/files.h"
 
 #include "base/errors.h"
+#include "tests/unit/base/test_folder.h"
 
 #include <csignal>
 #include <filesystem>
@@ -18,15 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Files : public testing::Test {
+class Files : public ::testing::Test {
  protected:
-  Files() {
-    std::string pattern = (fs::temp_directory_path() / "orrery-files-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~Files() override { fs::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string path(const std::string& name) const { return test_folder_ / name; }
 
   std::vector<std::string> names() const {
     std::vector<std::string> names;
@@ -34,7 +29,8 @@ class Files : public testing::Test {
     return names;
   }
 
-  fs::path folder_;
+  const orrery::testing::TestFolder test_folder_;
+  const fs::path& folder_ = test_folder_.path();
 };
 
 template <class Error>

@@ -2,7 +2,7 @@
 // Machines as their kernels would show them, in folders of their own: what is seen, and what is asked for.
 #include "cli/detected_cluster.h"
 
-#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/base/test_folder.h"
 #include "tests/unit/program/reading.h"
 
 #include <memory>
@@ -13,7 +13,7 @@
 namespace orrery::cli {
 namespace {
 
-using executor::testing::TestFolder;
+using orrery::testing::TestFolder;
 using Questions = std::vector<std::string>;
 
 constexpr const char* kNothingSaysPrices = "/price, /pue, /carbon_intensity, /failures: nothing here says them";

@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/sha256.h"
+#include "tests/unit/base/test_folder.h"
 
 #include <filesystem>
 #include <variant>
@@ -56,7 +57,7 @@ TEST(Inputs, ClustersOfSeveralGroupsAreRefused) {
   std::string group = text.substr(begin, end - begin);
   group.replace(group.find("\"h800\""), 6, "\"other\"");
   text.insert(end, "," + group);
-  const std::string path = ::testing::TempDir() + "two-groups.json";
+  const std::string path = orrery::testing::own_path("two-groups.json");
   write_file_atomically(path, text);
   EXPECT_EQ(message_of([&] { load_cluster(options(), path); }),
             path + ": /groups: expected one group of nodes, got 2: steps over several groups are not lowered yet");
@@ -131,7 +132,7 @@ TEST(Inputs, LoadsAreReadFromFlags) {
 
 TEST(Inputs, SequencesAreReadFromAFileAndMustFit) {
   EXPECT_TRUE(is_fixed(load_sequences("", 128)));
-  const std::string path = ::testing::TempDir() + "lengths.json";
+  const std::string path = orrery::testing::own_path("lengths.json");
   write_file_atomically(path, R"({"schema": "sequence/1", "kind": "recorded", "sequences": [[64], [100, 29]]})");
   EXPECT_FALSE(is_fixed(load_sequences(path, 129)));
   EXPECT_EQ(message_of([&] { load_sequences(path, 128); }),

@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "tests/unit/base/test_folder.h"
 
 #include <cmath>
 #include <filesystem>
@@ -21,7 +22,6 @@ using ::testing::HasSubstr;
 class MemoryInterval : public ::testing::Test {
  protected:
   MemoryInterval() { std::filesystem::create_directories(catalog_ / "calibration" / "factors"); }
-  ~MemoryInterval() override { std::filesystem::remove_all(catalog_); }
   void ship(const std::string& text) const {
     write_file_atomically((catalog_ / "calibration" / "factors" / "memory.json").string(), text);
   }
@@ -33,7 +33,8 @@ class MemoryInterval : public ::testing::Test {
     return report;
   }
 
-  const std::filesystem::path catalog_ = std::filesystem::path(::testing::TempDir()) / "memory_interval_catalog";
+  const orrery::testing::TestFolder folder_;
+  const std::filesystem::path& catalog_ = folder_.path();
 };
 
 constexpr const char* kShipped = R"({"schema": "memory_intervals/1", "source": "a test",

@@ -2,6 +2,7 @@
 #include "cli/recorded_load.h"
 
 #include "base/errors.h"
+#include "tests/unit/base/test_folder.h"
 #include "traces/trace_io.h"
 
 #include <filesystem>
@@ -50,7 +51,7 @@ TEST(RecordedLoad, WarmUpDoesNotCountForTheFullestRank) {
 TEST(RecordedLoad, WithoutRecordsRanksAreTakenAsEqual) { EXPECT_EQ(fullest_rank(trace_of({}, 2)), 1.0); }
 
 TEST(PopularityLoad, IsThatOfTheLastStepOfATraceForAnyLayout) {
-  const std::string path = ::testing::TempDir() + "popularity.trace";
+  const std::string path = orrery::testing::own_path("popularity.trace");
   Trace trace = trace_of({record_of(0, 0, 2), record_of(1, 0, 6)}, 2);
   trace.header.num_ranks = 2;
   write_trace_file(path, trace);

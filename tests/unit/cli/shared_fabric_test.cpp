@@ -2,6 +2,7 @@
 #include "cli/shared_fabric.h"
 
 #include "base/errors.h"
+#include "tests/unit/base/test_folder.h"
 #include "tests/unit/sim/worker_plan.h"
 
 #include <fstream>
@@ -21,7 +22,7 @@ const InputOptions kInputs{.catalog = orrery::testing::kCatalog, .ignored_keys =
 
 /// A plan file of four ranks on H800.
 std::string plan_file() {
-  const std::string path = ::testing::TempDir() + "jobs_test_plan.json";
+  const std::string path = orrery::testing::own_path("plan.json");
   Plan plan = small_plan();
   plan.calibration_source.sha256 = load_calibration(kInputs, "h800", plan.cluster).source.sha256;
   std::ofstream(path) << to_json(plan);

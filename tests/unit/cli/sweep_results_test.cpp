@@ -4,7 +4,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/base/test_folder.h"
 
 #include <cstdlib>
 #include <string>
@@ -26,7 +26,7 @@ SweepResult result(std::int64_t num_nodes) {
 }
 
 TEST(SweepResults, ComeBackAsTheyWereWritten) {
-  const executor::testing::TestFolder folder;
+  const orrery::testing::TestFolder folder;
   const std::string path = folder / "r.jsonl";
   EXPECT_TRUE(read_results(path).empty());
   const Strategy strategy;
@@ -47,7 +47,7 @@ TEST(SweepResults, ComeBackAsTheyWereWritten) {
 }
 
 TEST(SweepResults, LoseHalfALineAndNothingElse) {
-  const executor::testing::TestFolder folder;
+  const orrery::testing::TestFolder folder;
   const std::string path = folder / "r.jsonl";
   append_result(path, result(1), nullptr);
   const std::string whole = read_file(path);
@@ -59,7 +59,7 @@ TEST(SweepResults, LoseHalfALineAndNothingElse) {
 }
 
 TEST(SweepResults, OfAllProcessesAreRead) {
-  const executor::testing::TestFolder folder;
+  const orrery::testing::TestFolder folder;
   const std::string path = folder / "r.jsonl";
   for (std::int64_t i = 0; i < 2; ++i)
     append_result(results_path(path, {.index = i, .count = 2}), result(i + 1), nullptr);
@@ -69,7 +69,7 @@ TEST(SweepResults, OfAllProcessesAreRead) {
 }
 
 TEST(SweepResults, ThatAreNoneAreNamedByLine) {
-  const executor::testing::TestFolder folder;
+  const orrery::testing::TestFolder folder;
   const std::string path = folder / "r.jsonl";
   append_result(path, result(1), nullptr);
   write_file_atomically(path, read_file(path) + "{\"model\": 3}\n");

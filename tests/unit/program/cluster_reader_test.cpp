@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program/cluster.h"
+#include "tests/unit/base/test_folder.h"
 #include "tests/unit/program/reading.h"
 
 #include <algorithm>
@@ -106,7 +107,7 @@ TEST(ClusterReader, NeedsNoCatalogOnlyForInlineDevices) {
 }
 
 TEST(ClusterReader, ReportsProblemsOfTheDeviceFileToo) {
-  const std::filesystem::path catalog = std::filesystem::path(::testing::TempDir()) / "catalog_of_cluster_reader";
+  const std::filesystem::path catalog = testing::own_path("catalog");
   std::filesystem::create_directories(catalog / "devices");
   const std::string device = (catalog / "devices" / "h800.json").string();
   write_file_atomically(device, edited(repository_text("catalog/devices/h800.json"), "\"79.19 GiB\"", "\"79.19\""));

@@ -6,6 +6,7 @@
 #include "program/arrivals.h"
 #include "program/local_parameters.h"
 #include "program/lower.h"
+#include "tests/unit/base/test_folder.h"
 #include "tests/unit/program/reading.h"
 #include "tests/unit/program/small_models.h"
 
@@ -83,7 +84,7 @@ TEST(ExpertPlacement, NamesTheWeightsOfARank) {
 TEST(PlacementFile, ComesBack) {
   const PlacementFile file{
       .model = "small-moe", .num_experts = 3, .ep = 2, .placement = {.layers = {{1, {0, 1, 2, 1}}, {3, {2, 1, 0, 2}}}}};
-  const std::string path = ::testing::TempDir() + "placement.json";
+  const std::string path = testing::own_path("placement.json");
   std::ofstream(path) << to_json(file);
   const PlacementFile back = read_placement(path);
   EXPECT_EQ(back.model, "small-moe");

@@ -4,6 +4,7 @@
 #include "base/json_reader.h"
 #include "base/sha256.h"
 #include "program/hf_config.h"
+#include "tests/unit/base/test_folder.h"
 #include "tests/unit/program/reading.h"
 
 #include <gtest/gtest.h>
@@ -304,7 +305,7 @@ TEST(Plan, RefusesDevicesByNameAndSeveralGroups) {
 }
 
 TEST(Plan, ReadsAFileAndNamesOneThatIsNotThere) {
-  const std::string path = ::testing::TempDir() + "plan_test.json";
+  const std::string path = testing::own_path("plan.json");
   write_file_atomically(path, to_json(deepseek_plan()));
   EXPECT_EQ(read_plan(path).strategy.ep, 64);
   EXPECT_EQ(problems_of([] { return read_plan("no/plan.json"); }),

@@ -2,6 +2,7 @@
 #include "program/hf_config.h"
 #include "program/plan.h"
 #include "program/strategy_check.h"
+#include "tests/unit/base/test_folder.h"
 #include "tests/unit/program/reading.h"
 
 #include <gmock/gmock.h>
@@ -196,7 +197,7 @@ TEST_F(StrategyReader, ChecksTheDerivedDegreeIfItIsStated) {
 }
 
 TEST_F(StrategyReader, ListsWhatACheckFindsInOneGo) {
-  const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / "strategy_check_test.json";
+  const std::filesystem::path path = orrery::testing::own_path("strategy.json");
   const auto broken = [&](const std::string& keys) {
     write_file_atomically(path.string(), "{\"schema\": \"strategy/1\", " + keys + "}");
     std::vector<std::string> out;
@@ -229,7 +230,7 @@ TEST_F(StrategyReader, SaysWhichDefaultBreaksARule) {
 }
 
 TEST_F(StrategyReader, ReadsAFileWithAndWithoutTheRules) {
-  const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / "strategy_reader_test.json";
+  const std::filesystem::path path = orrery::testing::own_path("strategy.json");
   write_file_atomically(path.string(), R"({"schema": "strategy/1", "tp": 8})");
   EXPECT_EQ(read_strategy(path, model_).tp, 8);
   EXPECT_EQ(problems_of([&] { return read_strategy(path, model_, kBatch, 2048); }),

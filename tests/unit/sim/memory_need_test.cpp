@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "tests/conformance/programs.h"
+#include "tests/unit/base/test_folder.h"
 
 #include <cmath>
 #include <fstream>
@@ -69,8 +70,8 @@ TEST(MemoryNeed, CountsThePairsThatHaveRoutes) {
 }
 
 TEST(MemoryNeed, IsHeldAgainstTheLimitsOfControlGroups) {
-  const auto dir = std::filesystem::path(::testing::TempDir()) / "cgroups";
-  std::filesystem::remove_all(dir);
+  const orrery::testing::TestFolder folder;
+  const std::filesystem::path& dir = folder.path();
   const auto write = [&](const std::string& name, const std::string& text) {
     std::filesystem::create_directories((dir / name).parent_path());
     std::ofstream(dir / name) << text;
@@ -112,7 +113,7 @@ TEST(TimeNeed, IsThatOfExchangesInPairsOfDevicesWhoseSizesDiffer) {
 }
 
 TEST(MemoryNeed, IsHeldAgainstWhatTheMachineSays) {
-  const auto path = std::filesystem::path(::testing::TempDir()) / "meminfo";
+  const auto path = orrery::testing::own_path("meminfo");
   std::ofstream(path) << "MemTotal:       16384 kB\nMemAvailable:    2048 kB\nHugePages_Total:       0\n";
   const std::string none = "no/such/file";
   EXPECT_EQ(memory_available({.meminfo = path, .own_cgroup = none}), 2.0 * unit::mebibyte);

@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "tests/conformance/programs.h"
+#include "tests/unit/base/test_folder.h"
 
 #include <fstream>
 
@@ -28,8 +29,7 @@ std::string failure(const std::function<void()>& work) {
 }
 
 std::string file_of(const std::string& text) {
-  const std::string path =
-      ::testing::TempDir() + ::testing::UnitTest::GetInstance()->current_test_info()->name() + ".xml";
+  const std::string path = orrery::testing::own_path("platform.xml");
   std::ofstream(path) << text;
   return path;
 }

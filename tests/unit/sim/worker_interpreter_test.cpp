@@ -7,6 +7,7 @@
 #include "sim/simulate.h"
 #include "sim/worker.h"
 #include "tests/conformance/programs.h"
+#include "tests/unit/base/test_folder.h"
 #include "tests/unit/sim/worker_plan.h"
 
 #include <array>
@@ -35,8 +36,7 @@ WorkerInterpreter interpreter(const std::string& executable = kWorker) {
 
 /// A program in place of the worker, which does what `script` says.
 std::string fake_worker(const std::string& script) {
-  const std::string path =
-      ::testing::TempDir() + "fake_worker_" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
+  const std::string path = orrery::testing::own_path("worker");
   std::ofstream(path) << "#!/bin/sh\n" << script << '\n';
   std::filesystem::permissions(path, std::filesystem::perms::owner_all);
   return path;

@@ -2,7 +2,7 @@
 #include "executor/checkpoint/checkpoint.h"
 
 #include "executor/checkpoint/background_writer.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/executor/checkpoint/broken_files.h"
 
 #include <numeric>
 

@@ -4,7 +4,7 @@
 #include "executor/runtime/checkpointing.h"
 
 #include "executor/checkpoint/checkpoint.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/executor/checkpoint/broken_files.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 
 #include <atomic>

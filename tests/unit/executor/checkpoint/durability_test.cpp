@@ -2,7 +2,7 @@
 // Nothing counts that a crash of the machine could take back: when DONE appears, all that it promises has been brought
 // to the disk. This program has an fsync of its own, which writes down what was brought there and passes it on.
 #include "executor/checkpoint/checkpoint.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/base/test_folder.h"
 
 #include <filesystem>
 #include <string>
@@ -36,7 +36,7 @@ namespace orrery::executor {
 namespace {
 
 TEST(Durability, AllThatDonePromisesIsOnTheDiskBeforeItAppears) {
-  const testing::TestFolder place;
+  const orrery::testing::TestFolder place;
   const std::filesystem::path folder = place / "new", path = checkpoint_of_step(folder, 1);
   std::vector<PieceToWrite> pieces = {{{"w", StatePart::value, {0, 1, 0, 2}}, {1.0F, 2.0F}}};
   std::vector<Synced> synced;

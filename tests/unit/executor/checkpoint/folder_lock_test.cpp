@@ -3,7 +3,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/base/test_folder.h"
 
 #include <csignal>
 #include <optional>
@@ -30,7 +30,7 @@ std::string refusal_of(const std::filesystem::path& folder) {
 }
 
 TEST(FolderLock, OneRunAtATimeHasAFolder) {
-  const testing::TestFolder place;
+  const orrery::testing::TestFolder place;
   const std::filesystem::path folder = place / "new/saved";
   std::optional<FolderLock> first(std::in_place, folder);
   EXPECT_THAT(refusal_of(folder),
@@ -42,7 +42,7 @@ TEST(FolderLock, OneRunAtATimeHasAFolder) {
 }
 
 TEST(FolderLock, AProcessThatIsKilledLeavesNoLock) {
-  const testing::TestFolder place;
+  const orrery::testing::TestFolder place;
   int ready[2] = {};
   ASSERT_EQ(::pipe(ready), 0);
   const pid_t child = ::fork();
@@ -62,7 +62,7 @@ TEST(FolderLock, AProcessThatIsKilledLeavesNoLock) {
 }
 
 TEST(FolderLock, AFolderThatCannotBeMadeIsAFailureOfTheSystem) {
-  const testing::TestFolder place;
+  const orrery::testing::TestFolder place;
   write_file_atomically(place / "file", "");
   EXPECT_THROW(FolderLock(place / "file/saved"), BackendError);
   EXPECT_THROW(FolderLock("/proc/saved"), BackendError);

@@ -3,8 +3,8 @@
 #include "executor/checkpoint/hf_export.h"
 #include "executor/runtime/checkpointing.h"
 #include "program/model_differences.h"
+#include "tests/unit/executor/checkpoint/broken_files.h"
 #include "tests/unit/executor/checkpoint/content.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
 #include "tests/unit/executor/runtime/hf_folders.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 

@@ -3,7 +3,7 @@
 #include "executor/checkpoint/hf_weights.h"
 
 #include "program/local_parameters.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/executor/checkpoint/broken_files.h"
 #include "tests/unit/executor/runtime/hf_folders.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 

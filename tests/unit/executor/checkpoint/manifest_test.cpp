@@ -2,7 +2,7 @@
 #include "executor/checkpoint/manifest.h"
 
 #include "base/errors.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/executor/checkpoint/broken_files.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -4,8 +4,8 @@
 #include "executor/runtime/checkpointing.h"
 #include "executor/runtime/saved_state.h"
 #include "program/legality.h"
+#include "tests/unit/base/test_folder.h"
 #include "tests/unit/executor/checkpoint/content.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 
 #include <utility>
@@ -15,9 +15,9 @@
 namespace orrery::executor {
 namespace {
 
+using orrery::testing::TestFolder;
 using testing::content;
 using testing::kBatch;
-using testing::TestFolder;
 
 /// A model on some ranks, trained from a checkpoint, or from the start.
 struct Layout {

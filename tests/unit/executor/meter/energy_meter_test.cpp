@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor/meter/energy_meter.h"
 
+#include "tests/unit/base/test_folder.h"
+
 #include <fstream>
 
 #include <gtest/gtest.h>
@@ -13,20 +15,14 @@ namespace fs = std::filesystem;
 /// A folder that looks like the kernel's, with counters that the test turns.
 class FakePowercap : public ::testing::Test {
  protected:
-  void SetUp() override {
-    root_ = fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(root_);
-    fs::create_directories(root_);
-  }
-  void TearDown() override { fs::remove_all(root_); }
-
   void set(const std::string& zone, double microjoules) {
     fs::create_directories(root_ / zone);
     std::ofstream(root_ / zone / "energy_uj") << static_cast<long long>(microjoules) << '\n';
     std::ofstream(root_ / zone / "max_energy_range_uj") << 1000000 << '\n';
   }
 
-  fs::path root_;
+  const orrery::testing::TestFolder folder_;
+  const fs::path& root_ = folder_.path();
 };
 
 TEST_F(FakePowercap, AddsUpThePackagesAndLeavesOutTheirParts) {

@@ -3,7 +3,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/executor/checkpoint/broken_files.h"
 
 #include <filesystem>
 

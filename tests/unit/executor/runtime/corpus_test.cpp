@@ -2,8 +2,8 @@
 #include "executor/runtime/corpus.h"
 
 #include "base/errors.h"
+#include "tests/unit/base/test_folder.h"
 
-#include <cstdio>
 #include <fstream>
 #include <map>
 #include <set>
@@ -15,10 +15,9 @@ namespace {
 
 class TextFile {
  public:
-  explicit TextFile(const std::string& text) : path_(::testing::TempDir() + "orrery_corpus.txt") {
+  explicit TextFile(const std::string& text) : path_(orrery::testing::own_path("corpus.txt")) {
     std::ofstream(path_) << text;
   }
-  ~TextFile() { std::remove(path_.c_str()); }
   const std::string& path() const { return path_; }
 
  private:

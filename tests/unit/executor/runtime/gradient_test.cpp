@@ -115,6 +115,12 @@ TEST(Gradient, EqualsFiniteDifferencesWithSharedExpertNormsAndPartlyTurnedHeads)
   expect_gradients(without_choice(rich_model()));
 }
 
+TEST(Gradient, EqualsFiniteDifferencesWithNormsOverAllHeads) {
+  Model model = without_choice(rich_model());
+  std::get<GroupedQueryAttention>(model.attention).qk_norm_kind = QkNorm::whole;
+  expect_gradients(model);
+}
+
 TEST(Gradient, EqualsFiniteDifferencesWithLatentAttentionAndPrediction) {
   Model model = without_choice(testing::deepseek_model());
   model.moe->num_groups = model.moe->top_k_groups = 1;

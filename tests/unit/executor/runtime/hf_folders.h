@@ -14,8 +14,8 @@
 
 namespace orrery::executor::testing {
 
-inline const std::string kHfFamilies[] = {"llama",       "mixtral",     "qwen2_moe", "qwen3_moe",
-                                          "deepseek_v2", "deepseek_v3", "glm4_moe",  "gpt_oss"};
+inline const std::string kHfFamilies[] = {"llama",    "mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3",
+                                          "glm4_moe", "gpt_oss", "mistral",   "qwen2",     "qwen3",       "olmoe"};
 
 inline std::filesystem::path hf_folder(const std::string& family) {
   return orrery::testing::repository_path("tests/data/hugging_face/" + family);

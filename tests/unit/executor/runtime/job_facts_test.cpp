@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the processes of a job compare before they train together.
 #include "executor/runtime/execution.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
+#include "tests/unit/executor/checkpoint/broken_files.h"
 #include "tests/unit/executor/runtime/hf_folders.h"
 #include "tests/unit/executor/runtime/thread_ranks.h"
 

@@ -4,8 +4,8 @@
 
 #include "executor/kernels/elementwise.h"
 #include "executor/runtime/op_call.h"
+#include "tests/unit/base/test_folder.h"
 
-#include <cstdio>
 #include <fstream>
 #include <map>
 #include <mutex>
@@ -13,17 +13,14 @@
 #include <string>
 #include <vector>
 
-#include <gtest/gtest.h>
-
 namespace orrery::executor::testing {
 
 /// A text as a corpus, whose bytes are tokens.
 class CorpusFile {
  public:
-  CorpusFile(const std::string& name, const std::string& text) : path_(::testing::TempDir() + "oracle_" + name) {
+  explicit CorpusFile(const std::string& text) : path_(orrery::testing::own_path("corpus.txt")) {
     std::ofstream(path_, std::ios::binary) << text;
   }
-  ~CorpusFile() { std::remove(path_.c_str()); }
   const std::string& path() const { return path_; }
 
  private:

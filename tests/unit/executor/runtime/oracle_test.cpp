@@ -136,7 +136,7 @@ std::string expect_tensors(const std::map<std::string, std::vector<float>>& want
 void expect_as_pytorch(const std::string& name, const Model& model, std::int64_t pp, std::int64_t ep) {
   SCOPED_TRACE(fmt::format("{} pp{} ep{}", name, pp, ep));
   const Dump dump = read_dump(name);
-  const CorpusFile corpus(fmt::format("{}_{}", name, pp * ep), dump.text);
+  const CorpusFile corpus(dump.text);
   TrainingSettings settings = settings_of(1);
   settings.corpus = corpus.path();
   Logits logits;

@@ -6,8 +6,8 @@
 #include "executor/checkpoint/safetensors.h"
 #include "executor/runtime/checkpointing.h"
 #include "program/legality.h"
+#include "tests/unit/executor/checkpoint/broken_files.h"
 #include "tests/unit/executor/checkpoint/content.h"
-#include "tests/unit/executor/checkpoint/test_folder.h"
 #include "tests/unit/executor/runtime/whole_run.h"
 
 #include <fmt/format.h>

@@ -261,16 +261,31 @@ TEST(Training, WeightsThatNoKernelReadsAreRefusedInWords) {
   Model& model = program.model;  // not all of this can be lowered
   auto& attention = std::get<GroupedQueryAttention>(model.attention);
   attention.qk_norm = true;
-  attention.qk_norm_kind = QkNorm::whole;
+  attention.qk_norm_kind = QkNorm::unweighted;
   model.activation = Activation::gelu;
   model.norm_bias = model.learned_positions = true;
   model.max_positions = 64;
   model.moe->scale_input = true;
-  EXPECT_THAT(cpu_unsupported(program),
-              ElementsAre("the CPU executor normalises queries and keys by head, with a weight",
-                          "the CPU executor has SwiGLU only", "the CPU executor has RMSNorm only",
-                          "the CPU executor has rotary positions only",
-                          "the CPU executor scales what leaves an expert, not what enters it"));
+  EXPECT_THAT(
+      cpu_unsupported(program),
+      ElementsAre("the CPU executor normalises queries and keys with a weight", "the CPU executor has SwiGLU only",
+                  "the CPU executor has RMSNorm only", "the CPU executor has rotary positions only",
+                  "the CPU executor scales what leaves an expert, not what enters it"));
+}
+
+TEST(Training, NormsOverAllHeadsNeedThemOnOneRank) {
+  Model model = small_model();
+  auto& attention = std::get<GroupedQueryAttention>(model.attention);
+  attention.qk_norm = true;
+  attention.qk_norm_kind = QkNorm::whole;
+  Strategy strategy = strategy_of(model);
+  EXPECT_THAT(cpu_unsupported(lower(model, strategy, kBatch, 1)), IsEmpty());
+  strategy.tp = 2;
+  strategy.sp = true;
+  EXPECT_THAT(
+      cpu_unsupported(lower(model, strategy, kBatch, 2)),
+      ElementsAre("the CPU executor normalises queries and keys over the heads of one rank: over those of all 2 "
+                  "tensor-parallel ranks nobody sums their squares"));
 }
 
 }  // namespace

@@ -1,34 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder of one test, empty at first, and files in it.
+// What tests of files that are wrong need.
 #pragma once
 
 #include "base/files.h"
+#include "tests/unit/base/test_folder.h"
 
-#include <cstdlib>
 #include <exception>
-#include <filesystem>
-#include <stdexcept>
 #include <string>
 
 namespace orrery::executor::testing {
 
-class TestFolder {
- public:
-  TestFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "orrery-test-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make " + name);
-    path_ = name;
-  }
-  ~TestFolder() { std::filesystem::remove_all(path_); }
-  TestFolder(const TestFolder&) = delete;
-  TestFolder& operator=(const TestFolder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
+using orrery::testing::TestFolder;
 
 /// What an action throws, with `folder` left out of it; empty if nothing.
 template <class Action>
