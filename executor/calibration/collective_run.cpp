@@ -153,8 +153,8 @@ std::vector<int> members_of(const GroupShape& shape, int rank) {
   return members;
 }
 
-RankSamples time_collectives(Endpoint& endpoint, Seconds max_time) {
-  const Instant start = now();
+RankSamples time_collectives(Endpoint& endpoint, Seconds max_time, const BudgetClock& clock) {
+  const Instant start = clock();
   const std::unique_ptr<Communicator> world = endpoint.world();
   Buffers buffers(endpoint.rank());
   std::vector<std::unique_ptr<GroupTimer>> groups;
@@ -163,11 +163,11 @@ RankSamples time_collectives(Endpoint& endpoint, Seconds max_time) {
   }
   RankSamples samples;
   for (std::int64_t bytes = kLeastBytes; bytes <= kMostBytes && !groups.empty(); bytes *= kFactor) {
-    const Instant size_start = now();
+    const Instant size_start = clock();
     for (const auto& group : groups) group->measure(bytes, samples.collectives);
     // The next size takes at most kFactor times as long as this one.
-    const double next = static_cast<double>(kFactor) * seconds_between(size_start, now());
-    if (!as_rank_0_says(*world, seconds_between(start, now()) + next < max_time.in(unit::second))) break;
+    const double next = static_cast<double>(kFactor) * seconds_between(size_start, clock());
+    if (!as_rank_0_says(*world, seconds_between(start, clock()) + next < max_time.in(unit::second))) break;
   }
   return samples;
 }

@@ -4,6 +4,7 @@
 #include "tests/unit/executor/comm/thread_ranks.h"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <set>
 #include <tuple>
@@ -19,10 +20,17 @@ using ::testing::Gt;
 using ::testing::IsEmpty;
 using testing::run_ranks;
 
-std::vector<RankSamples> samples_of(int num_ranks, Seconds max_time) {
+/// A clock that goes on by a millisecond whenever somebody looks at it.
+BudgetClock ticking_clock() {
+  return [ticks = 0]() mutable { return Instant(std::chrono::milliseconds(ticks++)); };
+}
+
+/// By the clock of the machine; with `ticking`, however busy that is.
+std::vector<RankSamples> samples_of(int num_ranks, Seconds max_time, bool ticking = false) {
   std::vector<RankSamples> samples(static_cast<std::size_t>(num_ranks));
   run_ranks(testing::Backend::shm, {.num_ranks = num_ranks}, [&](Endpoint& endpoint) {
-    samples[static_cast<std::size_t>(endpoint.rank())] = time_collectives(endpoint, max_time);
+    samples[static_cast<std::size_t>(endpoint.rank())] =
+        time_collectives(endpoint, max_time, ticking ? ticking_clock() : now);
   });
   return samples;
 }
@@ -47,10 +55,16 @@ TEST(CollectiveRun, EveryKindStartsAtTheLeastSizeEvenWithoutTime) {
 }
 
 TEST(CollectiveRun, MoreTimeGivesLargerSizes) {
-  const auto sizes = sizes_of(samples_of(2, seconds(1.0))[1]);
-  EXPECT_GE(*sizes.at({"all_reduce", 2}).rbegin(), 32 << 10);
+  // A size takes one tick and the next one is thought to take four; rank 0 looks three times for each size. So there is
+  // time for one more behind the first n while 3 n + 4 ticks are less than all.
+  const auto sizes_within = [](double ticks) { return sizes_of(samples_of(2, milliseconds(ticks), true)[1]); };
+  using Sizes = std::set<std::int64_t>;
+  EXPECT_EQ(sizes_within(6.5).at({"all_reduce", 2}), (Sizes{32}));
+  EXPECT_EQ(sizes_within(7.5).at({"all_reduce", 2}), (Sizes{32, 128}));
+  const auto sizes = sizes_within(20.0);
+  EXPECT_EQ(sizes.at({"all_reduce", 2}), (Sizes{32, 128, 512, 2 << 10, 8 << 10, 32 << 10}));
   // Whole rows of 1 KiB for 4 experts on each rank.
-  EXPECT_EQ(*sizes.at({"all_to_all", 2}).begin(), 8 << 10);
+  EXPECT_EQ(sizes.at({"all_to_all", 2}), (Sizes{8 << 10, 32 << 10}));
 }
 
 TEST(CollectiveRun, GroupsHaveEveryShapeOfAMesh) {
