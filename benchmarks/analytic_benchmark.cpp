@@ -54,7 +54,7 @@ void RunStep(benchmark::State& state) {
   if (state.range(1) == 0) {
     for (TimedRank& rank : timed.ranks) {
       rank.overlap = {};
-      rank.slowdown.clear();
+      rank.slowdown = {};
     }
   }
   for (auto _ : state) benchmark::DoNotOptimize(run_step(timed, keep_times));

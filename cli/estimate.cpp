@@ -15,18 +15,17 @@
 #include "cli/verbs.h"
 #include "costmodel/analytic_interpreter.h"
 #include "costmodel/memory.h"
-#include "costmodel/timed_program.h"
 #include "program/disturbances.h"
 #include "program/lower_order.h"
+#include "sim/bound_check.h"
 #include "sim/flow_plan.h"
-#include "sim/link_use.h"
 #include "sim/memory_need.h"
 #include "sim/worker_interpreter.h"
 #include "traces/summary.h"
 
 #include <algorithm>
-#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,9 +46,6 @@ struct PredictOptions {
   PathOptions paths;
 };
 
-using MakeInterpreter = std::function<std::unique_ptr<Interpreter>(const Plan&, const Loaded<costmodel::Calibration>&,
-                                                                   std::vector<sim::OtherPlan>)>;
-
 Disturbances disturbances_of(const PredictOptions& options, const Plan& plan, bool simulated) {
   if (options.disturbances.empty()) return {};
   Disturbances disturbances = read_disturbances(options.disturbances);
@@ -64,8 +60,45 @@ Disturbances disturbances_of(const PredictOptions& options, const Plan& plan, bo
   return disturbances;
 }
 
+/// A predicted step. Spans are many, and kept only where they are written.
+struct Predicted {
+  Trace trace;
+  ActivityCount work;
+  sim::UseOfLinks use;
+  std::vector<sim::BoundedOps> bounds;
+};
+
+Predicted estimated(const PredictOptions& options, const Plan& plan, const StepProgram& program, const RunInput& input,
+                    const costmodel::Calibration& calibration) {
+  const costmodel::AnalyticInterpreter analytic(cost_model_of(plan, calibration), plan.cluster, plan.device_of_rank);
+  Predicted step{.trace = run(analytic, program, input, options.plan), .work = {}, .use = {}, .bounds = {}};
+  step.work.add(step.trace, step.trace.spans);
+  return step;
+}
+
+Predicted simulated_by(sim::Simulation simulation, const PredictOptions& options, const Plan& plan,
+                       const StepProgram& program, const RunInput& input) {
+  Predicted step;
+  sim::BoundCheck bounds(program, plan.cluster, plan.device_of_rank, input, plan.fidelity,
+                         options.paths.seed.has_value());
+  Spans kept;
+  sim::Simulation::Result result = simulation.finish(program, [&](const Trace& record, const Spans& spans) {
+    step.work.add(record, spans);
+    bounds.add(record, spans);
+    if (!is_wanted(options.trace)) return;
+    for (std::size_t i = 0; i < spans.size(); ++i) kept.push_back(spans.at(i));
+  });
+  step.trace = std::move(result.trace);
+  step.trace.spans = std::move(kept);
+  step.trace.header.version = version();
+  step.trace.header.plan = options.plan;
+  step.use = std::move(result.use.value());
+  step.bounds = bounds.rows();
+  return step;
+}
+
 /// `simulated`: whether the interpreter is SimGrid.
-int predict(const PredictOptions& options, const std::string& title, bool simulated, const MakeInterpreter& make) {
+int predict(const PredictOptions& options, const std::string& title, bool simulated) {
   Fidelities().set(options.fidelity);  // so that a mistake is told before the plan is read
   Plan plan = load_plan(options.plan);
   plan.fidelity.set(options.fidelity);
@@ -81,9 +114,7 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   const bool raised = hashed && raise_to_pairs(plan.fidelity);
   if (hashed) std::ranges::for_each(others, [](sim::OtherPlan& other) { raise_to_pairs(other.plan.fidelity); });
   const std::vector<sim::OtherPlan> beside = options.paths.num_seeds > 0 ? others : std::vector<sim::OtherPlan>();
-  const std::unique_ptr<Interpreter> interpreter = make(plan, calibration, std::move(others));
   const bool complete = !options.trace.trace.empty();
-  const StepProgram program = complete ? lower(plan) : lower_order(plan);
   const Disturbances disturbances = disturbances_of(options, plan, simulated);
   require_paths(options.paths, plan, disturbances);
   const bool unfolds = simulated && sim::need_every_rank(plan.fidelity, plan.cluster, disturbances.on_links(),
@@ -94,6 +125,15 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
                        .all_ranks = options.trace.all_ranks || !alone || unfolds,
                        .all_replicas = options.all_replicas,
                        .complete = complete};
+  // The worker lowers the plan while this process does.
+  std::optional<sim::Simulation> simulation;
+  if (simulated) {
+    sim::WorkerInterpreter simgrid(plan, calibration.path);
+    simgrid.run_beside(std::move(others));
+    simgrid.draw_paths(options.paths.seed);
+    simulation.emplace(simgrid.start(input, true));
+  }
+  const StepProgram program = complete ? lower(plan) : lower_order(plan);
   if (!simulated) {  // a worker asks this itself, since it adds the jobs beside
     sim::require_memory(sim::memory_needed(program, plan.cluster, plan.device_of_rank, input, Fidelity::l0),
                         sim::memory_available());
@@ -107,13 +147,8 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
                       needed));
     }
   }
-  const Trace trace = run(*interpreter, program, input, options.plan);
-  sim::UseOfLinks use;
-  if (simulated) {
-    const auto model = cost_model_of(plan, calibration.value);
-    const auto timed = time_program(program, *model, plan.cluster, plan.device_of_rank, input);
-    use = sim::use_of_links(timed, plan.cluster, plan.fidelity, trace, options.paths.seed);
-  }
+  const Predicted step = simulated ? simulated_by(std::move(*simulation), options, plan, program, input)
+                                   : estimated(options, plan, program, input, calibration.value);
   std::vector<Seconds> on_hashed_paths;
   if (options.paths.num_seeds > 0) {
     RunInput every_rank = input;
@@ -121,22 +156,22 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
     on_hashed_paths =
         steps_on_hashed_paths(plan, calibration.path, beside, program, every_rank, options.paths.num_seeds);
   }
-  write_trace_files(options.trace, trace, tracks_of(use));
+  write_trace_files(options.trace, step.trace, tracks_of(step.use));
 
   Report report(title);
   report.fact("model", "model", plan.model.name);
   add_workload(report, plan);
   add_strategy(report, plan);
   report.fact("ops", "ops of a replica", program.num_ops());
-  add_prediction(report, plan, trace, calibration.value);
+  add_prediction(report, plan, step.trace, step.work, calibration.value);
   const Bytes peak = costmodel::fullest(memory_of(plan));
   add_memory(report, peak, plan.cluster.groups.front().device);
   add_memory_interval(report, peak, plan.cluster.groups.front().device, options.common.inputs.catalog);
   if (simulated) {
-    add_bounds(report, plan, program, input, trace, options.paths.seed.has_value());
-    add_links(report, use);
+    add_bounds(report, step.bounds);
+    add_links(report, step.use);
   }
-  if (!on_hashed_paths.empty()) add_path_spread(report, median_step_time(trace), on_hashed_paths);
+  if (!on_hashed_paths.empty()) add_path_spread(report, median_step_time(step.trace), on_hashed_paths);
   for (const std::string& note : slower_than_nics(plan.cluster)) report.note(note);
   if (in_pairs) {
     report.note(
@@ -167,12 +202,7 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* description, 
 Verb add_estimate(CLI::App& app) {
   auto options = std::make_shared<PredictOptions>();
   CLI::App* command = add_command(app, "estimate", "predicts a step: every communication alone on its links", *options);
-  return {command, [options] {
-            return predict(*options, "Estimate", false, [](const Plan& plan, const auto& calibration, const auto&) {
-              return std::make_unique<costmodel::AnalyticInterpreter>(cost_model_of(plan, calibration.value),
-                                                                      plan.cluster, plan.device_of_rank);
-            });
-          }};
+  return {command, [options] { return predict(*options, "Estimate", false); }};
 }
 
 Verb add_simulate(CLI::App& app) {
@@ -188,16 +218,7 @@ Verb add_simulate(CLI::App& app) {
       ->option_text("[OP=]LEVEL");
   add_fabric_options(*command, options->fabric);
   add_path_options(*command, options->paths);
-  return {command, [options] {
-            const auto make = [&options](const Plan& plan, const auto& calibration,
-                                         std::vector<sim::OtherPlan> others) {
-              auto simgrid = std::make_unique<sim::WorkerInterpreter>(plan, calibration.path);
-              simgrid->run_beside(std::move(others));
-              simgrid->draw_paths(options->paths.seed);
-              return simgrid;
-            };
-            return predict(*options, "Simulation", true, make);
-          }};
+  return {command, [options] { return predict(*options, "Simulation", true); }};
 }
 
 }  // namespace orrery::cli

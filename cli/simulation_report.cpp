@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/simulation_report.h"
 
-#include "sim/bound_check.h"
-
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -11,8 +9,7 @@
 
 namespace orrery::cli {
 
-void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input, const Trace& trace,
-                bool hashed) {
+void add_bounds(Report& report, const std::vector<sim::BoundedOps>& bounds) {
   Table table{.columns = {{"op", "communication"},
                           {"count", "count"},
                           {"time", "time"},
@@ -21,8 +18,7 @@ void add_bounds(Report& report, const Plan& plan, const StepProgram& program, co
                           {"mean_ratio", "mean ratio"},
                           {"least_ratio", "least ratio"}},
               .rows = {}};
-  for (const sim::BoundedOps& ops :
-       sim::check_bounds(program, plan.cluster, plan.device_of_rank, input, plan.fidelity, trace, hashed)) {
+  for (const sim::BoundedOps& ops : bounds) {
     const auto count = static_cast<double>(ops.count);
     const bool bounded = ops.bound > Seconds::zero();
     const auto of_bound = [&](auto x) { return bounded ? Value(x) : Value::unknown("-"); };

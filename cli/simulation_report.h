@@ -3,18 +3,16 @@
 #pragma once
 
 #include "cli/report.h"
-#include "program/plan.h"
+#include "sim/bound_check.h"
 #include "sim/link_use.h"
-#include "traces/interpreter.h"
 #include "traces/perfetto.h"
 
 #include <vector>
 
 namespace orrery::cli {
 
-/// Every communication beside the least time that its links allow. Throws: InternalError where one took less.
-void add_bounds(Report& report, const Plan& plan, const StepProgram& program, const RunInput& input, const Trace& trace,
-                bool hashed);
+/// Every communication beside the least time that its links allow.
+void add_bounds(Report& report, const std::vector<sim::BoundedOps>& bounds);
 
 /// The ten fullest links; no table where nothing was a flow.
 void add_links(Report& report, const sim::UseOfLinks& use);

@@ -159,14 +159,21 @@ void add_trace(Report& report, const Plan& plan, const Trace& trace) {
 }
 
 void add_prediction(Report& report, const Plan& plan, const Trace& trace, const costmodel::Calibration& calibration) {
+  ActivityCount work;
+  work.add(trace, trace.spans);
+  add_prediction(report, plan, trace, work, calibration);
+}
+
+void add_prediction(Report& report, const Plan& plan, const Trace& trace, const ActivityCount& work,
+                    const costmodel::Calibration& calibration) {
   const Seconds step = median_step_time(trace);
   report.fact("interpreter", "interpreter", trace.header.interpreter);
   add_step_time(report, plan, step);
   add_time_interval(report, plan, step, trace.header.extrapolated, calibration);
-  report.fact("utilisation", "compute queue at work", Value::percent(compute_utilisation(trace)));
+  report.fact("utilisation", "compute queue at work", Value::percent(work.utilisation(trace)));
   add_cost(report, plan,
            costmodel::cost_of_step(plan.cluster, costmodel::power_of(plan.cluster.groups.front().device, calibration),
-                                   step, activities(trace), plan.num_ranks()));
+                                   step, work.mean(trace), plan.num_ranks()));
   add_end_of_trace(report, plan, trace);
 }
 

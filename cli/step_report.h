@@ -6,6 +6,7 @@
 #include "costmodel/calibration.h"
 #include "costmodel/power.h"
 #include "program/plan.h"
+#include "traces/activities.h"
 #include "traces/summary.h"
 #include "traces/trace.h"
 
@@ -32,8 +33,12 @@ void add_step_time(Report& report, const Plan& plan, Seconds step_time);
 /// What a trace says about its step: time, rates, utilisation, energy, extrapolated ops, notes.
 void add_trace(Report& report, const Plan& plan, const Trace& trace);
 
-/// The same of a predicted trace: with the 80 % interval of its time, and energy, price and carbon by the power of
-/// `calibration`.
+/// The same of a predicted trace, of which `work` has seen all spans: with the 80 % interval of its time, and energy,
+/// price and carbon by the power of `calibration`.
+void add_prediction(Report& report, const Plan& plan, const Trace& record, const ActivityCount& work,
+                    const costmodel::Calibration& calibration);
+
+/// Of a trace that holds its spans.
 void add_prediction(Report& report, const Plan& plan, const Trace& trace, const costmodel::Calibration& calibration);
 
 /// Energy, price and carbon of a step, and of its tokens; what is not known is said.

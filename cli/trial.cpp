@@ -9,6 +9,7 @@
 #include "costmodel/memory.h"
 #include "planner/strategy_text.h"
 #include "sim/worker_interpreter.h"
+#include "traces/activities.h"
 #include "traces/compare.h"
 #include "traces/summary.h"
 #include "traces/trace_io.h"

@@ -44,7 +44,8 @@ class EventRun {
     std::uint32_t first = 0;
     meetings_.reserve(timed.meetings.size());
     for (const Meeting& meeting : timed.meetings) {
-      meetings_.push_back({.first = first, .num_missing = meeting.num_participants, .alone = meeting.time.alone()});
+      const Seconds alone = timed.comm_times[meeting.time].alone();
+      meetings_.push_back({.first = first, .num_missing = meeting.num_participants, .alone = alone});
       first += meeting.num_participants;
     }
     arrivals_.resize(first);
@@ -91,7 +92,7 @@ class EventRun {
     std::uint32_t first = 0;  // into arrivals_
     std::uint32_t num_arrived = 0, num_missing = 0;
     std::uint32_t version = 0;
-    Seconds alone;  // copied, as a whole Meeting fills more than a cache line
+    Seconds alone;
     Progress progress = {};
   };
 

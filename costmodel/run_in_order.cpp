@@ -82,7 +82,7 @@ class PassInOrder {
   /// When the meeting ends, if `self` was the last that was missing.
   Seconds end_of(MeetingIndex index, RankOp self, Seconds ready) {
     const Meeting& meeting = timed_.meetings[index];
-    if (meeting.num_participants == 1) return ready + meeting.time.alone();
+    if (meeting.num_participants == 1) return ready + timed_.time_of(index).alone();
     Gathering& gathering = gatherings_[index];
     if (gathering.num_arrived == 0) {
       gathering.first = static_cast<std::uint32_t>(arrivals_.size());
@@ -94,7 +94,7 @@ class PassInOrder {
 
     const std::span<const RankOp> members = std::span(arrivals_).subspan(gathering.first, gathering.num_arrived);
     if (keep_) note_start(members, gathering.latest, timed_, out_);
-    const Seconds end = gathering.latest + meeting.time.alone();
+    const Seconds end = gathering.latest + timed_.time_of(index).alone();
     for (const RankOp& member : members) settle(member, end);
     return end;
   }

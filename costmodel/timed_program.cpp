@@ -6,9 +6,12 @@
 #include "costmodel/op_timer.h"
 #include "costmodel/simulated_ranks.h"
 
+#include <algorithm>
 #include <array>
+#include <functional>
 #include <map>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 namespace orrery::costmodel {
@@ -24,6 +27,28 @@ std::size_t edge_of(Queue queue) {
   CHECK(queue == Queue::pp_send_next_grad || queue == Queue::pp_recv_prev_grad, static_cast<int>(queue));
   return 3;
 }
+
+struct IsSameTime {
+  bool operator()(const CommTime& a, const CommTime& b) const {
+    return a.latency == b.latency && a.extrapolated == b.extrapolated &&
+           std::ranges::equal(a.used_legs(), b.used_legs(), [](const Leg& x, const Leg& y) {
+             return x.path == y.path && x.bytes == y.bytes && x.bandwidth == y.bandwidth;
+           });
+  }
+};
+
+struct HashOfTime {
+  std::size_t operator()(const CommTime& time) const {
+    std::size_t hash = 0;
+    const auto add = [&](double value) { hash = hash * 31 + std::hash<double>()(value); };
+    add(time.latency.in(unit::second));
+    for (const Leg& leg : time.used_legs()) {
+      add(leg.bytes.in(unit::byte));
+      add(leg.bandwidth.in(unit::byte_per_second));
+    }
+    return hash;
+  }
+};
 
 /// Builds the meetings of a program while the ranks go through their ops in order.
 class Resolver {
@@ -67,9 +92,10 @@ class Resolver {
  private:
   void resolve(TimedRank& rank) {
     const std::vector<Op>& ops = out_.class_of(rank).ops;
-    rank.compute_time.resize(ops.size());
+    std::vector<Seconds> compute_time(ops.size());
+    std::vector<Bytes> sent(ops.size());
+    std::vector<float> slowdown;
     rank.meeting.assign(ops.size(), kNoMeeting);
-    rank.sent.resize(ops.size());
     timer_.enter(out_.ranks.size() - 1);
     const std::int64_t number = rank.view.rank.value();
     const double of_rank = rank_factor(disturbances_, number);
@@ -80,32 +106,43 @@ class Resolver {
       const Op& op = ops[i];
       if (op.queue == Queue::compute) {
         const OpTime time = timer_.compute(op);
-        rank.compute_time[i] = time.time;
-        if (disturbed_) rank.compute_time[i] *= of_rank * op_factor(disturbances_, number, i);
-        if (time.slowdown && rank.slowdown.empty()) {
-          rank.slowdown.assign(ops.size(), static_cast<float>(rank.overlap.compute_slowdown));
+        compute_time[i] = time.time;
+        if (disturbed_) compute_time[i] *= of_rank * op_factor(disturbances_, number, i);
+        if (time.slowdown && slowdown.empty()) {
+          slowdown.assign(ops.size(), static_cast<float>(rank.overlap.compute_slowdown));
         }
-        if (time.slowdown) rank.slowdown[i] = static_cast<float>(*time.slowdown);
+        if (time.slowdown) slowdown[i] = static_cast<float>(*time.slowdown);
         continue;
       }
       const std::size_t nth = ordinal[static_cast<std::size_t>(op.queue)]++;
-      rank.sent[i] = timer_.sent(op);
+      sent[i] = timer_.sent(op);
       rank.meeting[i] = std::holds_alternative<PeerShape>(program_.shapes[op.shape]) ? message(rank, op, nth)
                                                                                      : collective(rank, op, i);
     }
-    wait_for_its_host(rank, ops);
+    wait_for_its_host(rank, ops, compute_time);
+    Columns& before = columns_.try_emplace(rank.view.program_class).first->second;
+    rank.compute_time = shared(compute_time, before.compute_time);
+    rank.slowdown = shared(slowdown, before.slowdown);
+    rank.sent = shared(sent, before.sent);
   }
 
-  void wait_for_its_host(TimedRank& rank, const std::vector<Op>& ops) {
+  /// The column of another rank of the class, if it has these values; else a new one.
+  template <class T>
+  static SharedColumn<T> shared(const std::vector<T>& values, SharedColumn<T>& before) {
+    if (!std::ranges::equal(values, before)) before = values;
+    return before;
+  }
+
+  void wait_for_its_host(const TimedRank& rank, const std::vector<Op>& ops, std::vector<Seconds>& compute_time) {
     const double share = host_share(program_.strategy);
     std::vector<Seconds> host(ops.size()), alone(ops.size());
     bool is_known = false;
     for (OpIndex i = 0; i < ops.size(); ++i) {
       host[i] = share * model_.dispatch(ops[i].key, program_.shapes[ops[i].shape]);
       is_known = is_known || host[i] > Seconds::zero();
-      if (is_of_layer(ops[i].queue)) alone[i] = out_.meetings[rank.meeting[i]].time.alone();
+      if (is_of_layer(ops[i].queue)) alone[i] = out_.time_of(rank.meeting[i]).alone();
     }
-    if (is_known) costmodel::wait_for_host(ops, host, alone, rank.compute_time);
+    if (is_known) costmodel::wait_for_host(ops, host, alone, compute_time);
   }
 
   /// The nth message along an edge is one meeting of the sender's nth send and the receiver's nth receive.
@@ -119,8 +156,8 @@ class Resolver {
     if (nth == edge.size()) {
       const auto first = static_cast<std::uint32_t>(out_.participants.size());
       out_.participants.insert(out_.participants.end(), {sender, receiver});
-      edge.push_back(
-          add({.time = timer_.comm(op), .first_participant = first, .num_participants = 2, .message = true}));
+      edge.push_back(add(
+          {.time = number_of(timer_.comm(op)), .first_participant = first, .num_participants = 2, .message = true}));
     }
     return edge[nth];
   }
@@ -146,8 +183,16 @@ class Resolver {
   MeetingIndex add_collective(const Op& op, Group group, const TimedRank& rank) {
     std::optional<Participants>& known = of_rank_at_hand_[static_cast<std::size_t>(group)];
     if (!known) known = participants(group, rank);
-    return add({.time = timer_.comm(op), .first_participant = known->first, .num_participants = known->second});
+    return add(
+        {.time = number_of(timer_.comm(op)), .first_participant = known->first, .num_participants = known->second});
   }
+
+  /// Of the rank that came last of a class: mostly all are alike.
+  struct Columns {
+    SharedColumn<Seconds> compute_time;
+    SharedColumn<float> slowdown;
+    SharedColumn<Bytes> sent;
+  };
 
   /// Of a group, as a range of TimedProgram::participants.
   using Participants = std::pair<std::uint32_t, std::uint32_t>;
@@ -162,6 +207,13 @@ class Resolver {
     return found->second;
   }
 
+  /// In TimedProgram::comm_times.
+  std::uint32_t number_of(const CommTime& time) {
+    const auto [known, is_new] = comm_times_.try_emplace(time, static_cast<std::uint32_t>(out_.comm_times.size()));
+    if (is_new) out_.comm_times.push_back(time);
+    return known->second;
+  }
+
   MeetingIndex add(const Meeting& meeting) {
     out_.meetings.push_back(meeting);
     return static_cast<MeetingIndex>(out_.meetings.size() - 1);
@@ -174,6 +226,8 @@ class Resolver {
   const Disturbances& disturbances_;
   const bool disturbed_;
   TimedProgram out_;
+  std::map<ClassId, Columns> columns_;
+  std::unordered_map<CommTime, std::uint32_t, HashOfTime, IsSameTime> comm_times_;
   std::vector<std::vector<MeetingIndex>> messages_;  // by sender and direction
   std::map<std::pair<Group, std::int64_t>, std::vector<MeetingIndex>> spanning_;
   std::array<std::size_t, kNumGroups> num_issued_{};  // by the rank at hand, of each kind of group

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "costmodel/cost_model.h"
+#include "costmodel/shared_column.h"
 #include "program/step_program.h"
 #include "traces/interpreter.h"
 
@@ -32,13 +33,13 @@ struct TimedRank {
   /// Nodes below the leaf of this one that hold such ranks: their traffic shares its uplinks.
   std::int64_t nodes_on_leaf = 1;
   /// Per op of the class: time of a compute op, zero for communication.
-  std::vector<Seconds> compute_time;
+  SharedColumn<Seconds> compute_time;
   /// Per op of the class: its own slowdown beside a communication; empty: that of `overlap`, for all.
-  std::vector<float> slowdown;
+  SharedColumn<float> slowdown;
   /// Per op of the class: its communication, or kNoMeeting for compute.
   std::vector<MeetingIndex> meeting;
   /// Per op of the class: payload bytes that this rank sends to others.
-  std::vector<Bytes> sent;
+  SharedColumn<Bytes> sent;
   OverlapRule overlap;
 
   double slowdown_of(OpIndex op) const {
@@ -47,7 +48,7 @@ struct TimedRank {
 };
 
 struct Meeting {
-  CommTime time;
+  std::uint32_t time = 0;  // into TimedProgram::comm_times
   /// Simulated ranks (indices into TimedProgram::ranks) that take part; it starts when all have arrived. For a
   /// message: sender, then receiver.
   std::uint32_t first_participant = 0, num_participants = 0;  // into TimedProgram::participants
@@ -65,6 +66,8 @@ struct TimedProgram {
   std::vector<TimedRank> ranks;
   std::vector<Meeting> meetings;
   std::vector<std::uint32_t> participants;
+  /// What communications cost, each answer once: a step has millions of communications and a few hundred of these.
+  std::vector<CommTime> comm_times;
   /// By rank of the program: where it is, and which of `ranks` it is or is stood for by.
   std::vector<DeviceIndex> device_of_rank;
   std::vector<std::uint32_t> simulated_of_rank;
@@ -73,6 +76,7 @@ struct TimedProgram {
   /// Names of ops whose time is extrapolated, sorted, without repetition.
   std::vector<std::string> extrapolated;
 
+  const CommTime& time_of(MeetingIndex m) const { return comm_times[meetings[m].time]; }
   std::span<const std::uint32_t> participants_of(MeetingIndex m) const {
     return std::span(participants).subspan(meetings[m].first_participant, meetings[m].num_participants);
   }

@@ -209,56 +209,78 @@ class Bounds {
 
 }  // namespace
 
-std::vector<BoundedOps> check_bounds(const StepProgram& program, const Cluster& cluster,
-                                     std::span<const DeviceIndex> device_of_rank, const RunInput& input,
-                                     const Fidelities& fidelities, const Trace& trace, bool hashed) {
-  Bounds bounds(program, cluster, device_of_rank, input, fidelities, hashed);
-  Seconds clock_error;
-  for (const StepRecord& step : trace.steps) clock_error = std::max(clock_error, kClockError * step.time);
-  std::array<BoundedOps, kNumOpCodes> by_op;
-  std::map<std::pair<std::int32_t, std::int32_t>, OpIndex> next_op;  // by step and rank
-  const Spans& spans = trace.spans;
+struct BoundCheck::Impl {
+  Bounds bounds;
+  const StepProgram& program;
   // Where some are disturbed, or replicas apart, a rank stands for a part of its class: then the bound is that of its
   // own groups.
-  const bool parts_classes = input.disturbances.on_compute() || input.disturbances.on_links() || input.all_replicas;
+  const bool parts_classes;
+  std::array<BoundedOps, kNumOpCodes> by_op = {};
+  std::map<std::pair<std::int32_t, std::int32_t>, OpIndex> next_op = {};  // by step and rank
+
+  void add(const Op& op, RankId rank, const Trace& record, const Span& span, Seconds clock_error) {
+    const OpShape& shape = program.shapes[op.shape];
+    const std::optional<Group> group = group_of(shape);
+    if (!group || program.mesh.size(*group) < 2) return;
+    // Told by its sender, or by the lowest of its members that has spans.
+    const auto* peer = std::get_if<PeerShape>(&shape);
+    if (peer ? !peer->send : false) return;
+    const auto lowest = peer ? rank.value() : static_cast<std::int32_t>(program.mesh.group_index(*group, rank));
+    if (lowest != rank.value() && record.header.represents.contains(lowest)) return;
+    const bool stands_for_class = !parts_classes && record.header.represents.at(rank.value()) > 1;
+    const LeastTime bound = bounds.of(op, rank, stands_for_class);
+    const Seconds time = span.duration();
+    if (time + clock_error < bound.total() * (1.0 - kRounding)) fail(span, bound, bounds.members(shape, rank));
+    BoundedOps& row = by_op.at(static_cast<std::size_t>(op.key.op));
+    row.op = op.key.op;
+    ++row.count;
+    row.time += time;
+    row.bound += bound.total();
+    if (bound.total() <= Seconds::zero()) return;
+    const double ratio = time / bound.total();
+    row.least_ratio = row.least_ratio == 0.0 ? ratio : std::min(row.least_ratio, ratio);
+  }
+};
+
+BoundCheck::BoundCheck(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
+                       const RunInput& input, const Fidelities& fidelities, bool hashed)
+    : impl_(std::make_unique<Impl>(Impl{
+          .bounds = Bounds(program, cluster, device_of_rank, input, fidelities, hashed),
+          .program = program,
+          .parts_classes = input.disturbances.on_compute() || input.disturbances.on_links() || input.all_replicas})) {}
+
+BoundCheck::~BoundCheck() = default;
+
+void BoundCheck::add(const Trace& record, const Spans& spans) {
+  Seconds clock_error;
+  for (const StepRecord& step : record.steps) clock_error = std::max(clock_error, kClockError * step.time);
   std::size_t i = 0;
   while (i < spans.size()) {
     const RankId rank(spans.rank()[i]);
-    const std::vector<Op>& ops = program.class_of(rank).ops;
+    const std::vector<Op>& ops = impl_->program.class_of(rank).ops;
     const std::int32_t step = spans.step()[i];
-    const bool stands_for_class = !parts_classes && trace.header.represents.at(rank.value()) > 1;
-    OpIndex& op_index = next_op[{step, rank.value()}];
+    OpIndex& op_index = impl_->next_op[{step, rank.value()}];
     for (; i < spans.size() && spans.rank()[i] == rank.value() && spans.step()[i] == step; ++i, ++op_index) {
       CHECK(op_index < ops.size() && ops[op_index].key == spans.key()[i], to_string(spans.key()[i]), rank);
-      const Op& op = ops[op_index];
-      if (op.queue == Queue::compute) continue;
-      const OpShape& shape = program.shapes[op.shape];
-      const std::optional<Group> group = group_of(shape);
-      if (!group || program.mesh.size(*group) < 2) continue;
-      // Told by its sender, or by the lowest of its members that has spans.
-      const auto* peer = std::get_if<PeerShape>(&shape);
-      if (peer ? !peer->send : false) continue;
-      const auto lowest = peer ? rank.value() : static_cast<std::int32_t>(program.mesh.group_index(*group, rank));
-      if (lowest != rank.value() && trace.header.represents.contains(lowest)) continue;
-      const LeastTime bound = bounds.of(op, rank, stands_for_class);
-      const Seconds time = spans.at(i).duration();
-      if (time + clock_error < bound.total() * (1.0 - kRounding)) {
-        fail(spans.at(i), bound, bounds.members(shape, rank));
-      }
-      BoundedOps& row = by_op.at(static_cast<std::size_t>(op.key.op));
-      row.op = op.key.op;
-      ++row.count;
-      row.time += time;
-      row.bound += bound.total();
-      if (bound.total() <= Seconds::zero()) continue;
-      const double ratio = time / bound.total();
-      row.least_ratio = row.least_ratio == 0.0 ? ratio : std::min(row.least_ratio, ratio);
+      if (ops[op_index].queue == Queue::compute) continue;
+      impl_->add(ops[op_index], rank, record, spans.at(i), clock_error);
     }
   }
+}
+
+std::vector<BoundedOps> BoundCheck::rows() const {
   std::vector<BoundedOps> rows;
-  std::ranges::copy_if(by_op, std::back_inserter(rows), [](const BoundedOps& row) { return row.count > 0; });
+  std::ranges::copy_if(impl_->by_op, std::back_inserter(rows), [](const BoundedOps& row) { return row.count > 0; });
   std::ranges::stable_sort(rows, [](const BoundedOps& a, const BoundedOps& b) { return a.time > b.time; });
   return rows;
+}
+
+std::vector<BoundedOps> check_bounds(const StepProgram& program, const Cluster& cluster,
+                                     std::span<const DeviceIndex> device_of_rank, const RunInput& input,
+                                     const Fidelities& fidelities, const Trace& trace, bool hashed) {
+  BoundCheck check(program, cluster, device_of_rank, input, fidelities, hashed);
+  check.add(trace, trace.spans);
+  return check.rows();
 }
 
 }  // namespace orrery::sim

@@ -10,6 +10,7 @@
 #include "traces/interpreter.h"
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -23,6 +24,25 @@ struct BoundedOps {
   double least_ratio = 0.0;  // of time over bound; 0 where nothing is bounded, as over shared memory
 
   double mean_ratio() const { return bound > Seconds::zero() ? time / bound : 0.0; }
+};
+
+/// Goes through the spans of a trace as they come.
+class BoundCheck {
+ public:
+  /// All have to outlive it.
+  BoundCheck(const StepProgram& program, const Cluster& cluster, std::span<const DeviceIndex> device_of_rank,
+             const RunInput& input, const Fidelities& fidelities, bool hashed = false);
+  ~BoundCheck();
+
+  /// `record`: what the trace says beside its spans. The spans of a rank in a step come in the order of the program.
+  /// Throws: as check_bounds().
+  void add(const Trace& record, const Spans& spans);
+  /// By op, those with the most time first.
+  std::vector<BoundedOps> rows() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 /// By op, those with the most time first. Where a rank stands for others the bound is that of the slowest group of

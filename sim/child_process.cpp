@@ -5,8 +5,13 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <iterator>
+#include <optional>
+#include <utility>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/mman.h>
@@ -20,6 +25,17 @@ namespace {
   throw BackendError(fmt::format("{}: {}", what, std::strerror(error)));
 }
 
+constexpr int kPipeSize = 1 << 20;
+
+/// Its status; nothing if it cannot be had, with the reason in errno.
+std::optional<int> wait_for(pid_t process) {
+  int status = 0;
+  while (waitpid(process, &status, 0) < 0) {
+    if (errno != EINTR) return std::nullopt;
+  }
+  return status;
+}
+
 }  // namespace
 
 MemoryFile::MemoryFile(const char* name) : descriptor_(memfd_create(name, MFD_CLOEXEC)) {
@@ -27,8 +43,6 @@ MemoryFile::MemoryFile(const char* name) : descriptor_(memfd_create(name, MFD_CL
 }
 
 MemoryFile::~MemoryFile() { close(descriptor_); }
-
-std::string MemoryFile::path() const { return fmt::format("/proc/self/fd/{}", descriptor_); }
 
 void MemoryFile::fill(const std::string& text) {
   for (std::size_t done = 0; done < text.size();) {
@@ -49,41 +63,60 @@ std::string MemoryFile::text() const {
   return text;
 }
 
-Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input) {
-  const MemoryFile out("out");
-  Finished child = run_child(executable, arguments, input, out);
-  child.output = out.text();
-  return child;
-}
-
-Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input,
-                   const MemoryFile& out) {
-  MemoryFile in("in"), errors("errors");
-  in.fill(input);
-
+Child::Child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input)
+    : input_("in"), errors_("errors") {
+  input_.fill(input);
   std::vector<std::string> copies = arguments;
   std::vector<char*> pointers;
   for (std::string& argument : copies) pointers.push_back(argument.data());
   pointers.push_back(nullptr);
 
+  std::array<int, 2> pipe{};
+  if (pipe2(pipe.data(), O_CLOEXEC) != 0) fail("cannot create a pipe", errno);
+  const auto [end_to_read, end_to_write] = pipe;
+  fcntl(end_to_write, F_SETPIPE_SZ, kPipeSize);  // fewer turns; as it is where that is not allowed
+  // While the end to write is open: else opening would wait for somebody who writes.
+  output_.open(fmt::format("/proc/self/fd/{}", end_to_read), std::ios::binary);
+  close(end_to_read);
+
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, in.descriptor(), STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, out.descriptor(), STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, errors.descriptor(), STDERR_FILENO);
-  pid_t child = 0;
-  const int error = posix_spawn(&child, executable.c_str(), &actions, nullptr, pointers.data(), environ);
+  posix_spawn_file_actions_adddup2(&actions, input_.descriptor(), STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, end_to_write, STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, errors_.descriptor(), STDERR_FILENO);
+  // A child that held the end to read of its own pipe, or of another's, would never be told that nobody reads.
+  posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+  const int error = posix_spawn(&process_, executable.c_str(), &actions, nullptr, pointers.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) fail(fmt::format("cannot start {}", executable), error);
-
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) fail("cannot wait for a child process", errno);
+  close(end_to_write);
+  if (error != 0) {
+    process_ = 0;
+    fail(fmt::format("cannot start {}", executable), error);
   }
-  return {.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-          .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+}
+
+Child::~Child() {
+  if (process_ == 0) return;
+  kill(process_, SIGKILL);
+  wait_for(process_);
+}
+
+Finished Child::wait() {
+  output_.close();
+  const std::optional<int> status = wait_for(std::exchange(process_, 0));
+  if (!status) fail("cannot wait for a child process", errno);
+  return {.exit_code = WIFEXITED(*status) ? WEXITSTATUS(*status) : -1,
+          .signal = WIFSIGNALED(*status) ? WTERMSIG(*status) : 0,
           .output = {},
-          .errors = errors.text()};
+          .errors = errors_.text()};
+}
+
+Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input) {
+  Child child(executable, arguments, input);
+  std::string output(std::istreambuf_iterator<char>(child.output()), {});
+  Finished finished = child.wait();
+  finished.output = std::move(output);
+  return finished;
 }
 
 namespace {

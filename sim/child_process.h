@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Another program run to its end: text in, text out. Started by exec and never by a bare fork, since SimGrid and
-// OpenMP do not survive one. Input and output are files in memory, so neither side can block the other.
+// Another program beside this one: text in, text out. Started by exec and never by a bare fork, since SimGrid and
+// OpenMP do not survive one. Input and errors are files in memory, output comes through a pipe: who reads it to its end
+// while the child runs can block nobody.
 #pragma once
 
+#include <fstream>
 #include <functional>
+#include <istream>
 #include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <sys/types.h>
+
 namespace orrery::sim {
 
-/// A file without a name that lives in memory, and not in that of a process until it is read.
+/// A file without a name that lives in memory.
 class MemoryFile {
  public:
   /// `name`: for who looks at the process. Throws: BackendError if there is no room for a file.
@@ -21,8 +26,6 @@ class MemoryFile {
   MemoryFile& operator=(const MemoryFile&) = delete;
 
   int descriptor() const { return descriptor_; }
-  /// To open it from its start, in this process and while this object lives.
-  std::string path() const;
 
   /// Fills the file and goes back to its start, where a child will read.
   void fill(const std::string& text);
@@ -38,13 +41,32 @@ struct Finished {
   std::string output, errors;
 };
 
-/// Runs `executable` with `arguments` (the first of them is its name) and waits for its end.
+/// A program that runs beside this one.
+class Child {
+ public:
+  /// Starts `executable` with `arguments` (the first of them is its name).
+  /// Throws: BackendError if it cannot be started.
+  Child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input);
+  /// Ends it unless wait() was called.
+  ~Child();
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  /// What it writes, as far as it has come; reading waits for more until the child ends.
+  std::istream& output() { return output_; }
+  /// Takes no more output and waits for its end: a child that goes on writing is ended by SIGPIPE. What it wrote is not
+  /// in what is returned. Requires: not called before.
+  Finished wait();
+
+ private:
+  MemoryFile input_, errors_;
+  std::ifstream output_;
+  pid_t process_ = 0;  // 0: it has been waited for
+};
+
+/// Runs a program to its end.
 /// Throws: BackendError if it cannot be started.
 Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input);
-
-/// The same, for output that is large: it is left in `output`, to be read from there, and not in what is returned.
-Finished run_child(const std::string& executable, const std::vector<std::string>& arguments, const std::string& input,
-                   const MemoryFile& output);
 
 /// Passes on the failure of a worker of ours as the exception that ended it; `what` it was: "simulation".
 /// Throws: ConfigError, BackendError, InternalError by its exit code; BackendError if a signal ended it.

@@ -39,7 +39,7 @@ Seconds serial_time(const TimedProgram& timed) {
     Seconds sum;
     for (const Seconds time : rank.compute_time) sum += time;
     for (const MeetingIndex meeting : rank.meeting) {
-      if (meeting != kNoMeeting) sum += timed.meetings[meeting].time.alone();
+      if (meeting != kNoMeeting) sum += timed.time_of(meeting).alone();
     }
     longest = std::max(longest, sum);
   }
@@ -49,14 +49,14 @@ Seconds serial_time(const TimedProgram& timed) {
 class Engine : private EventHandler {
  public:
   Engine(const Network& network, std::span<const SimulatedJob> jobs, std::span<const FlowPlan> plans,
-         std::vector<LinkChange> changes, bool keep_times, bool replay)
+         std::vector<LinkChange> changes, bool keep_dates, bool replay)
       : network_(network),
         kernel_(network, serial_time(*jobs.front().timed)),
         began_(jobs.size()),
         changes_(std::move(changes)),
         step_times_(jobs.size()) {
     for (std::uint32_t i = 0; i < jobs.size(); ++i) {
-      jobs_.emplace_back(*jobs[i].timed, plans[i], kernel_, kFirstJob + i * Job::kNumKinds, keep_times && i == 0,
+      jobs_.emplace_back(*jobs[i].timed, plans[i], kernel_, kFirstJob + i * Job::kNumKinds, keep_dates && i == 0,
                          replay && jobs.size() == 1 && changes_.empty());
     }
   }
@@ -68,7 +68,7 @@ class Engine : private EventHandler {
     }
     kernel_.run(*this);
     if (!jobs_.front().done() && !changes_.empty()) throw BackendError(what_waits());
-    return {.times = jobs_.front().take_times(),
+    return {.dates = jobs_.front().take_dates(),
             .fidelity = {},
             .replayed = jobs_.front().replayed(),
             .step_times = std::move(step_times_)};
@@ -135,7 +135,7 @@ class Engine : private EventHandler {
 
 }  // namespace
 
-SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times, bool replay,
+SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_dates, bool replay,
                    PathSeed seed) {
   CHECK(!jobs.empty());
   const bool in_pairs = std::ranges::any_of(jobs, [](const SimulatedJob& job) { return are_in_pairs(job.fidelities); });
@@ -144,15 +144,15 @@ SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, b
   for (const SimulatedJob& job : jobs) plans.push_back(plan_flows(*job.timed, cluster, job.fidelities, routes));
   const Disturbances& disturbances = jobs.front().timed->disturbances;
   const Network network = join_network(cluster, plans, disturbances.on_links());
-  SharedRun run = Engine(network, jobs, plans, link_changes(disturbances, cluster, network), keep_times, replay).run();
+  SharedRun run = Engine(network, jobs, plans, link_changes(disturbances, cluster, network), keep_dates, replay).run();
   run.fidelity = std::move(plans.front().fidelity);
   return run;
 }
 
-OpTimes run_on_simgrid(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities, bool keep_times,
+OpTimes run_on_simgrid(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities, bool keep_dates,
                        bool replay, PathSeed seed) {
   const SimulatedJob job{.timed = &timed, .fidelities = fidelities};
-  return run_jobs({&job, 1}, cluster, keep_times, replay, seed).times;
+  return times_of(timed, run_jobs({&job, 1}, cluster, keep_dates, replay, seed).dates);
 }
 
 }  // namespace orrery::sim

@@ -11,6 +11,7 @@
 #include "program/fidelity.h"
 #include "sim/repeated_phase.h"
 #include "sim/routes.h"
+#include "sim/step_dates.h"
 
 #include <span>
 #include <vector>
@@ -23,25 +24,25 @@ struct SimulatedJob {
 };
 
 struct SharedRun {
-  costmodel::OpTimes times;                      // of the first job
+  StepDates dates;                               // of the first job
   std::vector<Fidelity> fidelity;                // of its communications, as they ran
   Replayed replayed;                             // of the first job
   std::vector<std::vector<Seconds>> step_times;  // by job; of the others, each step that ended
 };
 
 /// The first job makes one step, the others as many as they can until it ends; all begin at once. Links change as the
-/// first job's disturbances say. `keep_times`: else only the makespan is told. `replay`: of a job that is alone on
+/// first job's disturbances say. `keep_dates`: else only the makespan is told. `replay`: of a job that is alone on
 /// links that do not change, phases that repeat themselves are run once (sim/repeated_phase.h).
 /// Throws: BackendError when links are down for good that the step needs, with the communications that wait;
 /// ConfigError when the cluster does not give a bandwidth that is needed.
 /// Requires: verify is empty for each program; of several jobs every rank is simulated; no other simulation of this
 /// process is under way.
-SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_times, bool replay = true,
+SharedRun run_jobs(std::span<const SimulatedJob> jobs, const Cluster& cluster, bool keep_dates, bool replay = true,
                    PathSeed seed = {});
 
-/// One job alone.
+/// One job alone, with all its dates.
 costmodel::OpTimes run_on_simgrid(const costmodel::TimedProgram& timed, const Cluster& cluster,
-                                  const Fidelities& fidelities, bool keep_times, bool replay = true,
+                                  const Fidelities& fidelities, bool keep_dates, bool replay = true,
                                   PathSeed seed = {});
 
 }  // namespace orrery::sim

@@ -26,7 +26,7 @@ constexpr std::size_t kFlowsAtOnce = 2000, kMostFlows = 12000;
 constexpr std::size_t kAllAtOnce = std::numeric_limits<std::size_t>::max();
 
 bool uses_network(const TimedProgram& timed, MeetingIndex meeting, bool network) {
-  const auto legs = timed.meetings[meeting].time.used_legs();
+  const auto legs = timed.time_of(meeting).used_legs();
   return std::ranges::any_of(legs, [&](const Leg& leg) { return is_network(leg.path) == network; });
 }
 
@@ -133,7 +133,7 @@ class Planner {
 
   Fidelity fidelity_of(MeetingIndex meeting) {
     const Fidelity asked = fidelities_.of(timed_.op(op_of_[meeting]).key.op);
-    const costmodel::CommTime& time = timed_.meetings[meeting].time;
+    const costmodel::CommTime& time = timed_.time_of(meeting);
     if (asked == Fidelity::l0 || needs_closed_form(timed_, cluster_, meeting)) return Fidelity::l0;
     if (asked == Fidelity::l1 || time.num_legs == 0) return Fidelity::l1;
     if (timed_.meetings[meeting].message && asked == Fidelity::l2 && routes_ == nullptr) return Fidelity::l1;
@@ -146,7 +146,7 @@ class Planner {
 
   void note_paths(MeetingIndex meeting) {
     if (fidelity_[meeting] == Fidelity::l0) return;
-    for (const Leg& leg : timed_.meetings[meeting].time.used_legs()) {
+    for (const Leg& leg : timed_.time_of(meeting).used_legs()) {
       used_[static_cast<std::size_t>(leg.path)] = true;
       // What stays below a leaf goes by rail though the whole communication is wider.
       const bool apart = fidelity_[meeting] > Fidelity::l1 || (uplinks_bind_ && !timed_.meetings[meeting].message);

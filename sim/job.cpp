@@ -15,19 +15,18 @@ namespace {
 
 using costmodel::kNoMeeting;
 using costmodel::MeetingIndex;
-using costmodel::OpTimes;
 using costmodel::TimedProgram;
 using costmodel::TimedRank;
 
 }  // namespace
 
 Job::Job(const TimedProgram& timed, const FlowPlan& plan, SimGridKernel& kernel, std::uint32_t first_kind,
-         bool keep_times, bool replay)
+         bool keep_dates, bool replay)
     : timed_(timed),
       plan_(plan),
       kernel_(kernel),
       first_kind_(first_kind),
-      keep_times_(keep_times),
+      keep_dates_(keep_dates),
       sends_(timed, plan),
       meetings_(timed.meetings.size()) {
   for (const RankClass& rank_class : timed.program->classes) dependents_.emplace_back(rank_class);
@@ -36,10 +35,13 @@ Job::Job(const TimedProgram& timed, const FlowPlan& plan, SimGridKernel& kernel,
     state.dependents = &dependents_[rank.view.program_class.index()];
     state.communicating.fill(kNoOp);
     state.last_ended.fill(kNoOp);
-    if (!keep_times) continue;
+    if (!keep_dates) continue;
     const std::vector<Seconds> zeros(state.dependents->num_predecessors().size());
-    times_.ranks.push_back(
-        {.ready = zeros, .start = zeros, .end = zeros, .last_peer = std::vector<std::int32_t>(zeros.size(), -1)});
+    dates_.ranks.push_back({.ready = zeros, .end = zeros});
+  }
+  if (keep_dates) {
+    dates_.start.resize(meetings_.size());
+    dates_.last_peer.assign(meetings_.size(), -1);
   }
   if (replay) phase_.emplace(timed, plan);
 }
@@ -79,7 +81,7 @@ void Job::on_event(KernelEvent event) {
       start_flows(event.index);
       break;
     case Kind::closed_form_ends:
-      meetings_[event.index].closed_form.timer = nullptr;
+      details(event.index).closed_form.timer = nullptr;
       end_meeting(event.index);
       break;
     case Kind::send_ends:
@@ -89,12 +91,12 @@ void Job::on_event(KernelEvent event) {
   start_ready_ops();
   settle_rates();
   if (std::exchange(period_ends_, false) && phase_->found(state())) replay();
-  if (done()) times_.makespan = std::max(times_.makespan, last_end_);
+  if (done()) dates_.makespan = std::max(dates_.makespan, last_end_);
 }
 
-OpTimes Job::take_times() {
+StepDates Job::take_dates() {
   CHECK(done(), num_left_);
-  return std::move(times_);
+  return std::move(dates_);
 }
 
 std::string Job::what_waits() const {
@@ -111,8 +113,8 @@ std::string Job::what_waits() const {
       ranks.push_back(timed_.ranks[rank].view.rank.value());
     }
     const costmodel::RankOp& at = plan_.op_of[meeting];
-    text += fmt::format("\n  {} waits since {} on rank{} {}{}{}", to_string(timed_.op(at).key),
-                        meetings_[meeting].since, ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "),
+    text += fmt::format("\n  {} waits since {} on rank{} {}{}{}", to_string(timed_.op(at).key), details(meeting).since,
+                        ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "),
                         participants.size() > kRanks ? fmt::format(" and {} more", participants.size() - kRanks) : "",
                         num_alike > std::ssize(participants)
                             ? fmt::format(", each for all that do the same: {} ranks", num_alike)
@@ -126,7 +128,7 @@ void Job::start_ready_ops() {
   while (!ready_.empty()) {
     const auto [rank, op] = ready_.back();
     ready_.pop_back();
-    if (keep_times_) times_.ranks[rank].ready[op] = now();
+    if (keep_dates_) dates_.ranks[rank].ready[op] = now();
     if (timed_.ranks[rank].meeting[op] == kNoMeeting) {
       start_compute(rank, op);
     } else {
@@ -136,7 +138,6 @@ void Job::start_ready_ops() {
 }
 
 void Job::start_compute(std::uint32_t rank, OpIndex op) {
-  if (keep_times_) times_.ranks[rank].start[op] = now();
   ranks_[rank].computing = op;
   ranks_[rank].compute.progress.start(timed_.ranks[rank].compute_time[op], 1.0, kernel_.now());
   disturb(rank);
@@ -155,30 +156,32 @@ bool Job::is_complete(MeetingIndex meeting) const {
 }
 
 void Job::start_meeting(MeetingIndex meeting) {
-  if (keep_times_) note_start(meeting);
+  if (free_.empty()) {
+    free_.push_back(static_cast<std::uint32_t>(under_way_.size()));
+    under_way_.emplace_back();
+  }
+  meetings_[meeting].under_way = free_.back();
+  free_.pop_back();
+  if (keep_dates_) note_start(meeting);
   for (const std::uint32_t rank : timed_.participants_of(meeting)) {
     ++ranks_[rank].num_communications;
     disturb(rank);
   }
-  const costmodel::CommTime& time = timed_.meetings[meeting].time;
+  const costmodel::CommTime& time = timed_.time_of(meeting);
   if (plan_.is_flow(meeting)) {
-    meetings_[meeting].since = kernel_.now() + time.latency;
-    kernel_.set_timer(meetings_[meeting].since, event(Kind::latency_ends, meeting));
+    details(meeting).since = kernel_.now() + time.latency;
+    kernel_.set_timer(details(meeting).since, event(Kind::latency_ends, meeting));
     ++num_timers_;
   } else {
-    meetings_[meeting].closed_form.progress.start(time.alone(), 1.0, kernel_.now());
+    details(meeting).closed_form.progress.start(time.alone(), 1.0, kernel_.now());
   }
 }
 
 void Job::note_start(MeetingIndex meeting) {
-  const auto came_last = [&](std::uint32_t rank) { return times_.ranks[rank].ready[op_of(rank, meeting)] == now(); };
-  const auto participants = timed_.participants_of(meeting);
-  const std::uint32_t last = *std::ranges::find_if(participants, came_last);
-  for (const std::uint32_t rank : participants) {
-    const OpIndex op = op_of(rank, meeting);
-    times_.ranks[rank].start[op] = now();
-    if (!came_last(rank)) times_.ranks[rank].last_peer[op] = timed_.ranks[last].view.rank.value();
-  }
+  const auto came_last = [&](std::uint32_t rank) { return dates_.ranks[rank].ready[op_of(rank, meeting)] == now(); };
+  const std::uint32_t last = *std::ranges::find_if(timed_.participants_of(meeting), came_last);
+  dates_.start[meeting] = now();
+  dates_.last_peer[meeting] = timed_.ranks[last].view.rank.value();
 }
 
 void Job::start_flows(MeetingIndex meeting) {
@@ -191,6 +194,7 @@ void Job::start_flows(MeetingIndex meeting) {
 }
 
 void Job::end_meeting(MeetingIndex meeting) {
+  free_.push_back(meetings_[meeting].under_way);
   for (const std::uint32_t rank : timed_.participants_of(meeting)) {
     const OpIndex op = op_of(rank, meeting);
     *std::ranges::find(ranks_[rank].communicating, op) = kNoOp;
@@ -209,7 +213,7 @@ OpIndex Job::op_of(std::uint32_t rank, MeetingIndex meeting) const {
 }
 
 void Job::end_op(std::uint32_t rank, OpIndex op) {
-  if (keep_times_) times_.ranks[rank].end[op] = now();
+  if (keep_dates_) dates_.ranks[rank].end[op] = now();
   --num_left_;
   ranks_[rank].last_ended[static_cast<std::size_t>(timed_.op({rank, op}).queue)] = op;
   if (phase_ && phase_->ends_with(rank, op)) period_ends_ = true;
@@ -236,7 +240,7 @@ void Job::settle_rates() {
       if (op == kNoOp) continue;
       const MeetingIndex meeting = timed_.ranks[index].meeting[op];
       if (plan_.is_flow(meeting) || !is_complete(meeting)) continue;
-      settle(meetings_[meeting].closed_form, rate_of(meeting), event(Kind::closed_form_ends, meeting));
+      settle(details(meeting).closed_form, rate_of(meeting), event(Kind::closed_form_ends, meeting));
     }
   }
   disturbed_.clear();

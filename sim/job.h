@@ -4,7 +4,6 @@
 // knows of other jobs: sim/engine.h runs them together.
 #pragma once
 
-#include "costmodel/op_times.h"
 #include "costmodel/rate_rule.h"
 #include "costmodel/timed_program.h"
 #include "program/dependents.h"
@@ -12,6 +11,7 @@
 #include "sim/repeated_phase.h"
 #include "sim/sends.h"
 #include "sim/simgrid_kernel.h"
+#include "sim/step_dates.h"
 
 #include <array>
 #include <cstddef>
@@ -25,11 +25,11 @@ namespace orrery::sim {
 
 class Job {
  public:
-  /// Events of this job have kinds from `first_kind` on, kNumKinds of them. `keep_times`: else only the makespan is
+  /// Events of this job have kinds from `first_kind` on, kNumKinds of them. `keep_dates`: else only the makespan is
   /// told. `replay`: phases that repeat are run once, which wants the network for this job alone and always the same.
   /// All have to outlive it.
   Job(const costmodel::TimedProgram& timed, const FlowPlan& plan, SimGridKernel& kernel, std::uint32_t first_kind,
-      bool keep_times, bool replay);
+      bool keep_dates, bool replay);
 
   static constexpr std::uint32_t kNumKinds = 4;
 
@@ -40,7 +40,7 @@ class Job {
   bool done() const { return num_left_ == 0; }
   Seconds last_end() const { return last_end_; }
   /// Requires: done().
-  costmodel::OpTimes take_times();
+  StepDates take_dates();
   const Replayed& replayed() const { return replayed_; }
   /// Whether nothing can happen any more unless links come back: no timer runs, and no flow moves.
   bool is_stuck() const { return num_timers_ == 0 && !kernel_.is_moving(first_kind_, first_kind_ + kNumKinds); }
@@ -71,7 +71,12 @@ class Job {
   struct Meeting {
     std::uint32_t num_arrived = 0;
     std::uint32_t num_sends = 0;  // under way
-    Seconds since;                // when they began, or will after the latency
+    std::uint32_t under_way = 0;  // into under_way_, once all are there
+  };
+
+  /// What only a meeting that is under way has: few of millions.
+  struct MeetingUnderWay {
+    Seconds since;  // when its flows began, or will after the latency
     Running closed_form;
   };
 
@@ -87,6 +92,10 @@ class Job {
   void start_compute(std::uint32_t rank, OpIndex op);
   void arrive(std::uint32_t rank, OpIndex op);
   bool is_complete(costmodel::MeetingIndex meeting) const;
+  MeetingUnderWay& details(costmodel::MeetingIndex meeting) { return under_way_[meetings_[meeting].under_way]; }
+  const MeetingUnderWay& details(costmodel::MeetingIndex meeting) const {
+    return under_way_[meetings_[meeting].under_way];
+  }
   void start_meeting(costmodel::MeetingIndex meeting);
   void note_start(costmodel::MeetingIndex meeting);
   void start_flows(costmodel::MeetingIndex meeting);
@@ -111,17 +120,19 @@ class Job {
   const FlowPlan& plan_;
   SimGridKernel& kernel_;
   const std::uint32_t first_kind_;
-  const bool keep_times_;
+  const bool keep_dates_;
   SendMaker sends_;
   std::vector<Dependents> dependents_;  // by class
   std::vector<Rank> ranks_;             // as in TimedProgram
   std::vector<Meeting> meetings_;       // as in TimedProgram
-  std::size_t num_left_ = 0;            // ops that have not ended
+  std::vector<MeetingUnderWay> under_way_;
+  std::vector<std::uint32_t> free_;  // of under_way_
+  std::size_t num_left_ = 0;         // ops that have not ended
   std::size_t num_timers_ = 0;
   Seconds last_end_;  // of the ops that have
   std::vector<ReadyOp> ready_;
   std::vector<std::uint32_t> disturbed_;
-  costmodel::OpTimes times_;
+  StepDates dates_;
   std::optional<RepeatedPhase> phase_;
   bool period_ends_ = false;
   Replayed replayed_;

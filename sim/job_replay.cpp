@@ -49,12 +49,12 @@ UnderWay Job::under_way(std::uint32_t rank, OpIndex op) const {
   } else {
     under_way.num_arrived = meetings_[index].num_arrived;
     under_way.num_sends = meetings_[index].num_sends;
-    if (!waits && plan_.is_flow(index)) under_way.left = meetings_[index].since - kernel_.now();
-    if (!waits && !plan_.is_flow(index)) follow(meetings_[index].closed_form);
+    if (!waits && plan_.is_flow(index)) under_way.left = details(index).since - kernel_.now();
+    if (!waits && !plan_.is_flow(index)) follow(details(index).closed_form);
   }
-  if (keep_times_) {
-    under_way.since_ready = now() - times_.ranks[rank].ready[op];
-    if (!waits) under_way.since_start = now() - times_.ranks[rank].start[op];
+  if (keep_dates_) {
+    under_way.since_ready = now() - dates_.ranks[rank].ready[op];
+    if (!waits) under_way.since_start = now() - dates_.start_of(timed_, rank, op);
   }
   return under_way;
 }
@@ -79,19 +79,21 @@ void Job::replay() {
 void Job::replay_ops(std::uint32_t index) {
   Rank& rank = ranks_[index];
   const OpIndex shift = phase_->shift(index), all = static_cast<OpIndex>(replayed_.num_periods) * shift;
-  const auto copy_times = [&](OpIndex from, OpIndex to, Seconds later) {
-    if (!keep_times_) return;
-    costmodel::OpTimes::Rank& times = times_.ranks[index];
-    times.ready[to] = times.ready[from] + later;
-    times.start[to] = times.start[from] + later;
-    times.end[to] = times.end[from] + later;
-    times.last_peer[to] = times.last_peer[from];
+  const auto copy_dates = [&](OpIndex from, OpIndex to, Seconds later) {
+    if (!keep_dates_) return;
+    StepDates::Rank& dates = dates_.ranks[index];
+    dates.ready[to] = dates.ready[from] + later;
+    dates.end[to] = dates.end[from] + later;
+    const MeetingIndex first = timed_.ranks[index].meeting[from], same = timed_.ranks[index].meeting[to];
+    if (first == costmodel::kNoMeeting) return;
+    dates_.start[same] = dates_.start[first] + later;
+    dates_.last_peer[same] = dates_.last_peer[first];
   };
   for (std::size_t i = 1; i <= replayed_.num_periods; ++i) {
     const Seconds later = static_cast<double>(i) * phase_->period();
     for (const OpIndex op : phase_->ended(index)) {
       const OpIndex same = op + static_cast<OpIndex>(i) * shift;
-      copy_times(op, same, later);
+      copy_dates(op, same, later);
       for (const OpIndex next : rank.dependents->of(same)) --rank.num_pending[next];
     }
   }
@@ -100,7 +102,7 @@ void Job::replay_ops(std::uint32_t index) {
   replayed_.num_ops += num_ops;
   const auto go_on = [&](OpIndex& op) {
     if (op == kNoOp) return;
-    copy_times(op, op + all, replayed_.time);
+    copy_dates(op, op + all, replayed_.time);
     op += all;
     CHECK(rank.num_pending[op] == 0, index, op);
   };

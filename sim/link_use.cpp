@@ -16,7 +16,6 @@ namespace {
 
 using costmodel::MeetingIndex;
 using costmodel::TimedProgram;
-using costmodel::TimedRank;
 
 constexpr std::size_t kNumSlices = 1000;
 /// A link with what went over it in each slice.
@@ -167,25 +166,24 @@ class Links {
 }  // namespace
 
 UseOfLinks use_of_links(const TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
-                        const Trace& trace, PathSeed seed) {
-  CHECK(trace.steps.size() == 1, trace.steps.size());
+                        const StepDates& dates, PathSeed seed) {
+  CHECK(dates.ranks.size() == timed.ranks.size(), dates.ranks.size(), timed.ranks.size());
   FlowPlan plan = plan_flows(timed, cluster, fidelities, routes_of(cluster, seed, are_in_pairs(fidelities)));
   const Network network = join_network(cluster, {&plan, 1}, timed.disturbances.on_links());
-  Links links(network, trace.steps.front().time, link_changes(timed.disturbances, cluster, network));
+  Links links(network, dates.makespan, link_changes(timed.disturbances, cluster, network));
   std::vector<bool> is_done(timed.meetings.size());
   SendMaker maker(timed, plan);
-  std::size_t span = 0;
-  for (const TimedRank& rank : timed.ranks) {
-    for (const MeetingIndex meeting : rank.meeting) {
-      CHECK(span < trace.spans.size() && trace.spans.rank()[span] == rank.view.rank.value(), span, rank.view.rank);
-      const std::size_t at = span++;
+  for (std::size_t rank = 0; rank < timed.ranks.size(); ++rank) {
+    const std::vector<MeetingIndex>& meetings = timed.ranks[rank].meeting;
+    for (OpIndex op = 0; op < meetings.size(); ++op) {
+      const MeetingIndex meeting = meetings[op];
       if (meeting == costmodel::kNoMeeting || !plan.is_flow(meeting) || is_done[meeting]) continue;
       is_done[meeting] = true;
       const Sends& sends = maker.of(meeting);
-      const Seconds start = seconds(trace.spans.start()[at]) + timed.meetings[meeting].time.latency;
+      const Seconds start = dates.start[meeting] + timed.time_of(meeting).latency;
       for (const Sends::Entry& entry : sends.entries) {
         for (const Part& part : sends.parts_of(entry)) {
-          links.add(entry.send.from, part, start, seconds(trace.spans.end()[at]));
+          links.add(entry.send.from, part, start, dates.ranks[rank].end[op]);
         }
       }
     }

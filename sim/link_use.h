@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How full the links of a simulated step were, over time: from the flows that SimGrid ran (sim/flow_plan.h) and when
-// their communications were under way in the trace. Each flow is taken to move at one rate from its start to the end of
+// their communications were under way. Each flow is taken to move at one rate from its start to the end of
 // its communication; SimGrid's rates change whenever another flow comes or goes, so sums can differ from its own in
 // between, and are cut where they come to more than the link has. Bytes, and so means over the step, are exact.
 #pragma once
@@ -9,7 +9,7 @@
 #include "program/cluster.h"
 #include "program/fidelity.h"
 #include "sim/routes.h"
-#include "traces/trace.h"
+#include "sim/step_dates.h"
 
 #include <string>
 #include <vector>
@@ -38,9 +38,9 @@ struct UseOfLinks {
   double fullest = 0.0;        // slice before the cut, of any link
 };
 
-/// Requires: `trace` is one step of `timed`, simulated at `fidelities` with `seed`; its spans are in the order of the
-/// program. Complexity: linear in flows and in the slices that they last.
+/// Requires: `dates` are those of a step of `timed`, simulated at `fidelities` with `seed`.
+/// Complexity: linear in flows and in the slices that they last.
 UseOfLinks use_of_links(const costmodel::TimedProgram& timed, const Cluster& cluster, const Fidelities& fidelities,
-                        const Trace& trace, PathSeed seed = {});
+                        const StepDates& dates, PathSeed seed = {});
 
 }  // namespace orrery::sim

@@ -161,7 +161,8 @@ bool RepeatedPhase::is_alike(std::uint32_t rank, OpIndex op) {
   if (further_[here] == kNoMeeting) further_[here] = there;
   const costmodel::Meeting &x = timed_.meetings[here], &y = timed_.meetings[there];
   return further_[here] == there && plan_.fidelity[here] == plan_.fidelity[there] && x.message == y.message &&
-         is_equal(x.time, y.time) && std::ranges::equal(timed_.participants_of(here), timed_.participants_of(there));
+         (x.time == y.time || is_equal(timed_.time_of(here), timed_.time_of(there))) &&
+         std::ranges::equal(timed_.participants_of(here), timed_.participants_of(there));
 }
 
 bool RepeatedPhase::has_ended(std::uint32_t rank, OpIndex op, OpIndex times) const {

@@ -59,7 +59,7 @@ const Sends& SendMaker::of(MeetingIndex meeting) {
     add_pairs(meeting, pattern, payload_of(meeting), sends_);
     return sends_;
   }
-  const costmodel::CommTime& time = timed_.meetings[meeting].time;
+  const costmodel::CommTime& time = timed_.time_of(meeting);
   const auto* groups = &plan_.groups->of(meeting, plan_.op_of[meeting]);
   const auto [known, is_new] =
       known_.try_emplace({plan_.fidelity[meeting],
@@ -83,7 +83,7 @@ void SendMaker::fold_into_nodes(MeetingIndex meeting) {
     if (sender == senders.end()) sender = senders.insert(sender, {.site = site, .rank = rank});
     sender->num_members += timed_.ranks[rank].represents_on_node;
   }
-  for (const Leg& leg : timed_.meetings[meeting].time.used_legs()) {
+  for (const Leg& leg : timed_.time_of(meeting).used_legs()) {
     if (leg.bytes <= Bytes::zero()) continue;
     for (const Sender& sender : senders) {
       const auto members = static_cast<double>(sender.num_members);
@@ -172,7 +172,7 @@ std::set<RoutedEnd> SendMaker::routed_ends() {
       }
       continue;
     }
-    const costmodel::CommTime& time = timed_.meetings[meeting].time;
+    const costmodel::CommTime& time = timed_.time_of(meeting);
     const auto has_leg = [&](bool network) { return leg_of(time, network).bytes > Bytes::zero(); };
     const Pattern pattern = pattern_of(meeting);
     const auto* groups = &plan_.groups->of(meeting, plan_.op_of[meeting]);
@@ -213,7 +213,7 @@ std::vector<PairBytes> SendMaker::routed(const MemberGroup& group, std::span<con
 
 void SendMaker::add_pairs(MeetingIndex meeting, Pattern pattern, const Payload& payload, Sends& sends) const {
   for (const MemberGroup& group : plan_.groups->of(meeting, plan_.op_of[meeting])) {
-    std::vector<PairBytes> pairs = pair_traffic(pattern, group.members, timed_.meetings[meeting].time, payload);
+    std::vector<PairBytes> pairs = pair_traffic(pattern, group.members, timed_.time_of(meeting), payload);
     add_group(group, std::move(pairs), meeting, !payload.empty(), sends);
   }
 }
@@ -313,7 +313,7 @@ void SendMaker::add_group(const MemberGroup& group, std::vector<PairBytes> pairs
       std::vector<Part>& of_kind = parts[network];
       const double width = ends.widths[network][from].out;
       Send send{.from = ends.sites[from],
-                .cap = leg_of(timed_.meetings[meeting].time, network).bandwidth * width,
+                .cap = leg_of(timed_.time_of(meeting), network).bandwidth * width,
                 .weight = width,
                 .at_once = plan_.at_once};
       if (decided) {

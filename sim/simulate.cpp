@@ -60,26 +60,26 @@ std::string note_of(const OtherJob& job, const std::vector<Seconds>& steps, Seco
 
 }  // namespace
 
-Simulated simulate_times(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
+Simulated simulate_dates(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
                          const Fidelities& fidelities, std::span<const OtherJob> others, PathSeed seed) {
   std::vector<SimulatedJob> jobs = {{&timed, fidelities}};
   for (const OtherJob& other : others) jobs.push_back({other.timed, other.fidelities});
   SharedRun run = run_jobs(jobs, cluster, !input.steps_only, true, seed);
-  Trace trace = record_of(timed, run.times.makespan, input, "simgrid");
+  Trace trace = record_of(timed, run.dates.makespan, input, "simgrid");
   trace.header.notes.push_back(fidelity_note(run.fidelity, fidelities));
   if (have_routes(cluster, seed.has_value())) trace.header.notes.push_back(route_note(run.fidelity, cluster, seed));
   if (run.replayed.num_periods > 0) trace.header.notes.push_back(replay_note(timed, run.replayed));
   for (std::string& note : detours(timed.disturbances, cluster)) trace.header.notes.push_back(std::move(note));
   for (std::size_t i = 0; i < others.size(); ++i) {
-    trace.header.notes.push_back(note_of(others[i], run.step_times[i + 1], run.times.makespan));
+    trace.header.notes.push_back(note_of(others[i], run.step_times[i + 1], run.dates.makespan));
   }
-  return {.trace = std::move(trace), .times = std::move(run.times)};
+  return {.trace = std::move(trace), .dates = std::move(run.dates)};
 }
 
 Trace simulate(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
                const Fidelities& fidelities, std::span<const OtherJob> others, PathSeed seed) {
-  Simulated simulated = simulate_times(timed, cluster, input, fidelities, others, seed);
-  if (!input.steps_only) append_spans(timed, std::move(simulated.times), input, simulated.trace.spans);
+  Simulated simulated = simulate_dates(timed, cluster, input, fidelities, others, seed);
+  if (!input.steps_only) append_spans(timed, times_of(timed, simulated.dates), input, simulated.trace.spans);
   return std::move(simulated.trace);
 }
 

@@ -3,11 +3,11 @@
 // command line use sim/worker_interpreter.h, which does this in a process of its own; tests and that process call it.
 #pragma once
 
-#include "costmodel/op_times.h"
 #include "costmodel/timed_program.h"
 #include "program/cluster.h"
 #include "program/fidelity.h"
 #include "sim/routes.h"
+#include "sim/step_dates.h"
 #include "traces/interpreter.h"
 
 #include <span>
@@ -23,8 +23,8 @@ struct OtherJob {
 };
 
 struct Simulated {
-  Trace trace;               // without spans
-  costmodel::OpTimes times;  // of which they are made; none of ops if only steps are wanted
+  Trace trace;      // without spans
+  StepDates dates;  // of which they are made; none of ops if only steps are wanted
 };
 
 /// The step of `timed` when its communications compete for the links of `cluster`, with each other and with
@@ -33,7 +33,7 @@ struct Simulated {
 /// `seed`: equal paths are drawn; flows of L0 and L1 have none.
 /// Requires: beside others every rank of every job is simulated (RunInput::all_ranks).
 /// Throws: ConfigError when the cluster does not give a bandwidth that is needed.
-Simulated simulate_times(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
+Simulated simulate_dates(const costmodel::TimedProgram& timed, const Cluster& cluster, const RunInput& input,
                          const Fidelities& fidelities, std::span<const OtherJob> others, PathSeed seed);
 
 /// The same as a trace with all its spans.

@@ -2,13 +2,13 @@
 #include "sim/worker.h"
 
 #include "base/check.h"
-#include "base/errors.h"
 #include "costmodel/calibrated_cost_model.h"
 #include "costmodel/calibration.h"
 #include "program/fingerprint.h"
 #include "program/lower.h"
 #include "program/lower_order.h"
 #include "sim/child_process.h"
+#include "sim/link_use.h"
 #include "sim/memory_need.h"
 #include "sim/simulate.h"
 #include "sim/worker_answer.h"
@@ -17,6 +17,7 @@
 #include <csignal>
 #include <deque>
 #include <filesystem>
+#include <utility>
 #include <vector>
 
 #include <sys/prctl.h>
@@ -48,7 +49,6 @@ class TimedPlan {
 
 void answer(const WorkerRequest& request, std::ostream& out) {
   const TimedPlan own(request.plan, request.calibration, request.input.complete);
-  if (fingerprint_of(own.program()) != request.fingerprint) throw BackendError(built_by_hand(request.plan));
   std::deque<TimedPlan> others;
   std::deque<costmodel::TimedProgram> timed_others;
   std::vector<OtherJob> jobs;
@@ -69,13 +69,19 @@ void answer(const WorkerRequest& request, std::ostream& out) {
   CHECK(jobs.empty() || request.input.all_ranks, jobs.size());
   const costmodel::TimedProgram timed = own.timed(request.input);
   Simulated step =
-      simulate_times(timed, request.plan.cluster, request.input, request.plan.fidelity, jobs, request.seed);
-  AnswerWriter writer(out, step.trace, num_spans(step.times, request.input));
+      simulate_dates(timed, request.plan.cluster, request.input, request.plan.fidelity, jobs, request.seed);
+  Answer answer{.fingerprint = fingerprint_of(own.program()), .trace = std::move(step.trace), .use = {}};
+  if (request.use_of_links) {
+    answer.use = use_of_links(timed, request.plan.cluster, request.plan.fidelity, step.dates, request.seed);
+  }
+  std::size_t num_spans = 0;
+  for (const StepDates::Rank& rank : step.dates.ranks) num_spans += rank.end.size();
+  AnswerWriter writer(out, answer, num_spans * static_cast<std::size_t>(request.input.num_steps));
   for (std::int32_t number = 0; number < request.input.num_steps; ++number) {
-    for (std::size_t rank = 0; rank < step.times.ranks.size(); ++rank) {
+    for (std::size_t rank = 0; rank < step.dates.ranks.size(); ++rank) {
       Spans spans;
-      spans.reserve(step.times.ranks[rank].end.size());
-      append_spans(timed, step.times.ranks[rank], rank, number, spans);
+      spans.reserve(step.dates.ranks[rank].end.size());
+      append_spans(timed, times_of(timed, step.dates, rank), rank, number, spans);
       if (spans.size() > 0) writer.write(spans);
     }
   }

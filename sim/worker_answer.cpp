@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/errors.h"
+#include "sim/link_use_json.h"
 #include "sim/next_text.h"
 #include "traces/trace_io.h"
 
@@ -77,6 +78,7 @@ void read_block(std::istream& in, std::size_t num_left, Spans& spans) {
                     start = columns.next<double>(), end = columns.next<double>(),
                     last_peer = columns.next<std::int32_t>(), sent = columns.next<double>();
   columns.read(in);
+  spans.reserve(num_rows);
   for (std::size_t i = 0; i < num_rows; ++i) {
     spans.push_back({.step = columns.at<std::int32_t>(step, i),
                      .rank = columns.at<std::int32_t>(rank, i),
@@ -91,20 +93,27 @@ void read_block(std::istream& in, std::size_t num_left, Spans& spans) {
 }
 
 /// The number that comes next, and the character behind it.
-std::size_t take_number(std::istream& in, char behind) {
-  std::size_t value = 0;
-  if (!(in >> value) || in.get() != behind) throw ConfigError("answer: expected two counts");
+template <class Int>
+Int take_number(std::istream& in, char behind) {
+  Int value = 0;
+  if (!(in >> value) || in.get() != behind) throw ConfigError("answer: expected a line of four numbers");
   return value;
+}
+
+std::string whole_text(std::istream& in, std::size_t size) {
+  std::string text = next_text(in, size);
+  if (text.size() < size) throw ConfigError("answer: expected a trace, got a part of it");
+  return text;
 }
 
 }  // namespace
 
-AnswerWriter::AnswerWriter(std::ostream& out, const Trace& trace, std::size_t num_spans) : out_(out) {
-  CHECK(trace.spans.size() == 0, trace.spans.size());
+AnswerWriter::AnswerWriter(std::ostream& out, const Answer& answer, std::size_t num_spans) : out_(out) {
+  CHECK(answer.trace.spans.size() == 0, answer.trace.spans.size());
   std::ostringstream rest;
-  write_trace(rest, trace);
-  const std::string text = rest.str();
-  out_ << fmt::format("{} {}\n", num_spans, text.size()) << text;
+  write_trace(rest, answer.trace);
+  const std::string text = rest.str(), use = answer.use ? to_json(*answer.use) : "";
+  out_ << fmt::format("{} {} {} {}\n", answer.fingerprint, num_spans, text.size(), use.size()) << text << use;
 }
 
 void AnswerWriter::write(const Spans& spans) {
@@ -117,15 +126,22 @@ void AnswerWriter::write(const Spans& spans) {
   });
 }
 
-Trace read_answer(std::istream& in) {
-  const std::size_t num_spans = take_number(in, ' '), text_size = take_number(in, '\n');
-  const std::string text = next_text(in, text_size);
-  if (text.size() < text_size) throw ConfigError("answer: expected a trace, got a part of it");
-  Trace trace = read_trace_text(text, "answer");
-  trace.spans.reserve(num_spans);
-  while (trace.spans.size() < num_spans) read_block(in, num_spans - trace.spans.size(), trace.spans);
-  if (in.peek() != std::istream::traits_type::eof()) throw ConfigError("answer: expected nothing behind its spans");
-  return trace;
+AnswerReader::AnswerReader(std::istream& in) : in_(in) {
+  answer_.fingerprint = take_number<std::int64_t>(in, ' ');
+  num_left_ = take_number<std::size_t>(in, ' ');
+  const auto text_size = take_number<std::size_t>(in, ' '), use_size = take_number<std::size_t>(in, '\n');
+  answer_.trace = read_trace_text(whole_text(in, text_size), "answer");
+  if (use_size > 0) answer_.use = read_use_of_links(whole_text(in, use_size));
+}
+
+Spans AnswerReader::next() {
+  Spans spans;
+  if (num_left_ > 0) read_block(in_, num_left_, spans);
+  num_left_ -= spans.size();
+  if (num_left_ == 0 && in_.peek() != std::istream::traits_type::eof()) {
+    throw ConfigError("answer: expected nothing behind its spans");
+  }
+  return spans;
 }
 
 }  // namespace orrery::sim

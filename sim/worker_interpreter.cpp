@@ -5,11 +5,11 @@
 #include "program/fingerprint.h"
 #include "program/legality.h"
 #include "program/rank_devices.h"
-#include "sim/child_process.h"
 #include "sim/worker_answer.h"
 #include "sim/worker_request.h"
 
-#include <fstream>
+#include <csignal>
+#include <exception>
 #include <sstream>
 #include <utility>
 
@@ -18,16 +18,48 @@
 namespace orrery::sim {
 namespace {
 
-Trace whole_answer(const MemoryFile& file) {
+/// What a part of the answer reads as.
+template <class Read>
+auto read_whole(Read read) {
   try {
-    std::ifstream in(file.path(), std::ios::binary);
-    return read_answer(in);
+    return read();
   } catch (const ConfigError& error) {
     throw BackendError(fmt::format("the simulation worker wrote no whole trace: {}", error.what()));
   }
 }
 
 }  // namespace
+
+Simulation::Result Simulation::read(const StepProgram& program, const SpanUse& use) {
+  AnswerReader reader = read_whole([&] { return AnswerReader(worker_->output()); });
+  const Trace& record = reader.answer().trace;
+  if (reader.answer().fingerprint != fingerprint_of(program) ||
+      (says_program_ && record.header.program_hash != hash_of(program))) {
+    throw BackendError(built_by_hand(plan_));
+  }
+  while (true) {
+    const Spans spans = read_whole([&] { return reader.next(); });
+    if (spans.size() == 0) break;
+    use(record, spans);
+  }
+  Answer answer = reader.take();
+  return {.trace = std::move(answer.trace), .use = std::move(answer.use)};
+}
+
+Simulation::Result Simulation::finish(const StepProgram& program, const SpanUse& use) {
+  Result result;
+  std::exception_ptr failure;
+  try {
+    result = read(program, use);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  const Finished worker = worker_->wait();
+  // A worker that failed says why; one whose answer was not read to its end is ended by SIGPIPE.
+  if (!failure || worker.signal != SIGPIPE) throw_if_failed(worker, "simulation");
+  if (failure) std::rethrow_exception(failure);
+  return result;
+}
 
 WorkerInterpreter::WorkerInterpreter(Plan plan, std::filesystem::path calibration, std::string executable)
     : plan_(std::move(plan)), calibration_(std::move(calibration)), executable_(std::move(executable)) {}
@@ -37,8 +69,6 @@ Plan WorkerInterpreter::plan_of(const StepProgram& program) const {
   plan.strategy = program.strategy;
   plan.batch = program.batch;
   plan.experts = program.experts;
-  plan.predictions.clear();
-  plan.certificate.reset();
   if (plan.device_of_rank.empty() && program.mesh.world() < plan.cluster.num_devices()) {
     const RankDevices devices(program.strategy, program.mesh.world());
     for (std::int32_t rank = 0; rank < program.mesh.world(); ++rank) {
@@ -58,20 +88,28 @@ std::vector<Unsupported> WorkerInterpreter::unsupported(const StepProgram& progr
   return {{built_by_hand(plan)}};
 }
 
-Trace WorkerInterpreter::run(const StepProgram& program, const RunInput& input) const {
+Simulation WorkerInterpreter::start(Plan plan, const RunInput& input, bool use_of_links) const {
+  plan.predictions.clear();
+  plan.certificate.reset();
   std::ostringstream request;
-  write_request(request, {.plan = plan_of(program),
+  write_request(request, {.plan = plan,
                           .calibration = calibration_,
                           .input = input,
                           .others = others_,
                           .seed = seed_,
-                          .fingerprint = fingerprint_of(program)});
-  const MemoryFile answer("answer");
-  const Finished worker = run_child(executable_, {"orrery", "simulate-worker"}, request.str(), answer);
-  throw_if_failed(worker, "simulation");
-  Trace trace = whole_answer(answer);
-  const bool says_program = input.complete && !input.steps_only;
-  if (says_program && trace.header.program_hash != hash_of(program)) throw BackendError(built_by_hand(plan_));
+                          .use_of_links = use_of_links});
+  auto worker =
+      std::make_unique<Child>(executable_, std::vector<std::string>{"orrery", "simulate-worker"}, request.str());
+  return {std::move(worker), std::move(plan), input.complete && !input.steps_only};
+}
+
+Trace WorkerInterpreter::run(const StepProgram& program, const RunInput& input) const {
+  Spans all;
+  const auto keep = [&](const Trace&, const Spans& spans) {
+    for (std::size_t i = 0; i < spans.size(); ++i) all.push_back(spans.at(i));
+  };
+  Trace trace = start(plan_of(program), input, false).finish(program, keep).trace;
+  trace.spans = std::move(all);
   return trace;
 }
 

@@ -4,16 +4,48 @@
 #pragma once
 
 #include "program/plan.h"
+#include "sim/child_process.h"
+#include "sim/link_use.h"
 #include "sim/worker_request.h"
 #include "traces/interpreter.h"
 
 #include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace orrery::sim {
+
+/// Sees spans of a rank in a step, with all that the trace says beside its spans.
+using SpanUse = std::function<void(const Trace& record, const Spans& spans)>;
+
+/// A simulation that goes on in its worker while this process does something else.
+class Simulation {
+ public:
+  /// How full links were, if that was asked; a trace without spans.
+  struct Result {
+    Trace trace;
+    std::optional<UseOfLinks> use;
+  };
+  /// Waits for the end. `use` sees all spans as they come, and may throw.
+  /// Requires: `program` is that of the plan; not called before.
+  /// Throws: as WorkerInterpreter::run().
+  Result finish(const StepProgram& program, const SpanUse& use);
+
+ private:
+  friend class WorkerInterpreter;
+  Simulation(std::unique_ptr<Child> worker, Plan plan, bool says_program)
+      : worker_(std::move(worker)), plan_(std::move(plan)), says_program_(says_program) {}
+  Result read(const StepProgram& program, const SpanUse& use);
+
+  std::unique_ptr<Child> worker_;
+  Plan plan_;
+  bool says_program_;
+};
 
 class WorkerInterpreter : public Interpreter {
  public:
@@ -39,9 +71,13 @@ class WorkerInterpreter : public Interpreter {
   /// program was built by hand.
   Trace run(const StepProgram& program, const RunInput& input) const override;
 
+  /// Starts to simulate the program of the plan, before this process has lowered it itself.
+  Simulation start(const RunInput& input, bool use_of_links) const { return start(plan_, input, use_of_links); }
+
  private:
   /// The plan of `program`, as far as the worker needs it.
   Plan plan_of(const StepProgram& program) const;
+  Simulation start(Plan plan, const RunInput& input, bool use_of_links) const;
 
   Plan plan_;
   std::filesystem::path calibration_;

@@ -63,7 +63,7 @@ void write_request(std::ostream& out, const WorkerRequest& request) {
   options.field("calibration", request.calibration.string());
   options.field("num_steps", request.input.num_steps).field("all_ranks", request.input.all_ranks);
   options.field("all_replicas", request.input.all_replicas).field("steps_only", request.input.steps_only);
-  options.field("complete", request.input.complete).field("fingerprint", request.fingerprint);
+  options.field("complete", request.input.complete).field("use_of_links", request.use_of_links);
   if (request.seed) options.field("path_seed", *request.seed);
   options.key("others").begin_array();
   for (std::size_t i = 0; i < others.size(); ++i) {
@@ -92,7 +92,7 @@ WorkerRequest read_request(std::istream& in) {
   request.input.all_replicas = options.required("all_replicas").boolean();
   request.input.steps_only = options.required("steps_only").boolean();
   request.input.complete = options.required("complete").boolean();
-  request.fingerprint = options.required("fingerprint").integer<std::int64_t>();
+  request.use_of_links = options.required("use_of_links").boolean();
   request.seed = options.optional("path_seed").integer<std::uint64_t>();
   std::vector<std::size_t> bytes_of_others;
   for (const JsonValue& value : options.required("others").array()) {

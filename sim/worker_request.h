@@ -30,7 +30,7 @@ struct WorkerRequest {
   RunInput input;
   std::vector<OtherPlan> others = {};
   PathSeed seed = {};
-  std::int64_t fingerprint = 0;  // of the program that `plan` has to lower to
+  bool use_of_links = false;  // whether the answer says it; of one step
 };
 
 void write_request(std::ostream& out, const WorkerRequest& request);

@@ -76,34 +76,63 @@ double exposed(OfRank& of) {
 
 bool is_product(OpCode op) { return kIsProduct[static_cast<std::size_t>(op)]; }
 
-Activities activities(const Trace& trace) {
-  CHECK(!trace.steps.empty() && trace.header.num_ranks > 0, trace.steps.size(), trace.header.num_ranks);
-  const Spans& spans = trace.spans;
+void ActivityCount::add(const Trace& record, const Spans& spans) {
   std::map<std::pair<std::int32_t, std::int32_t>, OfRank> by_rank;  // and step
-  Activities sum;
-  const auto count_of = [&](std::int32_t rank) {
-    const auto represents = trace.header.represents.find(rank);
-    return static_cast<double>(represents == trace.header.represents.end() ? 1 : represents->second);
-  };
   std::pair<std::int32_t, std::int32_t> at;
   OfRank* of = nullptr;
   double count = 0.0;
+  const auto count_of = [&](std::int32_t rank) {
+    const auto represents = record.header.represents.find(rank);
+    return static_cast<double>(represents == record.header.represents.end() ? 1 : represents->second);
+  };
   for (std::size_t i = 0; i < spans.size(); ++i) {
     if (const std::pair here(spans.rank()[i], spans.step()[i]); of == nullptr || here != at) {
       at = here;
       of = &by_rank[at];
       count = count_of(at.first);
+      steps_.insert(at.second);
     }
     const Interval interval{spans.start()[i], spans.end()[i]};
     of->on_queue[static_cast<std::size_t>(spans.queue()[i])].push_back(interval);
     if (spans.queue()[i] != Queue::compute) continue;
-    (is_product(spans.key()[i].op) ? sum.products : sum.streaming) += seconds(interval.second - interval.first) * count;
+    const Seconds time = seconds(interval.second - interval.first) * count;
+    busy_ += time;
+    (is_product(spans.key()[i].op) ? sum_.products : sum_.streaming) += time;
   }
-  for (auto& [rank, of_rank] : by_rank) sum.communication += seconds(exposed(of_rank)) * count_of(rank.first);
-  const double devices = static_cast<double>(trace.header.num_ranks) * static_cast<double>(trace.steps.size());
-  return {.products = sum.products / devices,
-          .streaming = sum.streaming / devices,
-          .communication = sum.communication / devices};
+  for (auto& [rank, of_rank] : by_rank) {
+    communication_[rank] += seconds(exposed(of_rank)) * count_of(rank.first);
+  }
+}
+
+Activities ActivityCount::mean(const Trace& record) const {
+  CHECK(!record.steps.empty() && record.header.num_ranks > 0, record.steps.size(), record.header.num_ranks);
+  const double devices = static_cast<double>(record.header.num_ranks) * static_cast<double>(record.steps.size());
+  Seconds communication;
+  for (const auto& [rank, time] : communication_) communication += time;
+  return {.products = sum_.products / devices,
+          .streaming = sum_.streaming / devices,
+          .communication = communication / devices};
+}
+
+double ActivityCount::utilisation(const Trace& record) const {
+  Seconds available;
+  for (const StepRecord& step : record.steps) {
+    if (steps_.contains(step.step)) available += step.time * static_cast<double>(record.header.num_ranks);
+  }
+  return available > Seconds::zero() ? busy_ / available : 0.0;
+}
+
+Activities activities(const Trace& trace) {
+  CHECK(!trace.steps.empty() && trace.header.num_ranks > 0, trace.steps.size(), trace.header.num_ranks);
+  ActivityCount count;
+  count.add(trace, trace.spans);
+  return count.mean(trace);
+}
+
+double compute_utilisation(const Trace& trace) {
+  ActivityCount count;
+  count.add(trace, trace.spans);
+  return count.utilisation(trace);
 }
 
 }  // namespace orrery

@@ -9,6 +9,11 @@
 #include "program/op_key.h"
 #include "traces/trace.h"
 
+#include <cstdint>
+#include <map>
+#include <set>
+#include <utility>
+
 namespace orrery {
 
 /// Whether the op multiplies matrices, attention among them. What an optimizer does with products counts whole.
@@ -24,7 +29,27 @@ struct Activities {
   bool operator==(const Activities&) const = default;
 };
 
-/// Ranks without spans count as those that stand for them. Requires: a step. Complexity: O(n log n) for n spans.
+/// Adds up spans as they come. Ranks without spans count as those that stand for them.
+class ActivityCount {
+ public:
+  /// `record`: what the trace says beside its spans. Requires: all spans of a rank in a step come at once.
+  /// Complexity: O(n log n) for n spans.
+  void add(const Trace& record, const Spans& spans);
+  /// Of one device and step. Requires: a step.
+  Activities mean(const Trace& record) const;
+  /// Fraction of the step in which the compute queue of a rank works, over the ranks and the steps with spans.
+  double utilisation(const Trace& record) const;
+
+ private:
+  Activities sum_;
+  std::map<std::pair<std::int32_t, std::int32_t>, Seconds> communication_;  // by rank and step
+  Seconds busy_;
+  std::set<std::int32_t> steps_;  // with spans
+};
+
+/// Requires: a step.
 Activities activities(const Trace& trace);
+
+double compute_utilisation(const Trace& trace);
 
 }  // namespace orrery

@@ -98,21 +98,4 @@ TraceSummary summarize(const Trace& trace) {
   return summary;
 }
 
-double compute_utilisation(const Trace& trace) {
-  Seconds busy;
-  const Spans& spans = trace.spans;
-  for (std::size_t i = 0; i < spans.size(); ++i) {
-    if (spans.queue()[i] != Queue::compute) continue;
-    const auto represents = trace.header.represents.find(spans.rank()[i]);
-    const std::int64_t ranks = represents == trace.header.represents.end() ? 1 : represents->second;
-    busy += seconds(spans.end()[i] - spans.start()[i]) * static_cast<double>(ranks);
-  }
-  Seconds available;
-  const std::set<std::int32_t> with_spans = steps_with_spans(trace);
-  for (const StepRecord& step : trace.steps) {
-    if (with_spans.contains(step.step)) available += step.time * static_cast<double>(trace.header.num_ranks);
-  }
-  return available > Seconds::zero() ? busy / available : 0.0;
-}
-
 }  // namespace orrery

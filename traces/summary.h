@@ -43,7 +43,4 @@ TraceSummary summarize(const Trace& trace);
 /// Its step_time alone, without the path through the spans. Throws: ConfigError if the trace has no step.
 Seconds median_step_time(const Trace& trace);
 
-/// Mean fraction of the step in which the compute queue of a rank works, over the ranks and the steps with spans.
-double compute_utilisation(const Trace& trace);
-
 }  // namespace orrery

@@ -104,12 +104,14 @@ std::size_t num_ops(const TimedProgram& timed) {
 
 void make_longer(TimedProgram& timed, Longer longer) {
   for (costmodel::TimedRank& rank : timed.ranks) {
-    for (std::size_t op = 0; op < rank.compute_time.size(); ++op) {
-      const bool is_one = &rank == &timed.ranks.back() && op * 3 / rank.compute_time.size() == 1;
+    std::vector<Seconds> times(rank.compute_time.begin(), rank.compute_time.end());
+    for (std::size_t op = 0; op < times.size(); ++op) {
+      const bool is_one = &rank == &timed.ranks.back() && op * 3 / times.size() == 1;
       if (longer == Longer::none || (longer == Longer::one && !is_one)) continue;
-      rank.compute_time[op] = rank.compute_time[op] * (1.0 + 1e-3 * static_cast<double>(op));
-      if (longer == Longer::one && rank.compute_time[op] > Seconds::zero()) break;
+      times[op] = times[op] * (1.0 + 1e-3 * static_cast<double>(op));
+      if (longer == Longer::one && times[op] > Seconds::zero()) break;
     }
+    rank.compute_time = times;
   }
 }
 
@@ -151,7 +153,7 @@ int num_replayed(const Wishes& wishes, const std::function<void(const Both&)>& u
     both.whole = run_jobs({&job, 1}, cluster, true, false, wishes.seed);
     both.replayed = run_jobs({&job, 1}, cluster, true, true, wishes.seed);
     EXPECT_EQ(both.whole.replayed.num_ops, 0);
-    expect_same_dates(both.replayed.times, both.whole.times);
+    expect_same_dates(times_of(both.timed, both.replayed.dates), times_of(both.timed, both.whole.dates));
     number += both.replayed.replayed.num_periods > 0 ? 1 : 0;
     ops += num_ops(both.timed);
     copies += both.replayed.replayed.num_ops;
@@ -170,8 +172,8 @@ TEST(Replay, ChangesNoDateOnHashedPaths) {
   int num_held_up = 0;
   const auto count = [&](const Both& both) {
     const SimulatedJob job{&both.timed, Fidelity::l2};
-    const Seconds balanced = run_jobs({&job, 1}, both.cluster, true).times.makespan;
-    num_held_up += both.whole.times.makespan > 1.0001 * balanced ? 1 : 0;
+    const Seconds balanced = run_jobs({&job, 1}, both.cluster, true).dates.makespan;
+    num_held_up += both.whole.dates.makespan > 1.0001 * balanced ? 1 : 0;
   };
   EXPECT_GT(num_replayed({.cases = 20, .fidelity = Fidelity::l2, .all_ranks = true, .seed = 1}, count), 3);
   EXPECT_GT(num_held_up, 1);
@@ -188,7 +190,7 @@ TEST(Replay, LeavesTheUseOfLinksAsItIs) {
   int num_links = 0;
   num_replayed({.cases = 10}, [&](const Both& both) {
     const auto use = [&](const SharedRun& run) {
-      return use_of_links(both.timed, both.cluster, Fidelity::l1, trace_of(both.timed, run.times, {}, "simgrid"));
+      return use_of_links(both.timed, both.cluster, Fidelity::l1, run.dates);
     };
     const UseOfLinks whole = use(both.whole), replayed = use(both.replayed);
     ASSERT_EQ(replayed.links.size(), whole.links.size());
@@ -240,7 +242,7 @@ TEST(Replay, IsOffWhereLinksChange) {
 TEST(Replay, TellsNoDatesWhereOnlyTheStepIsAsked) {
   num_replayed({.cases = 8}, [](const Both& both) {
     const Seconds step = run_on_simgrid(both.timed, both.cluster, Fidelity::l1, false).makespan;
-    EXPECT_NEAR(step / both.whole.times.makespan, 1.0, 1e-9);
+    EXPECT_NEAR(step / both.whole.dates.makespan, 1.0, 1e-9);
   });
 }
 

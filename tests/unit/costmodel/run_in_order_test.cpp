@@ -95,7 +95,7 @@ TEST(RunInOrder, GivesTheTimesOfTheEventsForDeepSeekV3) {
   EXPECT_EQ(run_step(timed, false).makespan, run_events(timed, false).makespan);
   for (TimedRank& rank : timed.ranks) {
     rank.overlap = {};
-    rank.slowdown.clear();
+    rank.slowdown = {};
   }
   expect_times_of_events(timed);
   EXPECT_EQ(run_step(timed, false).makespan, run_events(timed, false).makespan);
@@ -125,7 +125,7 @@ TEST(RunInOrder, IsForProgramsInWhichNothingIsSlowed) {
   EXPECT_TRUE(rates_are_fixed(ops.timed));
   rank.slowdown = {0.25F, 0.19F};
   EXPECT_FALSE(rates_are_fixed(ops.timed));
-  rank.slowdown.clear();
+  rank.slowdown = {};
   rank.overlap = {.comm_slowdown = 0.19};
   EXPECT_FALSE(rates_are_fixed(ops.timed));
 }

@@ -81,9 +81,7 @@ TEST(TimedProgram, ARouterActsOnComputeAndOnBothWays) {
   EXPECT_EQ(ranks[0].sent[combine], bytes(25'000));
   EXPECT_EQ(ranks[1].sent[combine], bytes(75'000));
   EXPECT_EQ(ranks[3].sent[combine], bytes(50'000));
-  const auto alone = [&](std::size_t rank, OpIndex op) {
-    return program.meetings[ranks[rank].meeting[op]].time.alone();
-  };
+  const auto alone = [&](std::size_t rank, OpIndex op) { return program.time_of(ranks[rank].meeting[op]).alone(); };
   EXPECT_GT(alone(0, dispatch), alone(2, dispatch));
   EXPECT_EQ(alone(0, dispatch), alone(0, combine));
 }
@@ -93,7 +91,7 @@ TEST(TimedProgram, AnAssumedLoadDiffersBetweenLayersAndNotBetweenMicroBatchesOrG
   const OpIndex first = builder.experts(0, 1000), second = builder.experts(0, 1000);
   const TimedProgram program = timed(builder, small_cluster(1, 8), {.load = DirichletLoad{.alpha = 1.0, .seed = 2}});
   for (const std::size_t rank : {0, 1}) {
-    const std::vector<Seconds>& times = program.ranks[rank].compute_time;
+    const SharedColumn<Seconds>& times = program.ranks[rank].compute_time;
     EXPECT_EQ(times[first], times[second]);
     for (std::size_t other = rank; other < 8; other += 2) EXPECT_EQ(program.ranks[other].compute_time, times);
   }
@@ -124,6 +122,29 @@ TEST(TimedProgram, LetsTheMembersOfAGroupMeet) {
   EXPECT_EQ(program.ranks[0].meeting[1], kNoMeeting);
 }
 
+TEST(TimedProgram, KeepsWhatIsAlikeOnce) {
+  // Two stages of four ranks each, all of them simulated.
+  const ProgramBuilder builder = two_stages();
+  const TimedProgram program = timed(builder, small_cluster(1, 8), {.all_ranks = true});
+  EXPECT_TRUE(program.ranks[3].compute_time.is(program.ranks[0].compute_time));
+  EXPECT_TRUE(program.ranks[3].sent.is(program.ranks[0].sent));
+  EXPECT_FALSE(program.ranks[4].compute_time.is(program.ranks[0].compute_time));  // another class
+  EXPECT_LT(program.comm_times.size(), program.meetings.size());
+  for (std::size_t i = 0; i < program.comm_times.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      const CommTime &a = program.comm_times[i], &b = program.comm_times[j];
+      EXPECT_FALSE(a.latency == b.latency && a.alone() == b.alone() && a.num_legs == b.num_legs &&
+                   a.legs[0].bytes == b.legs[0].bytes);
+    }
+  }
+  // A slow rank has times of its own.
+  const TimedProgram disturbed = timed(
+      builder, small_cluster(1, 8), {.disturbances = {.stragglers = {{.rank = 1, .factor = 2.0}}}, .all_ranks = true});
+  EXPECT_NE(disturbed.ranks[1].compute_time, disturbed.ranks[0].compute_time);
+  EXPECT_EQ(disturbed.ranks[3].compute_time, disturbed.ranks[0].compute_time);
+  EXPECT_EQ(disturbed.ranks[0].compute_time, program.ranks[0].compute_time);
+}
+
 // In DualPipe ranks 0, 1 and 6, 7 of four stages of two hold the same stages, as do 2 .. 5.
 TEST(TimedProgram, LetsMirroredPipelineRanksMeetAcrossClasses) {
   ProgramBuilder builder(4, 2, 1, 8, Schedule::dualpipe);
@@ -146,8 +167,7 @@ TEST(TimedProgram, LetsMirroredPipelineRanksMeetAcrossClasses) {
   EXPECT_THAT(met_by(full, 1, 0), ElementsAre(0, 1, 6, 7));
   EXPECT_THAT(met_by(full, 4, 2), ElementsAre(2, 3, 4, 5));
   // The group of the upper class is timed over the same four devices as that of the lower one.
-  EXPECT_EQ(folded.meetings[folded.ranks[3].meeting[2]].time.alone(),
-            full.meetings[full.ranks[7].meeting[2]].time.alone());
+  EXPECT_EQ(folded.time_of(folded.ranks[3].meeting[2]).alone(), full.time_of(full.ranks[7].meeting[2]).alone());
 }
 
 TEST(TimedProgram, PairsTheNthSendWithTheNthReceiveOfAnEdge) {
@@ -181,7 +201,7 @@ TEST(TimedProgram, TakesTheSlowestOfTheGroupsThatARankStandsFor) {
   builder.dispatch(0, 100, 1000);
   const TimedProgram program = timed(builder, small_cluster(2, 3));
   ASSERT_EQ(program.meetings.size(), 1);
-  EXPECT_EQ(program.meetings[0].time.legs[0].path, PathClass::rail);
+  EXPECT_EQ(program.time_of(0).legs[0].path, PathClass::rail);
 }
 
 TEST(TimedProgram, FollowsThePlacementOfRanks) {
@@ -191,7 +211,7 @@ TEST(TimedProgram, FollowsThePlacementOfRanks) {
   const Cluster cluster = small_cluster(4, 2);
   const std::vector<DeviceIndex> far = {DeviceIndex(0), DeviceIndex(7)};
   const TimedProgram program = time_program(builder.program(), NanosecondPerByte(cluster), cluster, far, {});
-  EXPECT_EQ(program.meetings[0].time.legs[0].path, PathClass::spine);
+  EXPECT_EQ(program.time_of(0).legs[0].path, PathClass::spine);
   EXPECT_EQ(program.ranks[1].device, DeviceIndex(7));
 }
 

@@ -4,7 +4,6 @@
 #include "base/errors.h"
 
 #include <csignal>
-#include <fstream>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -32,15 +31,39 @@ TEST(ChildProcess, MayWriteMoreThanAPipeHolds) {
   EXPECT_EQ(shell("cat; cat /dev/null >&2", std::string(kLong, 'x')).output.size(), kLong);
 }
 
-TEST(ChildProcess, MayLeaveItsOutputInAFile) {
-  const MemoryFile output("output");
-  const Finished child = run_child("/bin/sh", {"sh", "-c", "cat"}, std::string(kLong, 'x'), output);
-  EXPECT_EQ(child.exit_code, 0);
-  EXPECT_EQ(child.output, "");
-  std::ifstream in(output.path());
+/// What a child writes first: its process.
+pid_t process_of(Child& child) {
+  pid_t process = 0;
+  child.output() >> process;
+  return process;
+}
+
+TEST(ChildProcess, IsReadWhileItRuns) {
+  Child child("/bin/sh", {"sh", "-c", "trap 'echo told; exit 7' USR1; echo $$; while :; do sleep 0.01; done"}, "");
+  const pid_t process = process_of(child);
+  ASSERT_GT(process, 0);
+  kill(process, SIGUSR1);
   std::string text;
-  std::getline(in, text);
-  EXPECT_EQ(text, std::string(kLong, 'x'));
+  child.output() >> text;
+  EXPECT_EQ(text, "told");
+  EXPECT_FALSE(child.output() >> text);
+  EXPECT_EQ(child.wait().exit_code, 7);
+}
+
+TEST(ChildProcess, IsEndedByAPipeThatNobodyReads) {
+  Child child("/bin/sh", {"sh", "-c", "exec cat"}, std::string(kLong, 'x'));
+  EXPECT_EQ(child.output().get(), 'x');
+  EXPECT_EQ(child.wait().signal, SIGPIPE);
+}
+
+TEST(ChildProcess, DoesNotOutliveItsObject) {
+  pid_t process = 0;
+  {
+    Child child("/bin/sh", {"sh", "-c", "echo $$; exec sleep 1000"}, "");
+    process = process_of(child);
+  }
+  ASSERT_GT(process, 0);
+  EXPECT_EQ(kill(process, 0), -1);  // not even as one that nobody has waited for
 }
 
 TEST(ChildProcess, TellsTheSignalThatEndedIt) {

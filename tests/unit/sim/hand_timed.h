@@ -65,12 +65,18 @@ class HandTimed {
 
   const costmodel::TimedProgram& timed() {
     timed_.program = &builder_.program();
+    compute_time_.resize(timed_.ranks.size());
+    for (std::size_t rank = 0; rank < timed_.ranks.size(); ++rank) {
+      timed_.ranks[rank].compute_time = compute_time_[rank];
+      timed_.ranks[rank].sent = std::vector<Bytes>(compute_time_[rank].size());
+    }
     return timed_;
   }
 
  private:
   costmodel::MeetingIndex meet(const std::vector<std::uint32_t>& ranks, const costmodel::CommTime& time, bool message) {
-    timed_.meetings.push_back({.time = time,
+    timed_.comm_times.push_back(time);
+    timed_.meetings.push_back({.time = static_cast<std::uint32_t>(timed_.comm_times.size() - 1),
                                .first_participant = static_cast<std::uint32_t>(timed_.participants.size()),
                                .num_participants = static_cast<std::uint32_t>(ranks.size()),
                                .message = message});
@@ -79,13 +85,14 @@ class HandTimed {
   }
 
   void add(std::uint32_t rank, Seconds time, costmodel::MeetingIndex meeting) {
-    timed_.ranks[rank].compute_time.push_back(time);
+    compute_time_.resize(timed_.ranks.size());
+    compute_time_[rank].push_back(time);
     timed_.ranks[rank].meeting.push_back(meeting);
-    timed_.ranks[rank].sent.push_back(Bytes::zero());
   }
 
   ProgramBuilder builder_;
   costmodel::TimedProgram timed_;
+  std::vector<std::vector<Seconds>> compute_time_;  // by rank
 };
 
 }  // namespace orrery::testing

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/link_use.h"
 
-#include "sim/simulate.h"
+#include "sim/engine.h"
 #include "tests/unit/sim/hand_timed.h"
 
 #include <cmath>
@@ -24,8 +24,13 @@ using ::testing::UnorderedElementsAre;
 
 const BytesPerSecond kNic = bytes_per_second(25e9);
 
+StepDates dates_of(const costmodel::TimedProgram& timed, const Cluster& cluster, Fidelity fidelity) {
+  const SimulatedJob job{&timed, fidelity};
+  return run_jobs({&job, 1}, cluster, true).dates;
+}
+
 UseOfLinks use_of(HandTimed& program, const Cluster& cluster, Fidelity fidelity = Fidelity::l1) {
-  return use_of_links(program.timed(), cluster, fidelity, simulate(program.timed(), cluster, {}, fidelity));
+  return use_of_links(program.timed(), cluster, fidelity, dates_of(program.timed(), cluster, fidelity));
 }
 
 MATCHER_P4(is_link, name, megabytes, mean, peak, "") {
@@ -89,9 +94,7 @@ TEST(LinkUse, IsOfWhatIsLeftOfALink) {
   costmodel::TimedProgram timed = program.timed();
   timed.disturbances.links = {{.node = 0, .left = 0.25}};
   const Cluster cluster = small_cluster(2, 1);
-  const auto use = [&] {
-    return use_of_links(timed, cluster, Fidelity::l1, simulate(timed, cluster, {}, Fidelity::l1));
-  };
+  const auto use = [&] { return use_of_links(timed, cluster, Fidelity::l1, dates_of(timed, cluster, Fidelity::l1)); };
   EXPECT_THAT(use().links, ElementsAre(is_link("node0.nic.out", 1, 1, 1), is_link("node1.nic.in", 1, 0.25, 0.25)));
   // Half a megabyte in 20 us, then the rest at half the rate: 1 MB of the 1.5 MB that the NIC had at first.
   timed.disturbances.links = {{.node = 0, .left = 0.5, .when = {.from = microseconds(20)}}};

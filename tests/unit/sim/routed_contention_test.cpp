@@ -344,13 +344,18 @@ TEST(RoutedContention, WithoutEqualPathsAHashChangesNothing) {
   }
 }
 
+StepDates dates_of(const costmodel::TimedProgram& timed, const Cluster& cluster, PathSeed seed = {}) {
+  const SimulatedJob job{&timed, Fidelity::l2};
+  return run_jobs({&job, 1}, cluster, true, true, seed).dates;
+}
+
 TEST(RoutedContention, ShowsInTheUseOfLinks) {
   const Cluster ring = routers(FabricKind::torus, {8});
   HandTimed program = program_of({{0, 2}, {1, 3}});
   const Trace trace = simulate(program.timed(), ring, {}, Fidelity::l2);
   EXPECT_THAT(trace.header.notes,
               Contains(HasSubstr("2 communications take routes over the links between routers, balanced")));
-  const UseOfLinks use = use_of_links(program.timed(), ring, Fidelity::l2, trace);
+  const UseOfLinks use = use_of_links(program.timed(), ring, Fidelity::l2, dates_of(program.timed(), ring));
   EXPECT_THAT(use.links.front(),
               AllOf(Field(&LinkUse::name, "router1 -> router2"), Field(&LinkUse::link_class, "router"),
                     Field(&LinkUse::mean, DoubleNear(1.0, 1e-6)), Field(&LinkUse::size, bytes(2e6))));
@@ -362,7 +367,8 @@ TEST(RoutedContention, ShowsInTheUseOfLinks) {
   HandTimed hashed = program_of(shift(8, 4));
   const Trace of_seed = simulate(hashed.timed(), planes, {}, Fidelity::l2, {}, 1);
   EXPECT_THAT(of_seed.header.notes, Contains(HasSubstr("of leaves and spines, drawn with seed 1 among equal ones")));
-  const UseOfLinks of_planes = use_of_links(hashed.timed(), planes, Fidelity::l2, of_seed, 1);
+  const UseOfLinks of_planes =
+      use_of_links(hashed.timed(), planes, Fidelity::l2, dates_of(hashed.timed(), planes, 1), 1);
   EXPECT_THAT(of_planes.classes,
               ElementsAre(is_class("NIC"), is_class("uplink, plane 0"), is_class("uplink, plane 1")));
   EXPECT_THAT(simulate(program.timed(), ring, {}, Fidelity::l1).header.notes,

@@ -65,7 +65,7 @@ class Jobs {
   std::deque<costmodel::TimedProgram> timed_;
 };
 
-double microseconds_of(const SharedRun& run) { return run.times.makespan.in(unit::microsecond); }
+double microseconds_of(const SharedRun& run) { return run.dates.makespan.in(unit::microsecond); }
 
 std::vector<std::int64_t> whole_microseconds(const std::vector<Seconds>& times) {
   std::vector<std::int64_t> whole;

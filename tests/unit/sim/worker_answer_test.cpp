@@ -4,6 +4,8 @@
 #include "base/errors.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -38,11 +40,18 @@ Trace trace_of(std::int32_t num_spans) {
   return trace;
 }
 
+UseOfLinks use_of_links() {
+  return {.links = {{.name = "node0.nic.out", .link_class = "NIC", .size = bytes(1e9), .mean = 1.0 / 3.0, .peak = 1.0}},
+          .slice = seconds(0.1),
+          .classes = {{.name = "NIC", .track = {0.0, 1.0 / 7.0}, .cut = 1e-17}, {.name = "uplink", .track = {}}},
+          .fullest = 1.3};
+}
+
 /// Spans in blocks of at most 4.
-std::string text_of(Trace trace) {
+std::string text_of(Trace trace, std::optional<UseOfLinks> use = {}) {
   const Spans spans = std::exchange(trace.spans, {});
   std::ostringstream out;
-  AnswerWriter writer(out, trace, spans.size());
+  AnswerWriter writer(out, {.fingerprint = -7, .trace = trace, .use = std::move(use)}, spans.size());
   for (std::size_t first = 0; first < spans.size(); first += 4) {
     Spans block;
     for (std::size_t i = first; i < std::min(first + 4, spans.size()); ++i) block.push_back(spans.at(i));
@@ -51,10 +60,21 @@ std::string text_of(Trace trace) {
   return out.str();
 }
 
-Trace read(const std::string& text) {
+/// With its spans.
+Answer read_all(const std::string& text) {
   std::istringstream in(text);
-  return read_answer(in);
+  AnswerReader reader(in);
+  Spans all;
+  for (Spans block = reader.next(); block.size() > 0; block = reader.next()) {
+    EXPECT_LE(block.size(), 4);
+    for (std::size_t i = 0; i < block.size(); ++i) all.push_back(block.at(i));
+  }
+  Answer answer = reader.take();
+  answer.trace.spans = std::move(all);
+  return answer;
 }
+
+Trace read(const std::string& text) { return read_all(text).trace; }
 
 TEST(WorkerAnswer, KeepsEveryBitOfTheSpans) {
   for (const std::int32_t num_spans : {0, 1, 4, 5, 10'000}) {  // of no block, of one and of several
@@ -85,15 +105,43 @@ TEST(WorkerAnswer, KeepsWhatIsSaidOfTheStep) {
   EXPECT_EQ(received.memory[0].tensors, trace_of(0).memory[0].tensors);
 }
 
+TEST(WorkerAnswer, KeepsEveryBitOfTheUseOfLinks) {
+  EXPECT_FALSE(read_all(text_of(trace_of(1))).use);
+  const UseOfLinks sent = use_of_links(), received = read_all(text_of(trace_of(1), sent)).use.value();
+  EXPECT_EQ(received.slice, sent.slice);
+  EXPECT_EQ(received.fullest, sent.fullest);
+  ASSERT_EQ(received.classes.size(), 2);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(received.classes[i].name, sent.classes[i].name);
+    EXPECT_EQ(received.classes[i].track, sent.classes[i].track);
+    EXPECT_EQ(received.classes[i].cut, sent.classes[i].cut);
+  }
+  ASSERT_EQ(received.links.size(), 1);
+  EXPECT_EQ(received.links[0].name, "node0.nic.out");
+  EXPECT_EQ(received.links[0].link_class, "NIC");
+  EXPECT_EQ(received.links[0].size, bytes(1e9));
+  EXPECT_EQ(received.links[0].mean, 1.0 / 3.0);
+  EXPECT_EQ(received.links[0].peak, 1.0);
+}
+
+TEST(WorkerAnswer, KeepsTheFingerprintOfTheProgram) {
+  EXPECT_EQ(read_all(text_of(trace_of(1))).fingerprint, -7);
+  for (const std::int64_t fingerprint : {std::int64_t{0}, INT64_MIN, INT64_MAX}) {
+    std::ostringstream out;
+    AnswerWriter(out, {.fingerprint = fingerprint, .trace = trace_of(0), .use = {}}, 0);
+    EXPECT_EQ(read_all(out.str()).fingerprint, fingerprint);
+  }
+}
+
 TEST(WorkerAnswer, IsRefusedUnlessItIsWhole) {
-  const std::string text = text_of(trace_of(3));
+  const std::string text = text_of(trace_of(3), use_of_links());
   EXPECT_NO_THROW(read(text));
   for (std::size_t size = 0; size < text.size(); ++size) {
     EXPECT_THROW(read(text.substr(0, size)), ConfigError) << size;
   }
   EXPECT_THROW(read(text + "x"), ConfigError);
   std::ostringstream out;  // more spans than it says
-  AnswerWriter writer(out, trace_of(0), 2);
+  AnswerWriter writer(out, {.fingerprint = 0, .trace = trace_of(0), .use = {}}, 2);
   writer.write(trace_of(3).spans);
   EXPECT_THROW(read(out.str()), ConfigError);
 }

@@ -11,6 +11,7 @@
 #include "tests/unit/sim/worker_plan.h"
 
 #include <array>
+#include <cstdint>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -84,6 +85,40 @@ TEST(WorkerInterpreter, LeavesOutWhatOnlyFilesSay) {
   EXPECT_EQ(trace.spans.start(), complete.spans.start());
   EXPECT_EQ(trace.spans.end(), complete.spans.end());
   EXPECT_EQ(trace.steps.at(0).time, complete.steps.at(0).time);
+}
+
+TEST(WorkerInterpreter, LetsItsSpansBeSeenAsTheyCome) {
+  const Trace kept = interpreter().run(program_of(small_plan()), {});
+  Simulation simulation = interpreter().start({}, true);
+  Spans seen;
+  std::vector<std::int32_t> ranks;
+  const Simulation::Result result =
+      simulation.finish(program_of(small_plan()), [&](const Trace& record, const Spans& spans) {
+        EXPECT_EQ(record.steps.at(0).time, kept.steps.at(0).time);
+        ranks.push_back(spans.rank().front());
+        EXPECT_THAT(spans.rank(), ::testing::Each(ranks.back()));
+        for (std::size_t i = 0; i < spans.size(); ++i) seen.push_back(spans.at(i));
+      });
+  EXPECT_EQ(seen.rank(), kept.spans.rank());
+  EXPECT_EQ(seen.key(), kept.spans.key());
+  EXPECT_EQ(seen.start(), kept.spans.start());
+  EXPECT_EQ(seen.end(), kept.spans.end());
+  EXPECT_EQ(std::ssize(ranks), std::ssize(kept.header.represents));
+  EXPECT_EQ(result.trace.spans.size(), 0);
+  ASSERT_TRUE(result.use);
+  EXPECT_FALSE(result.use->links.empty());
+  EXPECT_FALSE(interpreter().start({}, false).finish(program_of(small_plan()), [](const auto&, const auto&) {}).use);
+}
+
+TEST(WorkerInterpreter, PassesOnWhatWhoSeesItsSpansFinds) {
+  Simulation simulation = interpreter().start({}, false);
+  const auto find = [](const Trace&, const Spans&) { throw InternalError("found"); };
+  try {
+    simulation.finish(program_of(small_plan()), find);
+    FAIL() << "expected an InternalError";
+  } catch (const InternalError& error) {
+    EXPECT_STREQ(error.what(), "found");
+  }
 }
 
 TEST(WorkerInterpreter, IsCalledAgainAndFromSeveralThreadsAtOnce) {

@@ -33,12 +33,11 @@ TEST(WorkerRequest, KeepsEveryOption) {
   EXPECT_TRUE(received.input.steps_only);
 }
 
-TEST(WorkerRequest, KeepsTheFingerprintOfTheProgram) {
+TEST(WorkerRequest, KeepsWhatTheAnswerHasToSay) {
   WorkerRequest request = request_with({.complete = false});
-  for (const std::int64_t fingerprint : {std::int64_t{0}, std::int64_t{-5'000'000'000'000'000'001}, INT64_MAX}) {
-    request.fingerprint = fingerprint;
-    EXPECT_EQ(sent_and_received(request).fingerprint, fingerprint);
-  }
+  EXPECT_FALSE(sent_and_received(request).use_of_links);
+  request.use_of_links = true;
+  EXPECT_TRUE(sent_and_received(request).use_of_links);
   EXPECT_FALSE(sent_and_received(request).input.complete);
   EXPECT_TRUE(sent_and_received(request_with({})).input.complete);
 }

@@ -58,6 +58,21 @@ TEST(Activities, AreOfOneStep) {
   EXPECT_EQ(activities(trace).products, seconds(1));
 }
 
+TEST(Activities, AddUpRankByRank) {
+  Trace trace = tiny_trace();
+  trace.spans.push_back(span(0, kNorm, Queue::compute, 3, 3, 5));
+  ActivityCount count;
+  for (const std::int32_t rank : {0, 1}) {
+    Spans of_rank;
+    for (std::size_t i = 0; i < trace.spans.size(); ++i) {
+      if (trace.spans.rank()[i] == rank) of_rank.push_back(trace.spans.at(i));
+    }
+    count.add(trace, of_rank);
+  }
+  EXPECT_EQ(count.mean(trace), activities(trace));
+  EXPECT_EQ(count.utilisation(trace), compute_utilisation(trace));
+}
+
 TEST(Activities, WaitingForAPeerIsNoCommunication) {
   Trace trace;
   trace.header.num_ranks = 1;

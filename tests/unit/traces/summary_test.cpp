@@ -3,6 +3,7 @@
 
 #include "tests/unit/program/reading.h"
 #include "tests/unit/traces/tiny_trace.h"
+#include "traces/activities.h"
 
 #include <gtest/gtest.h>
 
