@@ -14,9 +14,12 @@
 #include "cli/trace_files.h"
 #include "cli/verbs.h"
 #include "costmodel/analytic_interpreter.h"
+#include "costmodel/exchange_multiprocessors.h"
 #include "costmodel/memory.h"
 #include "program/disturbances.h"
 #include "program/lower_order.h"
+#include "program/mesh.h"
+#include "program/rank_devices.h"
 #include "sim/bound_check.h"
 #include "sim/flow_plan.h"
 #include "sim/memory_need.h"
@@ -24,6 +27,7 @@
 #include "traces/summary.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
@@ -97,6 +101,16 @@ Predicted simulated_by(sim::Simulation simulation, const PredictOptions& options
   return step;
 }
 
+/// How much of a device a library takes for exchanges that send a token once, where anything says so.
+void add_exchanges(Report& report, const Plan& plan, const costmodel::Calibration& calibration) {
+  const Mesh mesh(plan.strategy, plan.num_ranks());
+  const RankDevices devices(plan.strategy, plan.num_ranks(), plan.device_of_rank);
+  std::vector<DeviceIndex> members;
+  for (const RankId member : mesh.members(Group::ep, RankId(0))) members.push_back(devices.of(member));
+  const auto held = costmodel::held_by_exchanges(*cost_model_of(plan, calibration), plan.model, plan.strategy, members);
+  if (held) report.fact("exchange_multiprocessors", "multiprocessors that exchanges hold", std::llround(*held));
+}
+
 /// `simulated`: whether the interpreter is SimGrid.
 int predict(const PredictOptions& options, const std::string& title, bool simulated) {
   Fidelities().set(options.fidelity);  // so that a mistake is told before the plan is read
@@ -162,6 +176,7 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   report.fact("model", "model", plan.model.name);
   add_workload(report, plan);
   add_strategy(report, plan);
+  add_exchanges(report, plan, calibration.value);
   report.fact("ops", "ops of a replica", program.num_ops());
   add_prediction(report, plan, step.trace, step.work, calibration.value);
   const Bytes peak = costmodel::fullest(memory_of(plan));

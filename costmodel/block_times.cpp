@@ -90,9 +90,14 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
   std::vector<BlockTimes::Communication>& communication = block.communication;
   block.usual = timer.overlap();
   const double usual = block.usual.compute_slowdown;
+  const auto by_exchange = [&](const OpTime& time) {
+    return time.slowdown_by_exchange.value_or(time.slowdown.value_or(usual));
+  };
   const auto beside = [&](Beside what, const OpTime& time) {
+    const bool is_exchange = what == Beside::shared_forward;
     block.beside[static_cast<std::size_t>(what)] += time.time;
-    block.lost[static_cast<std::size_t>(what)] += time.time * time.slowdown.value_or(usual);
+    block.lost[static_cast<std::size_t>(what)] +=
+        time.time * (is_exchange ? by_exchange(time) : time.slowdown.value_or(usual));
   };
   for (const LayerOp& op : ops) {
     host_of_pass(block, op.pass) += timer.host(op);
@@ -109,8 +114,7 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
     of_pass(compute, op.pass) += time.time;
     block.loss.add(time.time, time.slowdown.value_or(usual));
     if (op.pass == Pass::rec) block.again += time.time;
-    (op.pass == Pass::fwd ? block.forward_excess : block.backward_excess) +=
-        time.time * (time.slowdown.value_or(usual) - usual);
+    (op.pass == Pass::fwd ? block.forward_excess : block.backward_excess) += time.time * (by_exchange(time) - usual);
     if (std::holds_alternative<AttentionShape>(op.shape)) {
       beside(op.pass == Pass::fwd   ? Beside::core_forward
              : op.pass == Pass::rec ? Beside::core_again

@@ -70,6 +70,12 @@ CommTime CachedCostModel::exchange(const ExchangeShape& shape, const RoutingMatr
                     [&] { return model_.exchange(shape, routing, members); });
 }
 
+std::optional<double> CachedCostModel::slowdown_beside(double held, const OpKey& key, const OpShape& shape,
+                                                       const ResolvedLoad& load, DeviceIndex device) const {
+  return known(slowdowns_[held], std::tuple(key.op, key.pass, shape),
+               [&] { return model_.slowdown_beside(held, key, shape, load, device); });
+}
+
 CommTime CachedCostModel::copy(const CopyShape& shape, DeviceIndex device) const { return model_.copy(shape, device); }
 
 CommTime CachedCostModel::peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const {

@@ -27,6 +27,12 @@ class CachedCostModel : public CostModel {
   /// Requires: a balanced routing.
   CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                     std::span<const DeviceIndex> members) const override;
+  std::optional<double> held_by(const ExchangeShape& shape, std::int64_t num_experts,
+                                std::span<const DeviceIndex> members) const override {
+    return model_.held_by(shape, num_experts, members);
+  }
+  std::optional<double> slowdown_beside(double held, const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                                        DeviceIndex device) const override;
   CommTime copy(const CopyShape& shape, DeviceIndex device) const override;
   CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override;
   OverlapRule overlap(DeviceIndex device) const override { return model_.overlap(device); }
@@ -72,7 +78,10 @@ class CachedCostModel : public CostModel {
   struct Hash {
     std::size_t operator()(const std::tuple<OpCode, Pass, OpShape>& asked) const;
   };
-  mutable std::unordered_map<std::tuple<OpCode, Pass, OpShape>, OpTime, Hash> compute_;
+  template <class Answer>
+  using OfOps = std::unordered_map<std::tuple<OpCode, Pass, OpShape>, Answer, Hash>;
+  mutable OfOps<OpTime> compute_;
+  mutable std::map<double, OfOps<std::optional<double>>> slowdowns_;  // by multiprocessors held
   mutable OfGroups<CollectiveShape> collectives_;
   mutable OfGroups<Exchange> exchanges_;
   mutable std::map<std::tuple<PeerShape, DeviceIndex, DeviceIndex>, CommTime> peers_;

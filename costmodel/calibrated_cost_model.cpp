@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/calibrated_cost_model.h"
 
+#include "costmodel/exchange_multiprocessors.h"
 #include "costmodel/host_time.h"
 
 #include <algorithm>
@@ -81,6 +82,19 @@ CommTime CalibratedCostModel::collective(const CollectiveShape& shape, std::span
 CommTime CalibratedCostModel::exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                                        std::span<const DeviceIndex> members) const {
   return marked(collectives_.exchange(shape, routing, members), other_conditions_);
+}
+
+std::optional<double> CalibratedCostModel::held_by(const ExchangeShape& shape, std::int64_t num_experts,
+                                                   std::span<const DeviceIndex> members) const {
+  if (!kernels_ || !shape.two_level) return std::nullopt;
+  if (kernels_->exchange_holds) return kernels_->exchange_holds;
+  const auto needed = needed_multiprocessors(cluster_, shape, num_experts, members);
+  return needed ? std::optional(static_cast<double>(*needed)) : std::nullopt;
+}
+
+std::optional<double> CalibratedCostModel::slowdown_beside(double held, const OpKey& key, const OpShape& shape,
+                                                           const ResolvedLoad& load, DeviceIndex device) const {
+  return curves_.slowdown_beside(held, key, shape, load, device_of(device));
 }
 
 CommTime CalibratedCostModel::copy(const CopyShape& shape, DeviceIndex device) const {

@@ -35,6 +35,11 @@ class CalibratedCostModel : public CostModel {
   CommTime collective(const CollectiveShape& shape, std::span<const DeviceIndex> members) const override;
   CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                     std::span<const DeviceIndex> members) const override;
+  /// What the calibration states, else what they need.
+  std::optional<double> held_by(const ExchangeShape& shape, std::int64_t num_experts,
+                                std::span<const DeviceIndex> members) const override;
+  std::optional<double> slowdown_beside(double held, const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                                        DeviceIndex device) const override;
   CommTime copy(const CopyShape& shape, DeviceIndex device) const override;
   CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override;
   OverlapRule overlap(DeviceIndex device) const override;

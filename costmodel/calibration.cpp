@@ -114,6 +114,7 @@ void write_kernels(JsonWriter& out, const KernelParameters& kernels) {
   out.field("memory", kernels.memory).field("kernel", kernels.kernel).field("dispatch", kernels.dispatch);
   out.field("network", kernels.network).field("fp8_blocks", kernels.fp8_blocks).field("flash_2", kernels.flash_2);
   out.field("taken", kernels.taken);
+  if (kernels.exchange_holds) out.field("exchange_holds", *kernels.exchange_holds);
   out.field("attention", name_of(kAttentionNames, kernels.attention));
   out.field("loss_forward", kernels.loss_forward).field("loss_backward", kernels.loss_backward);
   if (kernels.tf32) out.field("tf32", true);

@@ -185,6 +185,7 @@ KernelParameters read_kernels(const JsonObject& in) {
   fraction("fp8_blocks", out.fp8_blocks);
   fraction("flash_2", out.flash_2);
   out.taken = in.required("taken").number({.min = 0.0});
+  out.exchange_holds = in.optional("exchange_holds").number({.min = 1.0});
   out.attention = in.required("attention").one_of<AttentionKernels>(kAttentionNames);
   traffic("loss_forward", out.loss_forward);
   traffic("loss_backward", out.loss_backward);

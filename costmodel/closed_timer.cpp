@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/closed_timer.h"
 
+#include "costmodel/exchange_multiprocessors.h"
 #include "costmodel/host_time.h"
 
 #include <utility>
@@ -23,7 +24,18 @@ ResolvedLoad balanced(const Rows& rows, std::int64_t num_local_experts) {
 
 ClosedTimer::ClosedTimer(const Model& model, const Strategy& strategy, const Mesh& mesh, const CostModel& cost,
                          std::span<const DeviceIndex> device_of_rank)
-    : model_(model), strategy_(strategy), mesh_(mesh), cost_(cost), devices_(strategy, mesh.world(), device_of_rank) {}
+    : model_(model),
+      strategy_(strategy),
+      mesh_(mesh),
+      cost_(cost),
+      devices_(strategy, mesh.world(), device_of_rank),
+      held_(held_by_exchanges()) {}
+
+std::optional<double> ClosedTimer::held_by_exchanges() const {
+  std::vector<DeviceIndex> members;
+  for (const RankId member : mesh_.members(Group::ep, RankId(0))) members.push_back(device_of(member));
+  return costmodel::held_by_exchanges(cost_, model_, strategy_, members);
+}
 
 void ClosedTimer::enter(std::int64_t pipeline_rank) {
   rank_ = RankId(static_cast<std::int32_t>(pipeline_rank * mesh_.ranks_per_stage()));
@@ -53,7 +65,10 @@ OpTime ClosedTimer::compute(OpCode op, Pass pass, const OpShape& shape) {
   const std::int64_t num_local = model_.moe ? model_.moe->num_experts / strategy_.ep : 0;
   if (const auto* grouped = std::get_if<GroupedGemmShape>(&shape)) load = balanced(grouped->rows, num_local);
   if (const auto* memory = std::get_if<MemoryShape>(&shape)) load = balanced(memory->rows, num_local);
-  return noted(cost_.compute({.pass = pass, .op = op}, shape, load, device()));
+  const OpKey key{.pass = pass, .op = op};
+  OpTime time = noted(cost_.compute(key, shape, load, device()));
+  if (held_) time.slowdown_by_exchange = cost_.slowdown_beside(*held_, key, shape, load, device());
+  return time;
 }
 
 Seconds ClosedTimer::collective(CollectiveShape shape) {

@@ -25,7 +25,7 @@ class ClosedTimer {
 
   /// Of any op of a layer; what travels within a group of one takes no time.
   Seconds time(const LayerOp& op) { return timed(op).time; }
-  /// The same, with the op's own slowdown.
+  /// The same, with the op's own slowdowns.
   OpTime timed(const LayerOp& op);
   Seconds collective(Group group, CollectiveKind kind, std::int64_t num_bytes);
   /// The all-reduce of the gradient norm, over all ranks.
@@ -43,6 +43,8 @@ class ClosedTimer {
 
  private:
   OpTime compute(OpCode op, Pass pass, const OpShape& shape);
+  /// As OpTimer::held_by_exchanges.
+  std::optional<double> held_by_exchanges() const;
   Seconds collective(CollectiveShape shape);
   Seconds exchange(const ExchangeShape& shape);
   const std::vector<DeviceIndex>& members(Group group);
@@ -59,6 +61,7 @@ class ClosedTimer {
   const Mesh& mesh_;
   const CostModel& cost_;
   const RankDevices devices_;
+  const std::optional<double> held_;
   RankId rank_;
   std::map<Group, std::vector<DeviceIndex>> members_;  // of the rank at hand
   std::optional<RoutingMatrix> routing_;

@@ -11,6 +11,16 @@ Seconds CommTime::alone() const {
   return latency + slowest;
 }
 
+std::optional<double> CostModel::held_by(const ExchangeShape& /*shape*/, std::int64_t /*num_experts*/,
+                                         std::span<const DeviceIndex> /*members*/) const {
+  return std::nullopt;
+}
+
+std::optional<double> CostModel::slowdown_beside(double /*held*/, const OpKey& /*key*/, const OpShape& /*shape*/,
+                                                 const ResolvedLoad& /*load*/, DeviceIndex /*device*/) const {
+  return std::nullopt;
+}
+
 Seconds CostModel::dispatch(const OpKey& /*key*/, const OpShape& /*shape*/) const { return {}; }
 
 }  // namespace orrery::costmodel

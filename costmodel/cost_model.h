@@ -22,6 +22,8 @@ struct OpTime {
   /// How much longer it takes per second of work while a communication runs beside it, where the op itself says: waves
   /// that do not fit on the multiprocessors that are left. Absent: as the device's OverlapRule says.
   std::optional<double> slowdown = {};
+  /// The same beside an exchange of tokens whose kernels hold more multiprocessors; absent: no more than others.
+  std::optional<double> slowdown_by_exchange = {};
 };
 
 /// Where a message travels: within a scale-up domain, between nodes under one leaf, or across the spine.
@@ -70,6 +72,13 @@ class CostModel {
   /// Time of an all-to-all under `routing` (its group is members.size()); the slowest member decides each leg.
   virtual CommTime exchange(const ExchangeShape& shape, const RoutingMatrix& routing,
                             std::span<const DeviceIndex> members) const = 0;
+  /// Multiprocessors that kernels of an exchange among `members` hold, of a router over so many experts. Nothing: as
+  /// many as those of other communications.
+  virtual std::optional<double> held_by(const ExchangeShape& shape, std::int64_t num_experts,
+                                        std::span<const DeviceIndex> members) const;
+  /// OpTime::slowdown_by_exchange, beside kernels that hold `held`.
+  virtual std::optional<double> slowdown_beside(double held, const OpKey& key, const OpShape& shape,
+                                                const ResolvedLoad& load, DeviceIndex device) const;
   /// Time of a copy between `device` and its host. Requires: the rows of the shape are resolved into its bytes.
   virtual CommTime copy(const CopyShape& shape, DeviceIndex device) const = 0;
   virtual CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const = 0;

@@ -21,6 +21,14 @@ class ForwardingCostModel : public CostModel {
                     std::span<const DeviceIndex> members) const override {
     return cost_.exchange(shape, routing, members);
   }
+  std::optional<double> held_by(const ExchangeShape& shape, std::int64_t num_experts,
+                                std::span<const DeviceIndex> members) const override {
+    return cost_.held_by(shape, num_experts, members);
+  }
+  std::optional<double> slowdown_beside(double held, const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                                        DeviceIndex device) const override {
+    return cost_.slowdown_beside(held, key, shape, load, device);
+  }
   CommTime copy(const CopyShape& shape, DeviceIndex device) const override { return cost_.copy(shape, device); }
   CommTime peer(const PeerShape& shape, DeviceIndex from, DeviceIndex to) const override {
     return cost_.peer(shape, from, to);

@@ -197,7 +197,7 @@ KernelParameters with_kernels_of(const Framework& framework, KernelParameters nu
   numbers.tf32 = framework.tf32;
   numbers.fused_experts = framework.fused_experts;
   numbers.weight_gradients = framework.weight_gradients;
-  numbers.taken *= framework.held_multiprocessors / Framework{}.held_multiprocessors;
+  if (framework.exchange_holds) numbers.exchange_holds = framework.exchange_holds;
   return numbers;
 }
 

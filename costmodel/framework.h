@@ -42,11 +42,10 @@ struct Framework {
   // over the six of a fused kernel.
   AttentionKernels attention = AttentionKernels::fused;
   double loss_forward = 1.0, loss_backward = 1.0;
-  bool tf32 = false;             // f32 products on tensor cores
-  bool fused_experts = false;    // one kernel multiplies, activates and casts for all experts
-  bool weight_gradients = true;  // false: weights are frozen
-  // Multiprocessors that its exchanges hold while compute runs beside them, of which KernelParameters::taken knows 20.
-  double held_multiprocessors = 20.0;
+  bool tf32 = false;                          // f32 products on tensor cores
+  bool fused_experts = false;                 // one kernel multiplies, activates and casts for all experts
+  bool weight_gradients = true;               // false: weights are frozen
+  std::optional<double> exchange_holds = {};  // KernelParameters::exchange_holds
   // In fp8 training activations write fp8, and it travels to experts; false: products cast their inputs.
   bool fuses_casts = true;
 

@@ -36,6 +36,10 @@ double size_in_bytes(DType dtype) { return static_cast<double>(size_of(dtype)); 
 
 }  // namespace
 
+double missing_multiprocessors(const KernelParameters& kernels, double held) {
+  return kernels.taken * std::max(1.0, held / kHeldMultiprocessors);
+}
+
 double clock_under_power_limit(Watts limit, Watts calibrated) { return std::cbrt(limit / calibrated); }
 
 KernelModel::KernelModel(const Device& device, const KernelParameters& parameters, const State& state)

@@ -40,10 +40,10 @@ struct KernelParameters {
   Seconds dispatch = 20.0 * unit::microsecond;  // of the host for one kernel
   double network = 0.85;                        // of a NIC's rate, by collectives over nodes that were not measured
   double flash_2 = 1.0;                         // of the fused attention's rate, by FlashAttention 2
-  // Multiprocessors that products miss while kernels of a communication hold 20: those saturate NVLink and a NIC
-  // (DeepSeek-V3 report; DeepEP's default), and NCCL's rings have 16 to 32 channels of one each. Half a cluster of
+  // Multiprocessors that products miss while kernels of a communication hold kHeldMultiprocessors. Half a cluster of
   // two is of no use, and messages take bandwidth, so more are missing than are held.
   double taken = 20.0;
+  std::optional<double> exchange_holds = {};  // instead, by a recipe; absent: that, and exchanges what they need
   AttentionKernels attention = AttentionKernels::fused;
   double loss_forward = 1.0, loss_backward = 1.0;  // traffic of the loss, over that of one fused kernel each
   bool tf32 = false;             // products of f32, the router's, run on tensor cores at half of their bf16 rate
@@ -53,6 +53,14 @@ struct KernelParameters {
 
   bool operator==(const KernelParameters&) const = default;
 };
+
+/// Multiprocessors that kernels of a communication hold where nothing else is known: those saturate NVLink and a NIC
+/// (DeepSeek-V3 report; DeepEP's default), and NCCL's rings have 16 to 32 channels of one each.
+inline constexpr double kHeldMultiprocessors = 20.0;
+
+/// What a product misses beside kernels that hold `held`: more in proportion beside more, and no less beside fewer, as
+/// a library lays out its tiles for the whole device. Measured: docs/design/overlap.md.
+double missing_multiprocessors(const KernelParameters& kernels, double held);
 
 /// Clock of a device that may draw `limit`, over that of one that may draw `calibrated`: dynamic power grows with the
 /// third power of the clock as long as voltage follows it, so a compute-bound kernel under a cap runs at the cube root.

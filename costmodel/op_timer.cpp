@@ -2,6 +2,7 @@
 #include "costmodel/op_timer.h"
 
 #include "base/check.h"
+#include "costmodel/exchange_multiprocessors.h"
 #include "program/arrivals.h"
 
 #include <algorithm>
@@ -63,7 +64,16 @@ OpTimer::OpTimer(const StepProgram& program, const CostModel& model, const Simul
       balanced_(is_balanced(input.load)),
       differs_by_group_(differs_by_group(input.load)),
       sequences_(input.sequences),
-      fixed_(is_fixed(input.sequences)) {}
+      fixed_(is_fixed(input.sequences)),
+      held_(held_by_exchanges()) {}
+
+std::optional<double> OpTimer::held_by_exchanges() const {
+  std::vector<DeviceIndex> members;
+  for (const RankId member : program_.mesh.members(Group::ep, RankId(0))) {
+    members.push_back(simulated_.device_of(member));
+  }
+  return costmodel::held_by_exchanges(model_, program_.model, program_.strategy, members);
+}
 
 void OpTimer::enter(std::size_t rank) {
   rank_ = &simulated_.ranks()[rank];
@@ -151,7 +161,8 @@ OpTime OpTimer::compute(const Op& op) {
   const OpShape& shape = program_.shapes[op.shape];
   const Rows* rows = rows_of(shape);
   const auto ask_with = [&](const ResolvedLoad& load) {
-    const OpTime time = model_.compute(op.key, shape, load, rank_->device);
+    OpTime time = model_.compute(op.key, shape, load, rank_->device);
+    if (held_) time.slowdown_by_exchange = model_.slowdown_beside(*held_, op.key, shape, load, rank_->device);
     if (time.extrapolated) extrapolated_.set(static_cast<std::size_t>(op.key.op));
     return time;
   };

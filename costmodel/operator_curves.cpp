@@ -87,8 +87,8 @@ std::optional<OpTime> OperatorCurves::by_form(const std::optional<Seconds>& time
   return OpTime{.time = corrected ? *time * measured->value : *time, .extrapolated = !inside};
 }
 
-std::optional<double> OperatorCurves::slowdown(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
-                                               const Device& device) const {
+std::optional<double> OperatorCurves::slowdown(double held, const OpKey& key, const OpShape& shape,
+                                               const ResolvedLoad& load, const Device& device) const {
   if (!kernels_ || !device.num_sms || device.kind == DeviceKind::cpu) return std::nullopt;
   const Pass pass = measured_pass(key.pass);
   const auto time_with = [&](double taken) -> std::optional<Seconds> {
@@ -105,9 +105,17 @@ std::optional<double> OperatorCurves::slowdown(const OpKey& key, const OpShape& 
     }
     return std::nullopt;
   };
-  const auto alone = time_with(0.0), beside = time_with(kernels_->taken);
+  const auto alone = time_with(0.0), beside = time_with(missing_multiprocessors(*kernels_, held));
   if (!alone || !beside) return std::nullopt;
   return *beside / *alone - 1.0;
+}
+
+std::optional<double> OperatorCurves::slowdown_beside(double held, const OpKey& key, const OpShape& shape,
+                                                      const ResolvedLoad& load, const Device& device) const {
+  if (!kernels_ || kernels_->exchange_holds || held <= kHeldMultiprocessors) return std::nullopt;
+  const auto usual = slowdown(kHeldMultiprocessors, key, shape, load, device);
+  if (!usual) return std::nullopt;
+  return std::max(*usual, *slowdown(held, key, shape, load, device));
 }
 
 OpTime OperatorCurves::gemm(const OpKey& key, const GemmShape& s, const Device& device) const {
@@ -217,7 +225,9 @@ OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const Res
                                const Device& device) const {
   OpTime time = kernel_of(key, shape, load, device);
   time.time += casts(key, shape, load, device);
-  time.slowdown = slowdown(key, shape, load, device);
+  if (kernels_) {
+    time.slowdown = slowdown(kernels_->exchange_holds.value_or(kHeldMultiprocessors), key, shape, load, device);
+  }
   return time;
 }
 

@@ -25,6 +25,9 @@ class OperatorCurves {
   /// Throws: ConfigError if neither the calibration nor the device says how fast such an op is.
   /// Requires: a compute op.
   OpTime time_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const Device& device) const;
+  /// OpTime::slowdown_by_exchange, where kernels that hold `held` multiprocessors slow it more than others.
+  std::optional<double> slowdown_beside(double held, const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                                        const Device& device) const;
   /// The same of its kernel alone, as points of calibrations are.
   OpTime kernel_of(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const Device& device) const;
 
@@ -35,8 +38,9 @@ class OperatorCurves {
   /// numbers of no device, marked. Else nothing: the points decide.
   template <class Measured>
   std::optional<OpTime> by_form(const std::optional<Seconds>& time, const std::optional<Measured>& measured) const;
-  /// Of a product or an attention on a GPU whose multiprocessors are known, where the form is stated.
-  std::optional<double> slowdown(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+  /// Of a product or an attention on a GPU whose multiprocessors are known, where the form is stated, beside kernels
+  /// that hold `held` of them.
+  std::optional<double> slowdown(double held, const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
                                  const Device& device) const;
   /// Of an fp8 product's operands: docs/design/kernels.md.
   Seconds casts(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const Device& device) const;

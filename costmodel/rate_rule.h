@@ -10,8 +10,23 @@
 
 namespace orrery::costmodel {
 
-/// Rate of a compute op with this slowdown while `num_comms` communications of its rank are running.
-constexpr double compute_rate(double slowdown, int num_comms) { return num_comms > 0 ? 1.0 / (1.0 + slowdown) : 1.0; }
+/// Communications of a rank that are running.
+struct RunningComms {
+  int comms = 0;
+  int exchanges = 0;  // of tokens, among them
+
+  void add(bool is_exchange, int number = 1) {
+    comms += number;
+    exchanges += is_exchange ? number : 0;
+  }
+};
+
+/// How much compute ops are slowed, of one that communications slow by `slowdown` and exchanges by `by_exchange`, which
+/// is no less: a second communication takes no further share.
+constexpr double compute_rate(double slowdown, double by_exchange, const RunningComms& beside) {
+  if (beside.comms == 0) return 1.0;
+  return 1.0 / (1.0 + (beside.exchanges > 0 ? by_exchange : slowdown));
+}
 
 /// Rate that one participant allows a communication; the communication runs at the least of all participants.
 constexpr double comm_rate(const OverlapRule& rule, bool computing) {

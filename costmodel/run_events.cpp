@@ -87,6 +87,7 @@ class EventRun {
     OpIndex op = 0;  // that is computing
     Progress progress;
     std::vector<MeetingIndex> comms;  // running
+    RunningComms beside;              // the same, counted
   };
   struct RunningMeeting {
     std::uint32_t first = 0;  // into arrivals_
@@ -115,9 +116,7 @@ class EventRun {
     const OverlapRule& rule = timed_.ranks[self.rank].overlap;
     rank.computing = true;
     rank.op = self.op;
-    rank.progress.start(timed_.ranks[self.rank].compute_time[self.op],
-                        compute_rate(timed_.ranks[self.rank].slowdown_of(self.op), static_cast<int>(rank.comms.size())),
-                        now_);
+    rank.progress.start(timed_.ranks[self.rank].compute_time[self.op], rate_of(timed_.ranks[self.rank], rank), now_);
     push_compute(self.rank);
     if (keep_) out_.ranks[self.rank].start[self.op] = now_;
     update_comms(rank, rule);
@@ -137,6 +136,7 @@ class EventRun {
     for (const RankOp& member : members) {
       Rank& rank = ranks_[member.rank];
       rank.comms.push_back(index);
+      rank.beside.add(timed_.meetings[index].exchange);
       update_compute(member.rank);
     }
     if (keep_) note_start(members, now_, timed_, out_);
@@ -149,6 +149,7 @@ class EventRun {
     ++meeting.version;
     for (const RankOp& member : arrived(meeting)) {
       std::erase(ranks_[member.rank].comms, index);
+      ranks_[member.rank].beside.add(timed_.meetings[index].exchange, -1);
       update_compute(member.rank);
     }
     for (const RankOp& member : arrived(meeting)) finish(member);
@@ -172,6 +173,11 @@ class EventRun {
     }
   }
 
+  /// Of what the rank computes.
+  static double rate_of(const TimedRank& timed, const Rank& rank) {
+    return compute_rate(timed.slowdown_of(rank.op), timed.slowdown_by_exchange_of(rank.op), rank.beside);
+  }
+
   double rate_of(const RunningMeeting& meeting) const {
     double rate = 1.0;
     for (const RankOp& member : arrived(meeting)) {
@@ -184,7 +190,7 @@ class EventRun {
   void update_compute(std::uint32_t r) {
     Rank& rank = ranks_[r];
     if (!rank.computing) return;
-    const double rate = compute_rate(timed_.ranks[r].slowdown_of(rank.op), static_cast<int>(rank.comms.size()));
+    const double rate = rate_of(timed_.ranks[r], rank);
     if (rate == rank.progress.rate()) return;
     rank.progress.set_rate(rate, now_);
     ++rank.version;

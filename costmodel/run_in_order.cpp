@@ -120,7 +120,7 @@ class PassInOrder {
 
 bool rates_are_fixed(const TimedProgram& timed) {
   return std::ranges::all_of(timed.ranks, [](const TimedRank& rank) {
-    if (rank.overlap.comm_slowdown != 0.0) return false;
+    if (rank.overlap.comm_slowdown != 0.0 || !rank.slowdown_by_exchange.empty()) return false;
     if (rank.slowdown.empty()) return rank.overlap.compute_slowdown == 0.0;
     for (OpIndex op = 0; op < rank.meeting.size(); ++op) {
       if (rank.meeting[op] == kNoMeeting && rank.slowdown[op] != 0.0F) return false;

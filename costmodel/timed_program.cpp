@@ -76,6 +76,7 @@ class Resolver {
                             .nodes_on_leaf = rank.nodes_on_leaf,
                             .compute_time = {},
                             .slowdown = {},
+                            .slowdown_by_exchange = {},
                             .meeting = {},
                             .sent = {},
                             .overlap = model_.overlap(rank.device)});
@@ -102,6 +103,8 @@ class Resolver {
     std::array<std::size_t, kNumQueues> ordinal{};
     num_issued_.fill(0);
     of_rank_at_hand_.fill({});
+    std::vector<float> by_exchange(ops.size());
+    bool is_slower_by_exchange = false;
     for (OpIndex i = 0; i < ops.size(); ++i) {
       const Op& op = ops[i];
       if (op.queue == Queue::compute) {
@@ -112,6 +115,9 @@ class Resolver {
           slowdown.assign(ops.size(), static_cast<float>(rank.overlap.compute_slowdown));
         }
         if (time.slowdown) slowdown[i] = static_cast<float>(*time.slowdown);
+        const float beside = slowdown.empty() ? static_cast<float>(rank.overlap.compute_slowdown) : slowdown[i];
+        by_exchange[i] = static_cast<float>(time.slowdown_by_exchange.value_or(static_cast<double>(beside)));
+        is_slower_by_exchange = is_slower_by_exchange || time.slowdown_by_exchange;
         continue;
       }
       const std::size_t nth = ordinal[static_cast<std::size_t>(op.queue)]++;
@@ -119,10 +125,12 @@ class Resolver {
       rank.meeting[i] = std::holds_alternative<PeerShape>(program_.shapes[op.shape]) ? message(rank, op, nth)
                                                                                      : collective(rank, op, i);
     }
+    if (!is_slower_by_exchange) by_exchange.clear();
     wait_for_its_host(rank, ops, compute_time);
     Columns& before = columns_.try_emplace(rank.view.program_class).first->second;
     rank.compute_time = shared(compute_time, before.compute_time);
     rank.slowdown = shared(slowdown, before.slowdown);
+    rank.slowdown_by_exchange = shared(by_exchange, before.slowdown_by_exchange);
     rank.sent = shared(sent, before.sent);
   }
 
@@ -183,14 +191,16 @@ class Resolver {
   MeetingIndex add_collective(const Op& op, Group group, const TimedRank& rank) {
     std::optional<Participants>& known = of_rank_at_hand_[static_cast<std::size_t>(group)];
     if (!known) known = participants(group, rank);
-    return add(
-        {.time = number_of(timer_.comm(op)), .first_participant = known->first, .num_participants = known->second});
+    return add({.time = number_of(timer_.comm(op)),
+                .first_participant = known->first,
+                .num_participants = known->second,
+                .exchange = std::holds_alternative<ExchangeShape>(program_.shapes[op.shape])});
   }
 
   /// Of the rank that came last of a class: mostly all are alike.
   struct Columns {
     SharedColumn<Seconds> compute_time;
-    SharedColumn<float> slowdown;
+    SharedColumn<float> slowdown, slowdown_by_exchange;
     SharedColumn<Bytes> sent;
   };
 

@@ -36,6 +36,8 @@ struct TimedRank {
   SharedColumn<Seconds> compute_time;
   /// Per op of the class: its own slowdown beside a communication; empty: that of `overlap`, for all.
   SharedColumn<float> slowdown;
+  /// The same beside an exchange of tokens; empty: as beside others.
+  SharedColumn<float> slowdown_by_exchange;
   /// Per op of the class: its communication, or kNoMeeting for compute.
   std::vector<MeetingIndex> meeting;
   /// Per op of the class: payload bytes that this rank sends to others.
@@ -45,6 +47,9 @@ struct TimedRank {
   double slowdown_of(OpIndex op) const {
     return slowdown.empty() ? overlap.compute_slowdown : static_cast<double>(slowdown[op]);
   }
+  double slowdown_by_exchange_of(OpIndex op) const {
+    return slowdown_by_exchange.empty() ? slowdown_of(op) : static_cast<double>(slowdown_by_exchange[op]);
+  }
 };
 
 struct Meeting {
@@ -53,6 +58,7 @@ struct Meeting {
   /// message: sender, then receiver.
   std::uint32_t first_participant = 0, num_participants = 0;  // into TimedProgram::participants
   bool message = false;                                       // one directed message instead of a collective
+  bool exchange = false;                                      // of tokens, which may hold more multiprocessors
 };
 
 /// One op of a simulated rank.

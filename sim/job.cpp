@@ -164,7 +164,7 @@ void Job::start_meeting(MeetingIndex meeting) {
   free_.pop_back();
   if (keep_dates_) note_start(meeting);
   for (const std::uint32_t rank : timed_.participants_of(meeting)) {
-    ++ranks_[rank].num_communications;
+    ranks_[rank].beside.add(timed_.meetings[meeting].exchange);
     disturb(rank);
   }
   const costmodel::CommTime& time = timed_.time_of(meeting);
@@ -198,7 +198,7 @@ void Job::end_meeting(MeetingIndex meeting) {
   for (const std::uint32_t rank : timed_.participants_of(meeting)) {
     const OpIndex op = op_of(rank, meeting);
     *std::ranges::find(ranks_[rank].communicating, op) = kNoOp;
-    --ranks_[rank].num_communications;
+    ranks_[rank].beside.add(timed_.meetings[meeting].exchange, -1);
     disturb(rank);
     end_op(rank, op);
   }
@@ -232,8 +232,9 @@ void Job::settle_rates() {
     Rank& rank = ranks_[index];
     rank.disturbed = false;
     if (rank.computing != kNoOp) {
-      const double rate =
-          costmodel::compute_rate(timed_.ranks[index].slowdown_of(rank.computing), rank.num_communications);
+      const TimedRank& timed = timed_.ranks[index];
+      const double rate = costmodel::compute_rate(timed.slowdown_of(rank.computing),
+                                                  timed.slowdown_by_exchange_of(rank.computing), rank.beside);
       settle(rank.compute, rate, event(Kind::compute_ends, index));
     }
     for (const OpIndex op : rank.communicating) {

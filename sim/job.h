@@ -63,7 +63,7 @@ class Job {
     std::array<OpIndex, kNumQueues> last_ended;  // by queue
     OpIndex computing = kNoOp;
     std::array<OpIndex, kNumQueues> communicating;  // by queue: the op that waits for its peers or is under way
-    int num_communications = 0;                     // under way
+    costmodel::RunningComms beside;                 // communications that are under way
     Running compute;
     bool disturbed = false;  // what runs on it has changed at this date
   };

@@ -145,7 +145,8 @@ bool RepeatedPhase::is_alike(std::uint32_t rank, OpIndex op) {
   if (other >= rank_class.ops.size()) return false;
   const Op &a = rank_class.ops[op], &b = rank_class.ops[other];
   if (a.queue != b.queue || a.key.op != b.key.op || a.key.layer != b.key.layer || a.shape != b.shape ||
-      timed.compute_time[op] != timed.compute_time[other] || timed.slowdown_of(op) != timed.slowdown_of(other)) {
+      timed.compute_time[op] != timed.compute_time[other] || timed.slowdown_of(op) != timed.slowdown_of(other) ||
+      timed.slowdown_by_exchange_of(op) != timed.slowdown_by_exchange_of(other)) {
     return false;
   }
   // What it waits for is as much further on, or had ended before all this.
@@ -161,7 +162,7 @@ bool RepeatedPhase::is_alike(std::uint32_t rank, OpIndex op) {
   if (further_[here] == kNoMeeting) further_[here] = there;
   const costmodel::Meeting &x = timed_.meetings[here], &y = timed_.meetings[there];
   return further_[here] == there && plan_.fidelity[here] == plan_.fidelity[there] && x.message == y.message &&
-         (x.time == y.time || is_equal(timed_.time_of(here), timed_.time_of(there))) &&
+         x.exchange == y.exchange && (x.time == y.time || is_equal(timed_.time_of(here), timed_.time_of(there))) &&
          std::ranges::equal(timed_.participants_of(here), timed_.participants_of(there));
 }
 

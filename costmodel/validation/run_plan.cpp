@@ -218,7 +218,7 @@ void read_recipe(Reading& in) {
   if (recipe.overlaps_exchanges && !in.run.overlap.contains("moe_a2a") && can_overlap) {
     strategy.overlap.ep_batch_level = strategy.overlap.delayed_wgrad = true;
     if (strategy.dispatcher == Dispatcher::two_level) {
-      in.plan.framework.held_multiprocessors = kHybridEpMultiprocessors;
+      in.plan.framework.exchange_holds = kHybridEpMultiprocessors;
       in.plan.sorts_in_exchanges = true;
     }
     in.assume("overlap: exchanges beside another micro-batch, as in Megatron-Bridge's recipe");

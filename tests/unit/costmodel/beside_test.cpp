@@ -8,7 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -43,23 +43,26 @@ std::vector<Beside> rows_of(const std::string& device) {
   return out;
 }
 
-/// Predicted over measured slowdown beside 20 held multiprocessors, if `missing` are missing; by kind.
-std::map<std::string, std::vector<double>> ratios(double missing) {
-  std::map<std::string, std::vector<double>> out;
+/// How many multiprocessors products miss beside kernels that hold so many.
+using Missing = std::function<double(const KernelParameters& kernels, double held)>;
+
+/// Predicted over measured slowdown beside kernels that hold `held`; of `kind`, or of all.
+std::vector<double> ratios(const Missing& missing, double held, const std::string& kind = "") {
+  std::vector<double> out;
   for (const char* name : {"h100", "h200"}) {
     const Calibration table = testing::table_of(name);
     const Device device = *testing::device_of_catalog(name);
     double alone = 0.0;
     for (const Beside& row : rows_of(name)) {
       if (row.held == 0.0) alone = row.seconds;
-      if (row.held != 20.0) continue;
+      if (row.held != held || (!kind.empty() && row.kind != kind)) continue;
       const double rows[] = {static_cast<double>(row.m)};
       const auto time = [&](double taken) {
         return KernelModel(device, *table.kernels, {.taken = taken})
             .product(row.pass == "fwd" ? Pass::fwd : Pass::wgrad, rows, row.n, row.k, DType::bf16, DType::f32)
             ->in(unit::second);
       };
-      out[row.kind].push_back(time(missing) / time(0.0) / (row.seconds / alone));
+      out.push_back(time(missing(*table.kernels, held)) / time(0.0) / (row.seconds / alone));
     }
   }
   return out;
@@ -71,24 +74,54 @@ double mean_error(const std::vector<double>& ratios) {
   return sum / static_cast<double>(ratios.size());
 }
 
+double mean_absolute_error(const std::vector<double>& ratios) {
+  double sum = 0.0;
+  for (const double ratio : ratios) sum += std::abs(ratio - 1.0);
+  return sum / static_cast<double>(ratios.size());
+}
+
+double as_held(const KernelParameters& /*kernels*/, double held) { return held; }
+
 TEST(BesideACommunication, ProductsMissAsManyMultiprocessorsAsTheTableSays) {
-  const double taken = testing::table_of("h100").kernels->taken;
-  const auto as_stated = ratios(taken), as_held = ratios(20.0);
-  for (const char* kind : {"beside a spin", "beside a copy"}) {
-    const std::vector<double>& all = as_stated.at(kind);
+  for (const std::string kind : {"beside a spin", "beside a copy"}) {
+    const std::vector<double> all = ratios(missing_multiprocessors, kHeldMultiprocessors, kind);
+    const std::vector<double> held = ratios(as_held, kHeldMultiprocessors, kind);
     EXPECT_EQ(all.size(), 32u);
-    double absolute = 0.0;
-    for (const double ratio : all) absolute += std::abs(ratio - 1.0) / static_cast<double>(all.size());
-    const std::string name = std::string(kind).substr(std::string("beside a ").size());
+    const std::string name = kind.substr(std::string("beside a ").size());
     RecordProperty(name + "_bias", std::to_string(mean_error(all)));
-    RecordProperty(name + "_mean", std::to_string(absolute));
-    RecordProperty(name + "_bias_of_20", std::to_string(mean_error(as_held.at(kind))));
-    EXPECT_LT(absolute, 0.10) << kind;
-    EXPECT_LT(mean_error(as_held.at(kind)), mean_error(all)) << kind;
+    RecordProperty(name + "_mean", std::to_string(mean_absolute_error(all)));
+    RecordProperty(name + "_bias_of_20", std::to_string(mean_error(held)));
+    EXPECT_LT(mean_absolute_error(all), 0.10) << kind;
+    EXPECT_LT(mean_error(held), mean_error(all)) << kind;
   }
   // Between one that spins and one that copies: a communication does both.
-  EXPECT_GT(mean_error(as_stated.at("beside a spin")), 0.0);
-  EXPECT_LT(mean_error(as_stated.at("beside a copy")), 0.0);
+  EXPECT_GT(mean_error(ratios(missing_multiprocessors, kHeldMultiprocessors, "beside a spin")), 0.0);
+  EXPECT_LT(mean_error(ratios(missing_multiprocessors, kHeldMultiprocessors, "beside a copy")), 0.0);
+}
+
+// Fewer than 20 spare products little: they take as long beside 4 as beside 20. More take more.
+TEST(BesideACommunication, ProductsMissNoLessBesideKernelsThatHoldFew) {
+  const auto in_proportion = [](const KernelParameters& kernels, double held) {
+    return kernels.taken * held / kHeldMultiprocessors;
+  };
+  std::vector<double> of_rule, of_proportion, of_held;
+  for (const double held : {4.0, 8.0, 16.0, 20.0, 24.0, 32.0}) {
+    const std::vector<double> rule = ratios(missing_multiprocessors, held), proportion = ratios(in_proportion, held),
+                              plain = ratios(as_held, held);
+    EXPECT_EQ(rule.size(), 64u);
+    EXPECT_LT(mean_absolute_error(rule), 0.10) << held;
+    EXPECT_LT(std::abs(mean_error(rule)), 0.05) << held;
+    RecordProperty("bias_" + std::to_string(std::lround(held)), std::to_string(mean_error(rule)));
+    RecordProperty("mean_" + std::to_string(std::lround(held)), std::to_string(mean_absolute_error(rule)));
+    of_rule.insert(of_rule.end(), rule.begin(), rule.end());
+    of_proportion.insert(of_proportion.end(), proportion.begin(), proportion.end());
+    of_held.insert(of_held.end(), plain.begin(), plain.end());
+  }
+  RecordProperty("mean", std::to_string(mean_absolute_error(of_rule)));
+  RecordProperty("mean_in_proportion", std::to_string(mean_absolute_error(of_proportion)));
+  RecordProperty("mean_as_held", std::to_string(mean_absolute_error(of_held)));
+  EXPECT_LT(mean_absolute_error(of_rule), mean_absolute_error(of_proportion));
+  EXPECT_LT(mean_absolute_error(of_proportion), mean_absolute_error(of_held));
 }
 
 }  // namespace

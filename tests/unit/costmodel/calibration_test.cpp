@@ -122,6 +122,7 @@ TEST(Calibration, KeepsWhatOfKernelsIsSeldomSaid) {
   kernels.exponentials = 32.0;
   kernels.tf32 = kernels.fused_experts = true;
   kernels.weight_gradients = false;
+  kernels.exchange_holds = 24.0;
   EXPECT_EQ(*read_calibration_text(to_json(calibration), "c.json").kernels, kernels);
 }
 

@@ -169,10 +169,11 @@ TEST(Framework, SaysWhichKernelsItCalls) {
   frozen.weight_gradients = false;
   EXPECT_TRUE(with_kernels_of({}, {}).weight_gradients);
   EXPECT_FALSE(with_kernels_of(frozen, {}).weight_gradients);
-  // Products miss in proportion to what exchanges hold: 30 of 20 held, measured on Hopper, are 48 of 32.
   Framework with_wide_exchanges;
-  with_wide_exchanges.held_multiprocessors = 32.0;
-  EXPECT_DOUBLE_EQ(with_kernels_of(with_wide_exchanges, {.taken = 30.0}).taken, 48.0);
+  with_wide_exchanges.exchange_holds = 32.0;
+  EXPECT_EQ(with_kernels_of(with_wide_exchanges, {}).exchange_holds, 32.0);
+  // A framework that says nothing leaves what a calibration says.
+  EXPECT_EQ(with_kernels_of({}, {.exchange_holds = 24.0}).exchange_holds, 24.0);
 }
 
 TEST(Framework, IsFoundByItsName) {

@@ -2,6 +2,7 @@
 #include "costmodel/lower_bound.h"
 
 #include "costmodel/cached_cost_model.h"
+#include "costmodel/forwarding_cost_model.h"
 #include "costmodel/op_times.h"
 #include "program/lower.h"
 #include "program/names.h"
@@ -10,6 +11,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -87,6 +90,34 @@ TEST(LowerBound, IsAtMostTheAnalyticTimeOfSmallModels) {
     const Seconds time = run_events(time_program(program, cached, testing::h800().cluster, {}, {}), false).makespan;
     EXPECT_LE(lower_bound(c.model, c.strategy, c.batch, program.mesh, cached) / time, 1.0 + 1e-12) << index;
   });
+}
+
+/// Exchanges that send a token once hold half of the device, where the rule would have some other number.
+class WideExchanges : public ForwardingCostModel {
+ public:
+  using ForwardingCostModel::ForwardingCostModel;
+  std::optional<double> held_by(const ExchangeShape& shape, std::int64_t /*num_experts*/,
+                                std::span<const DeviceIndex> /*members*/) const override {
+    return shape.two_level ? std::optional(64.0) : std::nullopt;
+  }
+};
+
+TEST(LowerBound, IsAtMostTheAnalyticTimeBesideWideExchanges) {
+  const WideExchanges wide(testing::h800().cost);
+  const CachedCostModel cached(wide), usual(testing::h800().cost);
+  int longer = 0;
+  testing::for_varied_cases(6000, [&](const testing::RandomCase& drawn, std::uint64_t index) {
+    const testing::RandomCase c = testing::widened(testing::enlarged(drawn), index);
+    if (c.strategy.dispatcher != Dispatcher::two_level || c.strategy.ep == 1) return;
+    const StepProgram program = lower(c.model, c.strategy, c.batch, c.num_devices);
+    const auto time = [&](const CostModel& cost) {
+      return run_events(time_program(program, cost, testing::h800().cluster, {}, {}), false).makespan;
+    };
+    const Seconds beside_wide = time(cached);
+    EXPECT_LE(lower_bound(c.model, c.strategy, c.batch, program.mesh, cached) / beside_wide, 1.0 + 1e-12) << index;
+    longer += beside_wide / time(usual) > 1.0001 ? 1 : 0;
+  });
+  EXPECT_GT(longer, 10);
 }
 
 }  // namespace

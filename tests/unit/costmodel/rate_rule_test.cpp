@@ -9,14 +9,31 @@ namespace {
 constexpr OverlapRule kRule{.compute_slowdown = 0.25, .comm_slowdown = 0.1};
 
 TEST(RateRule, RunsAtFullSpeedAlone) {
-  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 0), 1.0);
+  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 3.0, {}), 1.0);
   EXPECT_EQ(comm_rate(kRule, false), 1.0);
 }
 
 TEST(RateRule, SlowsBothWhileBothRun) {
-  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 1), 0.8);
-  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 3), 0.8);  // a second communication takes no further share
+  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 3.0, {.comms = 1}), 0.8);
+  // A second communication takes no further share.
+  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 3.0, {.comms = 3}), 0.8);
   EXPECT_EQ(comm_rate(kRule, true), 1.0 / 1.1);
+}
+
+TEST(RateRule, SlowsComputeByAnExchangeOfTokensAsThatSays) {
+  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 3.0, {.comms = 1, .exchanges = 1}), 0.25);
+  EXPECT_EQ(compute_rate(kRule.compute_slowdown, 3.0, {.comms = 3, .exchanges = 1}), 0.25);
+}
+
+TEST(RateRule, CountsWhatRuns) {
+  RunningComms running;
+  running.add(false);
+  running.add(true);
+  EXPECT_EQ(running.comms, 2);
+  EXPECT_EQ(running.exchanges, 1);
+  running.add(true, -1);
+  EXPECT_EQ(running.comms, 1);
+  EXPECT_EQ(running.exchanges, 0);
 }
 
 TEST(RateRule, ProgressKeepsWhatWasDoneWhenTheRateChanges) {

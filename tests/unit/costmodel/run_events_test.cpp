@@ -81,6 +81,20 @@ TEST(RunEvents, SlowsAnOpByItsOwnSlowdownWhereItHasOne) {
   EXPECT_DOUBLE_EQ(run_events(timed, true).ranks[0].end[0].in(unit::microsecond), 12.0);
 }
 
+TEST(RunEvents, SlowsAnOpMoreBesideAnExchangeOfTokensWhereThatHoldsMore) {
+  const Cluster cluster = small_cluster(1, 4);
+  const ProgramBuilder builder = overlapping(microseconds(10));
+  TimedProgram timed =
+      time_program(builder.program(), NanosecondPerByte(cluster, {.compute_slowdown = 1.0}), cluster, {}, {});
+  const auto end = [&] { return run_events(timed, true).ranks[0].end[0].in(unit::microsecond); };
+  timed.ranks[0].slowdown_by_exchange = {3.0F, 0.0F};
+  EXPECT_DOUBLE_EQ(end(), 12.0);  // what is sent is none: half speed for 4 us
+  timed.meetings[0].exchange = true;
+  EXPECT_DOUBLE_EQ(end(), 13.0);  // a quarter
+  timed.ranks[0].slowdown_by_exchange = {};
+  EXPECT_DOUBLE_EQ(end(), 12.0);
+}
+
 TEST(RunEvents, SlowsACommunicationWhileAnyParticipantComputes) {
   // Both slowed by half until 3 us of compute end at 4.5 us: 3 of 4 us are sent, the last one at full speed.
   const OpTimes times = times_of(overlapping(microseconds(3)), {.compute_slowdown = 0.5, .comm_slowdown = 0.5});

@@ -185,6 +185,20 @@ TEST(Engine, SlowsComputeBesideCommunication) {
   }
 }
 
+TEST(Engine, SlowsComputeMoreBesideAnExchangeOfTokensWhereThatHoldsMore) {
+  // As before, at a quarter of the speed: 1.5 us of work are done when the other ends.
+  HandTimed program(2);
+  for (const std::uint32_t rank : {0U, 1U}) program.rank(rank).overlap = {.compute_slowdown = 1.0};
+  program.compute(0, microseconds(10));
+  program.message(0, 1, over(PathClass::rail, bytes(125000), kNic, microseconds(1)));
+  costmodel::TimedProgram timed = program.timed();
+  timed.ranks[0].slowdown_by_exchange.assign(2, 3.0F);
+  timed.meetings[0].exchange = true;
+  for (const Fidelity fidelity : {Fidelity::l0, Fidelity::l1}) {
+    EXPECT_TRUE(same(makespan(timed, small_cluster(2, 1), fidelity), microseconds(14.5)));
+  }
+}
+
 TEST(Engine, SlowsSharedMemoryByTheComputeOfEitherEnd) {
   // 10 us of copying at 1 / 1.5 while rank 1 computes for 6 us: 4 us done, 6 us left at full speed.
   HandTimed program(2);

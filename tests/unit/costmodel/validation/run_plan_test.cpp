@@ -313,7 +313,7 @@ TEST(RunPlan, FillsInWhatMegatronBridgesRecipeSwitchesOn) {
   EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::two_level);
   EXPECT_TRUE(plan(run).attends_in_fp8);
   EXPECT_TRUE(plan(run).fp8_head);
-  EXPECT_EQ(plan(run).framework.held_multiprocessors, 32.0);
+  EXPECT_EQ(plan(run).framework.exchange_holds, 32.0);
   EXPECT_TRUE(plan(run).sorts_in_exchanges);
   for (const std::string assumption :
        {"experts: one kernel", "cuda_graph: the whole iteration", "dispatcher: tokens are sent once",
@@ -329,7 +329,7 @@ TEST(RunPlan, FillsInWhatMegatronBridgesRecipeSwitchesOn) {
     EXPECT_FALSE(plan(run).strategy.overlap.ep_batch_level) << software;
     EXPECT_EQ(plan(run).strategy.dispatcher, Dispatcher::all_to_all) << software;
     EXPECT_FALSE(plan(run).attends_in_fp8 || plan(run).fp8_head || plan(run).sorts_in_exchanges) << software;
-    EXPECT_EQ(plan(run).framework.held_multiprocessors, Framework{}.held_multiprocessors) << software;
+    EXPECT_EQ(plan(run).framework.exchange_holds, std::nullopt) << software;
   }
 }
 
@@ -346,7 +346,7 @@ TEST(RunPlan, BelievesARowBeforeTheRecipe) {
   run.overlap.clear();
   EXPECT_TRUE(plan(run).strategy.overlap.ep_batch_level);
   EXPECT_FALSE(plan(run).sorts_in_exchanges);
-  EXPECT_EQ(plan(run).framework.held_multiprocessors, Framework{}.held_multiprocessors);
+  EXPECT_EQ(plan(run).framework.exchange_holds, std::nullopt);
   // Stages of one chunk have no forward at hand beside a backward; without EP nothing is exchanged.
   run = run_of("bridge-0f2e00f1");
   run.pp = 4;
