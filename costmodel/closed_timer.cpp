@@ -32,6 +32,7 @@ ClosedTimer::ClosedTimer(const Model& model, const Strategy& strategy, const Mes
       held_(held_by_exchanges()) {}
 
 std::optional<double> ClosedTimer::held_by_exchanges() const {
+  if (strategy_.dispatcher != Dispatcher::two_level) return std::nullopt;  // searches make many timers
   std::vector<DeviceIndex> members;
   for (const RankId member : mesh_.members(Group::ep, RankId(0))) members.push_back(device_of(member));
   return costmodel::held_by_exchanges(cost_, model_, strategy_, members);
