@@ -4,7 +4,7 @@
 namespace orrery::costmodel {
 namespace {
 
-constexpr std::size_t kUsualOps = 96;  // of a layer
+constexpr std::size_t kUsualOps = 64;  // of half a layer
 
 }  // namespace
 
@@ -17,14 +17,7 @@ BlockOps::BlockOps(const Model& the_model, const Strategy& the_strategy, const B
       tokens(batch.seq * the_strategy.micro_batch / the_strategy.cp),
       local(the_strategy.sp ? tokens / tp : tokens),
       hidden(the_model.hidden) {
-  entries_.reserve(kUsualOps);
-}
-
-std::vector<LayerOp> BlockOps::take() const {
-  std::vector<LayerOp> ops;
-  ops.reserve(entries_.size());
-  for (const Entry& entry : entries_) ops.push_back(entry.op);
-  return ops;
+  ops_.reserve(kUsualOps);
 }
 
 std::int64_t BlockOps::operand(std::int64_t width) const {
@@ -41,18 +34,22 @@ void BlockOps::activation(const Activation& a, const Rows& rows) {
   memory(a.act, Pass::igrad, rows, {kept + row(a.out) + a.more, row(a.in) + a.more});
 }
 
-void BlockOps::add(OpCode op, Pass pass, const OpShape& shape) { entries_.push_back({{op, pass, shape}, part_}); }
+void BlockOps::add(OpCode op, Pass pass, const OpShape& shape, std::int64_t count) {
+  ops_.push_back({.op = op, .pass = pass, .shape = shape, .part = part_, .count = count});
+}
 
 void BlockOps::memory(OpCode op, Pass pass, const Rows& rows, Traffic bytes) {
   add(op, pass, MemoryShape{.rows = rows, .read_per_row = bytes.read, .written_per_row = bytes.written});
 }
 
-void BlockOps::collective(OpCode op, Pass pass, CollectiveKind kind, Group group, std::int64_t bytes) {
-  add(op, pass, CollectiveShape{.kind = kind, .group = group, .bytes = bytes});
+void BlockOps::collective(OpCode op, Pass pass, CollectiveKind kind, Group group, std::int64_t bytes,
+                          std::int64_t count) {
+  add(op, pass, CollectiveShape{.kind = kind, .group = group, .bytes = bytes}, count);
 }
 
-void BlockOps::product(OpCode op, Pass pass, std::int64_t m, std::int64_t n, std::int64_t k, DType type) {
-  add(op, pass, GemmShape{.m = m, .n = n, .k = k, .dtype = type, .accumulate = strategy.grad_dtype});
+void BlockOps::product(OpCode op, Pass pass, std::int64_t m, std::int64_t n, std::int64_t k, DType type,
+                       std::int64_t count) {
+  add(op, pass, GemmShape{.m = m, .n = n, .k = k, .dtype = type, .accumulate = strategy.grad_dtype}, count);
 }
 
 void BlockOps::products(OpCode op, std::int64_t m, std::int64_t n, std::int64_t k, DType type) {
@@ -62,15 +59,12 @@ void BlockOps::products(OpCode op, std::int64_t m, std::int64_t n, std::int64_t 
 // Forward and input gradient can be cut into slices with their collectives; the weight gradient is whole.
 void BlockOps::column(OpCode gather, OpCode gemm, std::int64_t n, std::int64_t k, std::int64_t in_row, DType type) {
   const std::int64_t slices = num_slices(), m = tokens / slices;
-  for (std::int64_t slice = 0; slice < slices; ++slice) {
-    product(gemm, Pass::fwd, m, n, k, type);
-    product(gemm, Pass::igrad, m, n, k, type);
-    if (!sequence_parallel()) continue;
-    collective(gather, Pass::fwd, CollectiveKind::all_gather, Group::tp, m * in_row);
-    collective(gather, Pass::igrad, CollectiveKind::reduce_scatter, Group::tp, m * row(k));
-  }
+  product(gemm, Pass::fwd, m, n, k, type, slices);
+  product(gemm, Pass::igrad, m, n, k, type, slices);
   product(gemm, Pass::wgrad, tokens, n, k, type);
   if (sequence_parallel()) {
+    collective(gather, Pass::fwd, CollectiveKind::all_gather, Group::tp, m * in_row, slices);
+    collective(gather, Pass::igrad, CollectiveKind::reduce_scatter, Group::tp, m * row(k), slices);
     collective(gather, Pass::wgrad, CollectiveKind::all_gather, Group::tp, tokens * in_row);
   } else if (tp > 1) {
     collective(gather, Pass::igrad, CollectiveKind::all_reduce, Group::tp, tokens * row(k));
@@ -79,13 +73,11 @@ void BlockOps::column(OpCode gather, OpCode gemm, std::int64_t n, std::int64_t k
 
 void BlockOps::row_parallel(OpCode gemm, OpCode scatter, std::int64_t n, std::int64_t k) {
   const std::int64_t slices = num_slices(), m = tokens / slices;
-  for (std::int64_t slice = 0; slice < slices; ++slice) {
-    product(gemm, Pass::fwd, m, n, k, strategy.precision);
-    if (sequence_parallel()) collective(scatter, Pass::fwd, CollectiveKind::reduce_scatter, Group::tp, m * row(n));
-  }
+  product(gemm, Pass::fwd, m, n, k, strategy.precision, slices);
   product(gemm, Pass::igrad, tokens, n, k, strategy.precision);
   product(gemm, Pass::wgrad, tokens, n, k, strategy.precision);
   if (sequence_parallel()) {
+    collective(scatter, Pass::fwd, CollectiveKind::reduce_scatter, Group::tp, m * row(n), slices);
     collective(scatter, Pass::igrad, CollectiveKind::all_gather, Group::tp, tokens * row(n));
   } else if (tp > 1) {
     collective(scatter, Pass::fwd, CollectiveKind::all_reduce, Group::tp, tokens * row(n));

@@ -6,32 +6,16 @@
 #include "costmodel/layer_ops.h"
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace orrery::costmodel {
-
-/// What is recomputed as one, or never.
-enum class OpPart : std::uint8_t { attn_norm, attn_up, attn_core, attn, ffn_norm, moe_act, shared, ffn, kept };
 
 class BlockOps {
  public:
   BlockOps(const Model& model, const Strategy& strategy, const BatchShape& batch);
 
-  struct Entry {
-    LayerOp op;
-    OpPart part = OpPart::kept;
-  };
-  const std::vector<Entry>& entries() const { return entries_; }
-  std::vector<LayerOp> take() const;
-  /// Runs the forward of parts that `again` picks a second time.
-  template <class Picks>
-  void recompute(Picks again) {
-    const std::size_t num_ops = entries_.size();
-    for (std::size_t i = 0; i < num_ops; ++i) {
-      const Entry entry = entries_[i];
-      if (entry.op.pass == Pass::fwd && again(entry.part)) add(entry.op.op, Pass::rec, entry.op.shape);
-    }
-  }
+  std::vector<LayerOp> take() { return std::move(ops_); }
 
   /// Ops that are added from here on belong to `part`.
   void enter(OpPart part) { part_ = part; }
@@ -62,10 +46,11 @@ class BlockOps {
   struct Traffic {
     std::int64_t read = 0, written = 0;
   };
-  void add(OpCode op, Pass pass, const OpShape& shape);
+  void add(OpCode op, Pass pass, const OpShape& shape, std::int64_t count = 1);
   void memory(OpCode op, Pass pass, const Rows& rows, Traffic bytes);
-  void collective(OpCode op, Pass pass, CollectiveKind kind, Group group, std::int64_t bytes);
-  void product(OpCode op, Pass pass, std::int64_t m, std::int64_t n, std::int64_t k, DType type);
+  void collective(OpCode op, Pass pass, CollectiveKind kind, Group group, std::int64_t bytes, std::int64_t count = 1);
+  void product(OpCode op, Pass pass, std::int64_t m, std::int64_t n, std::int64_t k, DType type,
+               std::int64_t count = 1);
   /// All three passes of a linear layer that each rank does for itself.
   void products(OpCode op, std::int64_t m, std::int64_t n, std::int64_t k, DType type);
 
@@ -82,7 +67,7 @@ class BlockOps {
   std::int64_t num_slices() const { return strategy.overlap.tp && strategy.sp ? tp : 1; }
 
   OpPart part_ = OpPart::kept;
-  std::vector<Entry> entries_;
+  std::vector<LayerOp> ops_;
 };
 
 /// Between the norm and the residual of an MoE layer: shared experts, router, dispatch, experts.

@@ -84,7 +84,7 @@ bool splits_backward(const Strategy& strategy) {
          strategy.schedule == Schedule::zbv;
 }
 
-BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy, ClosedTimer& timer) {
+BlockTimes block_times(const std::vector<LayerOp>& ops, ClosedTimer& timer) {
   SlotTimes compute;
   BlockTimes block;
   std::vector<BlockTimes::Communication>& communication = block.communication;
@@ -100,17 +100,15 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
         time.time * (is_exchange ? by_exchange(time) : time.slowdown.value_or(usual));
   };
   for (const LayerOp& op : ops) {
-    host_of_pass(block, op.pass) += timer.host(op);
+    const auto count = static_cast<double>(op.count);
+    host_of_pass(block, op.pass) += count * timer.host(op);
     if (std::holds_alternative<ExchangeShape>(op.shape) || std::holds_alternative<CollectiveShape>(op.shape)) {
-      const auto is_alike = [&](const BlockTimes::Communication& c) {
-        return c.op.op == op.op && c.op.pass == op.pass && c.op.shape == op.shape;
-      };
-      auto alike = std::find_if(communication.begin(), communication.end(), is_alike);
-      if (alike == communication.end()) alike = communication.insert(alike, {.op = op, .count = 0.0, .with = {}});
-      alike->count += 1.0;
+      communication.push_back({.op = op, .with = {}});
       continue;
     }
-    const OpTime time = timer.timed(op);
+    OpTime time = timer.timed(op);
+    time.time = count * time.time;
+    block.extrapolated = block.extrapolated || time.extrapolated;
     of_pass(compute, op.pass) += time.time;
     block.loss.add(time.time, time.slowdown.value_or(usual));
     if (op.pass == Pass::rec) block.again += time.time;
@@ -128,12 +126,37 @@ BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy
   block.forward = compute.forward;
   block.input_grad = compute.input_grad;
   block.weight_grad = compute.weight_grad;
-  std::sort(communication.begin(), communication.end(),
+  return block;
+}
+
+BlockTimes& BlockTimes::operator+=(const BlockTimes& other) {
+  forward += other.forward;
+  input_grad += other.input_grad;
+  weight_grad += other.weight_grad;
+  host_forward += other.host_forward;
+  host_input_grad += other.host_input_grad;
+  host_weight_grad += other.host_weight_grad;
+  forward_excess += other.forward_excess;
+  backward_excess += other.backward_excess;
+  again += other.again;
+  for (std::size_t i = 0; i < kNumBeside; ++i) {
+    beside[i] += other.beside[i];
+    lost[i] += other.lost[i];
+  }
+  usual = other.usual;
+  loss.add(other.loss, 1.0);
+  extrapolated = extrapolated || other.extrapolated;
+  communication.insert(communication.end(), other.communication.begin(), other.communication.end());
+  return *this;
+}
+
+// In an order of its own, so that sums do not depend on that of the parts.
+void place_communication(BlockTimes& block, const Strategy& strategy) {
+  std::sort(block.communication.begin(), block.communication.end(),
             [](const BlockTimes::Communication& a, const BlockTimes::Communication& b) {
               return std::tie(a.op.pass, a.op.op, a.op.shape) < std::tie(b.op.pass, b.op.op, b.op.shape);
             });
-  for (BlockTimes::Communication& c : communication) place(c, strategy);
-  return block;
+  for (BlockTimes::Communication& c : block.communication) place(c, strategy);
 }
 
 void keep_what_is_waited_for(BlockTimes& block, const Strategy& strategy) {
@@ -155,7 +178,8 @@ void keep_what_is_waited_for(BlockTimes& block, const Strategy& strategy) {
 std::vector<Seconds> communication_times(const BlockTimes& block, ClosedTimer& timer) {
   std::vector<Seconds> times;
   times.reserve(block.communication.size());
-  for (const BlockTimes::Communication& c : block.communication) times.push_back(c.count * timer.time(c.op));
+  for (const BlockTimes::Communication& c : block.communication)
+    times.push_back(static_cast<double>(c.op.count) * timer.time(c.op));
   return times;
 }
 

@@ -36,16 +36,23 @@ struct BlockTimes {
   std::array<Seconds, kNumBeside> lost{};                   // by which that is longer beside communication
   OverlapRule usual;                                        // of the device
   LeastLoss loss;                                           // of arithmetic
+  bool extrapolated = false;                                // a time of it
   struct Communication {
     LayerOp op;
-    double count = 0.0;
     std::optional<Beside> with;  // none: alone
     double hidden = 0.0;         // share of it that can run beside
   };
-  std::vector<Communication> communication;  // each different one
+  std::vector<Communication> communication;
+
+  /// Of blocks of one device that become one.
+  BlockTimes& operator+=(const BlockTimes& other);
 };
 
-BlockTimes block_times(const std::vector<LayerOp>& ops, const Strategy& strategy, ClosedTimer& timer);
+/// Communication as if nothing ran beside it, so that parts of a block add up.
+BlockTimes block_times(const std::vector<LayerOp>& ops, ClosedTimer& timer);
+
+/// Says beside what each communication of a whole block runs, as the lowering enqueues it.
+void place_communication(BlockTimes& block, const Strategy& strategy);
 
 /// Hides all communication that the next arithmetic on the queue may not wait for, and lets none slow what is beside
 /// it: a block takes at least what is left (costmodel/lower_bound.h).

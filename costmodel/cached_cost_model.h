@@ -5,11 +5,12 @@
 
 #include "costmodel/cost_model.h"
 
-#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <span>
 #include <tuple>
+#include <type_traits>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -39,6 +40,8 @@ class CachedCostModel : public CostModel {
   Seconds dispatch(const OpKey& key, const OpShape& shape) const override { return model_.dispatch(key, shape); }
 
  private:
+  using View = std::span<const DeviceIndex>;
+  using List = std::vector<DeviceIndex>;
   /// A question about a group. Looked up by a view of its members, so that asking again makes no list.
   template <class Shape, class Members>
   struct Asked {
@@ -49,7 +52,10 @@ class CachedCostModel : public CostModel {
     using is_transparent = void;
     template <class Shape, class A, class B>
     bool operator()(const Asked<Shape, A>& a, const Asked<Shape, B>& b) const {
-      return a.shape == b.shape && std::ranges::equal(a.members, b.members);
+      static_assert(std::has_unique_object_representations_v<DeviceIndex>);  // so that bytes tell lists apart
+      const View members_a = a.members, members_b = b.members;
+      return a.shape == b.shape && members_a.size() == members_b.size() &&
+             std::memcmp(members_a.data(), members_b.data(), members_a.size_bytes()) == 0;
     }
   };
   struct GroupHash {
@@ -61,8 +67,6 @@ class CachedCostModel : public CostModel {
     static std::size_t of(const CollectiveShape& shape, std::span<const DeviceIndex> members);
     static std::size_t of(const std::pair<ExchangeShape, std::int64_t>& shape, std::span<const DeviceIndex> members);
   };
-  using View = std::span<const DeviceIndex>;
-  using List = std::vector<DeviceIndex>;
   template <class Shape>
   using OfGroups = std::unordered_map<Asked<Shape, List>, CommTime, GroupHash, SameGroup>;
   using Exchange = std::pair<ExchangeShape, std::int64_t>;  // of so many experts

@@ -19,7 +19,7 @@ namespace {
 class Estimator {
  public:
   Estimator(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
-            const CostModel& cost, std::span<const DeviceIndex> device_of_rank)
+            const CostModel& cost, std::span<const DeviceIndex> device_of_rank, PieceTimes* pieces)
       : model_(model),
         strategy_(strategy),
         batch_(batch),
@@ -27,7 +27,7 @@ class Estimator {
         slots_per_stage_(slots_per_stage(strategy, num_micro_batches_)),
         timer_(model, strategy, mesh, cost, device_of_rank),
         step_end_(model, strategy, mesh, timer_),
-        blocks_(model, strategy, batch, timer_) {
+        blocks_(model, strategy, batch, timer_, StageBlocks::Aim::estimate, pieces) {
     if (strategy.offload_activations) activations_.emplace(model, strategy, batch, mesh, MemoryModel{});
   }
 
@@ -62,7 +62,7 @@ class Estimator {
     const Seconds norm = timer_.norm();
     out_.bubble = out_.pipeline - busiest;
     out_.step_time = delay + std::max(complete + norm, loaded) + updated;
-    out_.extrapolated = timer_.extrapolated();
+    out_.extrapolated = timer_.extrapolated() || blocks_.extrapolated();
     return std::move(out_);
   }
 
@@ -111,8 +111,8 @@ class Estimator {
 }  // namespace
 
 ClosedEstimate estimate_closed(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
-                               const CostModel& cost, std::span<const DeviceIndex> device_of_rank) {
-  return Estimator(model, strategy, batch, mesh, cost, device_of_rank).run();
+                               const CostModel& cost, std::span<const DeviceIndex> device_of_rank, PieceTimes* pieces) {
+  return Estimator(model, strategy, batch, mesh, cost, device_of_rank, pieces).run();
 }
 
 }  // namespace orrery::costmodel

@@ -18,6 +18,8 @@
 
 namespace orrery::costmodel {
 
+class PieceTimes;
+
 /// One pipeline rank: times of one micro-batch on all its stages, and of the step's end.
 struct RankEstimate {
   Seconds forward, backward;  // collectives and exchanges included; backward with what is recomputed
@@ -41,9 +43,10 @@ struct ClosedEstimate {
 
 /// Under a balanced load, for devices of one kind. `device_of_rank`: empty means that ranks are in the order of the
 /// strategy. The first rank of each pipeline rank stands for all. Complexity: linear in the ops of each kind of layer
-/// and in the slots; hand in a CachedCostModel when asking often. Requires: violations(model, strategy, batch,
-/// mesh.world()) is empty.
+/// and in the slots; hand in a CachedCostModel, and `pieces` of its answers, when asking often. Requires:
+/// violations(model, strategy, batch, mesh.world()) is empty.
 ClosedEstimate estimate_closed(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
-                               const CostModel& cost, std::span<const DeviceIndex> device_of_rank = {});
+                               const CostModel& cost, std::span<const DeviceIndex> device_of_rank = {},
+                               PieceTimes* pieces = nullptr);
 
 }  // namespace orrery::costmodel

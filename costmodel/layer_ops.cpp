@@ -180,16 +180,15 @@ class LayerBuilder {
       b_.collective(OpCode::cp_kv, Pass::igrad, Kind::all_gather, Group::cp, c * own_keys);
       b_.collective(OpCode::cp_dkv, Pass::igrad, Kind::reduce_scatter, Group::cp, c * own_keys);
     } else {
-      for (std::int64_t round = 0; round < c; ++round) attend(heads, span, b_.seq / c, b_.seq / c);
-      for (std::int64_t hop = 0; hop + 1 < c; ++hop) {
-        b_.collective(OpCode::cp_kv, Pass::fwd, Kind::ring_shift, Group::cp, own_keys);
-        b_.collective(OpCode::cp_kv, Pass::igrad, Kind::ring_shift, Group::cp, own_keys);
-        b_.collective(OpCode::cp_dkv, Pass::igrad, Kind::ring_shift, Group::cp, own_keys);
-      }
+      attend(heads, span, b_.seq / c, b_.seq / c, c);
+      b_.collective(OpCode::cp_kv, Pass::fwd, Kind::ring_shift, Group::cp, own_keys, c - 1);
+      b_.collective(OpCode::cp_kv, Pass::igrad, Kind::ring_shift, Group::cp, own_keys, c - 1);
+      b_.collective(OpCode::cp_dkv, Pass::igrad, Kind::ring_shift, Group::cp, own_keys, c - 1);
     }
   }
 
-  void attend(const Heads& heads, const AttentionSpan& span, std::int64_t queries, std::int64_t keys) {
+  void attend(const Heads& heads, const AttentionSpan& span, std::int64_t queries, std::int64_t keys,
+              std::int64_t rounds = 1) {
     for (const Pass pass : {Pass::fwd, Pass::igrad}) {
       b_.add(OpCode::attn_core, pass,
              AttentionShape{.batch = b_.strategy.micro_batch,
@@ -201,7 +200,8 @@ class LayerBuilder {
                             .d_v = heads.d_v,
                             .window = span.window,
                             .chunked = span.chunked,
-                            .dtype = compute_dtype(b_.strategy)});
+                            .dtype = compute_dtype(b_.strategy)},
+             rounds);
     }
   }
 
@@ -235,17 +235,23 @@ bool runs_again(RecomputeModule m, OpPart part, LayerKind kind) {
 
 }  // namespace
 
-std::vector<LayerOp> layer_ops(const Model& model, const Strategy& strategy, const BatchShape& batch,
-                               std::int64_t layer, const std::set<RecomputeModule>& recompute) {
+std::vector<LayerOp> attention_ops(const Model& model, const Strategy& strategy, const BatchShape& batch,
+                                   const AttentionSpan& span) {
   LayerBuilder builder(model, strategy, batch);
-  std::visit([&](const auto& attention) { builder.attention(attention, model.span(layer)); }, model.attention);
-  const LayerKind kind = model.kind(layer);
-  kind == LayerKind::moe ? builder.moe_ffn() : builder.dense_ffn();
-  builder.block().recompute([&](OpPart part) {
-    return std::any_of(recompute.begin(), recompute.end(),
-                       [&](RecomputeModule module) { return runs_again(module, part, kind); });
-  });
+  std::visit([&](const auto& attention) { builder.attention(attention, span); }, model.attention);
   return builder.block().take();
+}
+
+std::vector<LayerOp> feed_forward_ops(const Model& model, const Strategy& strategy, const BatchShape& batch,
+                                      LayerKind kind) {
+  LayerBuilder builder(model, strategy, batch);
+  kind == LayerKind::moe ? builder.moe_ffn() : builder.dense_ffn();
+  return builder.block().take();
+}
+
+bool runs_again(const std::set<RecomputeModule>& modules, OpPart part, LayerKind kind) {
+  return std::any_of(modules.begin(), modules.end(),
+                     [&](RecomputeModule module) { return runs_again(module, part, kind); });
 }
 
 std::vector<LayerOp> embedding_ops(const Model& model, const Strategy& strategy, const BatchShape& batch) {

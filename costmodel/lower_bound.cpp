@@ -20,7 +20,7 @@ namespace {
 class Bound {
  public:
   Bound(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh, const CostModel& cost,
-        std::span<const DeviceIndex> device_of_rank)
+        std::span<const DeviceIndex> device_of_rank, PieceTimes* pieces)
       : model_(model),
         strategy_(strategy),
         batch_(batch),
@@ -28,7 +28,7 @@ class Bound {
         num_slots_(slots_per_stage(strategy, num_micro_batches_)),
         timer_(model, strategy, mesh, cost, device_of_rank),
         step_end_(model, strategy, mesh, timer_),
-        blocks_(model, strategy, batch, timer_, StageBlocks::Aim::bound) {
+        blocks_(model, strategy, batch, timer_, StageBlocks::Aim::bound, pieces) {
     if (strategy.offload_activations) activations_.emplace(model, strategy, batch, mesh, MemoryModel{});
   }
 
@@ -94,8 +94,8 @@ class Bound {
 }  // namespace
 
 Seconds lower_bound(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
-                    const CostModel& cost, std::span<const DeviceIndex> device_of_rank) {
-  return Bound(model, strategy, batch, mesh, cost, device_of_rank).of_step();
+                    const CostModel& cost, std::span<const DeviceIndex> device_of_rank, PieceTimes* pieces) {
+  return Bound(model, strategy, batch, mesh, cost, device_of_rank, pieces).of_step();
 }
 
 }  // namespace orrery::costmodel

@@ -16,11 +16,14 @@
 
 namespace orrery::costmodel {
 
+class PieceTimes;
+
 /// At most the step time of the analytic interpreter under a balanced load, with sequences of one length, on devices of
 /// one kind. `device_of_rank`: empty means that ranks are in the order of the strategy.
-/// Complexity: that of estimate_closed.
+/// Complexity, and `pieces`: those of estimate_closed.
 /// Requires: violations(model, strategy, batch, mesh.world()) is empty.
 Seconds lower_bound(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
-                    const CostModel& cost, std::span<const DeviceIndex> device_of_rank = {});
+                    const CostModel& cost, std::span<const DeviceIndex> device_of_rank = {},
+                    PieceTimes* pieces = nullptr);
 
 }  // namespace orrery::costmodel

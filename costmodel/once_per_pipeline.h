@@ -7,24 +7,34 @@
 
 #include <cstdint>
 #include <map>
+#include <mutex>
+#include <shared_mutex>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace orrery::costmodel {
 
-/// `find(strategy, num_micro_batches, rank)`, for all ranks of a pipeline at the first question of a thread for its
-/// (schedule, pairs, ranks, chunks, micro-batches). Long steps are cut. The reference holds until the thread ends.
+/// `find(strategy, num_micro_batches, rank)`, for all ranks of a pipeline at the first question for its (schedule,
+/// pairs, ranks, chunks, micro-batches), by whichever thread. Long steps are cut. The reference holds as long as the
+/// program.
 template <auto find>
 const auto& once_per_pipeline(const Strategy& strategy, std::int64_t num_micro_batches, std::int64_t rank) {
   using Key = std::tuple<Schedule, bool, std::int64_t, std::int64_t, std::int64_t>;
-  thread_local std::map<Key, std::vector<decltype(find(strategy, num_micro_batches, rank))>> known;
+  using OfRanks = std::vector<decltype(find(strategy, num_micro_batches, rank))>;
+  static std::map<Key, OfRanks> known;
+  static std::shared_mutex mutex;
+  const auto index = static_cast<std::size_t>(rank);
   const std::int64_t short_step = shortened_micro_batches(strategy, num_micro_batches);
-  const auto [found, is_new] =
-      known.try_emplace({strategy.schedule, strategy.overlap.ep_batch_level, strategy.pp, strategy.vpp, short_step});
-  if (is_new) {
-    for (std::int64_t r = 0; r < strategy.pp; ++r) found->second.push_back(find(strategy, short_step, r));
+  const Key key{strategy.schedule, strategy.overlap.ep_batch_level, strategy.pp, strategy.vpp, short_step};
+  {
+    const std::shared_lock lock(mutex);
+    if (const auto found = known.find(key); found != known.end()) return found->second[index];
   }
-  return found->second[static_cast<std::size_t>(rank)];
+  OfRanks of_ranks;
+  for (std::int64_t r = 0; r < strategy.pp; ++r) of_ranks.push_back(find(strategy, short_step, r));
+  const std::unique_lock lock(mutex);
+  return known.try_emplace(key, std::move(of_ranks)).first->second[index];
 }
 
 }  // namespace orrery::costmodel

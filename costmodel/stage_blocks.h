@@ -4,6 +4,7 @@
 #pragma once
 
 #include "costmodel/block_times.h"
+#include "costmodel/piece_times.h"
 #include "program/model.h"
 #include "program/step_program.h"
 #include "program/strategy.h"
@@ -20,15 +21,20 @@ namespace orrery::costmodel {
 
 class StageBlocks {
  public:
-  enum class Aim : std::uint8_t { estimate, bound };
+  /// Of a bound: with waits for the host, or as if it were never late.
+  enum class Aim : std::uint8_t { estimate, bound, bound_of_device };
 
-  /// Of `strategy`, all but its stages and its schedule's order; asks `timer` about arithmetic. All must outlive it.
-  /// For a bound, blocks have only the communication that somebody waits for.
+  /// Of `strategy`, all but its stages and its schedule's order; asks `timer` about arithmetic. `pieces`: where others
+  /// with the same model, batch and cost model have left theirs; none: nowhere. All must outlive it. For a bound,
+  /// blocks have only the communication that somebody waits for.
   StageBlocks(const Model& model, const Strategy& strategy, const BatchShape& batch, ClosedTimer& timer,
-              Aim aim = Aim::estimate);
+              Aim aim = Aim::estimate, PieceTimes* pieces = nullptr);
 
-  /// Of a stage on the pipeline rank that the timer has entered, with waits for the host.
+  /// Of a stage on the pipeline rank that the timer has entered, with waits for the host that the aim knows.
   Slots slots(const StageLayout& layout);
+
+  /// Whether a time of arithmetic was extrapolated.
+  bool extrapolated() const { return extrapolated_; }
 
   /// Of the message behind chunk `chunk` of pipeline rank `rank` in the pipeline of `strategy`: the residual stream,
   /// and what prediction modules before it have made of it; zero where the stage behind is on the same rank. Requires:
@@ -49,22 +55,24 @@ class StageBlocks {
   const Block* last_layer(const StageLayout& layout);
   /// Layers with the same kind, span and modules take the same.
   using LayerClass = std::tuple<LayerKind, AttentionSpan, std::set<RecomputeModule>>;
-  /// One end of the model, or what a prediction module has before its layer; with or without a head behind it.
-  enum class End : std::uint8_t { embedding, mtp, mtp_apart, head, head_behind_mtp };
 
-  BlockTimes times_of(const std::vector<LayerOp>& ops);
-  const Block& layer(std::int64_t layer, const LayerClass& of);
-  const Block& end(End which);
+  /// A block whose pieces are all there.
+  void finish(BlockTimes& block);
+  BlockTimes layer_times(const LayerClass& of);
+  const Block& layer(const LayerClass& of);
+  const Block& end(Piece which);
   /// `block` with what it takes on the rank that the timer has entered.
   const Block& on_this_rank(Block& block);
 
   const Model& model_;
   const Strategy& strategy_;
-  const BatchShape batch_;
   ClosedTimer& timer_;
   const Aim aim_;
+  PieceTimes own_pieces_;
+  PieceTimes& pieces_;
   std::map<LayerClass, Block> layers_;
-  std::map<End, Block> ends_;
+  std::map<Piece, Block> ends_;
+  bool extrapolated_ = false;
 };
 
 }  // namespace orrery::costmodel

@@ -2,7 +2,6 @@
 #include "planner/candidates.h"
 
 #include "base/parallel.h"
-#include "costmodel/cached_cost_model.h"
 #include "costmodel/closed_form.h"
 #include "planner/frontier.h"
 #include "planner/operator_choices.h"
@@ -79,9 +78,8 @@ Domains lean(const Domains& all) {
 
 class Finder {
  public:
-  Finder(const FamilyContext& context, std::span<const costmodel::CachedCostModel> costs, const Measure& measure,
-         const ScanLimits& limits, const std::function<bool()>& out_of_time,
-         const std::function<void(const Progress&)>& on_progress)
+  Finder(const FamilyContext& context, std::span<WorkerCosts> costs, const Measure& measure, const ScanLimits& limits,
+         const std::function<bool()>& out_of_time, const std::function<void(const Progress&)>& on_progress)
       : c_(context),
         measure_(measure),
         limits_(limits),
@@ -98,11 +96,12 @@ class Finder {
     work_bounds_.resize(choices.legal.size());
     parallel_for(out_.num_operators, [&](std::int64_t i, int worker) {
       const auto index = static_cast<std::size_t>(i);
-      const costmodel::CostModel& cost = costs_[static_cast<std::size_t>(worker)];
+      auto& [cost, pieces] = asked_by(worker);
       if (limits_.weights.counts_work()) {
         work_bounds_[index] = limits_.weights.of_work(work_bound(c_, choices.legal[index], cost));
       }
-      bounds[index] = limits_.weights.time * operator_bound(c_, choices.legal[index], cost) + work_bounds_[index];
+      bounds[index] =
+          limits_.weights.time * operator_bound(c_, choices.legal[index], cost, &pieces) + work_bounds_[index];
     });
     std::vector<std::size_t> order(choices.legal.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -165,6 +164,8 @@ class Finder {
     on_progress_(progress);
   }
 
+  WorkerCosts& asked_by(int worker) const { return costs_[static_cast<std::size_t>(worker)]; }
+
   /// Families of which members were looked at, which is what takes time.
   std::int64_t num_looked_into() const { return out_.num_families - out_.num_illegal_families - out_.counts.pruned; }
   Seconds cutoff() const { return found_ * (1.0 + limits_.slack); }
@@ -209,8 +210,8 @@ class Finder {
 
   /// Bounds of the pipelines of `operators`, of what is made least.
   std::vector<BoundedPipeline> bounded_pipelines(const FamilyContext& context, const Strategy& operators, Seconds work,
-                                                 const costmodel::CostModel& cost) const {
-    std::vector<BoundedPipeline> out = pipeline_bounds(context, operators, cost);
+                                                 WorkerCosts& asked) const {
+    std::vector<BoundedPipeline> out = pipeline_bounds(context, operators, asked.cost, &asked.pieces);
     for (BoundedPipeline& pipeline : out) pipeline.bound = limits_.weights.time * pipeline.bound + work;
     return out;
   }
@@ -269,8 +270,7 @@ class Finder {
     parallel_for(static_cast<std::int64_t>(whole.size()), [&](std::int64_t i, int worker) {
       const auto at = static_cast<std::size_t>(i);
       const std::size_t index = whole[at];
-      pipelines[at] =
-          bounded_pipelines(c_, operators[index], work_bounds_[index], costs_[static_cast<std::size_t>(worker)]);
+      pipelines[at] = bounded_pipelines(c_, operators[index], work_bounds_[index], asked_by(worker));
       for (BoundedPipeline& pipeline : pipelines[at]) pipeline.bound = std::max(pipeline.bound, bounds[index]);
       const auto known = near_.find(index);
       if (known == near_.end()) return;
@@ -304,7 +304,7 @@ class Finder {
         return;
       }
       for (const BoundedPipeline& pipeline :
-           bounded_pipelines(context, s, work_bounds_[piece.operators], costs_[static_cast<std::size_t>(worker)])) {
+           bounded_pipelines(context, s, work_bounds_[piece.operators], asked_by(worker))) {
         if (pipeline.bound < limit) piece.pipelines.push_back(pipeline.choice);
       }
     });
@@ -323,8 +323,9 @@ class Finder {
       const Piece& piece = wave[static_cast<std::size_t>(i)];
       const Seconds work = work_bounds_[piece.operators];
       ScanResult& result = results[static_cast<std::size_t>(i)];
-      result = scan_pipelines(context, operators[piece.operators], piece.pipelines,
-                              costs_[static_cast<std::size_t>(worker)], (limit - work) / limits_.weights.time, room);
+      auto& [cost, pieces] = asked_by(worker);
+      result = scan_pipelines(context, operators[piece.operators], piece.pipelines, cost,
+                              (limit - work) / limits_.weights.time, room, &pieces);
       if (!result.members.empty()) has_some = true;
       if (limits_.weights == StepWeights()) return;
       for (Member& member : result.members) {
@@ -375,8 +376,9 @@ class Finder {
   /// About what a member is, by its closed form and as if it recomputed nothing.
   Seconds closed_value(const Member& member, int worker) {
     const Mesh mesh(member.strategy, c_.num_devices);
-    const costmodel::CostModel& cost = costs_[static_cast<std::size_t>(worker)];
-    const Seconds step = costmodel::estimate_closed(c_.model, member.strategy, c_.batch, mesh, cost).step_time;
+    auto& [cost, pieces] = asked_by(worker);
+    const Seconds step =
+        costmodel::estimate_closed(c_.model, member.strategy, c_.batch, mesh, cost, {}, &pieces).step_time;
     return limits_.weights.time * step + member.work_bound;
   }
 
@@ -426,7 +428,7 @@ class Finder {
   const ScanLimits limits_;
   const std::function<bool()>& out_of_time_;
   const std::function<void(const Progress&)>& on_progress_;
-  const std::span<const costmodel::CachedCostModel> costs_;  // by worker
+  const std::span<WorkerCosts> costs_;                       // by worker
   Seconds found_;                                            // least time that was measured or is to beat
   std::vector<Seconds> work_bounds_;                         // by choice of operators, weighted
   std::optional<Strategy> best_;                             // of what was measured
@@ -436,8 +438,8 @@ class Finder {
 
 }  // namespace
 
-Candidates find_candidates(const FamilyContext& context, std::span<const costmodel::CachedCostModel> costs,
-                           const Measure& measure, const ScanLimits& limits, const std::function<bool()>& out_of_time,
+Candidates find_candidates(const FamilyContext& context, std::span<WorkerCosts> costs, const Measure& measure,
+                           const ScanLimits& limits, const std::function<bool()>& out_of_time,
                            const std::function<void(const Progress&)>& on_progress) {
   return Finder(context, costs, measure, limits, out_of_time, on_progress).run();
 }

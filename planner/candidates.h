@@ -2,9 +2,9 @@
 // The first half of a search: from domains to the strategies that may be the fastest, with what could not be looked at.
 #pragma once
 
-#include "costmodel/cached_cost_model.h"
 #include "planner/pipeline_scan.h"
 #include "planner/search.h"
+#include "planner/worker_costs.h"
 
 #include <functional>
 #include <optional>
@@ -41,8 +41,8 @@ struct ScanLimits {
 
 /// Scans the choices of operators from the smallest bound on, and stops when no bound is below the least time that
 /// `measure` has found, or the one to beat. `costs`: what each of num_workers() threads asks.
-Candidates find_candidates(const FamilyContext& context, std::span<const costmodel::CachedCostModel> costs,
-                           const Measure& measure, const ScanLimits& limits, const std::function<bool()>& out_of_time,
+Candidates find_candidates(const FamilyContext& context, std::span<WorkerCosts> costs, const Measure& measure,
+                           const ScanLimits& limits, const std::function<bool()>& out_of_time,
                            const std::function<void(const Progress&)>& on_progress);
 
 }  // namespace orrery::planner

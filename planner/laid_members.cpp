@@ -2,7 +2,6 @@
 #include "planner/laid_members.h"
 
 #include "base/parallel.h"
-#include "costmodel/cached_cost_model.h"
 #include "planner/bottleneck_stages.h"
 
 #include <algorithm>
@@ -61,13 +60,13 @@ void lay(Alike& alike, BottleneckStages& stages, OperatorTable& table) {
 
 }  // namespace
 
-LaidMembers lay_anew(const FamilyContext& context, std::span<const Member* const> plans,
-                     std::span<const costmodel::CachedCostModel> costs) {
+LaidMembers lay_anew(const FamilyContext& context, std::span<const Member* const> plans, std::span<WorkerCosts> costs) {
   std::vector<SameOperators> groups = grouped(plans);
   parallel_for(std::ssize(groups), [&](std::int64_t i, int worker) {
     SameOperators& group = groups[static_cast<std::size_t>(i)];
-    OperatorTable table(context.model, group.operators, context.batch, context.num_devices,
-                        costs[static_cast<std::size_t>(worker)], context.densest);
+    WorkerCosts& asked = costs[static_cast<std::size_t>(worker)];
+    OperatorTable table(context.model, group.operators, context.batch, context.num_devices, asked.cost, context.densest,
+                        &asked.pieces);
     BottleneckStages stages(context, group.operators.mtp, table);
     for (Alike& alike : group.plans) lay(alike, stages, table);
   });

@@ -4,8 +4,8 @@
 // that came far enough.
 #pragma once
 
-#include "costmodel/cached_cost_model.h"
 #include "planner/family.h"
+#include "planner/worker_costs.h"
 
 #include <cstdint>
 #include <span>
@@ -22,7 +22,6 @@ struct LaidMembers {
 /// Of `plans` that differ in their stages alone, one with the stages of least bottleneck, unless one of them is as
 /// good: its longest stage takes as little, and all together. The same with any number of threads. `costs`:
 /// what each of num_workers() threads asks.
-LaidMembers lay_anew(const FamilyContext& context, std::span<const Member* const> plans,
-                     std::span<const costmodel::CachedCostModel> costs);
+LaidMembers lay_anew(const FamilyContext& context, std::span<const Member* const> plans, std::span<WorkerCosts> costs);
 
 }  // namespace orrery::planner

@@ -39,13 +39,13 @@ Strategy operators_of(const Strategy& strategy) {
 
 OperatorTable::OperatorTable(const Model& model, const Strategy& strategy, const BatchShape& batch,
                              std::int64_t num_devices, const costmodel::CostModel& cost,
-                             std::span<const DeviceIndex> densest)
+                             std::span<const DeviceIndex> densest, costmodel::PieceTimes* pieces, StageBlocks::Aim aim)
     : model_(model),
       strategy_(operators_of(strategy)),
       batch_(batch),
       mesh_(strategy_, num_devices),
       timer_(model, strategy_, mesh_, cost, densest),
-      blocks_(model, strategy_, batch, timer_, StageBlocks::Aim::bound) {
+      blocks_(model, strategy_, batch, timer_, aim, pieces) {
   timer_.enter(0);
   num_moe_before_.push_back(0);
   for (const LayerKind kind : model_.layers) {

@@ -25,9 +25,12 @@ namespace orrery::planner {
 class OperatorTable {
  public:
   /// Of `strategy` as if it had one pipeline rank, which stands for all: groups of the first ranks are as compact as
-  /// any; `densest` as in FamilyContext. `model`, `cost` and `densest` must outlive it. Not thread-safe.
+  /// any; `densest` as in FamilyContext. `pieces`: those of other tables with the same model, batch and cost model.
+  /// `aim`: a bound. `model`, `cost`, `densest` and `pieces` must outlive it. Not thread-safe.
   OperatorTable(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices,
-                const costmodel::CostModel& cost, std::span<const DeviceIndex> densest = {});
+                const costmodel::CostModel& cost, std::span<const DeviceIndex> densest = {},
+                costmodel::PieceTimes* pieces = nullptr,
+                costmodel::StageBlocks::Aim aim = costmodel::StageBlocks::Aim::bound);
   OperatorTable(const OperatorTable&) = delete;
   OperatorTable& operator=(const OperatorTable&) = delete;
 

@@ -2,7 +2,6 @@
 #include "planner/pipeline_bound.h"
 
 #include "costmodel/closed_step_end.h"
-#include "costmodel/forwarding_cost_model.h"
 #include "costmodel/pipeline_moments.h"
 #include "costmodel/rank_states.h"
 #include "costmodel/rank_work.h"
@@ -26,13 +25,6 @@ using costmodel::Slots;
 namespace {
 
 constexpr Seconds kNever = Seconds::from_si(std::numeric_limits<double>::infinity());
-
-/// Sums over layers have no waits for the host: one layer may hide what another one waits for.
-class HostIsNeverLate : public costmodel::ForwardingCostModel {
- public:
-  using ForwardingCostModel::ForwardingCostModel;
-  Seconds dispatch(const OpKey&, const OpShape&) const override { return {}; }
-};
 
 bool allows(const std::vector<int>& flags, int value) {
   return std::find(flags.begin(), flags.end(), value) != flags.end();
@@ -104,11 +96,9 @@ struct PipelineBound::Work {
   std::vector<Slots> examples;  // of schedules in pairs: a layer for each attention span
 };
 
-PipelineBound::PipelineBound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost)
-    : c_(context),
-      operators_(operators),
-      cost_(std::make_unique<HostIsNeverLate>(cost)),
-      memory_model_(context.memory_model) {
+PipelineBound::PipelineBound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost,
+                             costmodel::PieceTimes* pieces)
+    : c_(context), operators_(operators), cost_(cost), pieces_(pieces), memory_model_(context.memory_model) {
   const Model& model = c_.model;
   const auto num_moe = std::count(model.layers.begin(), model.layers.end(), LayerKind::moe);
   kind_ = 2 * num_moe >= model.num_layers() ? LayerKind::moe : LayerKind::dense;
@@ -144,7 +134,9 @@ const PipelineBound::Work& PipelineBound::work(const PipelineChoice& choice, boo
   s.overlap.delayed_wgrad = allows(c_.domains.delayed_wgrad, 1);
   s.overlap.shared_expert = s.ep > 1 && allows(c_.domains.shared_expert, 1);
   const bool pairs = runs_pairs(s);
-  OperatorTable table(c_.model, s, c_.batch, c_.num_devices, *cost_, c_.densest);
+  // Without waits for the host: one layer may hide what another one waits for.
+  OperatorTable table(c_.model, s, c_.batch, c_.num_devices, cost_, c_.densest, pieces_,
+                      costmodel::StageBlocks::Aim::bound_of_device);
   StageLayout all{.num_layers = c_.model.num_layers(), .embedding = true, .head = true};
   if (s.mtp == Mtp::on) all.num_mtp = c_.model.num_mtp_modules;
   work.all = busy(table.slots(all), pairs);
@@ -183,7 +175,7 @@ const std::vector<PipelineBound::Layer>& PipelineBound::layers(bool slices) {
   const Mesh mesh(s, c_.num_devices);
   const costmodel::TableSizes sizes(c_.model, s, c_.batch, memory_model_);
   costmodel::StageLivesMaker maker(sizes, mesh);
-  costmodel::ClosedTimer timer(c_.model, s, mesh, *cost_, c_.densest);
+  costmodel::ClosedTimer timer(c_.model, s, mesh, cost_, c_.densest);
   timer.enter(0);
   const bool offloads = allows(c_.domains.offload_activations, 1);
   for (const std::set<RecomputeModule>& modules : choices_) {
@@ -230,7 +222,7 @@ Seconds PipelineBound::queue_of_layer(const PipelineChoice& choice, int zero, bo
     if (whole.size(Group::dp) % instances != 0 || whole.size(Group::edp) % instances != 0) continue;
     s.num_optimizer_instances = instances;
     const Mesh mesh(s, c_.num_devices);
-    costmodel::ClosedTimer timer(c_.model, s, mesh, *cost_, c_.densest);
+    costmodel::ClosedTimer timer(c_.model, s, mesh, cost_, c_.densest);
     timer.enter(0);
     costmodel::ClosedStepEnd end(c_.model, s, mesh, timer);
     const Seconds queue = end.sharded_queue({.first_layer = examples_.front(), .num_layers = 1}, dense);
@@ -395,8 +387,8 @@ Seconds PipelineBound::of(const PipelineChoice& choice) {
 }
 
 std::vector<BoundedPipeline> pipeline_bounds(const FamilyContext& context, const Strategy& operators,
-                                             const costmodel::CostModel& cost) {
-  PipelineBound bound(context, operators, cost);
+                                             const costmodel::CostModel& cost, costmodel::PieceTimes* pieces) {
+  PipelineBound bound(context, operators, cost, pieces);
   std::vector<BoundedPipeline> out;
   for (const PipelineChoice& choice : pipeline_choices(context, operators)) out.push_back({choice, bound.of(choice)});
   return out;

@@ -19,7 +19,6 @@
 
 #include <algorithm>
 #include <map>
-#include <memory>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -29,8 +28,9 @@ namespace orrery::planner {
 
 class PipelineBound {
  public:
-  /// All must outlive it. Not thread-safe.
-  PipelineBound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost);
+  /// All must outlive it. `pieces`: those of others who ask the same cost model. Not thread-safe.
+  PipelineBound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost,
+                costmodel::PieceTimes* pieces = nullptr);
   ~PipelineBound();
   PipelineBound(const PipelineBound&) = delete;
   PipelineBound& operator=(const PipelineBound&) = delete;
@@ -66,7 +66,8 @@ class PipelineBound {
 
   const FamilyContext& c_;
   const Strategy operators_;
-  std::unique_ptr<costmodel::CostModel> cost_;  // whose host is never late
+  const costmodel::CostModel& cost_;
+  costmodel::PieceTimes* const pieces_;
   costmodel::MemoryModel memory_model_;
   LayerKind kind_ = LayerKind::dense;               // of most layers
   std::vector<std::int64_t> examples_;              // a layer of that kind for each attention span
@@ -85,6 +86,6 @@ struct BoundedPipeline {
 
 /// All pipelines of `operators`.
 std::vector<BoundedPipeline> pipeline_bounds(const FamilyContext& context, const Strategy& operators,
-                                             const costmodel::CostModel& cost);
+                                             const costmodel::CostModel& cost, costmodel::PieceTimes* pieces = nullptr);
 
 }  // namespace orrery::planner

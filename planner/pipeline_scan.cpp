@@ -58,8 +58,14 @@ class ArithmeticAlone : public costmodel::ForwardingCostModel {
 class Scan {
  public:
   Scan(const FamilyContext& context, const Strategy& operators, std::span<const PipelineChoice> pipelines,
-       const costmodel::CostModel& cost, Seconds cutoff, std::size_t room)
-      : c_(context), operators_(operators), pipelines_(pipelines), cost_(cost), cutoff_(cutoff), room_(room) {}
+       const costmodel::CostModel& cost, Seconds cutoff, std::size_t room, costmodel::PieceTimes* pieces)
+      : c_(context),
+        operators_(operators),
+        pipelines_(pipelines),
+        cost_(cost),
+        cutoff_(cutoff),
+        room_(room),
+        pieces_(pieces) {}
 
   ScanResult run() {
     const bool searches_graphs = c_.domains.cuda_graphs.size() > 1;
@@ -109,8 +115,8 @@ class Scan {
     for (const std::unique_ptr<Known>& known : tables_) {
       if (known->operators == operators) return *known;
     }
-    return *tables_.emplace_back(
-        new Known{.operators = operators, .table = {c_.model, operators, c_.batch, c_.num_devices, cost_, c_.densest}});
+    return *tables_.emplace_back(new Known{
+        .operators = operators, .table = {c_.model, operators, c_.batch, c_.num_devices, cost_, c_.densest, pieces_}});
   }
 
   void layouts(Strategy& s, OperatorTable& table) {
@@ -149,6 +155,7 @@ class Scan {
   const costmodel::CostModel& cost_;
   const Seconds cutoff_;
   const std::size_t room_;
+  costmodel::PieceTimes* const pieces_;
   std::vector<std::unique_ptr<Known>> tables_;
   ScanResult out_;
 };
@@ -157,7 +164,8 @@ class Scan {
 
 // With everything overlapped that the domains allow. Products in slices may take longer than whole ones, and exchanges
 // that a pair hides more than it spares, so both are asked.
-Seconds operator_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost) {
+Seconds operator_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost,
+                       costmodel::PieceTimes* pieces) {
   const auto allows = [](const std::vector<int>& flags) {
     return std::find(flags.begin(), flags.end(), 1) != flags.end();
   };
@@ -174,7 +182,7 @@ Seconds operator_bound(const FamilyContext& context, const Strategy& operators, 
                  .shared_expert = s.ep > 1 && allows(d.shared_expert)};
     s.overlap.ep_batch_level = pairs;
     s.cuda_graphs = allows(d.cuda_graphs);
-    OperatorTable table(context.model, s, context.batch, context.num_devices, cost, context.densest);
+    OperatorTable table(context.model, s, context.batch, context.num_devices, cost, context.densest, pieces);
     const Seconds sum = pairs ? std::min(table.all_stages(true), table.all_stages(false)) : table.all_stages(false);
     least = std::min(least.value_or(sum), sum);
   }
@@ -202,8 +210,8 @@ Activities work_bound(const FamilyContext& context, const Strategy& operators, c
 
 ScanResult scan_pipelines(const FamilyContext& context, const Strategy& operators,
                           std::span<const PipelineChoice> pipelines, const costmodel::CostModel& cost, Seconds cutoff,
-                          std::size_t room) {
-  return Scan(context, operators, pipelines, cost, cutoff, room).run();
+                          std::size_t room, costmodel::PieceTimes* pieces) {
+  return Scan(context, operators, pipelines, cost, cutoff, room, pieces).run();
 }
 
 }  // namespace orrery::planner

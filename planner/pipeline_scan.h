@@ -19,8 +19,9 @@ struct ScanResult {
   std::int64_t num_families = 0, num_illegal = 0;
 };
 
-/// A bound for all pipelines of `operators`.
-Seconds operator_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost);
+/// A bound for all pipelines of `operators`. `pieces`, here and below: those of others who ask the same cost model.
+Seconds operator_bound(const FamilyContext& context, const Strategy& operators, const costmodel::CostModel& cost,
+                       costmodel::PieceTimes* pieces = nullptr);
 
 /// Bounds for what the mean device computes in a step, by kind of work, whatever the pipeline and what is recomputed;
 /// no communication.
@@ -29,6 +30,6 @@ Activities work_bound(const FamilyContext& context, const Strategy& operators, c
 /// Scans all families of `operators` in `pipelines` with a bound below `cutoff`. Keeps at most `room` members.
 ScanResult scan_pipelines(const FamilyContext& context, const Strategy& operators,
                           std::span<const PipelineChoice> pipelines, const costmodel::CostModel& cost, Seconds cutoff,
-                          std::size_t room);
+                          std::size_t room, costmodel::PieceTimes* pieces = nullptr);
 
 }  // namespace orrery::planner

@@ -4,7 +4,6 @@
 #include "base/check.h"
 #include "base/errors.h"
 #include "base/parallel.h"
-#include "costmodel/cached_cost_model.h"
 #include "costmodel/closed_form.h"
 #include "costmodel/lower_bound.h"
 #include "planner/candidates.h"
@@ -14,6 +13,7 @@
 #include "planner/on_demand.h"
 #include "planner/shortlist.h"
 #include "planner/tier_progress.h"
+#include "planner/worker_costs.h"
 #include "program/arrivals.h"
 #include "program/lower.h"
 #include "program/rank_devices.h"
@@ -64,7 +64,8 @@ class Search {
         limits_(limits),
         on_progress_(on_progress),
         cost_model_(cost_model),
-        caches_(static_cast<std::size_t>(num_workers()), costmodel::CachedCostModel(cost_model)),
+        costs_(static_cast<std::size_t>(num_workers()),
+               {costmodel::CachedCostModel(cost_model), costmodel::PieceTimes(problem.model, problem.batch)}),
         begin_(std::chrono::steady_clock::now()),
         fullest_share_(problem.model, problem.load, problem.experts),
         densest_(densest_of(problem.cluster, problem.device_of_rank)),
@@ -89,7 +90,7 @@ class Search {
 
   std::variant<SearchResult, Infeasible> run(const Interpreter* simulator) {
     found_ = find_candidates(
-        context_, caches_, [&](std::span<const Member* const> members) { return measure(members); },
+        context_, costs_, [&](std::span<const Member* const> members) { return measure(members); },
         {.slack = proves() ? 0.0 : kSlackWithoutProof,
          .room = kRoom,
          .most_families = most_families(),
@@ -141,9 +142,14 @@ class Search {
   }
 
   /// Of closed forms. Caches know one kind of device.
-  const costmodel::CostModel& asked_by(int worker) const {
-    if (problem_.cluster.groups.size() > 1) return cost_model_;
-    return caches_[static_cast<std::size_t>(worker)];
+  struct Asked {
+    const costmodel::CostModel& cost;
+    costmodel::PieceTimes* pieces = nullptr;
+  };
+  Asked asked_by(int worker) {
+    if (problem_.cluster.groups.size() > 1) return {.cost = cost_model_};
+    WorkerCosts& costs = costs_[static_cast<std::size_t>(worker)];
+    return {.cost = costs.cost, .pieces = &costs.pieces};
   }
 
   /// Runs members that others have to beat, each once: they are among the ranked from then on. The first is run
@@ -153,9 +159,10 @@ class Search {
     parallel_for(std::ssize(members), [&](std::int64_t i, int worker) {
       const Member& member = *members[static_cast<std::size_t>(i)];
       if (ranked(member.strategy) != nullptr || (i > 0 && out_of_time())) return;
+      const auto [cost, pieces] = asked_by(worker);
       const costmodel::ClosedEstimate closed = costmodel::estimate_closed(
-          problem_.model, member.strategy, problem_.batch, Mesh(member.strategy, context_.num_devices),
-          asked_by(worker), problem_.device_of_rank);
+          problem_.model, member.strategy, problem_.batch, Mesh(member.strategy, context_.num_devices), cost,
+          problem_.device_of_rank, pieces);
       plans[static_cast<std::size_t>(i)] =
           run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated});
     });
@@ -247,13 +254,13 @@ class Search {
       refined.is_refined = true;
       const Strategy& s = refined.member.strategy;
       const Mesh mesh(s, context_.num_devices);
-      const costmodel::CostModel& cost = asked_by(worker);
+      const auto [cost, pieces] = asked_by(worker);
       const costmodel::ClosedEstimate closed =
-          costmodel::estimate_closed(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank);
+          costmodel::estimate_closed(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank, pieces);
       refined.closed = closed.step_time;
       refined.extrapolated = closed.extrapolated;
       const Seconds bound =
-          costmodel::lower_bound(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank);
+          costmodel::lower_bound(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank, pieces);
       refined.member.bound = std::max(refined.member.bound, problem_.weights.time * bound + refined.member.work_bound);
       progress.add_one();
     });
@@ -284,7 +291,7 @@ class Search {
     std::vector<const Member*> plans;
     for (const Member& member : measured_) plans.push_back(&member);
     for (const Member& member : members) plans.push_back(&member);
-    laid_ = lay_anew(context_, plans, caches_);
+    laid_ = lay_anew(context_, plans, costs_);
     members.insert(members.end(), laid_->members.begin(), laid_->members.end());
   }
 
@@ -476,8 +483,9 @@ class Search {
     parallel_for(std::ssize(others), [&](std::int64_t i, int worker) {
       Other& other = others[static_cast<std::size_t>(i)];
       const Strategy& s = other.refined.member.strategy;
+      const auto [cost, pieces] = asked_by(worker);
       const costmodel::ClosedEstimate closed = costmodel::estimate_closed(
-          problem_.model, s, problem_.batch, Mesh(s, context_.num_devices), asked_by(worker));
+          problem_.model, s, problem_.batch, Mesh(s, context_.num_devices), cost, {}, pieces);
       other.gain = 1.0 - closed.step_time / other.refined.closed;
       other.refined.closed = closed.step_time;
       other.refined.extrapolated = closed.extrapolated;
@@ -531,7 +539,7 @@ class Search {
   const SearchLimits limits_;
   const ProgressReport& on_progress_;
   const costmodel::CostModel& cost_model_;
-  const std::vector<costmodel::CachedCostModel> caches_;  // by worker, of all tiers
+  std::vector<WorkerCosts> costs_;  // by worker, of all tiers
   const std::chrono::steady_clock::time_point begin_;
   const FullestShare fullest_share_;
   const std::vector<DeviceIndex> densest_;

@@ -20,7 +20,9 @@ SlotTimes layer(Strategy strategy, std::int64_t world, const CostModel& cost) {
   timer.enter(0);
   Slots slots;
   HostWindows windows;
-  const BlockTimes block = block_times(layer_ops(model, strategy, kBatch, 0, {}), strategy, timer);
+  BlockTimes block = block_times(attention_ops(model, strategy, kBatch, model.span(0)), timer);
+  block += block_times(feed_forward_ops(model, strategy, kBatch, model.kind(0)), timer);
+  place_communication(block, strategy);
   add_block(block, 1.0, communication_times(block, timer), slots, windows);
   wait_for_host(windows, strategy, slots.times);
   return slots.times;

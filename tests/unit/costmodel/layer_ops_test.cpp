@@ -17,7 +17,7 @@
 namespace orrery::costmodel {
 namespace {
 
-using Ops = std::map<std::tuple<std::string, Pass, OpShape>, int>;
+using Ops = std::map<std::tuple<std::string, Pass, OpShape>, std::int64_t>;
 
 /// Without the FLOPs of memory-bound ops, which cost nothing.
 OpShape plain(OpShape shape) {
@@ -27,7 +27,7 @@ OpShape plain(OpShape shape) {
 
 Ops counted(const std::vector<LayerOp>& ops) {
   Ops counts;
-  for (const LayerOp& op : ops) ++counts[{std::string(name_of(op.op)), op.pass, plain(op.shape)}];
+  for (const LayerOp& op : ops) counts[{std::string(name_of(op.op)), op.pass, plain(op.shape)}] += op.count;
   return counts;
 }
 
@@ -56,6 +56,23 @@ void expect_equal(const Ops& closed, const Ops& program, const std::string& wher
 
 void append(std::vector<LayerOp> more, std::vector<LayerOp>& ops) { ops.insert(ops.end(), more.begin(), more.end()); }
 
+/// Both halves of a layer, with what runs again.
+std::vector<LayerOp> ops_of_layer(const StepProgram& program, std::int64_t layer,
+                                  const std::set<RecomputeModule>& recompute) {
+  const Model& model = program.model;
+  const LayerKind kind = model.kind(layer);
+  std::vector<LayerOp> ops = attention_ops(model, program.strategy, program.batch, model.span(layer));
+  append(feed_forward_ops(model, program.strategy, program.batch, kind), ops);
+  std::vector<LayerOp> again;
+  for (const LayerOp& op : ops) {
+    if (op.pass != Pass::fwd || !runs_again(recompute, op.part, kind)) continue;
+    again.push_back(op);
+    again.back().pass = Pass::rec;
+  }
+  append(std::move(again), ops);
+  return ops;
+}
+
 /// Compares every layer, prediction module and end of `program`.
 void expect_equal_ops(const StepProgram& program, const std::string& where) {
   const Model& model = program.model;
@@ -68,7 +85,7 @@ void expect_equal_ops(const StepProgram& program, const std::string& where) {
       const bool recomputes =
           is_module ? !stage.num_recompute_layers : i < stage.num_recompute_layers.value_or(stage.num_layers);
       std::vector<LayerOp> ops =
-          layer_ops(model, s, program.batch, layer, recomputes ? stage.recompute : std::set<RecomputeModule>{});
+          ops_of_layer(program, layer, recomputes ? stage.recompute : std::set<RecomputeModule>{});
       if (is_module) {
         append(mtp_ops(model, s, program.batch, !stage.head), ops);
         // Behind a module whose hidden states the next module uses as well, the head adds to that one's gradient.

@@ -264,8 +264,8 @@ TEST(LayAnew, AddsOnePlanForThoseThatDifferInStagesUnlessOneIsAsGood) {
   c.model.vocab *= 512;
   const FamilyContext context = c.context();
   const OneGigaflop cost(testing::small_cluster(1, 4));
-  const std::vector<costmodel::CachedCostModel> costs(static_cast<std::size_t>(num_workers()),
-                                                      costmodel::CachedCostModel(cost));
+  std::vector<WorkerCosts> costs(static_cast<std::size_t>(num_workers()),
+                                 {costmodel::CachedCostModel(cost), costmodel::PieceTimes(c.model, c.batch)});
   Member even{.strategy = c.strategy, .bound = seconds(1), .memory = {}, .work_bound = seconds(0.5)}, fewer = even;
   even.strategy.stages = even_stages(8, 4);
   fewer.strategy.stages = even_stages(8, 4, false, true);
