@@ -51,7 +51,7 @@ struct SearchLimits {
   std::int64_t num_closing = 8;     // and those with the smallest bounds
   std::int64_t num_reordered = 4;   // plans that it runs in another order of ranks: those that gain most by closed form
   std::int64_t num_simulated = 4;   // plans that the simulator runs
-  std::int64_t num_seeds = 8;       // plans of the plain part that are run before anything is scanned
+  std::int64_t num_seeds = 4;       // plans of the plain part that are run before anything is scanned
   /// A time that somebody has: plans that cannot be faster are not looked at, and if none is, that is no failure.
   std::optional<Seconds> to_beat = {};
   /// Wall time after which no new plans are looked at, by any tier, once there is an answer; it then depends on the
