@@ -8,6 +8,7 @@
 #include "cli/exit_code.h"
 #include "cli/explain_report.h"
 #include "cli/intervals.h"
+#include "cli/placement_report.h"
 #include "cli/plan_check.h"
 #include "cli/plan_search.h"
 #include "cli/step_report.h"
@@ -44,6 +45,7 @@ struct ExplainOptions {
 void add_explanation(Report& report, const Plan& plan, const planner::StepTimer& timer, const Trace& trace,
                      const costmodel::Calibration& calibration) {
   const Seconds step = trace.steps.front().time;
+  add_placement(report, plan);
   add_memory_limit(report, plan);
   Report where("Time");
   add_step_time(where, plan, step);

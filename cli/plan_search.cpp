@@ -5,6 +5,7 @@
 #include "base/units_format.h"
 #include "cli/exit_code.h"
 #include "cli/intervals.h"
+#include "cli/placement_report.h"
 #include "cli/prediction.h"
 #include "cli/progress.h"
 #include "cli/step_report.h"
@@ -247,7 +248,7 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
   add_model_notes(report, best.model, best.strategy.mtp);
   note_extrapolated(report, first.extrapolated);
   report.table("ranked", "Best plans", table_of(result, best.num_ranks(), num_rows));
-
+  add_placement(report, best);
   add_certificate(report, result.certificate);
   add_disagreement(report, result.ranked);
   if (result.certificate.gap && best.strategy.order != Strategy().order) {

@@ -40,7 +40,7 @@ run fit moe-tiny-cpu cluster.json ep3.json "${workload[@]}"
 [[ $code == 2 ]] || fail "exit code of ep 3" 2 "$code"
 grep -q 'ep3.json:3: /ep: expected a divisor of 8 (number of experts), got 3' <<<"$err" || fail "ep 3" "a divisor" "$err"
 printf '{\n  "schema": "strategy/1",\n  "order": "dp-tp"\n}\n' >order.json
-expect_error 2 'order.json:3: /order: expected one of tp-cp-ep-dp-pp, tp-cp-ep-pp-dp, tp-cp-pp-ep-dp, tp-pp-cp-ep-dp, pp-tp-cp-ep-dp, got "dp-tp"' \
+expect_error 2 'order.json:3: /order: expected one of tp-cp-ep-dp-pp, tp-cp-ep-pp-dp, tp-cp-pp-ep-dp, tp-pp-cp-ep-dp, pp-tp-cp-ep-dp, tp-cp-dp-ep-pp, got "dp-tp"' \
   fit moe-tiny-cpu cluster.json order.json "${workload[@]}"
 printf '{\n  "schema": "strategy/1",\n  "pp": 2, "stages": "Et)tL"\n}\n' >layout.json
 expect_error 2 'layout.json:3: /stages: expected "even", a list of stages or a layout: at character 3 expected E, t, m, L, | or a group, got ")"

@@ -151,6 +151,28 @@ TEST(Search, PutsInsideANodeWhatSendsMost) {
   EXPECT_LT(best.predictions.back().step_time, analytic_time(small, in_default));
 }
 
+// One micro-batch sends less to experts than their gradients are, so copies of experts are inside nodes and each EP
+// group has a device of either node, on one rail; with a batch a hundred times as large it is inside a node.
+TEST(Search, PutsCopiesOfExpertsInsideANodeIfTheirGradientsSendMost) {
+  TwoNodes small;
+  small.batch.global_batch = 4;
+  const auto best_of = [&] {
+    Domains domains = small.domains();
+    for (const char* condition : {"pp=1", "tp=1", "cp=1", "ep=2", "etp=1", "micro_batch=1", "overlap.dp_buckets=0"}) {
+      keep_where(domains, condition);
+    }
+    return std::get<SearchResult>(run_in(domains, small)).ranked.front();
+  };
+  const RankedPlan best = best_of();
+  EXPECT_EQ(best.strategy.order, "tp-cp-dp-ep-pp");
+  EXPECT_EQ(best.predictions.back().step_time, analytic_time(small, best.strategy));
+  Strategy in_default = best.strategy;
+  in_default.order = Strategy().order;
+  EXPECT_LT(best.predictions.back().step_time, analytic_time(small, in_default));
+  small.batch.global_batch *= 100;
+  EXPECT_EQ(best_of().strategy.order, "tp-cp-ep-dp-pp");
+}
+
 TEST(Search, ClaimsNothingOfOtherOrders) {
   TwoNodes small;
   small.batch.global_batch *= 100;

@@ -56,6 +56,42 @@ TEST(RankDevices, LayBlocksOfStagesSideBySide) {
   EXPECT_THAT(stage_on_device(strategy_of("pp-tp-cp-ep-dp", 2, 2), 8), ElementsAre(0, 1, 0, 1, 0, 1, 0, 1));
 }
 
+/// The lowest rank of the group on each device.
+std::vector<int> group_on_device(const Strategy& s, std::int64_t world, Group group) {
+  const Mesh mesh(s, world);
+  const RankDevices devices(s, world);
+  std::vector<int> out(static_cast<std::size_t>(world), -1);
+  for (std::int32_t rank = 0; rank < world; ++rank) {
+    out.at(devices.of(RankId(rank)).index()) = mesh.members(group, RankId(rank)).front().value();
+  }
+  return out;
+}
+
+// The example of the header.
+TEST(RankDevices, LayRanksWithTheSameExpertsSideBySide) {
+  EXPECT_THAT(group_on_device(strategy_of("tp-cp-ep-dp-pp", 1, 2, 4), 8, Group::ep),
+              ElementsAre(0, 0, 0, 0, 4, 4, 4, 4));
+  const Strategy apart = strategy_of("tp-cp-dp-ep-pp", 1, 2, 4);
+  EXPECT_THAT(group_on_device(apart, 8, Group::ep), ElementsAre(0, 0, 4, 4, 0, 0, 4, 4));
+  EXPECT_THAT(devices_of(apart, 8, Group::tp, 2), ElementsAre(4, 5)) << "ranks of a TP group stay together";
+  // Two nodes of four: an EP group of two has one device of each, on the same rail.
+  const Strategy rails = strategy_of("tp-cp-dp-ep-pp", 1, 1, 2);
+  EXPECT_THAT(devices_of(rails, 8, Group::ep, 2), ElementsAre(1, 5));
+  EXPECT_THAT(devices_of(rails, 8, Group::edp, 0), ElementsAre(0, 1, 2, 3));
+  // Stages stay side by side; experts that take all of a stage, or less than a TP group, have nothing to lay apart.
+  EXPECT_THAT(stage_on_device(strategy_of("tp-cp-dp-ep-pp", 2, 1, 2), 8), ElementsAre(0, 0, 0, 0, 1, 1, 1, 1));
+  EXPECT_THAT(devices_of(strategy_of("tp-cp-dp-ep-pp", 2, 1, 2), 8, Group::ep, 4), ElementsAre(4, 6));
+  EXPECT_EQ(copies_of_experts(strategy_of("tp-cp-dp-ep-pp", 2, 1, 4), 8), CopiesOfExperts());
+  EXPECT_EQ(copies_of_experts(strategy_of("tp-cp-dp-ep-pp", 1, 4, 2), 8), CopiesOfExperts());
+}
+
+// DeepSpeed's groups with use_data_before_expert_parallelism: utils/groups.py takes every (world / ep)th rank.
+TEST(RankDevices, AreThoseOfDeepSpeedWithDataBeforeExperts) {
+  const Strategy s = strategy_of("tp-cp-dp-ep-pp", 1, 1, 4);
+  EXPECT_THAT(devices_of(s, 16, Group::ep, 0), ElementsAre(0, 4, 8, 12));
+  EXPECT_THAT(devices_of(s, 16, Group::ep, 7), ElementsAre(1, 5, 9, 13));
+}
+
 TEST(RankDevices, GiveEveryRankADeviceOfItsOwn) {
   for (const std::string_view order : kRankOrders) {
     for (const auto& [tp, ep, cp, etp] : {std::array{1, 1, 1, 1}, {2, 4, 1, 1}, {2, 8, 2, 1}, {4, 2, 1, 2}}) {
@@ -120,11 +156,12 @@ TEST(RankDevices, ChangeNoProgram) {
 
 TEST(OtherOrders, AreThoseThatMakeADifference) {
   EXPECT_THAT(other_orders(strategy_of("tp-cp-ep-dp-pp", 2, 2, 4), 16),
-              ElementsAre("tp-cp-ep-pp-dp", "tp-cp-pp-ep-dp", "pp-tp-cp-ep-dp"));
+              ElementsAre("tp-cp-ep-pp-dp", "tp-cp-pp-ep-dp", "pp-tp-cp-ep-dp", "tp-cp-dp-ep-pp"));
   EXPECT_THAT(other_orders(strategy_of("pp-tp-cp-ep-dp", 2), 16), ElementsAre("tp-cp-ep-dp-pp")) << "no groups to keep";
   EXPECT_THAT(other_orders(strategy_of("tp-cp-ep-dp-pp", 2, 2, 8), 16), ElementsAre("tp-cp-pp-ep-dp", "pp-tp-cp-ep-dp"))
       << "experts take the whole stage";
-  EXPECT_THAT(other_orders(strategy_of("tp-cp-ep-dp-pp", 1, 2, 4), 16), IsEmpty()) << "no pipeline";
+  EXPECT_THAT(other_orders(strategy_of("tp-cp-ep-dp-pp", 1, 2, 4), 16), ElementsAre("tp-cp-dp-ep-pp")) << "no pipeline";
+  EXPECT_THAT(other_orders(strategy_of("tp-cp-ep-dp-pp", 1, 2), 16), IsEmpty()) << "nor experts";
   const std::vector<std::string_view> wanted = {"tp-cp-ep-dp-pp", "pp-tp-cp-ep-dp"};
   EXPECT_THAT(other_orders(strategy_of("tp-cp-ep-dp-pp", 2, 2, 4), 16, wanted), ElementsAre("pp-tp-cp-ep-dp"));
 }

@@ -148,7 +148,7 @@ TEST_F(StrategyReader, ReportsValuesThatCannotBeLowered) {
   EXPECT_EQ(read(R"({"schema": "strategy/1", "order": "pp-tp-cp-ep-dp"})").order, "pp-tp-cp-ep-dp");
   EXPECT_EQ(problems_of_keys("\"order\": \"cp-tp-ep-dp-pp\""),
             "s.json:3: /order: expected one of tp-cp-ep-dp-pp, tp-cp-ep-pp-dp, tp-cp-pp-ep-dp, tp-pp-cp-ep-dp, "
-            "pp-tp-cp-ep-dp, got \"cp-tp-ep-dp-pp\"");
+            "pp-tp-cp-ep-dp, tp-cp-dp-ep-pp, got \"cp-tp-ep-dp-pp\"");
   EXPECT_EQ(problems_of_keys("\"islands\": []"),
             "s.json:3: /islands: expected no islands: a strategy with parts of its own per node group is not lowered "
             "yet");
