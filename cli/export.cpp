@@ -9,6 +9,7 @@
 #include "cli/weights_export.h"
 #include "planner/exporters/exporter.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -17,6 +18,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace orrery::cli {
 namespace {
@@ -40,35 +42,16 @@ void say(const std::vector<planner::ExportNote>& notes, std::string_view title) 
   std::fputs(text.c_str(), stderr);
 }
 
-/// For a key that a trainer refuses, the condition under which a search stays with what it runs; empty: none is known.
-std::string_view condition_for(std::string_view target, std::string_view key) {
-  struct Entry {
-    std::string_view target, key, condition;  // no target: any
-  };
-  constexpr Entry kConditions[] = {{"megatron", "schedule", "schedule=1f1b,interleaved"},
-                                   {"bridge", "schedule", "schedule=1f1b,interleaved"},
-                                   {"torchtitan", "zero_dense", "zero_dense=0,2,3"},
-                                   {"torchtitan-head", "zero_dense", "zero_dense=0,2,3"},
-                                   {"", "schedule", "schedule=1f1b"},
-                                   {"", "order", "order=tp-cp-ep-dp-pp"},
-                                   {"", "vpp", "vpp=1"},
-                                   {"", "num_optimizer_instances", "num_optimizer_instances=1"},
-                                   {"", "offload_optimizer", "offload_optimizer=0"},
-                                   {"", "stages/recompute", "recompute=full"}};
-  for (const Entry& entry : kConditions) {
-    if (entry.key == key && (entry.target.empty() || entry.target == target)) return entry.condition;
-  }
-  return {};
-}
-
 /// How to search for a plan that the trainer runs.
-void say_conditions(const std::vector<planner::ExportNote>& refused, std::string_view target) {
-  std::string text;
+void say_conditions(const std::vector<planner::ExportNote>& refused) {
+  std::vector<std::string> said;
   for (const planner::ExportNote& note : refused) {
-    const std::string_view condition = condition_for(target, note.key);
-    if (!condition.empty()) text += fmt::format(" --where {}", condition);
+    for (const std::string& condition : note.conditions) {
+      if (std::ranges::find(said, condition) == said.end()) said.push_back(condition);
+    }
   }
-  if (!text.empty()) std::fputs(fmt::format("  hint: orrery plan ...{}\n", text).c_str(), stderr);
+  if (said.empty()) return;
+  std::fputs(fmt::format("  hint: orrery plan ... --where {}\n", fmt::join(said, " --where ")).c_str(), stderr);
 }
 
 int export_plan(const ExportOptions& options) {
@@ -89,7 +72,7 @@ int export_plan(const ExportOptions& options) {
     print(found.text);
   }
   say(found.refused, fmt::format("infeasible: {} cannot do what this plan says", exporter.trainer));
-  say_conditions(found.refused, exporter.target);
+  say_conditions(found.refused);
   say(found.listed, fmt::format("not expressed in {} of {}:", exporter.form, exporter.trainer));
   return possible ? kSuccess : kInfeasible;
 }

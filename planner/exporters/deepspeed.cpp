@@ -31,6 +31,11 @@ class DeepSpeed {
 
  private:
   bool is_moe() const { return plan_.model.moe.has_value(); }
+  /// Whether ranks with the same experts are beside each other: use_data_before_expert_parallelism. Source: the groups
+  /// that utils/groups.py makes with it.
+  bool lays_data_first() const {
+    return s_.order == "tp-cp-dp-ep-pp" && is_moe() && s_.tp == 1 && s_.cp == 1 && s_.etp == 1;
+  }
   int zero() const { return zero_of(plan_); }
 
   void check_degrees() {
@@ -42,18 +47,24 @@ class DeepSpeed {
                                          name_of(kContextParallelNames, s_.cp_kind)));
     }
     if (s_.cp == 1 && s_.cp_kind != ContextParallel::ring) out_.list("cp_kind", "left out: cp is 1");
-    if (s_.order != Strategy().order) out_.refuse("order", "it lays ranks as tp-cp-ep-dp-pp");
+    if (!lays_data_first() && s_.order != Strategy().order) {
+      out_.refuse("order", "it lays ranks as tp-cp-ep-dp-pp, and where it splits nothing but experts as tp-cp-dp-ep-pp",
+                  {default_order_condition()});
+    }
   }
 
   void check_pipeline() {
     if (s_.schedule != Schedule::one_f_one_b) {
-      out_.refuse("schedule", fmt::format("its pipeline runs 1f1b, not \"{}\"", name_of(s_.schedule)));
+      out_.refuse("schedule", fmt::format("its pipeline runs 1f1b, not \"{}\"", name_of(s_.schedule)),
+                  {"schedule=1f1b"});
     }
-    if (s_.vpp > 1) out_.refuse("vpp", "its pipeline has one stage for each rank");
+    if (s_.vpp > 1) out_.refuse("vpp", "its pipeline has one stage for each rank", {"vpp=1"});
     if (s_.pp > 1) {
       out_.list("pp", fmt::format("in code: a PipelineModule of {} stages", s_.pp));
       out_.list("stages", fmt::format("in code: layers lie as {}", layout_text(s_.stages)));
-      if (zero() > 1) out_.refuse("zero_dense", "its pipeline goes with ZeRO 0 and 1 alone");
+      if (zero() > 1) {
+        out_.refuse("zero_dense", "its pipeline goes with ZeRO 0 and 1 alone", {"zero_dense<=1", "zero_expert<=1"});
+      }
     }
     if (s_.mtp == Mtp::on) out_.list("mtp", "in code: the prediction modules are the model's");
   }
@@ -61,7 +72,8 @@ class DeepSpeed {
   void check_states() {
     check_same_sharding(plan_, out_);
     if (s_.num_optimizer_instances > 1) {
-      out_.refuse("num_optimizer_instances", "its optimizer states are shared by all data-parallel ranks");
+      out_.refuse("num_optimizer_instances", "its optimizer states are shared by all data-parallel ranks",
+                  {"num_optimizer_instances=1"});
     }
     if (s_.precision == DType::fp8) out_.refuse("precision", "its configuration knows bf16 and f32, no fp8");
     if (s_.fp8_activation_input) out_.refuse("fp8_activation_input", "it keeps activations in their type");
@@ -70,7 +82,8 @@ class DeepSpeed {
     if (s_.moment_dtype != DType::f32) out_.refuse("moment_dtype", "its moments are f32");
     if (s_.grad_dtype == DType::i64) out_.refuse("grad_dtype", "it adds gradients up in floating point");
     if (s_.offload_optimizer && zero() == 0) {
-      out_.refuse("offload_optimizer", "it offloads optimizer states that are sharded: ZeRO 1 or more");
+      out_.refuse("offload_optimizer", "it offloads optimizer states that are sharded: ZeRO 1 or more",
+                  {"offload_optimizer=0"});
     }
   }
 
@@ -84,16 +97,17 @@ class DeepSpeed {
       out_.list("stages/recompute", fmt::format("in code: every layer checkpoints{}", names));
     }
     if (s_.offload_activations && !recomputes_fully(s_)) {
-      out_.refuse("offload_activations", "it moves the inputs of recomputed layers to the host, and nothing else");
+      out_.refuse("offload_activations", "it moves the inputs of recomputed layers to the host, and nothing else",
+                  {"offload_activations=0"});
     }
   }
 
   /// What automatic expert parallelism excludes.
   void check_experts() {
     if (!is_moe()) return;
-    if (s_.tp > 1) out_.refuse("tp", "its automatic expert parallelism excludes tensor parallelism");
-    if (zero() == 3 && s_.etp > 1) out_.refuse("etp", "with ZeRO 3 it keeps experts whole");
-    if (zero() == 3 && s_.cp > 1) out_.refuse("cp", "with ZeRO 3 and experts it splits no sequence");
+    if (s_.tp > 1) out_.refuse("tp", "its automatic expert parallelism excludes tensor parallelism", {"tp=1"});
+    if (zero() == 3 && s_.etp > 1) out_.refuse("etp", "with ZeRO 3 it keeps experts whole", {"etp=1"});
+    if (zero() == 3 && s_.cp > 1) out_.refuse("cp", "with ZeRO 3 and experts it splits no sequence", {"cp=1"});
     if (plan_.model.moe->aux_free_bias) {
       out_.list("ep", "the router's bias that balances experts is off: its automatic expert parallelism has none");
     }
@@ -137,6 +151,7 @@ class DeepSpeed {
       out.key("expert_parallel").begin_object().field("enabled", true).field("autoep_size", s_.ep);
       out.field("expert_tensor_parallel_size", s_.etp).field("use_grouped_mm", true).end_object();
     }
+    if (is_moe() && lays_data_first()) out.field("use_data_before_expert_parallelism", true);
     if (recomputes_fully(s_)) {
       out.key("activation_checkpointing").begin_object();
       out.field("partition_activations", false).field("cpu_checkpointing", s_.offload_activations).end_object();

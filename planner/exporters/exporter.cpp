@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/exporters/exporter.h"
 
+#include "planner/dimension_visit.h"
 #include "planner/exporters/targets.h"
 #include "program/mesh.h"
 #include "program/rank_devices.h"
@@ -68,6 +69,19 @@ bool recomputes_fully(const Strategy& strategy) {
   return uniform_recompute(strategy) == std::set{RecomputeModule::full};
 }
 
+std::string same_recompute_condition(const Strategy& strategy) {
+  std::set<RecomputeModule> all;
+  for (const StageLayout& stage : strategy.stages) all.insert(stage.recompute.begin(), stage.recompute.end());
+  if (all.contains(RecomputeModule::full)) all = {RecomputeModule::full};
+  if (all.contains(RecomputeModule::moe)) {
+    all.erase(RecomputeModule::moe_act);
+    all.erase(RecomputeModule::shared_experts);
+  }
+  return "recompute=" + modules_text(all);
+}
+
+std::string default_order_condition() { return "order=" + Strategy().order; }
+
 bool same_sharding(const Plan& plan) {
   const Strategy& s = plan.strategy;
   if (!plan.model.moe || s.zero_dense == s.zero_expert) return true;
@@ -83,8 +97,10 @@ int zero_of(const Plan& plan) {
 void check_same_sharding(const Plan& plan, Export& out) {
   const Strategy& s = plan.strategy;
   if (!same_sharding(plan)) {
-    out.refuse("zero_expert", fmt::format("it shards states of dense parameters and of experts alike, not {} and {}",
-                                          s.zero_dense, s.zero_expert));
+    out.refuse("zero_expert",
+               fmt::format("it shards states of dense parameters and of experts alike, not {} and {}", s.zero_dense,
+                           s.zero_expert),
+               {fmt::format("zero_dense={}", zero_of(plan)), fmt::format("zero_expert={}", zero_of(plan))});
   } else if (plan.model.moe && s.zero_dense != s.zero_expert) {
     const char* key = s.zero_dense < s.zero_expert ? "zero_dense" : "zero_expert";
     out.list(key, fmt::format("written as {}, like the other: no two ranks share these parameters", zero_of(plan)));

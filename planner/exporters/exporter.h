@@ -25,6 +25,9 @@ namespace orrery::planner {
 struct ExportNote {
   std::string key;   // "overlap/tp"
   std::string text;  // a sentence
+  /// Of what is refused: conditions of a search (conditions.h) whose plans the trainer runs, as far as this key goes;
+  /// none: no condition says it.
+  std::vector<std::string> conditions = {};
   bool operator==(const ExportNote&) const = default;
 };
 
@@ -33,7 +36,9 @@ struct Export {
   std::vector<ExportNote> listed, refused;
 
   void list(std::string key, std::string why) { listed.push_back({std::move(key), std::move(why)}); }
-  void refuse(std::string key, std::string why) { refused.push_back({std::move(key), std::move(why)}); }
+  void refuse(std::string key, std::string why, std::vector<std::string> conditions = {}) {
+    refused.push_back({std::move(key), std::move(why), std::move(conditions)});
+  }
 };
 
 /// A trainer, in one version.
@@ -64,6 +69,12 @@ std::optional<std::int64_t> uniform_full_layers(const Strategy& strategy);
 
 /// Whether every layer is recomputed as a whole.
 bool recomputes_fully(const Strategy& strategy);
+
+/// The condition under which every stage recomputes all that some stage of the strategy does.
+std::string same_recompute_condition(const Strategy& strategy);
+
+/// The condition under which ranks are laid in the default order.
+std::string default_order_condition();
 
 /// Whether states are shared the same way by dense parameters and by experts. True without experts, and where one of
 /// the two has nobody to share with.

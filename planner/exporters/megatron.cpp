@@ -18,6 +18,7 @@ Export write_megatron(const Plan& plan) {
   Export out;
   std::string text;
   for (const MegatronSetting& setting : megatron_settings(plan, out)) {
+    if (setting.flag.empty()) continue;
     text += setting.flag;
     for (const std::string& value : setting.values) text += " " + quoted(value);
     text += "\n";

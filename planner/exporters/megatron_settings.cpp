@@ -67,25 +67,35 @@ class Settings {
       turn_on("--use-tp-pp-dp-mapping", {"dist.use_tp_pp_dp_mapping"});
       // Pipelines of attention and of experts have to be the same ranks. Source: Megatron-LM, parallel_state.py.
       if (s_.pp > 1 && s_.tp * s_.cp != s_.etp * s_.ep) {
-        out_.refuse("order", fmt::format("with it, it wants etp * ep to be tp * cp, not {} and {}", s_.etp * s_.ep,
-                                         s_.tp * s_.cp));
+        out_.refuse(
+            "order",
+            fmt::format("with it, it wants etp * ep to be tp * cp, not {} and {}", s_.etp * s_.ep, s_.tp * s_.cp),
+            {default_order_condition()});
       }
     } else if (s_.order != Strategy().order) {
-      out_.refuse("order", fmt::format("it knows tp-cp-ep-dp-pp and tp-cp-ep-pp-dp, not \"{}\"", s_.order));
+      out_.refuse("order", fmt::format("it knows tp-cp-ep-dp-pp and tp-cp-ep-pp-dp, not \"{}\"", s_.order),
+                  {default_order_condition()});
     }
   }
 
   void pipeline() {
     const Schedule schedule = s_.vpp > 1 ? Schedule::interleaved : Schedule::one_f_one_b;
     if (s_.schedule != schedule) {
-      out_.refuse("schedule", fmt::format("it runs 1f1b, and interleaved with a vpp above 1, not \"{}\"",
-                                          name_of(kScheduleNames, s_.schedule)));
+      out_.refuse("schedule",
+                  fmt::format("it runs 1f1b, and interleaved with a vpp above 1, not \"{}\"",
+                              name_of(kScheduleNames, s_.schedule)),
+                  {"schedule=1f1b,interleaved"});
     }
-    if (s_.pp == 1 && s_.vpp > 1) out_.refuse("vpp", "it interleaves stages of several pipeline ranks, and pp is 1");
+    if (s_.pp == 1 && s_.vpp > 1)
+      out_.refuse("vpp", "it interleaves stages of several pipeline ranks, and pp is 1", {"vpp=1"});
     if (s_.num_stages() > 1) {
       set("--pipeline-model-parallel-layout", Strings{layout_text(s_.stages)},
           {"model.pipeline_model_parallel_layout",
            fmt::format("model.virtual_pipeline_model_parallel_size={}", s_.vpp > 1 ? std::to_string(s_.vpp) : "null")});
+    }
+    // Micro-batches that a rank runs through one of its stages before the next: with us as many as pipeline ranks.
+    if (s_.vpp > 1) {
+      set("--microbatch-group-size-per-virtual-pipeline-stage", s_.pp, {"model.microbatch_group_size_per_vp_stage"});
     }
     if (s_.mtp == Mtp::on) set("--mtp-num-layers", plan_.model.num_mtp_modules, {"model.mtp_num_layers"});
   }
@@ -98,7 +108,8 @@ class Settings {
       set("--num-distributed-optimizer-instances", s_.num_optimizer_instances,
           {"ddp.num_distributed_optimizer_instances"});
       if (s_.optimizer == OptimizerKind::muon) {
-        out_.refuse("num_optimizer_instances", "its Muon shares states over all data-parallel ranks");
+        out_.refuse("num_optimizer_instances", "its Muon shares states over all data-parallel ranks",
+                    {"num_optimizer_instances=1"});
       }
     }
     // Muon has a distributed optimizer of its own.
@@ -109,7 +120,9 @@ class Settings {
     set("--data-parallel-sharding-strategy", Strings{std::string(name_of(kMegatronSharding, zero()))},
         {"ddp.data_parallel_sharding_strategy"});
     set("--ckpt-format", Strings{"fsdp_dtensor"}, {"checkpoint.ckpt_format"});
-    if (s_.order != Strategy().order) out_.refuse("order", "its FSDP has no other order than tp-cp-ep-dp-pp");
+    if (s_.order != Strategy().order) {
+      out_.refuse("order", "its FSDP has no other order than tp-cp-ep-dp-pp", {default_order_condition()});
+    }
   }
 
   void recompute() {
@@ -123,7 +136,8 @@ class Settings {
     const auto modules = uniform_recompute(s_);
     if (!modules) {
       out_.refuse("stages/recompute",
-                  "it recomputes the same modules in every layer, or the same number of first layers of every stage");
+                  "it recomputes the same modules in every layer, or the same number of first layers of every stage",
+                  {same_recompute_condition(s_)});
       return;
     }
     if (modules->empty()) return;
@@ -197,6 +211,8 @@ class Settings {
       set("--fp8-format", Strings{tensorwise ? "hybrid" : "e4m3"}, {"mixed_precision.fp8"});
       set("--fp8-recipe", Strings{std::string(name_of(kFp8RecipeNames, s_.fp8_recipe))},
           {"mixed_precision.fp8_recipe"});
+      keep_weights_in_bf16();
+      pad_rows_of_experts();
     }
     if (s_.fp8_activation_input && !plan_.model.gated) {
       out_.refuse("fp8_activation_input", "it keeps the inputs of SwiGLU in fp8, and of no other function");
@@ -219,6 +235,25 @@ class Settings {
     }
   }
 
+  /// Weights are stored and gathered in bf16, and every layer computes in fp8. That is what Megatron-LM does without
+  /// further arguments; recipes of Bridge gather in fp8 and leave the first and the last layer out.
+  void keep_weights_in_bf16() {
+    settings_.push_back(
+        {.bridge = {"mixed_precision.fp8_param_gather=false", "mixed_precision.reuse_grad_buf_for_mxfp8_param_ag=false",
+                    "mixed_precision.first_last_layers_bf16=false"}});
+  }
+
+  /// Products in fp8 want a multiple of 16 or 32 rows. Source: get_fp8_align_size in fp8_utils.py, and the checks of
+  /// moe_router_padding_for_fp8 in transformer_config.py.
+  void pad_rows_of_experts() {
+    if (!is_moe() || s_.capacity_factor) return;
+    const int rows = s_.fp8_recipe == Fp8Recipe::mxfp8 ? 32 : 16;
+    const bool by_router = s_.dispatcher != Dispatcher::all_gather;
+    if (by_router) turn_on("--moe-router-padding-for-fp8", {"model.moe_router_padding_for_fp8"});
+    out_.list("precision", fmt::format("rows of an expert are filled up to a multiple of {}, by {}", rows,
+                                       by_router ? "the router" : "a copy before its products"));
+  }
+
   void optimizer() {
     const bool muon = s_.optimizer == OptimizerKind::muon;
     set("--optimizer", Strings{!muon ? "adam" : zero() == 0 ? "muon" : "dist_muon"}, {"optimizer.optimizer"});
@@ -239,7 +274,8 @@ class Settings {
     }
     if (!s_.offload_optimizer) return;
     if (zero() == 0 || muon) {
-      out_.refuse("offload_optimizer", "it offloads the states of its distributed AdamW: ZeRO 1 or more");
+      out_.refuse("offload_optimizer", "it offloads the states of its distributed AdamW: ZeRO 1 or more",
+                  {"offload_optimizer=0"});
     }
     turn_on("--optimizer-cpu-offload", {"optimizer.optimizer_cpu_offload"});
   }

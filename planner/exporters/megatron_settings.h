@@ -14,8 +14,8 @@
 namespace orrery::planner {
 
 struct MegatronSetting {
-  std::string flag;                 // "--recompute-modules"
-  std::vector<std::string> values;  // of the flag; none: a switch
+  std::string flag = {};                 // "--recompute-modules"; empty: what the arguments say by leaving it out
+  std::vector<std::string> values = {};  // of the flag; none: a switch
   /// "model.recompute_modules", with the values of the flag ("true" for a switch), or a whole "key=value". Several
   /// where Bridge wants them said in several places.
   std::vector<std::string> bridge;

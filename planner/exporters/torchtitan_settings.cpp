@@ -81,16 +81,21 @@ class Settings {
   void data_parallel() {
     section("parallelism");
     if (moe_ && s_.zero_dense != s_.zero_expert) {
-      out_.refuse("zero_expert", fmt::format("it shards dense parameters and experts alike, not {} and {}",
-                                             s_.zero_dense, s_.zero_expert));
+      out_.refuse(
+          "zero_expert",
+          fmt::format("it shards dense parameters and experts alike, not {} and {}", s_.zero_dense, s_.zero_expert),
+          s_.zero_dense == 1 ? std::vector<std::string>{} : std::vector{fmt::format("zero_expert={}", s_.zero_dense)});
     }
     if (s_.zero_dense == 1) {
-      out_.refuse("zero_dense", "FSDP shards weights and gradients as well: ZeRO 0, 2 or 3");
+      out_.refuse("zero_dense", "FSDP shards weights and gradients as well: ZeRO 0, 2 or 3",
+                  moe_ ? std::vector<std::string>{"zero_dense=2", "zero_expert=2"}
+                       : std::vector<std::string>{"zero_dense=0,2,3"});
     }
     const std::int64_t replicas = s_.zero_dense == 0 ? dp_ : s_.num_optimizer_instances;
     if (dp_ % replicas != 0) {
       out_.refuse("num_optimizer_instances",
-                  fmt::format("it repeats shards over data-parallel ranks, and {} does not divide {}", replicas, dp_));
+                  fmt::format("it repeats shards over data-parallel ranks, and {} does not divide {}", replicas, dp_),
+                  {"num_optimizer_instances=1"});
       return;
     }
     number("data_parallel_replicate_degree", replicas);
@@ -118,7 +123,8 @@ class Settings {
     if (!head_ && s_.overlap.tp) boolean("enable_async_tensor_parallel", true);
     number("context_parallel_degree", s_.cp);
     if (s_.cp_kind == ContextParallel::ulysses) {
-      out_.refuse("cp_kind", "it exchanges keys and values, not heads as \"ulysses\" does");
+      out_.refuse("cp_kind", "it exchanges keys and values, not heads as \"ulysses\" does",
+                  {"cp_kind=ring,all_gather"});
     } else if (head_) {
       if (s_.cp > 1 || s_.cp_kind != ContextParallel::ring) {
         out_.list("cp_kind", fmt::format("in code: the model's attention says whether keys travel by \"{}\"",
@@ -127,22 +133,26 @@ class Settings {
     } else {
       text("context_parallel_rotate_method", s_.cp_kind == ContextParallel::ring ? "alltoall" : "allgather");
     }
-    if (s_.order != Strategy().order) out_.refuse("order", "its order of ranks is fixed");
+    if (s_.order != Strategy().order) out_.refuse("order", "its order of ranks is fixed", {default_order_condition()});
   }
 
   void pipeline() {
     number("pipeline_parallel_degree", s_.pp);
     const auto schedule = kScheduleOf.find(s_.schedule);
     if (schedule == kScheduleOf.end()) {
-      out_.refuse("schedule", fmt::format("it has no schedule \"{}\"", name_of(s_.schedule)));
+      out_.refuse("schedule", fmt::format("it has no schedule \"{}\"", name_of(s_.schedule)),
+                  {"schedule=gpipe,1f1b,interleaved,zbv,dualpipev"});
     } else if (s_.pp > 1) {
       text("pipeline_parallel_schedule", schedule->second);
     } else if (s_.schedule != Schedule::one_f_one_b) {
-      out_.refuse("schedule", fmt::format("without pipeline ranks it runs one micro-batch after the other, not \"{}\"",
-                                          name_of(s_.schedule)));
+      out_.refuse("schedule",
+                  fmt::format("without pipeline ranks it runs one micro-batch after the other, not \"{}\"",
+                              name_of(s_.schedule)),
+                  {"schedule=1f1b"});
     }
     if (s_.mtp == Mtp::on) out_.refuse("mtp", "its models have no prediction modules");
-    if (s_.pp == 1 && s_.vpp > 1) out_.refuse("vpp", "it has stages on several pipeline ranks alone, and pp is 1");
+    if (s_.pp == 1 && s_.vpp > 1)
+      out_.refuse("vpp", "it has stages on several pipeline ranks alone, and pp is 1", {"vpp=1"});
     if (s_.pp == 1) return;
     if (head_) {
       number("num_pp_microbatches", num_micro_batches(plan_));
@@ -166,14 +176,14 @@ class Settings {
     if (!moe_) return;
     number("expert_parallel_degree", s_.ep);
     if (head_) {
-      if (s_.etp != 1) out_.refuse("etp", "it splits no expert over tensor-parallel ranks any more");
+      if (s_.etp != 1) out_.refuse("etp", "it splits no expert over tensor-parallel ranks any more", {"etp=1"});
       if (s_.dispatcher == Dispatcher::two_level) {
         out_.list("dispatcher", "in code: the model's moe_comm_backend is \"deepep\"");
       }
     } else {
       number("expert_tensor_parallel_degree", s_.etp);
       if (s_.etp != 1 && s_.etp != s_.tp) {
-        out_.refuse("etp", fmt::format("it is 1 or the tensor parallel degree {}, not {}", s_.tp, s_.etp));
+        out_.refuse("etp", fmt::format("it is 1 or the tensor parallel degree {}, not {}", s_.tp, s_.etp), {"etp=1"});
       }
       text("expert_parallel_comm_backend", s_.dispatcher == Dispatcher::two_level ? "deepep" : "standard");
     }
@@ -187,7 +197,8 @@ class Settings {
     section("activation_checkpoint");
     if (uniform_recompute(s_) == std::set<RecomputeModule>{}) return text("mode", "none");
     if (recomputes_fully(s_)) return text("mode", "full");
-    out_.refuse("stages/recompute", "it recomputes whole layers everywhere or nowhere, or single operators by a list");
+    out_.refuse("stages/recompute", "it recomputes whole layers everywhere or nowhere, or single operators by a list",
+                {"recompute=full"});
   }
 
   void precision() {
@@ -231,9 +242,11 @@ class Settings {
     if (s_.overlap.shared_expert) out_.list("overlap/shared_expert", "left out: it has no such switch");
     if (s_.cuda_graphs) out_.list("cuda_graphs", "left out: it has no such switch for a whole step");
     if (s_.offload_optimizer)
-      out_.refuse("offload_optimizer", "it offloads weights and gradients with them, or nothing");
+      out_.refuse("offload_optimizer", "it offloads weights and gradients with them, or nothing",
+                  {"offload_optimizer=0"});
     if (s_.fp8_activation_input) out_.refuse("fp8_activation_input", "it keeps activations in their type");
-    if (s_.offload_activations) out_.refuse("offload_activations", "it keeps activations on the device");
+    if (s_.offload_activations)
+      out_.refuse("offload_activations", "it keeps activations on the device", {"offload_activations=0"});
   }
 
   const Plan& plan_;

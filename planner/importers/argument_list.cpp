@@ -2,9 +2,9 @@
 #include "planner/importers/argument_list.h"
 
 #include "base/suggestion.h"
+#include "planner/importers/shell_words.h"
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <utility>
@@ -13,6 +13,8 @@
 
 namespace orrery::planner {
 namespace {
+
+constexpr const char* kFilledIn = "let the shell fill it in: echo ARGUMENTS > FILE";
 
 template <class T>
 std::optional<T> parsed(const std::string& text) {
@@ -25,12 +27,30 @@ std::optional<T> parsed(const std::string& text) {
 }  // namespace
 
 ArgumentList::ArgumentList(std::string_view text, std::string file) : file_(std::move(file)) {
-  std::vector<Word> words = split(text);
+  ShellText shell = shell_words(text);
+  if (shell.open_quote) {
+    problems_.add(
+        {.file = file_,
+         .line = shell.open_quote->line,
+         .message = fmt::format("expected a {} at the end of what it opens, got the end", shell.open_quote->quote)});
+  }
+  std::vector<ShellWord>& words = shell.words;
   const auto program =
-      std::find_if(words.begin(), words.end(), [](const Word& word) { return word.text.ends_with(".py"); });
-  if (program != words.end()) words.erase(words.begin(), program + 1);
+      std::find_if(words.begin(), words.end(), [](const ShellWord& word) { return word.text.ends_with(".py"); });
+  if (program != words.end()) {
+    words.erase(words.begin(), program + 1);
+  } else {
+    words.insert(words.end(), shell.elements.begin(), shell.elements.end());
+  }
   Argument* last = nullptr;
-  for (const Word& word : words) {
+  for (const ShellWord& word : words) {
+    if (word.text.starts_with("${") && word.text.ends_with("[@]}")) {
+      problems_.add({.file = file_,
+                     .line = word.line,
+                     .message = fmt::format("expected arguments, got the shell's \"{}\"", word.text),
+                     .hint = kFilledIn});
+      continue;
+    }
     if (word.text.starts_with("--")) {
       const std::size_t equals = word.text.find('=');
       last = &arguments_[word.text.substr(0, equals)];
@@ -41,50 +61,6 @@ ArgumentList::ArgumentList(std::string_view text, std::string file) : file_(std:
       last->values.push_back(word.text);
     }
   }
-}
-
-std::vector<ArgumentList::Word> ArgumentList::split(std::string_view text) {
-  std::vector<Word> words;
-  Word word;
-  bool in_word = false;
-  int line = 1;
-  const auto end_word = [&] {
-    if (in_word) words.push_back(std::move(word));
-    word = {};
-    in_word = false;
-  };
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '\n') ++line;
-    if (std::isspace(static_cast<unsigned char>(c)) != 0) {
-      end_word();
-      continue;
-    }
-    if (c == '\\' && i + 1 < text.size() && (text[i + 1] == '\n' || text[i + 1] == '\r')) continue;
-    if (c == '#' && !in_word) {
-      while (i + 1 < text.size() && text[i + 1] != '\n') ++i;
-      continue;
-    }
-    if (!in_word) word.line = line;
-    in_word = true;
-    if (c == '\'' || c == '"') {
-      const std::size_t end = text.find(c, i + 1);
-      if (end == std::string_view::npos) {
-        problems_.add({.file = file_,
-                       .line = line,
-                       .message = fmt::format("expected a {} at the end of what it opens, got the end", c)});
-        break;
-      }
-      word.text += text.substr(i + 1, end - i - 1);
-      line += static_cast<int>(std::count(text.begin() + static_cast<std::ptrdiff_t>(i),
-                                          text.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
-      i = end;
-    } else {
-      word.text += c;
-    }
-  }
-  end_word();
-  return words;
 }
 
 ArgumentList::Argument* ArgumentList::read(std::string_view name) {
@@ -103,8 +79,7 @@ std::optional<std::vector<std::string>> ArgumentList::words(std::string_view nam
   }
   for (const std::string& value : argument->values) {
     if (value.find('$') == std::string::npos) continue;
-    problem(name, fmt::format("expected a value, got the shell's \"{}\"", value),
-            "let the shell fill it in: echo ARGUMENTS > FILE");
+    problem(name, fmt::format("expected a value, got the shell's \"{}\"", value), kFilledIn);
     return std::nullopt;
   }
   return argument->values;

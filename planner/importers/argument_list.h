@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arguments as a shell reads them, from a file or a pasted line: words with quotes and "\" at line ends, "#" to the end
-// of a line, --name value... or --name=value. What stands before the program (a launcher, variables) is skipped, up to
-// the first word that ends in ".py". Reading a name marks it; a wrong value is a problem with its line and a harmless
-// default, so that all problems of a list come at once.
+// Arguments as a shell reads them, from a file or a pasted line (shell_words.h), or in a script that holds them in
+// arrays:
+// --name value... or --name=value. What stands before the program (a launcher) is skipped, up to the first word that
+// ends in ".py". Reading a name marks it; a wrong value is a problem with its line and a harmless default, so that all
+// problems of a list come at once.
 #pragma once
 
 #include "base/enum_names.h"
@@ -63,11 +64,6 @@ class ArgumentList {
     std::size_t place = 0;
     bool read = false;
   };
-  struct Word {
-    std::string text;
-    int line = 0;
-  };
-  std::vector<Word> split(std::string_view text);
   Argument* read(std::string_view name);
 
   std::string file_;

@@ -40,15 +40,18 @@ constexpr std::string_view kHarmless[] = {"--adam-",
                                           "--disable-bias-linear",
                                           "--dist-ckpt-",
                                           "--distributed-",
+                                          "--enable-experimental",
                                           "--end-weight-decay",
                                           "--eod-",
                                           "--eval-",
                                           "--exit-",
+                                          "--finetune",
                                           "--group-query-attention",
                                           "--hidden-dropout",
                                           "--init-method-",
                                           "--load",
                                           "--log-",
+                                          "--logging-level",
                                           "--loss-scale",
                                           "--lr",
                                           "--manual-gc",
@@ -72,6 +75,7 @@ constexpr std::string_view kHarmless[] = {"--adam-",
                                           "--qk-clip",
                                           "--qk-l2-norm",
                                           "--qk-layernorm",
+                                          "--rerun-mode",
                                           "--rope-",
                                           "--rotary-",
                                           "--save",
@@ -79,12 +83,14 @@ constexpr std::string_view kHarmless[] = {"--adam-",
                                           "--split",
                                           "--start-weight-decay",
                                           "--swiglu",
+                                          "--te-rng-tracker",
                                           "--tensorboard-",
                                           "--timing-log-",
                                           "--tokenizer-",
                                           "--train-",
                                           "--transformer-impl",
                                           "--untie-embeddings-and-output-weights",
+                                          "--use-cpu-initialization",
                                           "--use-flash-attn",
                                           "--use-mcore-models",
                                           "--use-rotary-position-embeddings",
@@ -164,7 +170,7 @@ class Reader {
     }
     read_megatron_stages(in_, job_.model, s_);
     const auto group = in_.integer("--microbatch-group-size-per-virtual-pipeline-stage");
-    if (group && *group != s_.pp) {
+    if (group && s_.vpp > 1 && *group != s_.pp) {
       note(fmt::format("--microbatch-group-size-per-virtual-pipeline-stage {} is read as {}, that is pp", *group,
                        s_.pp));
     }
@@ -244,6 +250,9 @@ class Reader {
     if (on.dp_buckets && s_.zero_dense == 1 && !gather) {
       note("--overlap-grad-reduce without --overlap-param-gather is read as both");
     }
+    if (in_.on("--overlap-param-gather-with-optimizer-step")) {
+      note("--overlap-param-gather-with-optimizer-step is not read: weights are gathered behind the update");
+    }
     on.tp = in_.on("--tp-comm-overlap");
     on.ep_batch_level = in_.on("--overlap-moe-expert-parallel-comm");
     on.delayed_wgrad = in_.on("--delay-wgrad-compute");
@@ -259,7 +268,16 @@ class Reader {
     }
     const std::optional<std::string> format = in_.word("--fp8-format");
     const std::optional<std::string> recipe = in_.word("--fp8-recipe");
-    if (in_.on("--fp8-param-gather")) note("--fp8-param-gather is not read: gathered weights are bf16");
+    const bool gathers_in_fp8 = in_.on("--fp8-param-gather");
+    const bool reuses_gradients = in_.on("--reuse-grad-buf-for-mxfp8-param-ag");
+    if (gathers_in_fp8 || reuses_gradients) {
+      note("--fp8-param-gather is not read: weights are stored and gathered in bf16");
+    }
+    if (in_.on("--first-last-layers-bf16")) {
+      note("--first-last-layers-bf16 is not read: every layer computes in the same type");
+    }
+    in_.on("--moe-router-padding-for-fp8");  // rows that an expert gets more are not counted
+    in_.on("--moe-router-padding-for-quantization");
     if (format) {
       s_.precision = DType::fp8;
       s_.fp8_recipe = fp8_recipe(recipe.value_or("delayed"));

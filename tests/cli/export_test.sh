@@ -21,7 +21,7 @@ expect_line '"key": "pp",' export plan.json --to deepspeed --json
 
 expect_error 3 'infeasible: torchtitan v0.2.2 cannot do what this plan says
   zero_dense: FSDP shards weights and gradients as well: ZeRO 0, 2 or 3
-  hint: orrery plan ... --where zero_dense=0,2,3' export plan.json --to torchtitan --out job.toml
+  hint: orrery plan ... --where zero_dense=2 --where zero_expert=2' export plan.json --to torchtitan --out job.toml
 run export plan.json --to torchtitan --json
 [[ $code == 3 && $out == *'"text": null'*'"key": "zero_dense"'* ]] || fail "JSON of a refusal" "null and why" "$code, $out"
 

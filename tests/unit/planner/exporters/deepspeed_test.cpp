@@ -36,6 +36,18 @@ TEST(DeepSpeedExport, ListsWhatTheModelsCodeHasToSay) {
                           "stages/recompute: in code: every layer checkpoints core_attn"));
 }
 
+TEST(DeepSpeedExport, LaysDataBeforeExpertsWhereItSplitsNothingElse) {
+  Plan plan = plan_to_export();
+  plan.strategy.ep = 4;
+  EXPECT_THAT(exported("deepspeed", plan).text, ::testing::Not(HasSubstr("use_data_before")));
+  plan.strategy.order = "tp-cp-dp-ep-pp";
+  EXPECT_THAT(exported("deepspeed", plan).text, HasSubstr("\"use_data_before_expert_parallelism\": true"));
+  plan.strategy.etp = 2;
+  EXPECT_THAT(lines_of(exported("deepspeed", plan).refused),
+              ElementsAre("order: it lays ranks as tp-cp-ep-dp-pp, and where it splits nothing but experts as "
+                          "tp-cp-dp-ep-pp"));
+}
+
 TEST(DeepSpeedExport, RefusesWhatItsPipelineAndItsTensorParallelismCannotDo) {
   Plan plan = plan_to_export();
   Strategy& s = plan.strategy;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/exporters/exporter.h"
 
+#include "planner/conditions.h"
+#include "planner/domains.h"
 #include "program/legality.h"
 #include "program/rank_devices.h"
 #include "tests/unit/planner/exporters/export_plan.h"
@@ -67,6 +69,43 @@ TEST(Exporters, WriteNothingOfWhatTheyRefuse) {
     EXPECT_EQ(found.refused.size(), 1U) << exporter.target;
     EXPECT_EQ(found.text, "") << exporter.target;
   }
+}
+
+// What a trainer refuses comes with conditions that a search takes.
+TEST(Exporters, NameConditionsThatASearchKnows) {
+  const Plan plan = plan_to_export();
+  const Domains all = domains_of(plan.model, plan.cluster, plan.batch, plan.strategy);
+  std::set<std::string> said;
+  for (const Exporter& exporter : exporters()) {
+    for (const auto& [key, change] : testing::strategy_changes()) {
+      for (const testing::Change& from : {change.from, change.or_from}) {
+        Plan changed = plan;
+        from(changed.strategy);
+        change.to(changed.strategy);
+        const Export found = exporter.write(changed);
+        for (const ExportNote& note : found.refused) {
+          Domains left = all;
+          EXPECT_NO_THROW(keep_where(left, note.conditions)) << exporter.target << ": " << note.key;
+          said.insert(note.conditions.begin(), note.conditions.end());
+        }
+      }
+    }
+  }
+  for (const char* condition : {"schedule=1f1b,interleaved", "schedule=1f1b", "order=tp-cp-ep-dp-pp", "tp=1"}) {
+    EXPECT_TRUE(said.contains(condition)) << condition;
+  }
+}
+
+TEST(SameRecompute, AsksForAllThatSomeStageRecomputes) {
+  Strategy s;
+  s.stages = even_stages(4, 2);
+  EXPECT_EQ(same_recompute_condition(s), "recompute=none");
+  s.stages[0].recompute = {RecomputeModule::layernorm, RecomputeModule::moe_act};
+  EXPECT_EQ(same_recompute_condition(s), "recompute=layernorm+moe_act");
+  s.stages[1].recompute = {RecomputeModule::moe};
+  EXPECT_EQ(same_recompute_condition(s), "recompute=layernorm+moe");
+  s.stages[1].recompute = {RecomputeModule::full};
+  EXPECT_EQ(same_recompute_condition(s), "recompute=full");
 }
 
 TEST(Exporters, ListAPlacementThatIsNotTheOrderOfRanks) {

@@ -94,6 +94,43 @@ TEST(MegatronExport, HasPipelinesBesideEachOtherOnlyIfThoseOfAttentionAndExperts
               ElementsAre("order: it knows tp-cp-ep-dp-pp and tp-cp-ep-pp-dp, not \"tp-pp-cp-ep-dp\""));
 }
 
+TEST(MegatronExport, RunsAsManyMicroBatchesThroughAStageAsThereArePipelineRanks) {
+  Plan plan = plan_to_export();
+  plan.strategy.pp = 4;
+  plan.strategy.stages = even_stages(8, 4);
+  EXPECT_THAT(exported("megatron", plan).text, Not(HasSubstr("--microbatch-group-size")));
+  plan.strategy.vpp = 2;
+  plan.strategy.schedule = Schedule::interleaved;
+  plan.strategy.stages = even_stages(8, 8);
+  EXPECT_THAT(exported("megatron", plan).text, HasSubstr("--microbatch-group-size-per-virtual-pipeline-stage 4\n"));
+  EXPECT_THAT(exported("bridge", plan).text, HasSubstr("model.microbatch_group_size_per_vp_stage=4\n"));
+}
+
+TEST(MegatronExport, GathersWeightsInBf16AndLetsTheRouterFillUpRowsInFp8) {
+  Plan plan = plan_to_export();
+  plan.strategy.precision = DType::fp8;
+  plan.strategy.fp8_recipe = Fp8Recipe::mxfp8;
+  plan.strategy.ep = 4;
+  const Export arguments = exported("megatron", plan), overrides = exported("bridge", plan);
+  EXPECT_THAT(arguments.text, HasSubstr("--moe-router-padding-for-fp8\n"));
+  EXPECT_THAT(arguments.text, Not(HasSubstr("--fp8-param-gather")));
+  EXPECT_THAT(overrides.text, HasSubstr("mixed_precision.fp8_param_gather=false\n"));
+  EXPECT_THAT(overrides.text, HasSubstr("mixed_precision.first_last_layers_bf16=false\n"));
+  EXPECT_THAT(overrides.text, HasSubstr("model.moe_router_padding_for_fp8=true\n"));
+  EXPECT_THAT(lines_of(arguments.listed),
+              ElementsAre("precision: rows of an expert are filled up to a multiple of 32, by the router"));
+  plan.strategy.fp8_recipe = Fp8Recipe::blockwise;
+  plan.strategy.dispatcher = Dispatcher::all_gather;
+  const Export gathered = exported("megatron", plan);
+  EXPECT_THAT(gathered.text, Not(HasSubstr("--moe-router-padding-for-fp8")));
+  EXPECT_THAT(
+      lines_of(gathered.listed),
+      ElementsAre("precision: rows of an expert are filled up to a multiple of 16, by a copy before its products"));
+  plan.strategy.dispatcher = Dispatcher::all_to_all;
+  plan.strategy.capacity_factor = 1.0;
+  EXPECT_THAT(exported("megatron", plan).listed, IsEmpty()) << "as many rows as the capacity";
+}
+
 TEST(MegatronExport, CountsRecomputedLayersFromTheFirstOfEachStage) {
   Plan plan = plan_to_export();
   plan.strategy.stages[0].recompute = {RecomputeModule::full};

@@ -40,6 +40,20 @@ TEST(ArgumentList, PassesOverTheLauncherAndTakesTheLastOfTwo) {
   EXPECT_FALSE(in.on("--c"));
 }
 
+TEST(ArgumentList, ReadsAScriptThatHoldsThemInArrays) {
+  const std::string arrays = "A=4\nMODEL=(\n  --a $A\n  # --b\n)\nMORE=( --c x y )\n";
+  ArgumentList script(arrays + "torchrun --d 7 train.py ${MODEL[@]} \\\n  ${MORE[@]}\n", "a.sh");
+  EXPECT_EQ(script.integer("--a"), 4);
+  EXPECT_THAT(script.words("--c"), Optional(ElementsAre("x", "y")));
+  EXPECT_FALSE(script.has("--b"));
+  EXPECT_FALSE(script.has("--d"));
+  ArgumentList pasted(arrays, "a.sh");
+  EXPECT_EQ(pasted.integer("--a"), 4);
+  EXPECT_EQ(problems_of(ArgumentList("train.py --a 1 ${MODEL[@]}", "a.sh")),
+            "a.sh:1: expected arguments, got the shell's \"${MODEL[@]}\"\n"
+            "  hint: let the shell fill it in: echo ARGUMENTS > FILE");
+}
+
 TEST(ArgumentList, NamesTheLineOfWhatIsWrong) {
   ArgumentList in("--a one\n--b\n--c 1 2\n--d $X\n--e blue\n--f 1.5x", "a.txt");
   EXPECT_EQ(in.integer("--a"), std::nullopt);
