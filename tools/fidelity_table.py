@@ -4,7 +4,7 @@
 
     tools/fidelity_table.py ORRERY [NAME...]
 
-The set: the published mappings of tools/published_plans.py, on fabrics without oversubscription, and three plans below
+The set: the published first mappings of tools/published_mappings.py, on fabrics without oversubscription, and three plans below
 leaves whose uplinks are oversubscribed, where L2 needs every rank. Steps of Qwen3-235B and below such leaves have fewer
 sequences than the published ones. Prints one row each as Markdown, and ends with exit code 1 if a difference is above 1 %.
 """
@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from published_plans import MAPPINGS, prepare, run, seconds
+from published_mappings import MAPPINGS
+from published_plans import prepare, run, seconds
 
 MOST = 0.01
 MIXTRAL = {"model": "mixtral-8x7b", "cluster": "h100-64", "nodes": 0, "sequence": 4096, "base": {}}
