@@ -28,7 +28,9 @@ CopiesOfExperts copies_of_experts(const Strategy& strategy, std::int64_t world) 
   if (strategy.order.find("dp") > strategy.order.find("ep")) return {};
   const std::int64_t attention = strategy.tp * strategy.cp;
   const std::int64_t block = std::lcm(attention, strategy.etp);
+  CHECK(block > 0, block);
   const std::int64_t reach = std::lcm(attention, strategy.etp * strategy.ep) / block;
+  CHECK(reach > 0, reach);
   const std::int64_t num_copies = world / strategy.pp / (block * reach);
   if (reach == 1 || num_copies == 1) return {};
   return {.block = block, .reach = reach, .num_copies = num_copies};
