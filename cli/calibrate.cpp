@@ -7,6 +7,7 @@
 #include "cli/machine.h"
 #include "cli/report.h"
 #include "cli/verbs.h"
+#include "costmodel/validation/kernel_score.h"
 #include "costmodel/validation/time_factors.h"
 
 #include <chrono>
@@ -53,8 +54,12 @@ int calibrate_from_catalog(const CalibrateOptions& options) {
     throw ConfigError(
         fmt::format("--framework: expected one of {}, got \"{}\"", fmt::join(known, ", "), options.framework));
   }
-  const costmodel::Calibration calibration =
-      costmodel::with_factors(costmodel::read_calibration(tables), factors, options.device, options.framework);
+  const costmodel::Calibration table = costmodel::read_calibration(tables);
+  costmodel::Calibration calibration = costmodel::with_factors(table, factors, options.device, options.framework);
+  const std::optional<Device> device = device_of_catalog(options.common.inputs.catalog, options.device);
+  if (device && table.kernels && !table.points.empty()) {
+    calibration.residuals = costmodel::residuals_of(costmodel::score_kernels(table, *device));
+  }
   const std::string path = options.calibration.empty() ? options.device + ".json" : options.calibration;
   write_file_atomically(path, costmodel::to_json(calibration));
   Report report("Calibration of the catalog");

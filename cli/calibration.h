@@ -7,10 +7,13 @@
 #include "cli/report.h"
 #include "costmodel/calibration.h"
 #include "executor/bootstrap/job.h"
+#include "executor/calibration/probe.h"
 #include "program/plan.h"
+#include "traces/measurements.h"
 
 #include <cstdint>
 #include <filesystem>
+#include <vector>
 
 namespace orrery::cli {
 
@@ -18,6 +21,12 @@ struct MachineCalibration {
   costmodel::Calibration calibration;
   Cluster cluster;
 };
+
+/// The interval of predicted steps, by runs of probes that the points have not seen (`steps` of the measurements, by
+/// number in `probes`), beside these residuals. Steps of balanced routers: that of uneven ones is known to who gives a
+/// load.
+void add_step_residuals(MachineCalibration& machine, const std::vector<executor::Probe>& probes,
+                        const std::vector<StepMeasurement>& steps);
 
 /// Measures this machine with `num_ranks` CPU ranks for about `max_time`: the shapes that plans of `model` have, then
 /// general ones. Progress goes to stderr. Throws: BackendError if ranks cannot be started or fail.

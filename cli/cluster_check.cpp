@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/cluster_check.h"
 
+#include "base/errors.h"
 #include "base/units_format.h"
+#include "costmodel/framework.h"
 #include "program/topology/check.h"
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace orrery::cli {
 
@@ -43,6 +48,13 @@ std::vector<std::string> slower_than_nics(const Cluster& cluster) {
 Plan load_plan(const std::string& path) {
   Plan plan = read_plan(path);
   require_whole(plan.cluster, path, "/cluster/content");
+  const std::vector<std::string_view> known = costmodel::frameworks_with_memory();
+  if (!plan.framework.empty() && std::find(known.begin(), known.end(), plan.framework) == known.end()) {
+    throw ConfigError(
+        {Problem{.file = path,
+                 .pointer = "/framework",
+                 .message = fmt::format("expected one of {}, got \"{}\"", fmt::join(known, ", "), plan.framework)}});
+  }
   return plan;
 }
 

@@ -181,7 +181,7 @@ int predict(const PredictOptions& options, const std::string& title, bool simula
   add_prediction(report, plan, step.trace, step.work, calibration.value);
   const Bytes peak = costmodel::fullest(memory_of(plan));
   add_memory(report, peak, plan.cluster.groups.front().device);
-  add_memory_interval(report, peak, plan.cluster.groups.front().device, options.common.inputs.catalog);
+  add_memory_interval(report, plan, peak, options.common.inputs.catalog);
   if (simulated) {
     add_bounds(report, step.bounds);
     add_links(report, step.use);

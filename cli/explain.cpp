@@ -43,10 +43,10 @@ struct ExplainOptions {
 
 /// What is said of any plan.
 void add_explanation(Report& report, const Plan& plan, const planner::StepTimer& timer, const Trace& trace,
-                     const costmodel::Calibration& calibration) {
+                     const costmodel::Calibration& calibration, const std::filesystem::path& catalog) {
   const Seconds step = trace.steps.front().time;
   add_placement(report, plan);
-  add_memory_limit(report, plan);
+  add_memory_limit(report, plan, catalog);
   Report where("Time");
   add_step_time(where, plan, step);
   add_time_interval(where, plan, step, trace.header.extrapolated, calibration);
@@ -91,14 +91,14 @@ std::vector<std::string> differences_of_jobs(const Plan& a, const Plan& b) {
 
 /// The best plan of the search that is not this one, and what tells them apart.
 void add_next(Report& report, const Plan& plan, const Loaded<costmodel::Calibration>& calibration,
-              const planner::StepTimer& timer, bool json) {
+              const planner::StepTimer& timer, const Intervals& intervals, bool json) {
   const auto found = search_plans(plan, calibration);
   if (const auto* result = std::get_if<planner::SearchResult>(&found)) {
     for (const planner::RankedPlan& ranked : result->ranked) {
       if (ranked.strategy == plan.strategy) continue;
       Report next("The best other plan of the search");
       next.fact("next", "it is", planner::short_text(ranked.strategy));
-      add_difference(next, plan, ranked.strategy, timer, json);
+      add_difference(next, plan, ranked.strategy, timer, intervals, json);
       report.section("next", std::move(next));
       return;
     }
@@ -123,15 +123,17 @@ int explain_plan(const ExplainOptions& options) {
   }
   const auto calibration = load_calibration(options.common.inputs, options.calibration, plan);
   const planner::StepTimer timer(plan, calibration.value);
+  const std::filesystem::path& catalog = options.common.inputs.catalog;
+  const Intervals intervals(plan, calibration.value, catalog);
   Report report = about(plan);
   if (other) {
     Report difference("Against " + options.against);
-    add_difference(difference, plan, other->strategy, timer, options.common.json);
+    add_difference(difference, plan, other->strategy, timer, intervals, options.common.json);
     report.section("against", std::move(difference));
   } else if (options.next) {
-    add_next(report, plan, calibration, timer, options.common.json);
+    add_next(report, plan, calibration, timer, intervals, options.common.json);
   } else {
-    add_explanation(report, plan, timer, timer.trace(plan.strategy), calibration.value);
+    add_explanation(report, plan, timer, timer.trace(plan.strategy), calibration.value, catalog);
   }
   print(report, options.common.json);
   return kSuccess;
@@ -149,12 +151,13 @@ Plan plan_of_job(const ExplainOptions& options, const Loaded<Model>& model, Load
   Plan plan = plan_without_strategy({std::move(job.model), model.source, model.path}, std::move(cluster), calibration,
                                     job.batch, parse_load(options.load));
   plan.strategy = std::move(job.strategy);
+  plan.framework = "megatron";
   return plan;
 }
 
 /// The best plan that the search knows, and how far the job is from it.
 void add_gap(Report& report, const Plan& plan, const Loaded<costmodel::Calibration>& calibration, Seconds step,
-             std::optional<Seconds> measured) {
+             const Intervals& intervals, std::optional<Seconds> measured) {
   const auto found = search_plans(plan, calibration);
   if (const auto* none = std::get_if<planner::Infeasible>(&found)) {
     report.fact("best", "best plan", Value::unknown("none: " + none->reason));
@@ -162,10 +165,13 @@ void add_gap(Report& report, const Plan& plan, const Loaded<costmodel::Calibrati
   }
   const planner::RankedPlan& best = std::get<planner::SearchResult>(found).ranked.front();
   const Seconds time = best.predictions.back().step_time;
+  const Bytes memory = best.predictions.back().peak_memory;
   report.fact("best", "best plan of the search", planner::short_text(best.strategy))
-      .fact("best_time", "its step time", time)
-      .fact("best_memory", "its memory", best.predictions.back().peak_memory)
-      .fact("gap", "the job's step over it", Value::error(step / time - 1.0));
+      .fact("best_time", "its step time", time);
+  add_interval(report, "best_time", "80 % interval,", intervals.of_step(time, best.extrapolated));
+  report.fact("best_memory", "its memory", memory);
+  add_interval(report, "best_memory", "memory, 80 %", intervals.of_memory(memory, best.strategy));
+  report.fact("gap", "the job's step over it", Value::error(step / time - 1.0));
   if (measured) report.fact("best_expected", "its step time, as far off as the job's", *measured * (time / step));
 }
 
@@ -200,15 +206,17 @@ int explain_job(const ExplainOptions& options) {
     report.fact("measured", "measured step time", *measured)
         .fact("error", "error of the prediction", Value::error(step / *measured - 1.0));
   }
-  add_explanation(report, plan, timer, trace, calibration.value);
+  const std::filesystem::path& catalog = options.common.inputs.catalog;
+  add_explanation(report, plan, timer, trace, calibration.value, catalog);
+  const Intervals intervals(plan, calibration.value, catalog);
   Report better("What would be faster");
-  add_gap(better, plan, calibration, step, measured);
+  add_gap(better, plan, calibration, step, intervals, measured);
   const std::vector<planner::SingleChange> changes = planner::single_changes(plan, timer);
   const bool gains = !changes.empty() && changes.front().time < step;
   better.fact("best_change", "the change that gains most", gains ? Value(changes.front().text) : Value::unknown("none"))
       .fact("best_change_gain", "it changes the step by",
             gains ? Value::error(changes.front().time / step - 1.0) : Value::unknown("-"));
-  add_single_changes(better, changes, step, 5);
+  add_single_changes(better, changes, step, 5, intervals, trace.header.extrapolated);
   report.section("better", std::move(better));
   for (std::string& note : said) report.note(std::move(note));
   print(report, options.common.json);

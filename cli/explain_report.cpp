@@ -55,7 +55,11 @@ std::string members_text(const planner::Difference& found, std::size_t coalition
   return text.empty() ? "none" : text;
 }
 
-Table coalitions_table(const planner::Difference& found) {
+/// With intervals for machines: of time with the ops that the plan extrapolates.
+Table coalitions_table(const planner::Difference& found, const Intervals& intervals,
+                       const std::vector<std::string>& extrapolated, const Plan& plan) {
+  std::vector<std::optional<Interval80<Seconds>>> steps;
+  std::vector<std::optional<Interval80<Bytes>>> memories;
   Table table{.columns = {{"members", "choices taken over"},
                           {"step_time", "step time"},
                           {"memory", "memory"},
@@ -64,7 +68,11 @@ Table coalitions_table(const planner::Difference& found) {
   for (std::size_t i = 0; i < found.coalitions.size(); ++i) {
     const planner::Coalition& coalition = found.coalitions[i];
     table.rows.push_back({members_text(found, i), coalition.time, coalition.memory, coalition.fits});
+    steps.push_back(intervals.of_step(coalition.time, extrapolated));
+    memories.push_back(intervals.of_memory(coalition.memory, plan.strategy));
   }
+  add_interval_columns(table, "step_time", steps);
+  add_interval_columns(table, "memory", memories);
   return table;
 }
 
@@ -85,7 +93,7 @@ void add_time_parts(Report& report, const Trace& trace) {
   report.table("parts", "Where the step goes", std::move(table));
 }
 
-void add_memory_limit(Report& report, const Plan& plan) {
+void add_memory_limit(Report& report, const Plan& plan, const std::filesystem::path& catalog) {
   const std::vector<costmodel::MemoryByCause> ranks = memory_of(plan);
   std::vector<std::size_t> order(ranks.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -94,6 +102,7 @@ void add_memory_limit(Report& report, const Plan& plan) {
   const std::optional<Bytes>& limit = plan.cluster.groups.front().device.memory;
   report.fact("fullest_rank", "fullest pipeline rank", order[0]);
   report.fact("peak_memory", "its memory", ranks[order[0]].total());
+  add_memory_interval(report, plan, ranks[order[0]].total(), catalog);
   if (order.size() > 1) {
     report.fact("next_rank", "next pipeline rank", order[1]);
     report.fact("next_memory", "its memory", ranks[order[1]].total());
@@ -135,7 +144,7 @@ void add_sensitivity(Report& report, const Plan& plan, const planner::StepTimer&
 }
 
 void add_difference(Report& report, const Plan& plan, const Strategy& other, const planner::StepTimer& timer,
-                    bool json) {
+                    const Intervals& intervals, bool json) {
   planner::Difference found;
   {
     ProgressLine progress;
@@ -143,9 +152,13 @@ void add_difference(Report& report, const Plan& plan, const Strategy& other, con
                                 [&](std::int64_t done, std::int64_t all) { progress.update("explain", done, all); });
   }
   const Seconds first = found.coalitions.front().time, second = found.coalitions.back().time;
-  report.fact("step_time", "step time", first)
-      .fact("other_step_time", "of the other plan", second)
-      .fact("difference", "difference", second - first)
+  report.fact("step_time", "step time", first);
+  const std::vector<std::string> extrapolated = timer.trace(plan.strategy).header.extrapolated;
+  add_interval(report, "step_time", "80 % interval,", intervals.of_step(first, extrapolated));
+  report.fact("other_step_time", "of the other plan", second);
+  add_interval(report, "other_step_time", "80 % interval,",
+               intervals.of_step(second, timer.trace(other).header.extrapolated));
+  report.fact("difference", "difference", second - first)
       .fact("difference_ratio", "of the step", Value::error(second / first - 1.0));
   if (found.players.empty()) report.note("the two strategies are equal");
   Table table{.columns = {{"choice", "choice"}, {"worth", "changes the step by"}, {"ratio", "of the step"}},
@@ -160,7 +173,7 @@ void add_difference(Report& report, const Plan& plan, const Strategy& other, con
   }
   report.table("choices", "What each choice of the other plan is worth (Shapley)", std::move(table));
   if (json || found.coalitions.size() <= kReadable) {
-    report.table("combinations", "All combinations", coalitions_table(found));
+    report.table("combinations", "All combinations", coalitions_table(found, intervals, extrapolated, plan));
   }
   if (found.num_too_large() > 0) {
     report.note(fmt::format("{} of {} combinations need more memory than a device has; they count with their time",
@@ -169,14 +182,21 @@ void add_difference(Report& report, const Plan& plan, const Strategy& other, con
 }
 
 void add_single_changes(Report& report, const std::vector<planner::SingleChange>& changes, Seconds step,
-                        std::size_t num_rows) {
+                        std::size_t num_rows, const Intervals& intervals,
+                        const std::vector<std::string>& extrapolated) {
+  std::vector<std::optional<Interval80<Seconds>>> steps;
+  std::vector<std::optional<Interval80<Bytes>>> memories;
   Table table{
       .columns = {{"change", "change"}, {"step_time", "step time"}, {"gain", "step time"}, {"memory", "memory"}},
       .rows = {}};
   for (std::size_t i = 0; i < changes.size() && i < num_rows; ++i) {
     const planner::SingleChange& change = changes[i];
     table.rows.push_back({change.text, change.time, Value::error(change.time / step - 1.0), change.memory});
+    steps.push_back(intervals.of_step(change.time, extrapolated));
+    memories.push_back(intervals.of_memory(change.memory, change.strategy));
   }
+  add_interval_columns(table, "step_time", steps);
+  add_interval_columns(table, "memory", memories);
   report.table("single_changes", "Single changes that fit, fastest first", std::move(table));
 }
 

@@ -25,7 +25,7 @@ struct FitOptions {
   CommonOptions common;
   WorkloadOptions workload;
   std::vector<std::string> files;
-  std::string calibration, out, timeline;
+  std::string calibration, framework, out, timeline;
   FitQuestions questions;
   std::vector<std::string> models;
 };
@@ -51,6 +51,7 @@ Plan plan_to_fit(const FitOptions& options) {
   Plan plan = plan_without_strategy(std::move(model), std::move(cluster), std::move(calibration), batch,
                                     parse_load(workload.load), load_sequences(workload.sequences, batch.seq));
   plan.strategy = strategy;
+  set_framework(plan, options.framework);
   return plan;
 }
 
@@ -66,8 +67,8 @@ int fit(const FitOptions& options) {
   if (!options.timeline.empty()) write_memory_timeline(options.timeline, plan);
 
   Report report = fit_report(plan, ranks, options.common.inputs.catalog);
-  if (!fits) add_remedies(report, plan);
-  add_answers(report, plan, questions);
+  if (!fits) add_remedies(report, plan, options.common.inputs.catalog);
+  add_answers(report, plan, questions, options.common.inputs.catalog);
   print(report, options.common.json);
   return fits ? kSuccess : kInfeasible;
 }
@@ -81,6 +82,7 @@ Verb add_fit(CLI::App& app) {
       ->required();
   add_workload_options(*command, options->workload, true);
   command->add_option("--calibration", options->calibration, "for --out: calibration/1, or its name");
+  add_framework_option(*command, options->framework);
   command->add_option("--out", options->out, "write the plan of exactly this strategy to this file (plan/1)");
   command->add_option("--timeline", options->timeline, "write memory over time, op by op, to this file (CSV)");
   command->add_flag("--fewest-devices", options->questions.fewest_devices, "fewest nodes on which it fits, by less dp");

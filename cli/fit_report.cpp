@@ -34,8 +34,9 @@ std::string stages_text(const Strategy& strategy, std::int64_t rank) {
   return fmt::format("{}", fmt::join(stages_of(strategy, rank), "+"));
 }
 
-Table ranks_table(const Plan& plan, const std::vector<MemoryByCause>& ranks) {
+Table ranks_table(const Plan& plan, const std::vector<MemoryByCause>& ranks, const Intervals& intervals) {
   Table table;
+  std::vector<std::optional<Interval80<Bytes>>> totals;
   table.columns = {{"rank", "rank"},
                    {"stages", "stages"},
                    {"layers", "layers"},
@@ -60,7 +61,9 @@ Table ranks_table(const Plan& plan, const std::vector<MemoryByCause>& ranks) {
     table.rows.push_back({rank, stages_text(plan.strategy, rank), fmt::format("{}", fmt::join(layers, ", ")),
                           memory.weights, memory.gradients, memory.optimizer, memory.activations, memory.transients,
                           memory.communication, rest, memory.total(), *device_of(plan).memory - memory.total()});
+    totals.push_back(intervals.of_memory(memory.total(), plan.strategy));
   }
+  add_interval_columns(table, "total", totals);
   return table;
 }
 
@@ -106,11 +109,19 @@ std::string moment_text(const MemoryByCause& memory, const RankTable& table) {
   return fmt::format("in a {} of stage {}", name_of_slot(table.slot), table.stage);
 }
 
-void add_remedy(Table& table, const planner::Remedy& remedy) {
-  table.rows.push_back({remedy.change, remedy.memory, Value::error(remedy.extra_time)});
+Table remedies_table(const std::vector<planner::Remedy>& remedies, const Intervals& intervals) {
+  Table table{.columns = {{"change", "change"}, {"memory", "memory"}, {"extra_time", "rough extra time"}}, .rows = {}};
+  std::vector<std::optional<Interval80<Bytes>>> memories;
+  for (const planner::Remedy& remedy : remedies) {
+    table.rows.push_back({remedy.change, remedy.memory, Value::error(remedy.extra_time)});
+    memories.push_back(intervals.of_memory(remedy.memory, remedy.strategy));
+  }
+  add_interval_columns(table, "memory", memories);
+  return table;
 }
 
-Table models_table(const Plan& plan, const std::vector<Model>& models, std::optional<std::size_t>& largest) {
+Table models_table(const Plan& plan, const std::vector<Model>& models, const Intervals& intervals,
+                   std::optional<std::size_t>& largest, std::vector<std::optional<Interval80<Bytes>>>& memories) {
   Table table;
   table.columns = {{"model", "model"},   {"parameters", "parameters"},
                    {"layers", "layers"}, {"memory", "memory"},
@@ -130,7 +141,9 @@ Table models_table(const Plan& plan, const std::vector<Model>& models, std::opti
     }
     table.rows.push_back({model.name, parameters, model.num_layers(),
                           check.legal ? Value(check.memory) : Value::unknown("-"), check.fits, check.why});
+    memories.push_back(check.legal ? intervals.of_like_memory(check.memory) : std::nullopt);
   }
+  add_interval_columns(table, "memory", memories);
   return table;
 }
 
@@ -152,7 +165,7 @@ Report fit_report(const Plan& plan, const std::vector<MemoryByCause>& ranks, con
   const Device& device = device_of(plan);
   const std::optional<std::string> problem = costmodel::why_it_does_not_fit(ranks, device);
   const Mesh mesh(plan.strategy, plan.num_ranks());
-  auto parameters = costmodel::MemoryModel::of(device);
+  auto parameters = costmodel::MemoryModel::of(device, plan.framework);
   parameters.rho = FullestShare(plan.model, plan.load, plan.experts).of(plan.strategy);
   const std::vector<RankTable> tables = costmodel::rank_tables(plan.model, plan.strategy, plan.batch, mesh, parameters);
   const auto less = [](const MemoryByCause& a, const MemoryByCause& b) { return a.total() < b.total(); };
@@ -166,43 +179,47 @@ Report fit_report(const Plan& plan, const std::vector<MemoryByCause>& ranks, con
   add_strategy(report, plan);
   report.fact("megatron_layout", "the same for Megatron-LM", layout_text(plan.strategy.stages));
   add_memory(report, costmodel::fullest(ranks), device);
-  add_memory_interval(report, costmodel::fullest(ranks), device, catalog);
+  add_memory_interval(report, plan, costmodel::fullest(ranks), catalog);
   report.fact("fits", "fits", !problem)
       .fact("headroom", "headroom", headroom)
       .fact("headroom_fraction", "of the device", Value::percent(headroom / *device.memory))
       .fact("fullest_rank", "fullest pipeline rank", fullest)
       .fact("fullest_moment", "when", moment_text(ranks[static_cast<std::size_t>(fullest)], moment));
-  report.table("ranks", "Memory of a rank of each pipeline rank", ranks_table(plan, ranks));
+  report.table("ranks", "Memory of a rank of each pipeline rank", ranks_table(plan, ranks, Intervals(plan, catalog)));
   report.table("parts", "What lies on a rank, stage by stage", parts_table(tables));
   if (problem) report.note(*problem);
   return report;
 }
 
-void add_remedies(Report& report, const Plan& plan) {
+void add_remedies(Report& report, const Plan& plan, const std::filesystem::path& catalog) {
   const planner::Remedies found = planner::remedies(plan);
-  Table table{.columns = {{"change", "change"}, {"memory", "memory"}, {"extra_time", "rough extra time"}}, .rows = {}};
-  for (const planner::Remedy& remedy : found.singles) add_remedy(table, remedy);
+  const Intervals intervals(plan, catalog);
   if (!found.singles.empty()) {
-    report.table("remedies", "Single changes that make it fit, cheapest first", std::move(table));
+    report.table("remedies", "Single changes that make it fit, cheapest first",
+                 remedies_table(found.singles, intervals));
     return;
   }
   if (!found.pair) {
     report.note("no change and no pair of changes makes it fit: orrery plan searches for several at once");
     return;
   }
-  add_remedy(table, *found.pair);
-  report.table("remedies", "No single change makes it fit; the cheapest pair that does", std::move(table));
+  report.table("remedies", "No single change makes it fit; the cheapest pair that does",
+               remedies_table({*found.pair}, intervals));
 }
 
-void add_answers(Report& report, const Plan& plan, const FitQuestions& questions) {
+void add_answers(Report& report, const Plan& plan, const FitQuestions& questions,
+                 const std::filesystem::path& catalog) {
   Table table{
       .columns = {{"question", "question"}, {"answer", "answer"}, {"memory", "memory"}, {"binds", "what binds"}},
       .rows = {}};
+  const Intervals intervals(plan, catalog);
+  std::vector<std::optional<Interval80<Bytes>>> memories;
   const auto add = [&](bool asked, const char* question, planner::Limit (*ask)(const Plan&)) {
     if (!asked) return;
     const planner::Limit limit = ask(plan);
     table.rows.push_back({question, limit.value ? Value(*limit.value) : Value::unknown("none"),
                           limit.value ? Value(limit.memory) : Value::unknown("-"), limit.binds});
+    memories.push_back(limit.value ? intervals.of_like_memory(limit.memory) : std::nullopt);
   };
   add(questions.fewest_devices, "fewest devices", planner::fewest_devices);
   add(questions.longest_sequence, "longest sequence", planner::longest_sequence);
@@ -210,16 +227,20 @@ void add_answers(Report& report, const Plan& plan, const FitQuestions& questions
   add(questions.largest_layers, "most layers", planner::largest_layers);
   if (!questions.models.empty()) {
     std::optional<std::size_t> largest;
-    Table models = models_table(plan, questions.models, largest);
+    std::vector<std::optional<Interval80<Bytes>>> of_models;
+    Table models = models_table(plan, questions.models, intervals, largest, of_models);
     const bool all = largest && std::all_of(models.rows.begin(), models.rows.end(),
                                             [](const std::vector<Value>& row) { return row[4].text() == "yes"; });
     table.rows.push_back({"largest model", largest ? models.rows[*largest][0] : Value::unknown("none"),
                           largest ? models.rows[*largest][3] : Value::unknown("-"),
                           all ? "every model that was given fits" : "see the models below"});
+    memories.push_back(largest ? of_models[*largest] : std::nullopt);
+    add_interval_columns(table, "memory", memories);
     report.table("answers", "Limits of this strategy", std::move(table));
     report.table("models", "Models", std::move(models));
     return;
   }
+  add_interval_columns(table, "memory", memories);
   if (!table.rows.empty()) report.table("answers", "Limits of this strategy", std::move(table));
 }
 

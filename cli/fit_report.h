@@ -19,8 +19,8 @@ namespace orrery::cli {
 Report fit_report(const Plan& plan, const std::vector<costmodel::MemoryByCause>& ranks,
                   const std::filesystem::path& catalog);
 
-/// The changes that make a plan fit that does not.
-void add_remedies(Report& report, const Plan& plan);
+/// The changes that make a plan fit that does not. Here and below with intervals of memory for machines.
+void add_remedies(Report& report, const Plan& plan, const std::filesystem::path& catalog);
 
 /// The questions that are asked beside "does it fit?".
 struct FitQuestions {
@@ -33,7 +33,7 @@ struct FitQuestions {
 };
 
 /// One row for each question, and one for each model.
-void add_answers(Report& report, const Plan& plan, const FitQuestions& questions);
+void add_answers(Report& report, const Plan& plan, const FitQuestions& questions, const std::filesystem::path& catalog);
 
 /// "embed+0..3", "4..7", "56..60+mtp+head".
 std::string layers_text(const StageLayout& stage);

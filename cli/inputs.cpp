@@ -74,12 +74,7 @@ Source source_of(const InputOptions& options, const fs::path& path) {
 void find_device(const InputOptions& options, costmodel::Calibration& calibration) {
   const auto* name = std::get_if<std::string>(&calibration.device);
   if (name == nullptr) return;
-  const fs::path file = options.catalog / "devices" / (*name + ".json");
-  if (!fs::exists(file)) return;
-  const JsonDocument document = JsonDocument::parse_file(file.string());
-  Device device = read_device(document.root());
-  document.throw_if_problems();
-  calibration.device = std::move(device);
+  if (std::optional<Device> device = device_of_catalog(options.catalog, *name)) calibration.device = std::move(*device);
 }
 
 Loaded<costmodel::Calibration> load_calibration_file(const InputOptions& options, const fs::path& path) {
@@ -168,6 +163,15 @@ Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& nam
                              .message = fmt::format("expected one group of nodes, got {}: steps over several groups "
                                                     "are not lowered yet",
                                                     cluster.value.groups.size())}});
+}
+
+std::optional<Device> device_of_catalog(const fs::path& catalog, const std::string& name) {
+  const fs::path path = catalog / "devices" / (name + ".json");
+  if (!fs::exists(path)) return std::nullopt;
+  const JsonDocument document = JsonDocument::parse_file(path.string());
+  Device device = read_device(document.root());
+  document.throw_if_problems();
+  return device;
 }
 
 Loaded<costmodel::Calibration> load_calibration(const InputOptions& options, const std::string& name,

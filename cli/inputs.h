@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -45,6 +46,9 @@ Loaded<Model> load_model(const InputOptions& options, const std::string& name);
 Loaded<Cluster> load_cluster(const InputOptions& options, const std::string& name);
 /// As it is.
 Loaded<Cluster> load_any_cluster(const InputOptions& options, const std::string& name);
+
+/// Nothing if the catalog has no such device.
+std::optional<Device> device_of_catalog(const std::filesystem::path& catalog, const std::string& name);
 
 /// With an empty `name`: the calibration of the catalog that was made for the devices of `cluster`. Of one that was
 /// made for other devices stderr says so. A device of the catalog that it names is put in its place.

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/options.h"
 
+#include "costmodel/framework.h"
 #include "program/dtype.h"
 
 #include <map>
+#include <string_view>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -53,6 +56,14 @@ void add_workload_options(CLI::App& command, WorkloadOptions& options, bool opti
       ->capture_default_str();
   command.add_option("--sequences", options.sequences,
                      "sequence/1: documents of the sequences (default: one document each)");
+}
+
+void add_framework_option(CLI::App& command, std::string& framework) {
+  const std::vector<std::string_view> known = costmodel::frameworks_with_memory();
+  command
+      .add_option("--framework", framework,
+                  "that will train on GPUs, whose copies and buffers count as memory (default: nobody's)")
+      ->check(CLI::IsMember(std::vector<std::string>(known.begin(), known.end())));
 }
 
 std::string version() { return ORRERY_VERSION; }

@@ -44,6 +44,9 @@ struct WorkloadOptions {
   std::string load = "balanced";
   std::string sequences;  // a file, or empty
 };
+/// --framework: whose training loop will run the plan; one that memory is known of.
+void add_framework_option(CLI::App& command, std::string& framework);
+
 /// Required unless `optional`; both sizes are then 0 when they were not given.
 void add_workload_options(CLI::App& command, WorkloadOptions& options, bool optional = false);
 

@@ -32,7 +32,7 @@ namespace {
 struct PlanOptions {
   CommonOptions common;
   WorkloadOptions workload;
-  std::string model, cluster, calibration, strategy, check, out;
+  std::string model, cluster, calibration, framework, strategy, check, out;
   std::optional<DType> precision;
   std::int64_t top = 5;
   bool no_simulation = false;
@@ -93,6 +93,7 @@ SweepOptions sweep_of(const PlanOptions& options) {
                    .out = options.out,
                    .calibration = options.calibration,
                    .load = options.workload.load,
+                   .framework = options.framework,
                    .precision = options.precision,
                    .json = options.common.json};
   if (!options.deadline.empty()) {
@@ -128,7 +129,8 @@ int make_plan(const PlanOptions& options) {
                       .calibration = options.calibration,
                       .batch = {.seq = options.workload.sequence, .global_batch = options.workload.global_batch},
                       .load = options.workload.load,
-                      .sequences = options.workload.sequences},
+                      .sequences = options.workload.sequences,
+                      .framework = options.framework},
                      options.check.empty() ? &calibration : nullptr);
   if (!options.strategy.empty()) base.strategy = read_strategy(options.strategy, base.model);
   if (!options.check.empty()) return check_strategy(std::move(base), options.check, options.common.json);
@@ -140,7 +142,8 @@ int make_plan(const PlanOptions& options) {
   note_limit(wishes.memory_limit, base.cluster.groups.front().device);
   wishes.objective = planner::objective_of(options.objective);
   if (!options.pareto.empty()) {
-    return print_front(base, calibration, wishes, options.pareto, options.points, options.common.json);
+    return print_front(base, calibration, wishes, options.pareto, options.points, options.common.inputs.catalog,
+                       options.common.json);
   }
   const auto found = search_plans(base, calibration, wishes);
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
@@ -212,6 +215,7 @@ Verb add_plan(CLI::App& app) {
                                            "strategy/1: search nothing, say which rules it breaks and if it fits");
   command->add_option("--calibration", options->calibration,
                       "calibration/1, or its name; else the catalog's for these devices");
+  add_framework_option(*command, options->framework);
   command->add_option("--strategy", options->strategy,
                       "strategy/1 with what is not searched; the stages that it lists are tried as well");
   add_precision_option(*command, options->precision, "the strategy's; without one bf16, on CPUs f32");

@@ -43,8 +43,11 @@ void add_bytes(Report& report, const std::string& key, const std::string& label,
       .fact(key + "_moments", "moments", state.moments);
 }
 
-Table table_of(const planner::Replanned& result) {
+/// With the intervals of what was predicted, for machines.
+Table table_of(const planner::Replanned& result, const Intervals& intervals) {
   Table table;
+  std::vector<std::optional<Interval80<Seconds>>> steps;
+  std::vector<std::optional<Interval80<Bytes>>> memories;
   table.columns = {{"rank", "#"},
                    {"kind", "what"},
                    {"devices", "devices"},
@@ -79,7 +82,11 @@ Table table_of(const planner::Replanned& result) {
                           s.tp, s.pp, s.ep, Mesh(s, devices).dp(), s.micro_batch, planner::schedule_text(s),
                           planner::recompute_text(s), option.plan.predictions.back().peak_memory, step_time(option),
                           moved, busiest, move_time, option.total, ahead ? Value(*ahead) : Value::unknown("-")});
+    steps.push_back(intervals.of_step(step_time(option), option.plan.extrapolated));
+    memories.push_back(intervals.of_memory(option.plan.predictions.back().peak_memory, s));
   }
+  add_interval_columns(table, "step_time", steps);
+  add_interval_columns(table, "memory", memories);
   return table;
 }
 
@@ -92,7 +99,7 @@ void note_idle(Report& report, const planner::Replanned& result, const Plan& pla
                   idle, result.num_left, plan.batch.global_batch));
 }
 
-Report report_of(const Plan& plan, const planner::Replanned& result) {
+Report report_of(const Plan& plan, const planner::Replanned& result, const Intervals& intervals) {
   const ReplanOption& best = result.options.front();
   Report report("Plan for what is left");
   report.fact("model", "model", plan.model.name);
@@ -102,7 +109,10 @@ Report report_of(const Plan& plan, const planner::Replanned& result) {
   add_strategy(report, plan);
   report.fact("tier", "predicted by", best.plan.predictions.back().tier);
   add_step_time(report, plan, step_time(best));
-  add_memory(report, best.plan.predictions.back().peak_memory, plan.cluster.groups.front().device);
+  add_interval(report, "step_time", "80 % interval,", intervals.of_step(step_time(best), best.plan.extrapolated));
+  const Bytes memory = best.plan.predictions.back().peak_memory;
+  add_memory(report, memory, plan.cluster.groups.front().device);
+  add_interval(report, "peak_memory", "memory, 80 %", intervals.of_memory(memory, plan.strategy));
   add_bytes(report, "received", "moves between devices", best.move->received());
   add_bytes(report, "from_checkpoint", "comes from a checkpoint", best.move->from_checkpoint());
   add_bytes(report, "lost_alone", "held by lost ranks alone", result.lost_alone);
@@ -123,7 +133,7 @@ Report report_of(const Plan& plan, const planner::Replanned& result) {
         "plans without a move lose whatever theirs takes: their total is that of their steps, and the steps after "
         "which #1 is ahead are at most that");
   }
-  report.table("options", "Where to go", table_of(result));
+  report.table("options", "Where to go", table_of(result, intervals));
   add_certificate(report, result.certificate);
   return report;
 }
@@ -165,7 +175,8 @@ int plan_from(const PlanFromOptions& options) {
   plan.batch = batch;
   set_intervals(plan, result.options.front().plan.extrapolated, calibration.value, options.common.inputs.catalog);
   if (!options.out.empty()) write_file_atomically(options.out, to_json(plan));
-  print(report_of(plan, result), options.common.json);
+  const Intervals intervals(plan, calibration.value, options.common.inputs.catalog);
+  print(report_of(plan, result, intervals), options.common.json);
   return kSuccess;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "cli/exit_code.h"
+#include "cli/intervals.h"
 #include "cli/step_report.h"
 #include "costmodel/power.h"
 #include "planner/pareto.h"
@@ -40,8 +41,11 @@ std::pair<Objective, Objective> two_of(const std::string& text) {
   return {first, second};
 }
 
-Table table_of(const Plan& base, const planner::Front& front, const std::optional<costmodel::PowerModel>& power) {
+Table table_of(const Plan& base, const planner::Front& front, const std::optional<costmodel::PowerModel>& power,
+               const Intervals& intervals) {
   Table table;
+  std::vector<std::optional<Interval80<Seconds>>> steps;
+  std::vector<std::optional<Interval80<Bytes>>> memories;
   table.columns = {{"rank", "#"},
                    {"step_time", "step"},
                    {"energy", "energy"},
@@ -75,14 +79,18 @@ Table table_of(const Plan& base, const planner::Front& front, const std::optiona
                           Mesh(s, base.num_ranks()).dp(), planner::zero_text(s), s.micro_batch,
                           planner::schedule_text(s), planner::overlap_text(s), planner::recompute_text(s),
                           planner::layout_text(s), gap ? Value::percent(*gap) : Value::unknown("-")});
+    steps.push_back(intervals.of_step(step, plan.extrapolated));
+    memories.push_back(intervals.of_memory(plan.predictions.back().peak_memory, s));
   }
+  add_interval_columns(table, "step_time", steps);
+  add_interval_columns(table, "peak_memory", memories);
   return table;
 }
 
 }  // namespace
 
 int print_front(const Plan& base, const Loaded<costmodel::Calibration>& calibration, const SearchWishes& wishes,
-                const std::string& objectives, std::int64_t most, bool json) {
+                const std::string& objectives, std::int64_t most, const std::filesystem::path& catalog, bool json) {
   const auto [first, second] = two_of(objectives);
   for (const Objective objective : {first, second}) require_known(base, objective);
   const auto power = costmodel::power_of(base.cluster.groups.front().device, calibration.value);
@@ -103,7 +111,9 @@ int print_front(const Plan& base, const Loaded<costmodel::Calibration>& calibrat
   report.fact("model", "model", base.model.name);
   add_workload(report, base);
   report.fact("objectives", "least", objectives).fact("claim", "what was searched", front.claim);
-  report.table("points", "Plans that no other beats in both", table_of(base, front, power));
+  const Intervals intervals(base, calibration.value, catalog);
+  report.table("points", "Plans that no other beats in both", table_of(base, front, power, intervals));
+  if (!front.points.empty()) intervals.note(report, front.points.front().plan.extrapolated);
   report.note(
       "gap: by how much the search that found a plan may be above the least of what it made least, within its "
       "limit; that it found nothing for less memory than that of the last plan is no proof");

@@ -5,6 +5,7 @@
 #include "cli/plan_search.h"
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
 namespace orrery::cli {
@@ -12,6 +13,6 @@ namespace orrery::cli {
 /// Searches the front of two objectives ("time,memory") and prints it; returns the exit code. `most`: points.
 /// Throws: ConfigError: objectives that are unknown, or the same on given devices.
 int print_front(const Plan& base, const Loaded<costmodel::Calibration>& calibration, const SearchWishes& wishes,
-                const std::string& objectives, std::int64_t most, bool json);
+                const std::string& objectives, std::int64_t most, const std::filesystem::path& catalog, bool json);
 
 }  // namespace orrery::cli

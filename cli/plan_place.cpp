@@ -48,8 +48,12 @@ Loads loads_of(const PlanPlaceOptions& options, const Plan& plan) {
   return {load_by_source(options.load.substr(kTrace.size()), plan.strategy.ep), load};
 }
 
-Table table_of(const std::vector<Priced>& all, const PlacementPrice& before) {
+/// With the intervals of what was predicted, for machines.
+Table table_of(const Plan& plan, const std::vector<Priced>& all, const PlacementPrice& before,
+               const Intervals& intervals) {
   Table table;
+  std::vector<std::optional<Interval80<Seconds>>> steps;
+  std::vector<std::optional<Interval80<Bytes>>> memories;
   table.columns = {{"name", "experts"},
                    {"fullest", "fullest rank / mean"},
                    {"worst", "worst layer"},
@@ -71,7 +75,11 @@ Table table_of(const std::vector<Priced>& all, const PlacementPrice& before) {
                           option.score.most_nodes, price.step, price.copies_step, Value::error(change), price.memory,
                           price.num_moved, price.moved, price.busiest, price.move,
                           ahead ? Value(*ahead) : Value::unknown("-")});
+    steps.push_back(intervals.of_step(price.step, price.extrapolated));
+    memories.push_back(intervals.of_memory(price.memory, plan.strategy));
   }
+  add_interval_columns(table, "step", steps);
+  add_interval_columns(table, "memory", memories);
   return table;
 }
 
@@ -97,7 +105,7 @@ void check_copies(const PlanPlaceOptions& options, const Plan& plan) {
 }
 
 Report report_of(const Plan& plan, const std::vector<Priced>& all, const PlacementPrice& before,
-                 const planner::PlacementShape& shape) {
+                 const planner::PlacementShape& shape, const Intervals& intervals) {
   const Priced& best = best_of(all);
   Report report("Experts on ranks");
   report.fact("model", "model", plan.model.name);
@@ -108,7 +116,8 @@ Report report_of(const Plan& plan, const std::vector<Priced>& all, const Placeme
       .fact("best", "fastest", best.option.name)
       .fact("step_before", "step as the plan has them", before.step)
       .fact("step", "step so placed", best.price.whole_step());
-  report.table("options", "Ways to place", table_of(all, before));
+  add_interval(report, "step", "80 % interval,", intervals.of_step(best.price.whole_step(), best.price.extrapolated));
+  report.table("options", "Ways to place", table_of(plan, all, before, intervals));
   if (is_balanced(plan.load)) report.note("every expert gets the same: --load says what the routers really do");
   if (shape.num_positions > shape.num_experts) {
     report.note(
@@ -137,7 +146,8 @@ int place_experts(const PlanPlaceOptions& options) {
     const PlacementPrice price = planner::price_of(plan, option.placement, loads.step, cost);
     all.push_back({std::move(option), price});
   }
-  print(report_of(plan, all, before, shape), options.common.json);
+  const Intervals intervals(plan, calibration.value, options.common.inputs.catalog);
+  print(report_of(plan, all, before, shape, intervals), options.common.json);
   const Priced& best = best_of(all);
   if (!options.placement.empty()) {
     ExpertPlacement placement = best.option.placement;

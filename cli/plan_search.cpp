@@ -38,8 +38,12 @@ Value time_of(const planner::RankedPlan& plan, std::string_view tier) {
   return found == plan.predictions.end() ? Value::unknown("-") : Value(found->step_time);
 }
 
-Table table_of(const planner::SearchResult& result, std::int64_t num_devices, std::int64_t num_rows) {
+/// With the intervals of what the last tier says, for machines.
+Table table_of(const planner::SearchResult& result, std::int64_t num_devices, std::int64_t num_rows,
+               const Intervals& intervals) {
   Table table;
+  std::vector<std::optional<Interval80<Seconds>>> steps;
+  std::vector<std::optional<Interval80<Bytes>>> memories;
   table.columns = {{"rank", "#"},          {"tp", "tp"},
                    {"cp", "cp"},           {"pp", "pp"},
                    {"ep", "ep"},           {"etp", "etp"},
@@ -63,7 +67,12 @@ Table table_of(const planner::SearchResult& result, std::int64_t num_devices, st
                           planner::recompute_text(s), planner::layout_text(s), plan.predictions.back().peak_memory,
                           time_of(plan, "closed"), time_of(plan, "analytic"), time_of(plan, "simgrid")});
     if (shows_order) table.rows.back().push_back(s.order);
+    const Prediction& last = plan.predictions.back();
+    steps.push_back(intervals.of_step(last.step_time, plan.extrapolated));
+    memories.push_back(intervals.of_memory(last.peak_memory, s));
   }
+  add_interval_columns(table, "step_time", steps);
+  add_interval_columns(table, "peak_memory", memories);
   return table;
 }
 
@@ -131,6 +140,7 @@ Plan plan_to_search(const InputOptions& options, const SearchInputs& inputs,
   }
   Plan plan = plan_without_strategy(std::move(model), std::move(cluster), std::move(source), inputs.batch,
                                     parse_load(inputs.load), load_sequences(inputs.sequences, inputs.batch.seq));
+  set_framework(plan, inputs.framework);
   if (plan.cluster.groups.front().device.kind == DeviceKind::cpu) plan.strategy.precision = DType::f32;
   return plan;
 }
@@ -151,6 +161,7 @@ planner::SearchProblem Searcher::problem(std::optional<Bytes> memory_limit, cons
           .load = base_.load,
           .sequences = base_.sequences,
           .memory_limit = memory_limit,
+          .framework = base_.framework,
           .weights = weights};
 }
 
@@ -244,10 +255,11 @@ Report plan_report(const Plan& best, const planner::SearchResult& result, std::i
   add_time_interval(report, best, step, first.extrapolated, calibration);
   const Device& device = best.cluster.groups.front().device;
   add_memory(report, first.predictions.back().peak_memory, device);
-  add_memory_interval(report, first.predictions.back().peak_memory, device, catalog);
+  add_memory_interval(report, best, first.predictions.back().peak_memory, catalog);
   add_model_notes(report, best.model, best.strategy.mtp);
   note_extrapolated(report, first.extrapolated);
-  report.table("ranked", "Best plans", table_of(result, best.num_ranks(), num_rows));
+  report.table("ranked", "Best plans",
+               table_of(result, best.num_ranks(), num_rows, Intervals(best, calibration, catalog)));
   add_placement(report, best);
   add_certificate(report, result.certificate);
   add_disagreement(report, result.ranked);

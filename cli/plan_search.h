@@ -22,6 +22,7 @@ struct SearchInputs {
   std::int64_t num_nodes = 0;  // of the cluster, the first ones; 0: all
   BatchShape batch;
   std::string load = "balanced", sequences;
+  std::string framework = {};  // empty: nobody's
 };
 
 /// A plan without its strategy: that of the kind of device. `calibration`: null where nothing is to be timed.

@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "base/units_format.h"
 #include "cli/exit_code.h"
+#include "cli/intervals.h"
 #include "cli/plan_search.h"
 #include "cli/progress.h"
 #include "cli/report.h"
@@ -35,7 +36,8 @@ void search_legal_point(const SweepOptions& options, const SweepPoint& point, co
                               .num_nodes = point.num_nodes,
                               .batch = {.seq = point.seq, .global_batch = point.global_batch},
                               .load = options.load,
-                              .sequences = ""},
+                              .sequences = "",
+                              .framework = options.framework},
                              &calibration);
   if (options.precision) base.strategy.precision = *options.precision;
   SweepResult result{.point = point, .num_devices = base.num_ranks()};
@@ -49,6 +51,9 @@ void search_legal_point(const SweepOptions& options, const SweepPoint& point, co
   const planner::RankedPlan& best = plans.ranked.front();
   result.step_time = best.predictions.back().step_time;
   result.peak_memory = best.predictions.back().peak_memory;
+  const Intervals intervals(base, calibration.value, options.inputs.catalog);
+  result.step_time_80 = intervals.of_step(result.step_time, best.extrapolated);
+  result.peak_memory_80 = intervals.of_memory(result.peak_memory, best.strategy);
   result.usd = costmodel::cost_of_step(base.cluster, std::nullopt, result.step_time, {}, result.num_devices).usd;
   result.gap = plans.certificate.gap;
   result.strategy = planner::short_text(best.strategy);
@@ -111,7 +116,11 @@ Table table_of(const std::vector<const SweepResult*>& results) {
                    {"price_per_million_tokens", "USD per M tokens"},
                    {"gap", "gap"},
                    {"plan", "plan"}};
+  std::vector<std::optional<Interval80<Seconds>>> steps;
+  std::vector<std::optional<Interval80<Bytes>>> memories;
   for (const SweepResult* r : results) {
+    steps.push_back(r->step_time_80);
+    memories.push_back(r->peak_memory_80);
     const bool runs = r->runs();
     const std::string& why_not = r->refused.empty() ? r->infeasible : r->refused;
     const Value none = Value::unknown("-");
@@ -122,6 +131,8 @@ Table table_of(const std::vector<const SweepResult*>& results) {
          runs ? Value((tokens_of(*r) / r->step_time).in(unit::hertz)) : none, price ? Value(*price) : none,
          r->gap ? Value::percent(*r->gap) : none, runs ? r->strategy : why_not});
   }
+  add_interval_columns(table, "step_time", steps);
+  add_interval_columns(table, "peak_memory", memories);
   return table;
 }
 

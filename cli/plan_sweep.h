@@ -14,6 +14,7 @@ struct SweepOptions {
   InputOptions inputs;
   std::string sweep, out;         // sweep/1; results as JSON Lines
   std::string calibration, load;  // as for one search
+  std::string framework;          // the same
   std::optional<DType> precision;
   std::optional<Seconds> deadline;  // of a step
   bool json = false;

@@ -32,6 +32,14 @@ Plan plan_without_strategy(Loaded<Model> model, Loaded<Cluster> cluster, Source 
   return plan;
 }
 
+void set_framework(Plan& plan, const std::string& framework) {
+  if (!framework.empty() && plan.cluster.groups.front().device.kind == DeviceKind::cpu) {
+    throw ConfigError(
+        fmt::format("--framework {}: expected GPUs, got cluster \"{}\" of CPU ranks", framework, plan.cluster.name));
+  }
+  plan.framework = framework;
+}
+
 Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::SearchResult& result,
              const costmodel::Calibration& calibration, const std::filesystem::path& catalog) {
   Plan plan = base;
@@ -47,7 +55,7 @@ std::shared_ptr<const costmodel::CostModel> cost_model_of(const Plan& plan, cons
 }
 
 std::vector<costmodel::MemoryByCause> memory_of(const Plan& plan, std::optional<double> rho) {
-  auto parameters = costmodel::MemoryModel::of(plan.cluster.groups.front().device);
+  auto parameters = costmodel::MemoryModel::of(plan.cluster.groups.front().device, plan.framework);
   parameters.rho = rho ? *rho : FullestShare(plan.model, plan.load, plan.experts).of(plan.strategy);
   return costmodel::memory_per_stage(plan.model, plan.strategy, plan.batch, Mesh(plan.strategy, plan.num_ranks()),
                                      parameters);

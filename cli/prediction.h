@@ -23,6 +23,9 @@ namespace orrery::cli {
 Plan plan_without_strategy(Loaded<Model> model, Loaded<Cluster> cluster, Source calibration, const BatchShape& batch,
                            LoadModel load, SequenceModel sequences = FixedLengths{});
 
+/// Of a plan for GPUs; without a name nothing. Throws: ConfigError for CPU ranks, which our executor trains.
+void set_framework(Plan& plan, const std::string& framework);
+
 /// `base` with the strategy and the predictions of `found`, and their intervals by `calibration` and `catalog`.
 Plan plan_of(const Plan& base, const planner::RankedPlan& found, const planner::SearchResult& result,
              const costmodel::Calibration& calibration, const std::filesystem::path& catalog);

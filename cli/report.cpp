@@ -61,7 +61,9 @@ std::string text_of(const Table& table) {
   std::string text;
   const auto add_line = [&](const auto& cell) {
     std::string line = " ";
-    for (std::size_t c = 0; c < num_columns; ++c) line += fmt::format(" {} ", padded(cell(c), widths[c], right[c]));
+    for (std::size_t c = 0; c < num_columns; ++c) {
+      if (!table.columns[c].for_machines) line += fmt::format(" {} ", padded(cell(c), widths[c], right[c]));
+    }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
   };

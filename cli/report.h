@@ -62,6 +62,7 @@ class Value {
 struct Table {
   struct Column {
     std::string key, label;
+    bool for_machines = false;  // in JSON alone
   };
   std::vector<Column> columns;
   std::vector<std::vector<Value>> rows;  // each as long as columns

@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "base/json_reader.h"
 #include "base/json_writer.h"
+#include "program/interval_json.h"
 #include "program/json_parts.h"
 
 #include <algorithm>
@@ -47,6 +48,8 @@ SweepResult read_line(std::string_view line, const std::string& path, int number
     out.step_time = in.required("step_time").quantity<Seconds>();
     in.required("tokens_per_second").number();
     out.peak_memory = in.required("peak_memory").quantity<Bytes>();
+    out.step_time_80 = read_interval_80<Seconds>(in, "step_time_80");
+    out.peak_memory_80 = read_interval_80<Bytes>(in, "peak_memory_80");
     out.usd = in.optional("usd").number();
     out.gap = in.optional("gap").number();
     out.strategy = in.required("plan").string();
@@ -120,6 +123,8 @@ void append_result(const std::string& path, const SweepResult& result, const Str
     out.field("step_time", result.step_time);
     out.field("tokens_per_second", (tokens / result.step_time).in(unit::hertz));
     out.field("peak_memory", result.peak_memory);
+    write_interval_80(out, "step_time_80", result.step_time_80);
+    write_interval_80(out, "peak_memory_80", result.peak_memory_80);
     if (result.usd) out.field("usd", *result.usd);
     if (result.gap) out.field("gap", *result.gap);
     out.field("plan", result.strategy);

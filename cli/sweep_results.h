@@ -5,6 +5,7 @@
 
 #include "base/units.h"
 #include "planner/sweep.h"
+#include "program/plan.h"
 #include "program/strategy.h"
 
 #include <cstdint>
@@ -20,7 +21,9 @@ struct SweepResult {
   std::string infeasible;  // why nothing runs; empty: something does, and the rest is known
   std::string refused;     // what is wrong with the point, such as a cluster that is not calibrated; nothing is known
   Seconds step_time;
-  Bytes peak_memory;          // of the fullest rank
+  Bytes peak_memory;  // of the fullest rank
+  std::optional<Interval80<Seconds>> step_time_80;
+  std::optional<Interval80<Bytes>> peak_memory_80;
   std::optional<double> usd;  // of a step
   std::optional<double> gap;  // of the search
   std::string strategy;       // in short, for people

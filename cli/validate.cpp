@@ -5,6 +5,7 @@
 #include "base/json_reader.h"
 #include "cli/collective_validation.h"
 #include "cli/exit_code.h"
+#include "cli/inputs.h"
 #include "cli/kernel_validation.h"
 #include "cli/memory_validation.h"
 #include "cli/report.h"
@@ -12,7 +13,6 @@
 #include "cli/verbs.h"
 #include "costmodel/validation/memory_score.h"
 #include "costmodel/validation/runs.h"
-#include "program/json_parts.h"
 
 #include <filesystem>
 #include <memory>
@@ -36,15 +36,6 @@ struct ValidateOptions {
   bool wants_memory() const { return memory || !time_alone; }
   bool wants_time() const { return time_alone || !memory; }
 };
-
-std::optional<Device> device_of_catalog(const std::filesystem::path& catalog, const std::string& name) {
-  const std::filesystem::path path = catalog / "devices" / (name + ".json");
-  if (!std::filesystem::exists(path)) return std::nullopt;
-  const JsonDocument document = JsonDocument::parse_file(path.string());
-  Device device = read_device(document.root());
-  document.throw_if_problems();
-  return device;
-}
 
 /// What is asked of step times alone, or of predictions.
 void check(const ValidateOptions& options) {

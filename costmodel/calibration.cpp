@@ -123,6 +123,32 @@ void write_kernels(JsonWriter& out, const KernelParameters& kernels) {
   out.field("source", kernels.source).end_object();
 }
 
+void write_residuals(JsonWriter& out, const std::vector<KernelResidual>& residuals) {
+  const auto write_errors = [&](std::string_view key, const KernelResidual::Errors& errors) {
+    out.key(key).begin_object().field("median", rounded_factor(errors.median));
+    out.field("worst", rounded_factor(errors.worst)).end_object();
+  };
+  out.key("residuals").begin_array();
+  for (const KernelResidual& of : residuals) {
+    out.begin_object().field("op", of.op).field("pass", name_of(kMeasuredPasses, of.pass));
+    out.field("dtype", name_of(of.dtype)).field("points", of.num_points);
+    write_errors("form", of.form);
+    write_errors("left_out", of.left_out);
+    out.end_object();
+  }
+  out.end_array();
+}
+
+void write_step_residuals(JsonWriter& out, const std::vector<StepResidual>& residuals) {
+  out.key("step_residuals").begin_array();
+  for (const StepResidual& of : residuals) {
+    out.begin_object().field("run", of.run).field("predicted", of.predicted).key("measured").begin_array();
+    for (const Seconds measured : of.measured) out.value(measured);
+    out.end_array().end_object();
+  }
+  out.end_array();
+}
+
 /// A memory-bound op as one byte per row.
 OpShape normalized(const OpMeasurement& measurement) {
   const auto* memory = std::get_if<MemoryShape>(&measurement.shape);
@@ -179,7 +205,9 @@ std::string to_json(const Calibration& calibration) {
   }
   write_fits(out, calibration);
   if (calibration.kernels) write_kernels(out, *calibration.kernels);
+  if (!calibration.residuals.empty()) write_residuals(out, calibration.residuals);
   if (calibration.factors) write(out.key("factors"), *calibration.factors);
+  if (!calibration.step_residuals.empty()) write_step_residuals(out, calibration.step_residuals);
   if (calibration.interval) write(out.key("interval"), *calibration.interval);
   if (calibration.interval_moe) write(out.key("interval_moe"), *calibration.interval_moe);
   out.end_object();

@@ -56,7 +56,29 @@ struct CollectiveFit {
 /// Where a measured step lies in four of five cases, as a factor on the predicted one.
 struct Interval {
   double low = 1.0, high = 1.0;
-  std::int64_t num_runs = 0;  // whose errors say so
+  std::int64_t num_runs = 0;              // whose errors say so
+  std::vector<std::string> devices = {};  // on which they ran, in alphabetical order; empty: nobody wrote that down
+};
+
+/// How far predictions of the kernels of one kind were from a calibration's own points, predicted over measured less 1.
+struct KernelResidual {
+  struct Errors {
+    double median = 0.0;  // of absolute errors
+    double worst = 0.0;   // signed
+  };
+  std::string op;
+  Pass pass = Pass::fwd;
+  DType dtype = DType::bf16;
+  std::int64_t num_points = 0;
+  Errors form;      // of `kernels` alone
+  Errors left_out;  // each point by the form and all others
+};
+
+/// Steps of a training run that the points have not seen, beside what the calibration predicts for them.
+struct StepResidual {
+  std::string run;  // its model and strategy, for people
+  Seconds predicted;
+  std::vector<Seconds> measured;
 };
 
 struct Calibration {
@@ -72,6 +94,7 @@ struct Calibration {
 
   /// Name of a file of the catalog, or the device itself.
   std::variant<std::string, Device> device;
+  std::string device_name;  // in the catalog; empty: the file states the device itself
   std::optional<std::string> driver;
   std::string software;
   Conditions conditions;
@@ -80,11 +103,13 @@ struct Calibration {
   std::optional<Sourced<Seconds>> launch_gap, launch_dispatch;
   std::optional<Sourced<Watts>> idle_power, waiting_power, products_power, streaming_power, communication_power,
       power_limit;
-  std::vector<CollectiveFit> fits;          // empty: none were made yet
-  std::optional<KernelParameters> kernels;  // for shapes without a point, without factors
-  std::optional<Knobs> factors;             // of training, on kernels and points; absent: one
-  std::optional<Interval> interval;         // of step times
-  std::optional<Interval> interval_moe;     // of those of MoE models, where enough runs tell them apart
+  std::vector<CollectiveFit> fits;           // empty: none were made yet
+  std::optional<KernelParameters> kernels;   // for shapes without a point, without factors
+  std::vector<KernelResidual> residuals;     // of `kernels`, by the points; empty: nobody wrote them down
+  std::optional<Knobs> factors;              // of training, on kernels and points; absent: one
+  std::vector<StepResidual> step_residuals;  // that `interval` was made of, where it was measured here
+  std::optional<Interval> interval;          // of step times
+  std::optional<Interval> interval_moe;      // of those of MoE models, where enough runs tell them apart
 };
 
 /// Throws: ConfigError with all problems of the file; also when its fits were made for other points.

@@ -12,6 +12,9 @@ Interval read_interval(const JsonObject& in) {
   Interval out{.low = in.required("low").number({.min = 1e-3, .max = 1.0}),
                .high = in.required("high").number({.min = 1.0}),
                .num_runs = in.required("runs").integer({.min = 1})};
+  if (const auto devices = in.optional("devices").array()) {
+    for (const JsonValue& device : *devices) out.devices.push_back(device.string());
+  }
   in.finish();
   return out;
 }
@@ -27,7 +30,13 @@ Knobs read_knobs(const JsonObject& in) {
 
 void write(JsonWriter& out, const Interval& interval) {
   out.begin_object().field("low", rounded_factor(interval.low)).field("high", rounded_factor(interval.high));
-  out.field("runs", interval.num_runs).end_object();
+  out.field("runs", interval.num_runs);
+  if (!interval.devices.empty()) {
+    out.key("devices").begin_array();
+    for (const std::string& device : interval.devices) out.value(device);
+    out.end_array();
+  }
+  out.end_object();
 }
 
 void write(JsonWriter& out, const Knobs& knobs) {

@@ -211,6 +211,33 @@ void check_factors(const JsonObject& in, const Knobs& factors, const KernelParam
   }
 }
 
+KernelResidual read_residual(const JsonObject& in) {
+  const auto errors = [&](std::string_view key) {
+    const JsonObject object = in.required(key).object();
+    const KernelResidual::Errors out{.median = object.required("median").number({.min = 0.0}),
+                                     .worst = object.required("worst").number()};
+    object.finish();
+    return out;
+  };
+  KernelResidual out{.op = text_of(in.required("op"), "the name of an op"),
+                     .pass = in.required("pass").one_of<Pass>(kMeasuredPasses),
+                     .dtype = in.required("dtype").one_of<DType>(kFloatNames),
+                     .num_points = in.required("points").integer(kCount),
+                     .form = errors("form"),
+                     .left_out = errors("left_out")};
+  in.finish();
+  return out;
+}
+
+StepResidual read_step_residual(const JsonObject& in) {
+  StepResidual out{.run = text_of(in.required("run"), "what was run"),
+                   .predicted = in.required("predicted").quantity<Seconds>(),
+                   .measured = {}};
+  for (const JsonValue& time : in.required("measured").array()) out.measured.push_back(time.quantity<Seconds>());
+  in.finish();
+  return out;
+}
+
 Calibration read(const JsonObject& in) {
   in.schema("calibration/1");
   Calibration out;
@@ -218,7 +245,8 @@ Calibration read(const JsonObject& in) {
   if (device.kind() == JsonKind::object) {
     out.device = read_device(device.object());
   } else {
-    out.device = text_of(device, "the name of a device");
+    out.device_name = text_of(device, "the name of a device");
+    out.device = out.device_name;
   }
   out.driver = known(in, "driver", [](const JsonValue& v) { return text_of(v, "a version"); });
   out.software = text_of(in.required("software"), "the libraries that were timed");
@@ -250,6 +278,12 @@ Calibration read(const JsonObject& in) {
   if (const auto factors = in.optional("factors").object()) {
     out.factors = read_knobs(*factors);
     if (out.kernels) check_factors(*factors, *out.factors, *out.kernels);
+  }
+  for (const JsonValue& of : in.optional("residuals").array().value_or(std::vector<JsonValue>())) {
+    out.residuals.push_back(read_residual(of.object()));
+  }
+  for (const JsonValue& of : in.optional("step_residuals").array().value_or(std::vector<JsonValue>())) {
+    out.step_residuals.push_back(read_step_residual(of.object()));
   }
   if (const auto interval = in.optional("interval").object()) out.interval = read_interval(*interval);
   if (const auto of_moe = in.optional("interval_moe").object()) out.interval_moe = read_interval(*of_moe);

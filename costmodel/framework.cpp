@@ -5,6 +5,7 @@
 #include "program/flat_buffer.h"
 #include "program/parameters.h"
 
+#include <array>
 #include <set>
 #include <string>
 #include <type_traits>
@@ -81,7 +82,7 @@ constexpr double kUnfusedLossForward = 38.0 / kFusedLossBytes, kUnfusedLossBackw
 
 Framework megatron() {
   Framework out;
-  out.name = "megatron";
+  out.name = out.memory_like = "megatron";
   out.pads_vocabulary = true;     // make_vocab_size_divisible_by = 128
   out.zero = 1;                   // --use-distributed-optimizer in every published recipe
   out.overlaps_gradients = true;  // overlap_grad_reduce and overlap_param_gather, too
@@ -102,13 +103,15 @@ Framework megatron() {
   out.grouped_workspace = 4.0 * mib(32);             // one for each of TE's four streams of grouped GEMMs
   // Reserved over allocated in 43 runs on B200 published by SimuMax: least 1.028, median 1.040, largest 1.093.
   out.fragmentation = 0.04;
+  out.least_fragmentation = 0.028;
+  out.largest_fragmentation = 0.093;
   out.reserve = gib(2);  // an assumption: context 0.3 to 0.6 GiB, NCCL 4 MiB for each channel and peer
   return out;
 }
 
 Framework megatron_bridge() {
   Framework out = megatron();
-  out.name = "megatron-bridge";
+  out.name = "megatron-bridge";  // Megatron-LM's training loop, so that memory is as of its runs
   // perf_recipes/_common.py, _benchmark_common: grad_reduce_in_fp32 = False, cross_entropy_fusion_impl = "te".
   out.grad_dtype = DType::bf16;
   return out;
@@ -116,7 +119,7 @@ Framework megatron_bridge() {
 
 Framework torchtitan(bool compiled_loss) {
   Framework out;
-  out.name = "torchtitan";
+  out.name = out.memory_like = "torchtitan";
   out.zero = 3;
   out.attention = AttentionKernels::flash_2;  // scaled_dot_product_attention's first choice
   if (!compiled_loss) {
@@ -136,7 +139,7 @@ Framework torchtitan(bool compiled_loss) {
 
 Framework nanotron() {
   Framework out;
-  out.name = "nanotron";
+  out.name = out.memory_like = "nanotron";
   out.zero = 0;
   out.recompute_is_none = true;               // config.py: recompute_layer = False
   out.attention = AttentionKernels::flash_2;  // flash_attn_func of package flash-attn (models/llama.py)
@@ -201,12 +204,27 @@ KernelParameters with_kernels_of(const Framework& framework, KernelParameters nu
   return numbers;
 }
 
+namespace {
+
+std::array<Framework, 7> presets() {
+  return {megatron(), megatron_bridge(), torchtitan(), nanotron(), megatron_deepspeed(), composer(), internevo()};
+}
+
+}  // namespace
+
 Framework framework_named(std::string_view name) {
-  for (const Framework& known :
-       {megatron(), megatron_bridge(), torchtitan(), nanotron(), megatron_deepspeed(), composer(), internevo()}) {
+  for (const Framework& known : presets()) {
     if (known.name == name) return known;
   }
   return {};
+}
+
+std::vector<std::string_view> frameworks_with_memory() {
+  std::vector<std::string_view> out;
+  for (const Framework& known : presets()) {
+    if (known.memory_is_known) out.push_back(known.name);
+  }
+  return out;
 }
 
 std::optional<Framework> framework_of(std::string_view software) {

@@ -26,6 +26,7 @@ enum class StageSplit {
 
 struct Framework {
   std::string_view name = "orrery";
+  std::string_view memory_like = name;  // the preset whose runs tell how sure its memory is
 
   bool memory_is_known = true;  // false: no memory of its runs was published, what follows is of time alone
 
@@ -69,7 +70,9 @@ struct Framework {
 
   // What its process takes from the device beside its own tensors.
   double fragmentation = 0.0;  // reserved over allocated, minus 1
-  Bytes reserve = {};          // context of the driver, buffers of collectives
+  /// Its least and largest that were ever seen, where only what is allocated is known of runs; both 0: nobody said.
+  double least_fragmentation = 0.0, largest_fragmentation = 0.0;
+  Bytes reserve = {};  // context of the driver, buffers of collectives
 
   bool operator==(const Framework&) const = default;
 };
@@ -91,6 +94,8 @@ KernelParameters with_kernels_of(const Framework& framework, KernelParameters nu
 
 /// The preset of that name, the default's for another: "megatron-bridge".
 Framework framework_named(std::string_view name);
+/// Names of the presets that know memory: what a plan may name.
+std::vector<std::string_view> frameworks_with_memory();
 /// The preset of a published run's software, or nothing if we have none: "nanotron", "torchtitan 9dec370, ...".
 std::optional<Framework> framework_of(std::string_view software);
 

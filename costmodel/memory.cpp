@@ -46,6 +46,10 @@ MemoryModel MemoryModel::of(const Framework& framework) {
   return {.fragmentation = framework.fragmentation, .reserve = framework.reserve, .framework = framework};
 }
 
+MemoryModel MemoryModel::of(const Device& device, std::string_view framework) {
+  return framework.empty() || device.kind == DeviceKind::cpu ? of(device) : of(framework_named(framework));
+}
+
 MemoryByCause memory_of_rank(const Model& model, const Strategy& strategy, const BatchShape& batch, const Mesh& mesh,
                              const MemoryModel& parameters, const std::vector<StageLayout>& stages,
                              const RankStates& states, const ActivationPeak& peak) {

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace orrery::costmodel {
@@ -58,6 +59,9 @@ struct MemoryModel {
   static MemoryModel of(const Device& device);
   /// The parameters of a framework on a GPU.
   static MemoryModel of(const Framework& framework);
+  /// Those of a framework by its name; of the device alone without one, and of a CPU rank, which our executor trains.
+  /// Requires: a name of frameworks_with_memory(), or none.
+  static MemoryModel of(const Device& device, std::string_view framework);
 };
 
 /// Memory of the ranks of every pipeline rank, in order.

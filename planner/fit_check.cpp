@@ -20,7 +20,7 @@ FitCheck FitChecker::check(const Strategy& strategy, const BatchShape& batch, st
     return out;
   }
   out.legal = true;
-  auto parameters = costmodel::MemoryModel::of(device_);
+  auto parameters = costmodel::MemoryModel::of(device_, framework_);
   parameters.rho = fullest_share_.of(strategy);
   const auto ranks = costmodel::memory_per_stage(model_, strategy, batch, Mesh(strategy, num_devices), parameters);
   out.memory = costmodel::fullest(ranks);

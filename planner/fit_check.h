@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace orrery::planner {
 
@@ -22,10 +23,11 @@ struct FitCheck {
 class FitChecker {
  public:
   /// Requires: `model` and `device` outlive this, and the device's memory is known.
-  FitChecker(const Model& model, const LoadModel& load, const Device& device, const ExpertPlacement& experts = {})
-      : model_(model), device_(device), fullest_share_(model, load, experts) {}
+  FitChecker(const Model& model, const LoadModel& load, const Device& device, std::string_view framework = {},
+             const ExpertPlacement& experts = {})
+      : model_(model), device_(device), framework_(framework), fullest_share_(model, load, experts) {}
   explicit FitChecker(const Plan& plan)
-      : FitChecker(plan.model, plan.load, plan.cluster.groups.front().device, plan.experts) {}
+      : FitChecker(plan.model, plan.load, plan.cluster.groups.front().device, plan.framework, plan.experts) {}
 
   /// Complexity: that of violations() and memory_per_stage(), some microseconds for each stage.
   FitCheck check(const Strategy& strategy, const BatchShape& batch, std::int64_t num_devices) const;
@@ -33,6 +35,7 @@ class FitChecker {
  private:
   const Model& model_;
   const Device& device_;
+  std::string framework_;  // that trains; empty: nobody's
   FullestShare fullest_share_;
 };
 

@@ -132,7 +132,7 @@ Strategy strategy_for(const Model& model, const Plan& plan) {
 }
 
 FitCheck check_model(const Model& model, const Plan& plan) {
-  const FitChecker checker(model, plan.load, plan.cluster.groups.front().device);
+  const FitChecker checker(model, plan.load, plan.cluster.groups.front().device, plan.framework);
   return checker.check(strategy_for(model, plan), plan.batch, plan.num_ranks());
 }
 

@@ -74,7 +74,7 @@ class Search {
                  .domains = domains_,
                  .batch = problem.batch,
                  .num_devices = problem.num_ranks(),
-                 .memory_model = costmodel::MemoryModel::of(device()),
+                 .memory_model = costmodel::MemoryModel::of(device(), problem.framework),
                  .fullest_share = fullest_share_,
                  .limit = memory_limit(),
                  .densest = densest_} {}

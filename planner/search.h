@@ -35,6 +35,7 @@ struct SearchProblem {
   std::vector<DeviceIndex> device_of_rank = {};  // in order, of each node as many; empty: as orders say
 
   ExpertPlacement experts = {};  // of every plan
+  std::string framework = {};    // that trains them, whose memory counts (Plan)
 
   StepWeights weights = {};  // of what is made least; the step time
 

@@ -81,6 +81,9 @@ struct Plan {
   LoadModel load;  // any but a recorded one, which no file holds
   SequenceModel sequences;
   Strategy strategy;
+  /// Whose training loop will run it, by the name of a preset (costmodel/framework.h): its copies and buffers count as
+  /// memory. Empty: our own executor's on CPU ranks, elsewhere nobody's.
+  std::string framework;
   ExpertPlacement experts;  // every expert on one rank of an EP group
   /// Device of each rank; empty: they are in the order of the strategy (rank_devices.h).
   std::vector<DeviceIndex> device_of_rank;

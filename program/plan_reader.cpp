@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // plan/1 (docs/formats/plan.md).
 #include "base/files.h"
+#include "program/interval_json.h"
 #include "program/json_parts.h"
 #include "program/plan.h"
 
@@ -109,17 +110,6 @@ void read_placement(const JsonObject& in, Plan& plan) {
   in.finish();
 }
 
-template <class Q>
-std::optional<Interval80<Q>> read_interval(const JsonObject& in, std::string_view key) {
-  const std::optional<JsonObject> object = in.optional(key).object();
-  if (!object) return std::nullopt;
-  const JsonValue low = object->required("low");
-  Interval80<Q> out{.low = low.quantity<Q>(), .high = object->required("high").quantity<Q>()};
-  if (out.high < out.low) low.problem("expected at most high, got more");
-  object->finish();
-  return out;
-}
-
 std::vector<Prediction> read_predictions(const JsonObject& in) {
   std::vector<Prediction> predictions;
   for (const std::string& tier : in.keys()) {
@@ -131,8 +121,8 @@ std::vector<Prediction> read_predictions(const JsonObject& in) {
     prediction.step_time = object.required("step_time").quantity<Seconds>();
     prediction.peak_memory = object.required("peak_memory").quantity<Bytes>();
     prediction.extrapolated = object.required("extrapolated").boolean();
-    prediction.step_time_80 = read_interval<Seconds>(object, "step_time_80");
-    prediction.peak_memory_80 = read_interval<Bytes>(object, "peak_memory_80");
+    prediction.step_time_80 = read_interval_80<Seconds>(object, "step_time_80");
+    prediction.peak_memory_80 = read_interval_80<Bytes>(object, "peak_memory_80");
     object.finish();
   }
   in.ignore({"closed", "analytic", "simgrid"});
@@ -201,6 +191,7 @@ Plan read_plan_text(const std::string& text, const std::string& file) {
   read_workload(workload, plan);
   const JsonObject strategy = in.required("strategy").object();
   plan.strategy = read_strategy(strategy, plan.model);
+  plan.framework = in.optional("framework").string().value_or("");
   read_placement(in.required("placement").object(), plan);
   if (const auto fidelity = in.optional("fidelity").object()) plan.fidelity = read_fidelities(*fidelity);
   if (const auto predictions = in.optional("predictions").object()) plan.predictions = read_predictions(*predictions);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/check.h"
+#include "program/interval_json.h"
 #include "program/json_parts.h"
 #include "program/plan.h"
 
@@ -38,19 +39,14 @@ void write_placement(JsonWriter& out, const Plan& plan) {
   out.end_object();
 }
 
-template <class Q>
-void write_interval(JsonWriter& out, std::string_view key, const std::optional<Interval80<Q>>& interval) {
-  if (interval) out.key(key).begin_object().field("low", interval->low).field("high", interval->high).end_object();
-}
-
 void write_predictions(JsonWriter& out, const std::vector<Prediction>& predictions) {
   out.key("predictions").begin_object();
   for (const Prediction& prediction : predictions) {
     out.key(prediction.tier).begin_object();
     out.field("step_time", prediction.step_time).field("peak_memory", prediction.peak_memory);
     out.field("extrapolated", prediction.extrapolated);
-    write_interval(out, "step_time_80", prediction.step_time_80);
-    write_interval(out, "peak_memory_80", prediction.peak_memory_80);
+    write_interval_80(out, "step_time_80", prediction.step_time_80);
+    write_interval_80(out, "peak_memory_80", prediction.peak_memory_80);
     out.end_object();
   }
   out.end_object();
@@ -88,6 +84,7 @@ std::string to_json(const Plan& plan) {
   write_sequences(out, plan.sequences);
   out.end_object().key("strategy");
   write_strategy(out, plan.strategy);
+  if (!plan.framework.empty()) out.field("framework", plan.framework);
   write_placement(out, plan);
   if (plan.fidelity != Fidelities()) write_fidelities(out.key("fidelity"), plan.fidelity);
   if (!plan.predictions.empty()) write_predictions(out, plan.predictions);

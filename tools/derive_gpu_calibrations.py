@@ -53,6 +53,30 @@ KERNELS = {
                    memory=0.7),
     "mi355x": dict(matmul=0.62, matmul_fp8=0.5, ramp=170.0, attention_forward=0.45, attention_backward=0.42, memory=0.7),
 }
+# Which of these numbers points say, which somebody else states, and which nobody does: kernels.source of the files.
+POINTS_OF_H100 = "tools/gpu_points on an H100 and an H200, docs/validation/gpu"
+SOURCES = {
+    "a100": "matmul, ramp, grouped, attention: near least squares over the points of this file (SimuMax, an A100 on PCIe of "
+            "300 W); matmul_fp8: as matmul; memory, kernel: stated, no point",
+    "h100": f"matmul, matmul_fp8, ramp, grouped, attention, memory: near least squares over points ({POINTS_OF_H100}); "
+            "fp8_blocks, flash_2, taken: measured there; kernel: stated",
+    "b200": "matmul, ramp, grouped, attention: near least squares over SimuMax's points of a B200; matmul_fp8: as matmul, "
+            f"since 3432.5 of 4500 Tflop/s in fp8 and 1745 of 2250 in bf16 are shares alike ({MAMF}); memory, kernel: stated, "
+            "no point; flash_2: a guess, as many operations a second as on Hopper",
+    "mi300x": f"matmul: 668.4 Tflop/s at 10240 x 15360 x 8192 ({MAMF}); matmul_fp8, ramp, grouped, attention, memory, kernel: "
+              "guesses, no point",
+    "mi355x": f"matmul: 1565 Tflop/s at 12288 x 8192 x 8192 ({MAMF}); matmul_fp8, ramp, grouped, attention, memory, kernel: "
+              "guesses, no point",
+}
+
+
+def source_of_kernels(device, chip):
+    whose = f"numbers of {chip}, {'the same chip' if device in MEASURED or device in SIMUMAX_SYSTEMS else 'no point of this device'}: " if chip != device else ""
+    exponentials = "; exponentials: NVIDIA, \"Inside NVIDIA Blackwell Ultra\", 2025" if device in EXPONENTIALS else ""
+    return (f"{whose}{SOURCES[chip]}{exponentials}; dispatch, network: stated; tables of kernels, docs/design/kernels.md; "
+            "no training run")
+
+
 # FlashAttention 2 over cuDNN, and fp8 with blocks of 128 over one scale a tensor: docs/validation/gpu/h100.jsonl. On
 # Blackwell FlashAttention 2 is taken to do as many operations a second as on Hopper: nobody measured it.
 FLASH_2 = {"h100": 0.56, "b200": 0.33}
@@ -271,7 +295,7 @@ def calibration(device, kernel_tables, operators, curves):
     kernels.update(dispatch="20 us", network=0.85, attention="fused", loss_forward=1.0, loss_backward=1.0,
                    fp8_blocks=FP8_BLOCKS.get(chip, 1.0), flash_2=FLASH_2.get(chip, 1.0), taken=TAKEN.get(chip, 20),
                    exponentials=EXPONENTIALS.get(device, 16),
-                   source="tables of kernels, docs/design/kernels.md; no training run")
+                   source=source_of_kernels(device, chip))
     return {"schema": "calibration/1", "device": device, "driver": head(device, "driver"),
             "software": software(device),
             "conditions": {"power_limit": POWER[chip], "clock": None, "input": "random normal" if device in MEASURED else None,

@@ -10,7 +10,7 @@ covering_layouts.h). For each model, number of ranks and type that occurs: `orre
 and `orrery estimate`; only then `orrery execute`, with balanced routing as the prediction assumes.
 
 Prints each plan's error, the medians of the errors for plans with at most as many ranks as cores and for those with more,
-and Kendall's tau between predicted and measured order. Errors are (predicted - measured) / measured. Beside each plan stand
+Kendall's tau between predicted and measured order, and how many measured steps lie in their 80 % intervals. Errors are (predicted - measured) / measured. Beside each plan stand
 the median over classes of compute ops of the error against the median of the measured times, and how many times their
 medians the means are: about 1 on a machine that does nothing else.
 """
@@ -66,7 +66,8 @@ def report(title, rows):
     errors = [abs(row["error"]) for row in rows]
     tau = kendall_tau([(row["predicted"], row["measured"]) for row in rows])
     print(f"{title}: {len(rows)} plans, median |error| {statistics.median(errors):.1%}, mean error "
-          f"{statistics.mean(row['error'] for row in rows):+.1%}, largest {max(errors):.1%}, tau {tau:.2f}")
+          f"{statistics.mean(row['error'] for row in rows):+.1%}, largest {max(errors):.1%}, tau {tau:.2f}; "
+          f"{statistics.mean(row['low'] <= row['measured'] <= row['high'] for row in rows):.1%} in their 80 % intervals")
 
 
 def times_of_ops(trace, first_step):
@@ -115,7 +116,10 @@ class Machine:
              calibration / "calibration.json", "--out", plan])
         out = run([self.orrery, "estimate", plan, "--calibration", calibration / "calibration.json", "--trace",
                    self.folder / f"plan{number}.analytic.trace", "--json"], may_lack_points=True)
-        return seconds_of(json.loads(out)["step_time"]) if out else None
+        if not out:
+            return None
+        estimate = json.loads(out)
+        return tuple(seconds_of(estimate[key]) for key in ("step_time", "step_time_low", "step_time_high"))
 
     def measure(self, number):
         out = json.loads(run([self.orrery, "execute", self.folder / f"plan{number}.json", "--steps", self.options.steps,
@@ -160,6 +164,7 @@ def main():
             print(f"not calibrated: {row['text']}")
         rows = [row for row in rows if row["predicted"] is not None]
         for row in rows:
+            row["predicted"], row["low"], row["high"] = row["predicted"]
             row["measured"], (of_ops, of_means) = machine.measure(row["number"])
             row["error"] = (row["predicted"] - row["measured"]) / row["measured"]
             print(f"{row['predicted'] * 1e3:8.1f} ms {row['measured'] * 1e3:8.1f} ms {row['error']:+7.1%}  ops {of_ops:4.0%}, "

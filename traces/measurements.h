@@ -7,6 +7,7 @@
 #include "program/dtype.h"
 #include "program/op.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -40,6 +41,12 @@ struct CollectiveMeasurement {
   std::string source;
 };
 
+/// Whole steps of a training run that was measured, by number of what was asked for.
+struct StepMeasurement {
+  std::size_t run = 0;
+  std::vector<Seconds> times;
+};
+
 struct MeasurementConditions {
   std::int64_t active_ranks = 0;  // ranks that were busy at the same time
   std::int64_t threads_per_rank = 0;
@@ -51,6 +58,7 @@ struct Measurements {
   MeasurementConditions conditions;
   std::vector<OpMeasurement> ops;
   std::vector<CollectiveMeasurement> collectives;
+  std::vector<StepMeasurement> steps;
   Seconds launch;  // from the end of an op to the begin of the next; zero: not measured
 };
 

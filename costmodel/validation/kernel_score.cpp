@@ -42,6 +42,8 @@ Calibration without_points(const Calibration& calibration) {
 KernelErrors errors_of(std::vector<double> signed_errors) {
   KernelErrors out;
   out.bias = median(signed_errors);
+  out.worst = *std::max_element(signed_errors.begin(), signed_errors.end(),
+                                [](double a, double b) { return std::abs(a) < std::abs(b); });
   for (double& error : signed_errors) error = std::abs(error);
   std::sort(signed_errors.begin(), signed_errors.end());
   out.median = median(signed_errors);
@@ -99,6 +101,22 @@ std::vector<KernelScore> score_kernels(const Calibration& calibration, const Dev
     score.form = errors_of(std::move(by_form));
     score.left_out = errors_of(std::move(by_others));
     out.push_back(std::move(score));
+  }
+  return out;
+}
+
+std::vector<KernelResidual> residuals_of(const std::vector<KernelScore>& scores) {
+  const auto errors = [](const KernelErrors& of) {
+    return KernelResidual::Errors{.median = of.median, .worst = of.worst};
+  };
+  std::vector<KernelResidual> out;
+  for (const KernelScore& score : scores) {
+    out.push_back({.op = score.op,
+                   .pass = score.pass,
+                   .dtype = score.dtype,
+                   .num_points = static_cast<std::int64_t>(score.num_points),
+                   .form = errors(score.form),
+                   .left_out = errors(score.left_out)});
   }
   return out;
 }

@@ -18,6 +18,7 @@ namespace orrery::costmodel {
 struct KernelErrors {
   double median = 0.0, ninth_decile = 0.0;  // absolute
   double bias = 0.0;                        // median of signed errors
+  double worst = 0.0;                       // signed
 };
 
 /// The points of one op, pass and type.
@@ -32,6 +33,9 @@ struct KernelScore {
 /// Requires: the calibration states `kernels` and the device knows the peaks of the points' types.
 /// Complexity: the square of the points of one op, pass and type.
 std::vector<KernelScore> score_kernels(const Calibration& calibration, const Device& device);
+
+/// The same as a calibration keeps it.
+std::vector<KernelResidual> residuals_of(const std::vector<KernelScore>& scores);
 
 /// The calibration's numbers, moved to where the form is nearest to the points: Gauss-Newton on log(form / measured)
 /// with Huber weights above 15 %. Numbers that no point tells stay. Requires: as above.

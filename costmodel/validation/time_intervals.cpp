@@ -3,13 +3,16 @@
 
 #include "base/check.h"
 #include "base/median.h"
+#include "traces/activities.h"
 
 #include <algorithm>
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
+#include <variant>
 
 namespace orrery::costmodel {
 namespace {
@@ -54,10 +57,34 @@ double quantile(const std::vector<std::pair<double, double>>& sorted, double tot
 
 }  // namespace
 
+Interval widened(const Interval& interval) {
+  Interval out = interval;
+  out.low = std::pow(interval.low, kUnknownWidth);
+  out.high = std::pow(interval.high, kUnknownWidth);
+  return out;
+}
+
+bool tells_of(const Calibration& calibration, OpCode op) {
+  if (!calibration.kernels) return false;
+  return std::any_of(calibration.points.begin(), calibration.points.end(), [&](const OpPoint& point) {
+    if (!is_product(op)) return true;
+    const bool is_attention = std::holds_alternative<AttentionShape>(point.shape);
+    return op == OpCode::attn_core ? is_attention : !is_attention && !std::holds_alternative<MemoryShape>(point.shape);
+  });
+}
+
+bool has_seen(const Interval& interval, std::string_view device) {
+  return std::find(interval.devices.begin(), interval.devices.end(), device) != interval.devices.end();
+}
+
 Interval interval_of(std::span<const HeldOut> errors) {
   CHECK(!errors.empty());
   std::map<std::string, double> in_cell;
-  for (const HeldOut& error : errors) in_cell[error.cell] += 1.0;
+  std::set<std::string> devices;
+  for (const HeldOut& error : errors) {
+    in_cell[error.cell] += 1.0;
+    if (!error.device.empty()) devices.insert(error.device);
+  }
   std::vector<std::pair<double, double>> sorted;
   double total = 0.0;
   for (const HeldOut& error : errors) {
@@ -70,7 +97,34 @@ Interval interval_of(std::span<const HeldOut> errors) {
   // The prediction itself is always inside: an interval that leaves it out would deny what it belongs to.
   return {.low = std::exp(std::min(0.0, quantile(sorted, total, tail))),
           .high = std::exp(std::max(0.0, quantile(sorted, total, 1.0 - tail))),
-          .num_runs = static_cast<std::int64_t>(errors.size())};
+          .num_runs = static_cast<std::int64_t>(errors.size()),
+          .devices = {devices.begin(), devices.end()}};
+}
+
+Interval interval_of_few(std::span<const HeldOut> errors) {
+  Interval out = interval_of(errors);
+  std::map<std::string, double> in_cell;
+  for (const HeldOut& error : errors) in_cell[error.cell] += 1.0;
+  std::vector<std::pair<double, double>> sorted;
+  double total = 0.0;
+  for (const HeldOut& error : errors) {
+    sorted.emplace_back(error.log_ratio, 1.0 / std::sqrt(in_cell[error.cell]));
+    total += sorted.back().second;
+  }
+  std::sort(sorted.begin(), sorted.end());
+  const double next = total / static_cast<double>(in_cell.size());
+  const double tail = (1.0 - kIntervalShare) / 2.0 * (total + next);
+  const auto end_of = [&](auto from, auto to) {
+    double taken = from->second, value = from->first;
+    for (auto at = std::next(from); at != to && taken + at->second <= tail; ++at) {
+      taken += at->second;
+      value = at->first;
+    }
+    return value;
+  };
+  out.low = std::exp(std::min(0.0, end_of(sorted.begin(), sorted.end())));
+  out.high = std::exp(std::max(0.0, end_of(sorted.rbegin(), sorted.rend())));
+  return out;
 }
 
 std::vector<Interval> intervals_without_own_cell(std::span<const HeldOut> errors) {
@@ -82,7 +136,9 @@ std::vector<Interval> intervals_without_own_cell(std::span<const HeldOut> errors
       const std::vector<HeldOut> used = neighbours(errors, run);
       if (!used.empty()) found->second = interval_of(used);
     }
-    out.push_back(found->second);
+    const Interval& interval = found->second;
+    const bool is_unknown = run.has_unknown_kernels && !has_seen(interval, run.device);
+    out.push_back(is_unknown && says_something(interval) ? widened(interval) : interval);
   }
   return out;
 }

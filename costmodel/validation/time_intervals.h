@@ -6,11 +6,13 @@
 #pragma once
 
 #include "costmodel/calibration.h"
+#include "program/op.h"
 
 #include <cstddef>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace orrery::costmodel {
@@ -19,7 +21,9 @@ namespace orrery::costmodel {
 struct HeldOut {
   std::string group, framework, cell;
   bool is_moe = false;
-  double log_ratio = 0.0;  // of measured over predicted time
+  double log_ratio = 0.0;            // of measured over predicted time
+  std::string device = {};           // empty: it does not matter
+  bool has_unknown_kernels = false;  // nothing was measured of the device's kernels of some kind
 };
 
 /// Fewer errors than this tell little of their tenths.
@@ -28,12 +32,31 @@ inline constexpr std::size_t kFewErrors = 10;
 /// The share of runs that an interval holds.
 inline constexpr double kIntervalShare = 0.8;
 
+/// What an interval's logarithms are multiplied by where nothing was measured of a kind of kernel: predictions of
+/// published runs from tables alone were off by twice as much as with fitted numbers (docs/accuracy.md).
+inline constexpr double kUnknownWidth = 2.0;
+Interval widened(const Interval& interval);
+
+/// Whether the points of a calibration tell of such a kernel: attention of attention, products of products. What only
+/// moves bytes goes by the form, as it did in the runs that intervals come from, if anything was measured.
+bool tells_of(const Calibration& calibration, OpCode op);
+
+/// Whether runs on `device` are among the errors that the interval was made of: then it holds what the numbers of
+/// kernels miss there, measured or not.
+bool has_seen(const Interval& interval, std::string_view device);
+
 /// From the lowest and the highest tenth of the ratios; each cell counts like the square root of its runs.
 /// Requires: not empty.
 Interval interval_of(std::span<const HeldOut> errors);
 
+/// The same where cells are few: the next cell is as likely between any two of them as outside, so that a tenth of them
+/// and it, not of them alone, lies beyond either end (conformal prediction). Requires: not empty.
+Interval interval_of_few(std::span<const HeldOut> errors);
+
 /// For each run, from the errors of the other cells of its group that are MoE or dense as it is; if these are few, of
-/// the whole group, of its framework in the same two steps, or of all. Of no runs, where there is no other cell.
+/// the whole group, of its framework in the same two steps, or of all. Widened as for a plan: where nothing was
+/// measured of the kernels of the run's device, and none of these errors is of that device. Of no runs, where there is
+/// no other cell.
 std::vector<Interval> intervals_without_own_cell(std::span<const HeldOut> errors);
 
 /// For each run, from the errors of all other cells alike: what intervals are compared with that tell groups apart.

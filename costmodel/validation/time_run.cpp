@@ -7,6 +7,7 @@
 #include "costmodel/timed_program.h"
 #include "costmodel/validation/run_cluster.h"
 #include "costmodel/validation/run_cost_model.h"
+#include "costmodel/validation/time_intervals.h"
 #include "program/legality.h"
 #include "program/lower.h"
 
@@ -100,6 +101,7 @@ std::variant<TimedRun, NotModelled> timed_run(const RunsFile& file, const Publis
 KnownDevice::KnownDevice(Calibration calibration, const Device& device) : numbers(std::move(calibration)) {
   if (!numbers.kernels) numbers.kernels.emplace();
   measured = std::make_shared<MeasuredKernels>(numbers, device);
+  has_unknown_kernels = !tells_of(numbers, OpCode::mlp_fc1) || !tells_of(numbers, OpCode::attn_core);
   if (numbers.fits.empty()) numbers.fits = fitted(numbers.collectives);
   numbers.points.clear();
 }

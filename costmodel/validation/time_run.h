@@ -36,6 +36,7 @@ struct KnownDevice {
 
   Calibration numbers;
   std::shared_ptr<const MeasuredKernels> measured;
+  bool has_unknown_kernels = false;  // no point of products, or none of attention
 };
 
 /// Predicted step time, with factors on the device's numbers; by the analytic interpreter with a balanced router.

@@ -27,7 +27,8 @@ std::vector<T> chosen(const std::vector<T>& all, const std::vector<std::size_t>&
   return out;
 }
 
-std::vector<HeldOut> held_out(const TimedRuns& timed, const std::vector<Seconds>& predicted) {
+std::vector<HeldOut> held_out(const TimedRuns& timed, const DeviceOfRun& device_of,
+                              const std::vector<Seconds>& predicted) {
   std::vector<HeldOut> out;
   for (std::size_t i = 0; i < timed.runs.size(); ++i) {
     const TimedRun& run = timed.runs[i];
@@ -35,7 +36,9 @@ std::vector<HeldOut> held_out(const TimedRuns& timed, const std::vector<Seconds>
                    .framework = std::string(run.plan.framework.name),
                    .cell = cell_of(run),
                    .is_moe = stratum_of(*run.run).is_moe,
-                   .log_ratio = std::log(run.measured / predicted[i])});
+                   .log_ratio = std::log(run.measured / predicted[i]),
+                   .device = run.plan.device,
+                   .has_unknown_kernels = device_of(run).has_unknown_kernels});
   }
   return out;
 }
@@ -101,8 +104,8 @@ void set_intervals(const std::vector<HeldOut>& errors, std::map<std::string, Int
 }
 
 /// The same of predictions from tables alone, which have seen no run, whatever its framework.
-std::map<std::string, Interval> zero_fit_intervals(const TimedRuns& timed) {
-  std::vector<HeldOut> errors = held_out(timed, timed.zero_fit);
+std::map<std::string, Interval> zero_fit_intervals(const TimedRuns& timed, const DeviceOfRun& device_of) {
+  std::vector<HeldOut> errors = held_out(timed, device_of, timed.zero_fit);
   for (HeldOut& error : errors) error.framework = kZeroFit;
   std::map<std::string, Interval> out;
   set_intervals(errors, out);
@@ -240,7 +243,7 @@ TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const
                      bool cross_validate, const std::string& source) {
   TimeScore score;
   score.shipped = predict_all(timed.runs, device_of, shipped);
-  score.zero_fit_intervals = zero_fit_intervals(timed);
+  score.zero_fit_intervals = zero_fit_intervals(timed, device_of);
   std::vector<HeldOut> errors;
   std::vector<Interval> intervals;
   if (cross_validate && !timed.runs.empty()) {
@@ -248,7 +251,7 @@ TimeScore score_time(const TimedRuns& timed, const DeviceOfRun& device_of, const
     score.cross_validated = std::move(fit.cross_validated);
     score.fitted = std::move(fit.factors);
     score.fitted->source = source;
-    errors = held_out(timed, score.cross_validated);
+    errors = held_out(timed, device_of, score.cross_validated);
     intervals = intervals_without_own_cell(errors);
     set_intervals(errors, score.fitted->interval);
     score.fitted->interval.insert(score.zero_fit_intervals.begin(), score.zero_fit_intervals.end());

@@ -18,6 +18,7 @@
 #include <fstream>
 #include <map>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include <fmt/format.h>
@@ -27,6 +28,9 @@ namespace {
 
 constexpr double kShareOfCollectives = 0.15;  // of the time, when they are timed by themselves
 constexpr double kShareOfGeneral = 0.2;
+constexpr double kShareOfChecks = 0.15;  // of probes that run once more
+/// Checks that are made even if the time is over: what lies outside of eight is a ninth of cases on either side.
+constexpr std::size_t kFewestChecks = 8;
 
 /// What the processor calls itself.
 std::string cpu_name() {
@@ -124,8 +128,8 @@ class Run {
       time_collectives_of_job();
       if (!request_.job->is_first()) return {};
     }
-    const double kept =
-        (request_.collectives ? kShareOfCollectives : 0.0) + (request_.general.empty() ? 0.0 : kShareOfGeneral);
+    const double kept = (request_.collectives ? kShareOfCollectives : 0.0) +
+                        (request_.general.empty() ? 0.0 : kShareOfGeneral) + kShareOfChecks;
     const Seconds until = request_.max_time * (1.0 - kept);
     for (std::size_t i = 0; i < request_.probes.size(); ++i) {
       const auto left = static_cast<double>(request_.probes.size() - i);
@@ -138,12 +142,13 @@ class Run {
     }
     for (std::size_t i = 0; i < request_.general.size(); ++i) {
       const Flops work = flops_of(program_of(request_.general[i], ranks_here(request_)));
-      const Seconds remaining = request_.max_time - elapsed();
+      const Seconds remaining = request_.max_time * (1.0 - kShareOfChecks) - elapsed();
       if (seconds(least_per_flop_.value_or(0.0) * work.in(unit::flop)) > remaining) break;
       run_probe(request_.general[i], general_, remaining / static_cast<double>(request_.general.size() - i));
     }
     asked_.write_to(out_);
     general_.write_to(out_);
+    check_steps();
     return std::move(out_);
   }
 
@@ -175,6 +180,32 @@ class Run {
     }
     const double per_flop = (elapsed() - before).in(unit::second) / flops_of(program).in(unit::flop);
     least_per_flop_ = std::min(per_flop, least_per_flop_.value_or(per_flop));
+  }
+
+  /// Runs probes once more, spread over all of them, for their steps alone.
+  void check_steps() {
+    const std::size_t count = request_.probes.size();
+    std::set<std::size_t> done;
+    for (std::size_t stride = std::max<std::size_t>(count / kFewestChecks, 1); stride > 0; stride /= 2) {
+      for (std::size_t i = 0; i < count; i += stride) {
+        if (done.size() >= kFewestChecks && elapsed() >= request_.max_time) return;
+        if (!done.insert(i).second) continue;
+        const auto left = static_cast<double>(count - done.size() + 1);
+        const Seconds max_time = std::max((request_.max_time - elapsed()) / left, Seconds::zero());
+        add_steps(i, launch_task("checks", {.probe = request_.probes[i], .max_time = max_time}));
+      }
+    }
+  }
+
+  /// A step is as long as its slowest rank's.
+  void add_steps(std::size_t probe, const std::vector<RankSamples>& of_ranks) {
+    StepMeasurement measured{.run = probe, .times = {}};
+    for (std::size_t step = 0; step < of_ranks.front().steps.size(); ++step) {
+      double longest = 0.0;
+      for (const RankSamples& rank : of_ranks) longest = std::max(longest, rank.steps.at(step));
+      measured.times.push_back(seconds(longest));
+    }
+    out_.steps.push_back(std::move(measured));
   }
 
   std::vector<RankSamples> launch_task(std::string_view what, CalibrationTask task, Job* job = nullptr) {

@@ -41,9 +41,10 @@ struct CalibrationRequest {
 CalibrationRequest calibration_request(const Source& source, const Model& model, const BatchShape& batch,
                                        DType precision, std::int64_t num_ranks);
 
-/// Processes of a job other than 0 get nothing back. Throws: ConfigError, when CPU ranks cannot run a probe, or when
-/// types of numbers are mixed: points of memory-bound ops do not say the type, so one calibration holds one.
-/// BackendError, when a rank fails.
+/// `steps` of the result are of probes, by their number in the request, that were run once more when all samples were
+/// taken: the points have not seen them, so they tell how far predictions are off. Processes of a job other than 0 get
+/// nothing back. Throws: ConfigError, when CPU ranks cannot run a probe, or when types of numbers are mixed: points of
+/// memory-bound ops do not say the type, so one calibration holds one. BackendError, when a rank fails.
 Measurements calibrate_machine(const CalibrationRequest& request);
 
 }  // namespace orrery::executor

@@ -57,7 +57,9 @@ class Collector {
     }
   }
 
-  void add(std::span<const Span> spans) {
+  void add(const RankRuntime::Step& step) {
+    steps_.push_back(step.record.time.in(unit::second));
+    const std::span<const Span> spans = step.spans;
     for (std::size_t i = 0; i < spans.size(); ++i) {
       const Span& span = spans[i];
       if (!is_measured(probe_, span.key.pass)) continue;
@@ -86,6 +88,7 @@ class Collector {
       out.collectives.push_back({.op = op, .ranks = ranks, .bytes = size, .seconds = times});
     }
     out.gaps = gaps_;
+    out.steps = steps_;
     return out;
   }
 
@@ -110,6 +113,7 @@ class Collector {
   std::map<std::tuple<OpCode, Pass, ShapeId>, std::vector<double>> ops_;
   std::map<std::tuple<std::string, std::int64_t, std::int64_t>, std::vector<double>> collectives_;
   std::vector<double> gaps_;
+  std::vector<double> steps_;
 };
 
 }  // namespace
@@ -128,7 +132,7 @@ RankSamples run_probe(Endpoint& endpoint, const Probe& probe, Seconds max_time, 
   int done = 1;
   bool more = true;
   do {
-    collector.add(runtime.run_step().spans);
+    collector.add(runtime.run_step());
     ++done;
     // The next step takes about as long as those before it.
     const bool has_time = seconds_since(start) * (1.0 + 1.0 / done) < max_time.in(unit::second);

@@ -58,6 +58,7 @@ std::string to_json(const RankSamples& samples) {
   }
   out.end_array();
   write_numbers(out, "gaps", samples.gaps);
+  write_numbers(out, "steps", samples.steps);
   out.end_object();
   return out.text();
 }
@@ -71,6 +72,7 @@ RankSamples read_rank_samples(const std::string& text, const std::string& name) 
     samples.collectives.push_back(read_collective(value.object()));
   }
   samples.gaps = read_numbers(in, "gaps");
+  samples.steps = read_numbers(in, "steps");
   in.finish();
   document.throw_if_problems();
   return samples;

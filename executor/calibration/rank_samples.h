@@ -32,6 +32,8 @@ struct RankSamples {
   std::vector<CollectiveSamples> collectives;
   /// From the end of a compute op to the begin of the next: what the runtime itself takes for an op.
   std::vector<double> gaps;
+  /// Of whole steps on this rank, from their common start.
+  std::vector<double> steps;
 };
 
 std::string to_json(const RankSamples& samples);

@@ -170,7 +170,7 @@ PlacementPrice price_of(const Plan& plan, const ExpertPlacement& placement, cons
   const Trace trace = interpreter.run(program, {.load = of_step, .sequences = plan.sequences, .steps_only = true});
 
   PlacementPrice price{.step = trace.steps.front().time, .extrapolated = trace.header.extrapolated};
-  auto parameters = costmodel::MemoryModel::of(plan.cluster.groups.front().device);
+  auto parameters = costmodel::MemoryModel::of(plan.cluster.groups.front().device, plan.framework);
   parameters.rho = FullestShare(model, of_step, program.experts).of(plan.strategy);
   price.memory =
       costmodel::fullest(costmodel::memory_per_stage(model, plan.strategy, plan.batch, program.mesh, parameters));

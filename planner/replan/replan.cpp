@@ -184,7 +184,8 @@ class Replanner {
                                 .sequences = from_.sequences,
                                 .memory_limit = wishes_.memory_limit,
                                 .device_of_rank = devices,
-                                .experts = from_.experts};
+                                .experts = from_.experts,
+                                .framework = from_.framework};
     for (const ReplanOption& known : found_) {
       if (!limits.to_beat || time_of(known) < *limits.to_beat) limits.to_beat = time_of(known);
     }

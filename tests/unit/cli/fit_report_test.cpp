@@ -19,13 +19,13 @@ std::string text_of(const Plan& plan) { return fit_report(plan, memory_of(plan),
 
 std::string remedies_text(const Plan& plan) {
   Report report;
-  add_remedies(report, plan);
+  add_remedies(report, plan, ORRERY_SOURCE_DIR "/catalog");
   return report.text();
 }
 
 std::string answers_text(const Plan& plan, const FitQuestions& questions) {
   Report report;
-  add_answers(report, plan, questions);
+  add_answers(report, plan, questions, ORRERY_SOURCE_DIR "/catalog");
   return report.text();
 }
 

@@ -115,6 +115,47 @@ Measurements two_measurements() {
                            .source = "orrery calibrate"}}};
 }
 
+TEST(Calibration, KeepsItsResiduals) {
+  Calibration calibration = read_calibration_text(good_text(), "c.json");
+  calibration.residuals = {{.op = "gemm",
+                            .pass = Pass::wgrad,
+                            .dtype = DType::bf16,
+                            .num_points = 12,
+                            .form = {.median = 0.05, .worst = -0.25},
+                            .left_out = {.median = 0.025, .worst = 0.125}}};
+  calibration.step_residuals = {
+      {.run = "small, ep 2", .predicted = seconds(0.5), .measured = {seconds(0.25), seconds(0.75)}}};
+  const std::string text = to_json(calibration);
+  const Calibration back = read_calibration_text(text, "c.json");
+  EXPECT_EQ(to_json(back), text);
+  ASSERT_EQ(back.residuals.size(), 1U);
+  EXPECT_EQ(back.residuals[0].pass, Pass::wgrad);
+  EXPECT_EQ(back.residuals[0].num_points, 12);
+  EXPECT_EQ(back.residuals[0].form.worst, -0.25);
+  EXPECT_EQ(back.residuals[0].left_out.median, 0.025);
+  ASSERT_EQ(back.step_residuals.size(), 1U);
+  EXPECT_EQ(back.step_residuals[0].predicted, seconds(0.5));
+  EXPECT_EQ(back.step_residuals[0].measured[1], seconds(0.75));
+  EXPECT_EQ(back.device_name, "a100");
+}
+
+// Every device of the issue, as far as the data reach: numbers that points tell have their residuals beside them,
+// others say in words where they come from.
+TEST(Calibration, OfTheCatalogSaysWhereEachNumberComesFrom) {
+  for (const char* device : {"a100", "h100", "h800", "h200", "b200", "gb200", "gb300", "mi250x", "mi300x", "mi355x"}) {
+    const Calibration shipped =
+        read_calibration(repository_file("catalog/calibration/" + std::string(device) + ".json"));
+    ASSERT_TRUE(shipped.kernels) << device;
+    EXPECT_EQ(shipped.residuals.empty(), shipped.points.empty()) << device;
+    EXPECT_TRUE(shipped.interval && shipped.interval_moe) << device;
+    const bool says_so = shipped.kernels->source.find("no point") != std::string::npos ||
+                         shipped.kernels->source.find("no table") != std::string::npos;
+    EXPECT_TRUE(says_so || !shipped.points.empty()) << device << ": " << shipped.kernels->source;
+    for (const CollectiveFit& fit : shipped.fits) EXPECT_GE(fit.residual, 0.0) << device;
+    EXPECT_EQ(shipped.fits.empty(), shipped.collectives.empty()) << device;
+  }
+}
+
 TEST(Calibration, KeepsWhatOfKernelsIsSeldomSaid) {
   Calibration calibration = read_calibration(repository_file("catalog/calibration/tables/h100.json"));
   EXPECT_EQ(calibration.kernels->exponentials, 16.0);

@@ -75,6 +75,8 @@ testing::SmallSearch on_some_devices(std::uint64_t index) {
   }
   small.cluster.groups.front().device.memory = gib(16);
   if (index % 4 == 1) small.model.moe->shared_width = small.model.moe->expert_width;
+  constexpr const char* kTrainers[] = {"megatron", "nanotron", "torchtitan"};  // whose copies count as memory
+  if (index % 4 == 3) small.framework = kTrainers[index / 4 % std::size(kTrainers)];
   return small;
 }
 
@@ -184,7 +186,7 @@ class BruteForce {
     if (!violations(small_.model, s, small_.batch, num_devices).empty()) return;
     const Device& device = small_.cluster.groups.front().device;
     const auto memory = costmodel::memory_per_stage(small_.model, s, small_.batch, Mesh(s, num_devices),
-                                                    costmodel::MemoryModel::of(device));
+                                                    costmodel::MemoryModel::of(device, small_.framework));
     needs_.push_back(costmodel::fullest(memory));
     if (needs_.back() > limit_) return;
     ++num_run_;

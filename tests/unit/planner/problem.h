@@ -7,6 +7,8 @@
 #include "tests/conformance/programs.h"
 #include "tests/unit/program/small_models.h"
 
+#include <string>
+
 namespace orrery::testing {
 
 /// Compute at one Gflop/s and one GB/s, one after the other; communication as NanosecondPerByte.
@@ -31,7 +33,12 @@ struct SmallSearch {
 
   planner::Domains domains(const Strategy& base = {}) const { return planner::domains_of(model, cluster, batch, base); }
   planner::SearchProblem problem() const {
-    return {.model = model, .cluster = cluster, .batch = batch, .load = load, .sequences = sequences};
+    return {.model = model,
+            .cluster = cluster,
+            .batch = batch,
+            .load = load,
+            .sequences = sequences,
+            .framework = framework};
   }
 
   Model model;
@@ -39,6 +46,7 @@ struct SmallSearch {
   BatchShape batch;
   LoadModel load;
   SequenceModel sequences;
+  std::string framework;  // that trains
 };
 
 }  // namespace orrery::testing

@@ -109,6 +109,13 @@ TEST(Plan, RoundTripsToTheSameText) {
   EXPECT_EQ(to_json(read(text)), text);
 }
 
+TEST(Plan, NamesWhoTrainsItOnlyWhereSomebodySaid) {
+  Plan plan = deepseek_plan();
+  EXPECT_EQ(to_json(plan).find("framework"), std::string::npos);
+  plan.framework = "megatron";
+  EXPECT_EQ(read_plan_text(to_json(plan), "plan.json").framework, "megatron");
+}
+
 TEST(Plan, SaysInWhichDetailItIsSimulatedOnlyWhereThatIsUnusual) {
   Plan plan = deepseek_plan();
   EXPECT_EQ(to_json(plan).find("fidelity"), std::string::npos);

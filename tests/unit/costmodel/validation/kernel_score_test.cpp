@@ -80,6 +80,26 @@ TEST_F(Planted, OtherNumbersScoreWithTheirErrorAndThePointsCorrectThem) {
   EXPECT_LT(forward->left_out.median, 0.2 * forward->form.median);
 }
 
+// What a shipped calibration keeps is what its points and stated numbers give.
+TEST(KernelScore, IsWhatShippedCalibrationsKeep) {
+  const Calibration shipped = read_calibration(orrery::testing::repository_path("catalog/calibration/a100.json"));
+  const Calibration table = read_calibration(orrery::testing::repository_path("catalog/calibration/tables/a100.json"));
+  const auto expected = residuals_of(score_kernels(table, *testing::device_of_catalog("a100")));
+  ASSERT_EQ(shipped.residuals.size(), expected.size());
+  std::int64_t num_points = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const KernelResidual &kept = shipped.residuals[i], &made = expected[i];
+    EXPECT_EQ(std::tie(kept.op, kept.pass, kept.dtype, kept.num_points),
+              std::tie(made.op, made.pass, made.dtype, made.num_points));
+    EXPECT_NEAR(kept.form.median, made.form.median, 1e-3) << kept.op;
+    EXPECT_NEAR(kept.form.worst, made.form.worst, 1e-3) << kept.op;
+    EXPECT_NEAR(kept.left_out.worst, made.left_out.worst, 1e-3) << kept.op;
+    EXPECT_GE(std::abs(kept.form.worst), kept.form.median) << kept.op;
+    num_points += kept.num_points;
+  }
+  EXPECT_EQ(num_points, std::ssize(shipped.points));
+}
+
 TEST(KernelScore, OfTheCatalogsTablesIsWhatTheDocumentsSay) {
   // docs/design/kernels.md: the form is within 6 % of the products that were measured on an H100, at the median.
   const Calibration table = read_calibration(orrery::testing::repository_path("catalog/calibration/tables/h100.json"));

@@ -2,9 +2,12 @@
 #include "costmodel/validation/time_factors.h"
 
 #include "base/errors.h"
+#include "costmodel/validation/time_intervals.h"
 #include "tests/unit/program/reading.h"
 
 #include <cmath>
+#include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -20,7 +23,7 @@ TimeFactors some() {
   out.of["device h800"][kMatmul] = std::log(0.8);
   out.of["framework nanotron"][kMatmul] = std::log(0.5);
   out.release["torch 2.7"] = std::log(1.25);
-  out.interval["nanotron"] = {.low = 0.75, .high = 1.5, .num_runs = 10};
+  out.interval["nanotron"] = {.low = 0.75, .high = 1.5, .num_runs = 10, .devices = {"h100", "h800"}};
   return out;
 }
 
@@ -45,6 +48,7 @@ TEST(TimeFactors, ReadBackAsWritten) {
   EXPECT_EQ(to_json(back), text);
   EXPECT_NEAR(back.of.at("device h800")[kMatmul], std::log(0.8), 1e-4);
   EXPECT_EQ(back.interval.at("nanotron").num_runs, 10);
+  EXPECT_EQ(back.interval.at("nanotron").devices, (std::vector<std::string>{"h100", "h800"}));
 }
 
 TEST(TimeFactors, RefuseAFactorThatIsMissingOrNotPositive) {
@@ -132,7 +136,17 @@ TEST(TimeFactors, OfTheCatalogNameEveryFrameworkThatHasAPreset) {
   for (const char* framework :
        {"megatron", "megatron-bridge", "nanotron", "torchtitan", "megatron-deepspeed", "composer", "internevo"}) {
     EXPECT_TRUE(shipped.of.contains(std::string("framework ") + framework)) << framework;
-    EXPECT_TRUE(shipped.interval.contains(framework)) << framework;
+    ASSERT_TRUE(shipped.interval.contains(framework)) << framework;
+    EXPECT_FALSE(shipped.interval.at(framework).devices.empty()) << framework;
+  }
+  // A device is among the errors of an interval where the residuals name runs on it.
+  for (const auto& [name, residuals] : shipped.residuals) {
+    const std::string device = name.substr(0, name.find(' ')), framework = name.substr(name.find(' ') + 1);
+    for (const TrainingResidual& of : residuals) {
+      const auto moe = shipped.interval.find(interval_name(framework, of.is_moe));
+      const Interval& interval = moe == shipped.interval.end() ? shipped.interval.at(framework) : moe->second;
+      EXPECT_TRUE(has_seen(interval, device)) << name;
+    }
   }
 }
 

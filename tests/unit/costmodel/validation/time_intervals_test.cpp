@@ -2,6 +2,7 @@
 #include "costmodel/validation/time_intervals.h"
 
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -38,6 +39,52 @@ TEST(IntervalOf, CountsRunsOfACellTogether) {
   errors.push_back({.group = "g", .framework = "f", .cell = "a", .log_ratio = 1.0});
   errors.push_back({.group = "g", .framework = "f", .cell = "b", .log_ratio = 1.0});
   EXPECT_DOUBLE_EQ(interval_of(errors).high, std::exp(1.0));
+}
+
+TEST(IntervalOf, OfFewLeavesATenthOfThemAndTheNextOnEachSide) {
+  EXPECT_NEAR(std::log(interval_of_few(hundred()).low), -0.41, 1e-12);
+  EXPECT_NEAR(std::log(interval_of_few(hundred()).high), 0.40, 1e-12);
+  const std::vector<HeldOut> errors = hundred();
+  const std::span<const HeldOut> five(errors.data() + 48, 5);  // -0.02 to 0.02: too few to leave any out
+  EXPECT_NEAR(std::log(interval_of_few(five).low), -0.02, 1e-12);
+  EXPECT_NEAR(std::log(interval_of_few(five).high), 0.02, 1e-12);
+}
+
+TEST(IntervalOf, KeepsTheDevicesOfItsErrors) {
+  std::vector<HeldOut> errors = hundred();
+  EXPECT_TRUE(interval_of(errors).devices.empty());
+  for (std::size_t i = 0; i < errors.size(); ++i) errors[i].device = i % 2 == 0 ? "h100" : "gb200";
+  const Interval interval = interval_of(errors);
+  EXPECT_EQ(interval.devices, (std::vector<std::string>{"gb200", "h100"}));
+  EXPECT_TRUE(has_seen(interval, "gb200"));
+  EXPECT_FALSE(has_seen(interval, "b300"));
+}
+
+// Runs on a device whose kernels nobody measured: the first cell there has a wider interval, which no run on the device
+// is among the errors of; with a second cell either is told by the other.
+TEST(IntervalsWithoutOwnCell, AreWiderOnDevicesThatNeitherPointsNorTheseErrorsKnow) {
+  std::vector<HeldOut> errors = hundred();
+  for (HeldOut& error : errors) error.device = "h100";
+  const Interval known = intervals_without_own_cell(errors)[99];
+  HeldOut run = errors.front();
+  run.cell = "on gb200";
+  run.device = "gb200";
+  run.has_unknown_kernels = true;
+  errors.push_back(run);
+  const Interval first = intervals_without_own_cell(errors).back();
+  EXPECT_NEAR(std::log(first.low), kUnknownWidth * -0.41, 1e-12);
+  EXPECT_NEAR(std::log(first.high), kUnknownWidth * 0.39, 1e-12);
+  EXPECT_NEAR(std::log(intervals_without_own_cell(errors)[99].high), std::log(known.high), 0.011);  // not of others
+  run.cell = "of another model on gb200";
+  errors.push_back(run);
+  for (const std::size_t i : {100U, 101U}) {
+    const Interval second = intervals_without_own_cell(errors)[i];
+    EXPECT_EQ(second.devices, (std::vector<std::string>{"gb200", "h100"}));
+    EXPECT_LT(std::log(second.high), 0.45) << i;
+  }
+  errors.back().device = errors[100].device = "h200";  // whose kernels are known needs no run
+  errors.back().has_unknown_kernels = errors[100].has_unknown_kernels = false;
+  EXPECT_LT(std::log(intervals_without_own_cell(errors).back().high), 0.45);
 }
 
 TEST(IntervalsWithoutOwnCell, NeverUseTheRunsOwnErrors) {

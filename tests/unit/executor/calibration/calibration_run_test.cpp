@@ -7,6 +7,7 @@
 #include "program/work.h"
 #include "tests/unit/executor/calibration/small_probe.h"
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 #include <tuple>
@@ -89,6 +90,23 @@ TEST(Calibration, TakesAboutTheTimeItIsGiven) {
   EXPECT_EQ(told[0], "small, pp 1, ep 1, micro-batch 2");
   EXPECT_EQ(told[1], "collectives");
   EXPECT_FALSE(measured.collectives.empty());
+}
+
+// The points have not seen them: each probe is launched once more when all samples are there.
+TEST(Calibration, RunsProbesOnceMoreForTheirSteps) {
+  CalibrationRequest request = request_of({small_probe(2), small_probe(2, 2), small_probe(2, 1, 2)}, 2);
+  std::vector<std::string> told;
+  request.on_progress = [&](std::string_view what, double) { told.emplace_back(what); };
+  const Measurements measured = calibrate_machine(request);
+  EXPECT_EQ(std::count(told.begin(), told.end(), "checks"), 3);
+  EXPECT_EQ(told.back(), "checks");
+  std::set<std::size_t> runs;
+  for (const StepMeasurement& steps : measured.steps) {
+    EXPECT_TRUE(runs.insert(steps.run).second);
+    EXPECT_GE(steps.times.size(), 1U);
+    for (const Seconds time : steps.times) EXPECT_GT(time, Seconds::zero());
+  }
+  EXPECT_EQ(runs, (std::set<std::size_t>{0, 1, 2}));
 }
 
 TEST(Calibration, ARequestForAModelAsksForAllItsLayouts) {

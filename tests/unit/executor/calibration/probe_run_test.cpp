@@ -57,6 +57,8 @@ TEST(ProbeRun, EveryComputeOpOfTheProgramHasTimes) {
       EXPECT_EQ(kinds_of(samples), kinds_of(program.classes.front()));
       for (const OpSamples& op : samples.ops) EXPECT_THAT(op.seconds, Each(Gt(0.0))) << name_of(op.op);
       EXPECT_THAT(samples.gaps, Each(Ge(0.0)));
+      EXPECT_THAT(samples.steps, ::testing::SizeIs(Ge(1U)));
+      EXPECT_THAT(samples.steps, Each(::testing::Gt(0.0)));
     }
   }
 }
