@@ -133,7 +133,9 @@ int make_plan(const PlanOptions& options) {
                       .framework = options.framework},
                      options.check.empty() ? &calibration : nullptr);
   if (!options.strategy.empty()) base.strategy = read_strategy(options.strategy, base.model);
-  if (!options.check.empty()) return check_strategy(std::move(base), options.check, options.common.json);
+  if (!options.check.empty()) {
+    return check_strategy(std::move(base), options.check, options.common.inputs.catalog, options.common.json);
+  }
   if (options.precision) base.strategy.precision = *options.precision;
 
   SearchWishes wishes{.simulate = !options.no_simulation, .conditions = options.where};

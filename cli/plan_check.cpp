@@ -3,6 +3,7 @@
 
 #include "cli/exit_code.h"
 #include "cli/fit_report.h"
+#include "cli/intervals.h"
 #include "cli/step_report.h"
 #include "planner/nearest_legal.h"
 #include "program/strategy_check.h"
@@ -79,7 +80,7 @@ int report_broken_rules(const Plan& plan, const std::vector<Violation>& broken, 
   return kInfeasible;
 }
 
-int check_strategy(Plan base, const std::string& path, bool json) {
+int check_strategy(Plan base, const std::string& path, const std::filesystem::path& catalog, bool json) {
   auto [strategy, broken] = orrery::check_strategy(path, base.model, base.batch, base.num_ranks());
   base.strategy = std::move(strategy);
   const Plan& plan = base;
@@ -87,11 +88,13 @@ int check_strategy(Plan base, const std::string& path, bool json) {
   Report report = head_of(plan, true);
   const auto ranks = memory_of(plan);
   const auto problem = costmodel::why_it_does_not_fit(ranks, plan.cluster.groups.front().device);
-  add_memory(report, costmodel::fullest(ranks), plan.cluster.groups.front().device);
+  const Bytes peak = costmodel::fullest(ranks);
+  add_memory(report, peak, plan.cluster.groups.front().device);
+  add_memory_interval(report, plan, peak, catalog);
   report.fact("fits", "fits", !problem);
   if (problem) {
     report.note(*problem);
-    add_remedies(report, plan);
+    add_remedies(report, plan, catalog);
   }
   print(report, json);
   return problem ? kInfeasible : kSuccess;

@@ -192,7 +192,7 @@ TEST(Engine, SlowsComputeMoreBesideAnExchangeOfTokensWhereThatHoldsMore) {
   program.compute(0, microseconds(10));
   program.message(0, 1, over(PathClass::rail, bytes(125000), kNic, microseconds(1)));
   costmodel::TimedProgram timed = program.timed();
-  timed.ranks[0].slowdown_by_exchange.assign(2, 3.0F);
+  timed.ranks[0].slowdown_by_exchange = {3.0F, 3.0F};
   timed.meetings[0].exchange = true;
   for (const Fidelity fidelity : {Fidelity::l0, Fidelity::l1}) {
     EXPECT_TRUE(same(makespan(timed, small_cluster(2, 1), fidelity), microseconds(14.5)));
