@@ -116,9 +116,11 @@ std::vector<RowBlock> blocks_of(std::int64_t rows) {
   return blocks;
 }
 
-void run_in_blocks(const GemmArgs& args) {
-  const std::vector<RowBlock> blocks = blocks_of(args.c.rows);
-  const int num_threads = omp_get_max_threads();
+void run_in_blocks(const GemmArgs& args, const GemmSize& size) {
+  const std::vector<RowBlock> blocks = blocks_of(size.m);
+  const int available = omp_get_max_threads();
+  constexpr std::int64_t kSmall = 1 << 20;  // products that take less than it does to wake and to await a thread
+  const int num_threads = size.m * size.n * size.k < kSmall ? 1 : available;
   omp_set_num_threads(1);  // within a block
 #pragma omp parallel for num_threads(num_threads) schedule(dynamic)
   for (const RowBlock& block : blocks) {
@@ -127,14 +129,14 @@ void run_in_blocks(const GemmArgs& args) {
     part.c = args.c.row_block(block.first, block.count);
     run_whole(part);
   }
-  omp_set_num_threads(num_threads);
+  omp_set_num_threads(available);
 }
 
 void onednn_cached(const GemmArgs& args) {
   const GemmSize size = product_size(args);
   if (size.m == 0 || size.n == 0) return;
   static const bool takes_rows_alike = has_avx512();
-  takes_rows_alike ? run_whole(args) : run_in_blocks(args);
+  takes_rows_alike ? run_whole(args) : run_in_blocks(args, size);
 }
 
 /// Whether this CPU, within the limit of ONEDNN_MAX_CPU_ISA, has a bf16 matmul: asked once by describing one.
