@@ -120,6 +120,7 @@ void run_in_blocks(const GemmArgs& args, const GemmSize& size) {
   const std::vector<RowBlock> blocks = blocks_of(size.m);
   const int available = omp_get_max_threads();
   constexpr std::int64_t kSmall = 1 << 20;  // products that take less than it does to wake and to await a thread
+  // NOLINTNEXTLINE(clang-analyzer-deadcode.DeadStores): the pragma reads it.
   const int num_threads = size.m * size.n * size.k < kSmall ? 1 : available;
   omp_set_num_threads(1);  // within a block
 #pragma omp parallel for num_threads(num_threads) schedule(dynamic)
