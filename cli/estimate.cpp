@@ -105,9 +105,8 @@ Predicted simulated_by(sim::Simulation simulation, const PredictOptions& options
 void add_exchanges(Report& report, const Plan& plan, const costmodel::Calibration& calibration) {
   const Mesh mesh(plan.strategy, plan.num_ranks());
   const RankDevices devices(plan.strategy, plan.num_ranks(), plan.device_of_rank);
-  std::vector<DeviceIndex> members;
-  for (const RankId member : mesh.members(Group::ep, RankId(0))) members.push_back(devices.of(member));
-  const auto held = costmodel::held_by_exchanges(*cost_model_of(plan, calibration), plan.model, plan.strategy, members);
+  const auto held = costmodel::held_by_exchanges(*cost_model_of(plan, calibration), plan.model, plan.strategy, mesh,
+                                                 [&](RankId rank) { return devices.of(rank); });
   if (held) report.fact("exchange_multiprocessors", "multiprocessors that exchanges hold", std::llround(*held));
 }
 

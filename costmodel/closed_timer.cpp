@@ -29,14 +29,7 @@ ClosedTimer::ClosedTimer(const Model& model, const Strategy& strategy, const Mes
       mesh_(mesh),
       cost_(cost),
       devices_(strategy, mesh.world(), device_of_rank),
-      held_(held_by_exchanges()) {}
-
-std::optional<double> ClosedTimer::held_by_exchanges() const {
-  if (strategy_.dispatcher != Dispatcher::two_level) return std::nullopt;  // searches make many timers
-  std::vector<DeviceIndex> members;
-  for (const RankId member : mesh_.members(Group::ep, RankId(0))) members.push_back(device_of(member));
-  return costmodel::held_by_exchanges(cost_, model_, strategy_, members);
-}
+      held_(held_by_exchanges(cost, model, strategy, mesh, [this](RankId rank) { return device_of(rank); })) {}
 
 void ClosedTimer::enter(std::int64_t pipeline_rank) {
   rank_ = RankId(static_cast<std::int32_t>(pipeline_rank * mesh_.ranks_per_stage()));

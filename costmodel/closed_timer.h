@@ -27,6 +27,8 @@ class ClosedTimer {
   Seconds time(const LayerOp& op) { return timed(op).time; }
   /// The same, with the op's own slowdowns.
   OpTime timed(const LayerOp& op);
+  /// Multiprocessors that exchanges of tokens hold, on which slowdowns depend (exchange_multiprocessors.h).
+  std::optional<double> held() const { return held_; }
   Seconds collective(Group group, CollectiveKind kind, std::int64_t num_bytes);
   /// The all-reduce of the gradient norm, over all ranks.
   Seconds norm();
@@ -43,8 +45,6 @@ class ClosedTimer {
 
  private:
   OpTime compute(OpCode op, Pass pass, const OpShape& shape);
-  /// As OpTimer::held_by_exchanges.
-  std::optional<double> held_by_exchanges() const;
   Seconds collective(CollectiveShape shape);
   Seconds exchange(const ExchangeShape& shape);
   const std::vector<DeviceIndex>& members(Group group);

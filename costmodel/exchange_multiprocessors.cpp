@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <vector>
 
 namespace orrery::costmodel {
 namespace {
@@ -87,6 +88,14 @@ std::optional<double> held_by_exchanges(const CostModel& cost, const Model& mode
                             .num_groups = model.moe->num_groups,
                             .top_k_groups = model.moe->top_k_groups};
   return cost.held_by(shape, model.moe->num_experts, members);
+}
+
+std::optional<double> held_by_exchanges(const CostModel& cost, const Model& model, const Strategy& strategy,
+                                        const Mesh& mesh, const std::function<DeviceIndex(RankId)>& device_of) {
+  if (strategy.dispatcher != Dispatcher::two_level) return std::nullopt;  // searches ask often
+  std::vector<DeviceIndex> members;
+  for (const RankId member : mesh.members(Group::ep, RankId(0))) members.push_back(device_of(member));
+  return held_by_exchanges(cost, model, strategy, members);
 }
 
 }  // namespace orrery::costmodel

@@ -9,11 +9,13 @@
 #include "base/units.h"
 #include "costmodel/cost_model.h"
 #include "program/cluster.h"
+#include "program/mesh.h"
 #include "program/model.h"
 #include "program/op.h"
 #include "program/strategy.h"
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 
@@ -41,5 +43,8 @@ std::optional<std::int64_t> needed_multiprocessors(const Cluster& cluster, const
 /// for all groups. Nothing: as many as other communications, or there are none.
 std::optional<double> held_by_exchanges(const CostModel& cost, const Model& model, const Strategy& strategy,
                                         std::span<const DeviceIndex> members);
+/// The same, of ranks that lie where `device_of` says.
+std::optional<double> held_by_exchanges(const CostModel& cost, const Model& model, const Strategy& strategy,
+                                        const Mesh& mesh, const std::function<DeviceIndex(RankId)>& device_of);
 
 }  // namespace orrery::costmodel

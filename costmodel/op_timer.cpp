@@ -65,15 +65,8 @@ OpTimer::OpTimer(const StepProgram& program, const CostModel& model, const Simul
       differs_by_group_(differs_by_group(input.load)),
       sequences_(input.sequences),
       fixed_(is_fixed(input.sequences)),
-      held_(held_by_exchanges()) {}
-
-std::optional<double> OpTimer::held_by_exchanges() const {
-  std::vector<DeviceIndex> members;
-  for (const RankId member : program_.mesh.members(Group::ep, RankId(0))) {
-    members.push_back(simulated_.device_of(member));
-  }
-  return costmodel::held_by_exchanges(model_, program_.model, program_.strategy, members);
-}
+      held_(held_by_exchanges(model, program.model, program.strategy, program.mesh,
+                              [&](RankId rank) { return simulated.device_of(rank); })) {}
 
 void OpTimer::enter(std::size_t rank) {
   rank_ = &simulated_.ranks()[rank];

@@ -45,8 +45,6 @@ class OpTimer {
  private:
   /// Routing of the EP group to which the rank at position `etp` of this rank's ETP group belongs.
   const RoutingMatrix& routing_of(const Op& op, std::int64_t pairs_per_rank, std::int64_t etp);
-  /// Of the program, as exchange_multiprocessors.h says.
-  std::optional<double> held_by_exchanges() const;
   /// Whether the router decides how much an op works on, and so may each time.
   bool is_new_each_time(const OpShape& shape) const;
   ResolvedLoad load_of(const Op& op, const Rows& rows);
@@ -62,8 +60,8 @@ class OpTimer {
   const bool balanced_;
   const bool differs_by_group_;  // else routings depend on the layer alone
   const SequenceModel& sequences_;
-  const bool fixed_;  // every sequence is one document
-  const std::optional<double> held_;
+  const bool fixed_;                  // every sequence is one document
+  const std::optional<double> held_;  // by exchanges: exchange_multiprocessors.h
 
   const SimulatedRank* rank_ = nullptr;
   std::int64_t ep_group_ = -1;

@@ -5,7 +5,8 @@
 
 namespace orrery::costmodel {
 
-PieceTimes::Key PieceTimes::key_of(Piece piece, const AttentionSpan& span, const Strategy& s) {
+PieceTimes::Key PieceTimes::key_of(Piece piece, const AttentionSpan& span, const Strategy& s,
+                                   const ClosedTimer& timer) {
   const bool moe = piece == Piece::moe;
   const auto number = [](auto value) { return static_cast<std::int64_t>(value); };
   return {piece,
@@ -13,7 +14,8 @@ PieceTimes::Key PieceTimes::key_of(Piece piece, const AttentionSpan& span, const
           {s.tp, number(s.sp), s.cp, number(s.cp_kind), s.micro_batch, number(s.overlap.tp), number(s.cuda_graphs),
            number(s.precision), number(s.fp8_recipe), number(s.fp8_activation_input), number(s.grad_dtype),
            moe ? s.ep : 1, moe ? s.etp : 1, moe ? number(s.dispatcher) : 0},
-          moe ? s.capacity_factor : std::nullopt};
+          moe ? s.capacity_factor : std::nullopt,
+          timer.held()};
 }
 
 std::size_t PieceTimes::Hash::operator()(const Key& key) const {
@@ -26,8 +28,9 @@ std::size_t PieceTimes::Hash::operator()(const Key& key) const {
   return hash;
 }
 
-PieceTimes::Times& PieceTimes::times_of(Piece piece, const AttentionSpan& span, const Strategy& strategy) {
-  const Key key = key_of(piece, span, strategy);
+PieceTimes::Times& PieceTimes::times_of(Piece piece, const AttentionSpan& span, const Strategy& strategy,
+                                        const ClosedTimer& timer) {
+  const Key key = key_of(piece, span, strategy, timer);
   const auto found = times_.find(key);
   if (found != times_.end()) return found->second;
   if (times_.size() == kMost) times_.clear();
@@ -56,14 +59,14 @@ std::vector<LayerOp> PieceTimes::ops_of(Piece piece, const AttentionSpan& span, 
 
 const BlockTimes& PieceTimes::once(Piece piece, const AttentionSpan& span, const Strategy& strategy,
                                    ClosedTimer& timer) {
-  Times& times = times_of(piece, span, strategy);
+  Times& times = times_of(piece, span, strategy, timer);
   if (!times.once) times.once = block_times(ops_of(piece, span, strategy), timer);
   return *times.once;
 }
 
 const BlockTimes& PieceTimes::again(Piece piece, OpPart part, const AttentionSpan& span, const Strategy& strategy,
                                     ClosedTimer& timer) {
-  Times& times = times_of(piece, span, strategy);
+  Times& times = times_of(piece, span, strategy, timer);
   if (times.again.empty()) {
     std::array<std::vector<LayerOp>, kNumOpParts> forward;
     for (LayerOp& op : ops_of(piece, span, strategy)) {

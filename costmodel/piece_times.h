@@ -43,13 +43,14 @@ class PieceTimes {
     std::optional<BlockTimes> once;
     std::vector<BlockTimes> again;  // by part; empty: not asked yet
   };
-  /// What decides the ops of a piece.
-  using Key = std::tuple<Piece, AttentionSpan, std::array<std::int64_t, 14>, std::optional<double>>;
+  /// What decides the ops of a piece, and what exchanges beside them hold, which their slowdowns depend on.
+  using Key =
+      std::tuple<Piece, AttentionSpan, std::array<std::int64_t, 14>, std::optional<double>, std::optional<double>>;
   struct Hash {
     std::size_t operator()(const Key& key) const;
   };
-  static Key key_of(Piece piece, const AttentionSpan& span, const Strategy& strategy);
-  Times& times_of(Piece piece, const AttentionSpan& span, const Strategy& strategy);
+  static Key key_of(Piece piece, const AttentionSpan& span, const Strategy& strategy, const ClosedTimer& timer);
+  Times& times_of(Piece piece, const AttentionSpan& span, const Strategy& strategy, const ClosedTimer& timer);
   std::vector<LayerOp> ops_of(Piece piece, const AttentionSpan& span, const Strategy& strategy) const;
 
   const Model& model_;

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "costmodel/cached_cost_model.h"
 #include "costmodel/closed_form.h"
+#include "costmodel/forwarding_cost_model.h"
 #include "costmodel/lower_bound.h"
 #include "program/legality.h"
 #include "program/mesh.h"
@@ -12,7 +13,9 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <set>
+#include <span>
 
 #include <gtest/gtest.h>
 
@@ -52,6 +55,7 @@ Strategy drawn(const Model& model, std::uint64_t index) {
   s.pp = s.schedule == Schedule::one_f_one_b ? draw.of({1, 2}) : 2;
   if (draw.of({1, 2, 3}) == 1) s.capacity_factor = draw.of({1.0, 1.5});
   s.overlap = {.tp = s.sp && draw.of({true, false}),
+               .ep_batch_level = draw.of({true, false}),
                .delayed_wgrad = draw.of({true, false}),
                .shared_expert = draw.of({true, false})};
   s.cuda_graphs = s.capacity_factor && draw.of({true, false});
@@ -84,11 +88,22 @@ Model model_of_all_pieces() {
   return model;
 }
 
+// Exchanges of larger groups hold more multiprocessors, all of them more than other communications.
+class HoldsMoreForMore : public ForwardingCostModel {
+ public:
+  using ForwardingCostModel::ForwardingCostModel;
+  std::optional<double> held_by(const ExchangeShape& /*shape*/, std::int64_t /*num_experts*/,
+                                std::span<const DeviceIndex> members) const override {
+    return 30.0 + 10.0 * static_cast<double>(members.size());
+  }
+};
+
 // Whatever was asked before, of whichever strategy: what is left out of a key would be the answer to another question.
 TEST(PieceTimes, AreThoseOfAStrategyThatSharesThemWithNobody) {
   const Model model = model_of_all_pieces();
   const BatchShape batch{.seq = 4096, .global_batch = 64};
-  const CachedCostModel cost(testing::h800().cost);
+  const HoldsMoreForMore holding(testing::h800().cost);
+  const CachedCostModel cost(holding);
   PieceTimes shared(model, batch);
   std::int64_t num_legal = 0;
   for (std::uint64_t index = 0; index < 4000; ++index) {
