@@ -79,6 +79,22 @@ std::optional<costmodel::Interval> memory_factors(const Plan& plan, const std::f
   return factors_of(known, costmodel::framework_named(plan.framework));
 }
 
+std::optional<costmodel::Interval> time_factors(const Plan& plan, const std::vector<std::string>& extrapolated,
+                                                const costmodel::Calibration& known) {
+  const std::optional<costmodel::Interval>& interval =
+      plan.model.moe && known.interval_moe ? known.interval_moe : known.interval;
+  if (!interval) return std::nullopt;
+  const bool is_unknown =
+      has_unknown_kernels(extrapolated, known) && !costmodel::has_seen(*interval, known.device_name);
+  const bool is_wide = is_unknown || is_elsewhere(plan.cluster.groups.front().device, known);
+  return is_wide ? costmodel::widened(*interval) : *interval;
+}
+
+std::optional<Interval80<Seconds>> time_interval(Seconds step, const std::optional<costmodel::Interval>& factors) {
+  if (!factors) return std::nullopt;
+  return {{.low = step * factors->low, .high = step * factors->high}};
+}
+
 Bytes early_messages(const Plan& plan, const Strategy& strategy) {
   Plan other = plan;
   other.strategy = strategy;
@@ -112,22 +128,12 @@ Intervals::Intervals(const Plan& plan, const std::filesystem::path& catalog)
     : plan_(plan), calibration_(nullptr), memory_(memory_factors(plan, catalog)) {}
 
 std::optional<costmodel::Interval> Intervals::step_factors(const std::vector<std::string>& extrapolated) const {
-  if (calibration_ == nullptr) return std::nullopt;
-  const costmodel::Calibration& known = *calibration_;
-  const std::optional<costmodel::Interval>& interval =
-      plan_.model.moe && known.interval_moe ? known.interval_moe : known.interval;
-  if (!interval) return std::nullopt;
-  const bool is_unknown =
-      has_unknown_kernels(extrapolated, known) && !costmodel::has_seen(*interval, known.device_name);
-  const bool is_wide = is_unknown || is_elsewhere(plan_.cluster.groups.front().device, known);
-  return is_wide ? costmodel::widened(*interval) : *interval;
+  return calibration_ == nullptr ? std::nullopt : time_factors(plan_, extrapolated, *calibration_);
 }
 
 std::optional<Interval80<Seconds>> Intervals::of_step(Seconds step,
                                                       const std::vector<std::string>& extrapolated) const {
-  const auto factors = step_factors(extrapolated);
-  if (!factors) return std::nullopt;
-  return {{.low = step * factors->low, .high = step * factors->high}};
+  return time_interval(step, step_factors(extrapolated));
 }
 
 std::optional<Interval80<Bytes>> Intervals::of_memory(Bytes peak, const Strategy& strategy) const {
@@ -192,7 +198,8 @@ void set_intervals(Plan& plan, const std::vector<std::string>& extrapolated, con
 
 void add_time_interval(Report& report, const Plan& plan, Seconds step, const std::vector<std::string>& extrapolated,
                        const costmodel::Calibration& calibration) {
-  add_interval(report, "step_time", "80 % interval,", Intervals(plan, calibration, {}).of_step(step, extrapolated));
+  add_interval(report, "step_time", "80 % interval,",
+               time_interval(step, time_factors(plan, extrapolated, calibration)));
 }
 
 void add_memory_interval(Report& report, const Plan& plan, Bytes peak, const std::filesystem::path& catalog) {

@@ -98,8 +98,9 @@ void run_whole(const GemmArgs& args) {
 }
 
 bool has_avx512() {
-  const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
-  return isa != dnnl::cpu_isa::sse41 && isa != dnnl::cpu_isa::avx && isa != dnnl::cpu_isa::avx2;
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());  // a bit for each of its parts
+  constexpr auto kNeeded = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  return (isa & kNeeded) == kNeeded;
 }
 
 /// Rows [first, first + count) of the result. Rows of blocks of 48 and of 16 have the same bits.

@@ -3,12 +3,10 @@
 
 #include "base/files.h"
 #include "base/json_reader.h"
+#include "tests/unit/base/test_folder.h"
 #include "tests/unit/traces/tiny_trace.h"
 
-#include <filesystem>
-
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 namespace orrery {
 namespace {
@@ -16,11 +14,9 @@ namespace {
 using testing::span;
 
 std::string perfetto_text(const Trace& trace, std::span<const CounterTrack> tracks = {}) {
-  const std::string path = (std::filesystem::temp_directory_path() / ("orrery-" + std::to_string(getpid()))).string();
+  const std::string path = orrery::testing::own_path("trace.json");
   write_perfetto_file(path, trace, tracks);
-  std::string text = read_file(path);
-  std::filesystem::remove(path);
-  return text;
+  return read_file(path);
 }
 
 TEST(Perfetto, DrawsRanksAsProcessesAndQueuesAsThreads) {

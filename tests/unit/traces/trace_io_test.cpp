@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "traces/trace_io.h"
 
+#include "tests/unit/base/test_folder.h"
 #include "tests/unit/program/reading.h"
 #include "tests/unit/traces/tiny_trace.h"
 
@@ -9,7 +10,6 @@
 #include <sstream>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 namespace orrery {
 namespace {
@@ -116,7 +116,7 @@ TEST(TraceFile, MemoryIsOfKnownRanksAndRolesAndOnceForEach) {
 }
 
 TEST(TraceFile, AppearsOnlyWhenItIsFinished) {
-  const std::string path = (std::filesystem::temp_directory_path() / ("orrery-" + std::to_string(getpid()))).string();
+  const std::string path = orrery::testing::own_path("trace");
   {
     TraceWriter writer(path, tiny_trace().header);
     writer.write(tiny_trace().spans.at(0));
@@ -124,7 +124,6 @@ TEST(TraceFile, AppearsOnlyWhenItIsFinished) {
   EXPECT_FALSE(std::filesystem::exists(path));
   write_trace_file(path, full_trace());
   EXPECT_EQ(text_of(read_trace_file(path)), text_of(full_trace()));
-  std::filesystem::remove(path);
 }
 
 TEST(TraceFile, IsNotWrittenToAStreamThatFails) {
