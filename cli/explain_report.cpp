@@ -153,11 +153,10 @@ void add_difference(Report& report, const Plan& plan, const Strategy& other, con
   }
   const Seconds first = found.coalitions.front().time, second = found.coalitions.back().time;
   report.fact("step_time", "step time", first);
-  const std::vector<std::string> extrapolated = timer.trace(plan.strategy).header.extrapolated;
+  const std::vector<std::string> extrapolated = timer.extrapolated(plan.strategy);
   add_interval(report, "step_time", "80 % interval,", intervals.of_step(first, extrapolated));
   report.fact("other_step_time", "of the other plan", second);
-  add_interval(report, "other_step_time", "80 % interval,",
-               intervals.of_step(second, timer.trace(other).header.extrapolated));
+  add_interval(report, "other_step_time", "80 % interval,", intervals.of_step(second, timer.extrapolated(other)));
   report.fact("difference", "difference", second - first)
       .fact("difference_ratio", "of the step", Value::error(second / first - 1.0));
   if (found.players.empty()) report.note("the two strategies are equal");

@@ -4,10 +4,10 @@
 
     tools/published_plans.py ORRERY [--fit] [NAME...]
 
-Each mapping was published (tools/published_mappings.py names the sources). Its time is predicted by `orrery estimate`, the best one by `orrery plan` under conditions that say what the trainer can do:
-both by the analytic interpreter, with one calibration, so what differs is the mapping alone. A published mapping that
-our memory formula refuses is timed all the same and marked. Prints one row each, as Markdown; with --fit only what each
-needs of the memory.
+Each mapping was published (tools/published_mappings.py names the sources). Its time is predicted by `orrery estimate`,
+the best one by `orrery plan` under conditions that say what the trainer can do: both by the analytic interpreter, with
+one calibration, so what differs is the mapping alone. A published mapping that our memory formula refuses is timed all
+the same and marked. Prints one row each, as Markdown; with --fit only what each needs of the memory.
 """
 
 import json

@@ -32,6 +32,10 @@ Seconds StepTimer::time(const Strategy& strategy, Resource resource, double fact
       .time;
 }
 
+std::vector<std::string> StepTimer::extrapolated(const Strategy& strategy) const {
+  return run(strategy, model_of(strategy), true).header.extrapolated;
+}
+
 Trace StepTimer::trace(const Strategy& strategy) const { return run(strategy, model_of(strategy), false); }
 
 }  // namespace orrery::planner

@@ -9,6 +9,8 @@
 #include "traces/trace.h"
 
 #include <memory>
+#include <string>
+#include <vector>
 
 namespace orrery::planner {
 
@@ -22,6 +24,8 @@ class StepTimer {
   Seconds time(const Strategy& strategy) const;
   /// With `factor` times as much of one resource.
   Seconds time(const Strategy& strategy, Resource resource, double factor) const;
+  /// Names of the ops whose time is extrapolated.
+  std::vector<std::string> extrapolated(const Strategy& strategy) const;
   /// With the spans of one rank of each set of equal ranks.
   Trace trace(const Strategy& strategy) const;
 

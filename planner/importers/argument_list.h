@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Arguments as a shell reads them, from a file or a pasted line (shell_words.h), or in a script that holds them in
-// arrays:
-// --name value... or --name=value. What stands before the program (a launcher) is skipped, up to the first word that
-// ends in ".py". Reading a name marks it; a wrong value is a problem with its line and a harmless default, so that all
-// problems of a list come at once.
+// arrays: --name value... or --name=value. What stands before the program (a launcher) is skipped, up to the first word
+// that ends in ".py". Reading a name marks it; a wrong value is a problem with its line and a harmless default, so that
+// all problems of a list come at once.
 #pragma once
 
 #include "base/enum_names.h"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A shell script's words, as far as scripts that start a training need it: quotes, comments, lines that go on,
 // variables and arrays that the script itself assigns (NAME=value, NAME=(...), NAME+=(...)), and their use ($NAME,
-// ${NAME},
-// ${NAME:-default}, ${NAME[@]}). Nothing is run: $(...), arithmetic, positional parameters, and variables that only the
-// environment or a branch of the script assigns stay as they are written, for whoever needs their value to refuse them.
+// ${NAME}, ${NAME:-default}, ${NAME[@]}). Nothing is run: $(...), arithmetic, positional parameters, and variables
+// that only the environment or a branch of the script assigns stay as they are written, for whoever needs their value
+// to refuse them.
 #pragma once
 
 #include <optional>

@@ -20,6 +20,14 @@ TEST(StepTimer, TakesTheTimeOfItsTrace) {
   EXPECT_EQ(timer.time(plan.strategy), timer.trace(plan.strategy).steps.front().time);
 }
 
+TEST(StepTimer, NamesWhatItsTraceNamesAsExtrapolated) {
+  const Plan plan = calibrated_plan();
+  const StepTimer timer(plan, h100_calibration());
+  const std::vector<std::string> named = timer.trace(plan.strategy).header.extrapolated;
+  EXPECT_FALSE(named.empty());
+  EXPECT_EQ(timer.extrapolated(plan.strategy), named);
+}
+
 TEST(StepTimer, TakesTheSameTimeOnTheSameMachine) {
   const Plan plan = calibrated_plan();
   const StepTimer timer(plan, h100_calibration());
