@@ -46,6 +46,11 @@ expect_line() {
   grep -qE "$pattern" <<<"$out" || fail "output of: $*" "$pattern" "$out"
 }
 
+# expect_also PATTERN: the last command printed such a line as well.
+expect_also() {
+  grep -qE "$1" <<<"$out" || fail "output of the last command" "$1" "$out"
+}
+
 finish() {
   ((failures == 0)) || exit 1
   echo "passed"
