@@ -30,8 +30,8 @@ void BlockOps::quantise(const Activation& a, const Rows& rows) {
 
 void BlockOps::activation(const Activation& a, const Rows& rows) {
   const std::int64_t kept = strategy.fp8_activation_input ? fp8_row(a.in, strategy.fp8_recipe) : row(a.in);
-  memory(a.act, Pass::fwd, rows, {kept + a.more, operand(a.out)});
-  memory(a.act, Pass::igrad, rows, {kept + row(a.out) + a.more, row(a.in) + a.more});
+  memory(a.act, Pass::fwd, rows, {kept + a.more, operand(a.out), a.clamped});
+  memory(a.act, Pass::igrad, rows, {kept + row(a.out) + a.more, row(a.in) + a.more, a.clamped});
 }
 
 void BlockOps::add(OpCode op, Pass pass, const OpShape& shape, std::int64_t count) {
@@ -39,7 +39,11 @@ void BlockOps::add(OpCode op, Pass pass, const OpShape& shape, std::int64_t coun
 }
 
 void BlockOps::memory(OpCode op, Pass pass, const Rows& rows, Traffic bytes) {
-  add(op, pass, MemoryShape{.rows = rows, .read_per_row = bytes.read, .written_per_row = bytes.written});
+  add(op, pass,
+      MemoryShape{.rows = rows,
+                  .read_per_row = bytes.read,
+                  .written_per_row = bytes.written,
+                  .clamped_per_row = bytes.clamped});
 }
 
 void BlockOps::collective(OpCode op, Pass pass, CollectiveKind kind, Group group, std::int64_t bytes,

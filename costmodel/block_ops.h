@@ -32,19 +32,19 @@ class BlockOps {
   std::int64_t row(std::int64_t width) const { return width * element; }  // bytes
   std::int64_t operand(std::int64_t width) const;                         // of what a linear layer multiplies
   /// The activation function of a product's output of `in` elements into an operand of `out`; reads `more` bytes beside
-  /// it, and their gradient is written.
+  /// it, and their gradient is written. `clamped`: elements that it cuts off at a limit.
   struct Activation {
     OpCode quant, act;
-    std::int64_t in = 0, out = 0, more = 0;
+    std::int64_t in = 0, out = 0, more = 0, clamped = 0;
   };
   void activation(const Activation& a, const Rows& rows);
   /// The cast of its input to fp8, if the strategy keeps that.
   void quantise(const Activation& a, const Rows& rows);
   static Rows fixed(std::int64_t count) { return {Rows::Kind::fixed, count}; }
 
-  /// Bytes per row.
+  /// Bytes per row, and MemoryShape::clamped_per_row.
   struct Traffic {
-    std::int64_t read = 0, written = 0;
+    std::int64_t read = 0, written = 0, clamped = 0;
   };
   void add(OpCode op, Pass pass, const OpShape& shape, std::int64_t count = 1);
   void memory(OpCode op, Pass pass, const Rows& rows, Traffic bytes);

@@ -119,6 +119,7 @@ void write_kernels(JsonWriter& out, const KernelParameters& kernels) {
   out.field("loss_forward", kernels.loss_forward).field("loss_backward", kernels.loss_backward);
   if (kernels.tf32) out.field("tf32", true);
   if (kernels.fused_experts) out.field("fused_experts", true);
+  if (kernels.separate_biases) out.field("separate_biases", true);
   if (!kernels.weight_gradients) out.field("weight_gradients", false);
   out.field("source", kernels.source).end_object();
 }

@@ -191,6 +191,7 @@ KernelParameters read_kernels(const JsonObject& in) {
   traffic("loss_backward", out.loss_backward);
   out.tf32 = in.optional("tf32").boolean().value_or(false);
   out.fused_experts = in.optional("fused_experts").boolean().value_or(false);
+  out.separate_biases = in.optional("separate_biases").boolean().value_or(false);
   out.weight_gradients = in.optional("weight_gradients").boolean().value_or(true);
   out.source = source_of(in);
   in.finish();

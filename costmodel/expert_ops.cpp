@@ -123,8 +123,12 @@ class ExpertOps {
       grouped(OpCode::moe_fc2, pass, b_.hidden, fe);
     }
     const std::int64_t probability = 4;
-    const BlockOps::Activation act{
-        .quant = OpCode::moe_act_quant, .act = OpCode::moe_act, .in = fc1, .out = fe, .more = probability};
+    const BlockOps::Activation act{.quant = OpCode::moe_act_quant,
+                                   .act = OpCode::moe_act,
+                                   .in = fc1,
+                                   .out = fe,
+                                   .more = probability,
+                                   .clamped = moe_.swiglu_limit > 0.0 ? fc1 : 0};
     b_.quantise(act, computed());
     b_.enter(OpPart::moe_act);
     b_.activation(act, computed());
@@ -136,7 +140,8 @@ class ExpertOps {
                             .n = n,
                             .k = k,
                             .dtype = s_.precision,
-                            .accumulate = s_.grad_dtype});
+                            .accumulate = s_.grad_dtype,
+                            .bias = moe_.expert_bias});
   }
 
   // Their input is the router's, which stays exact.

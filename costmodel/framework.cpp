@@ -92,6 +92,7 @@ Framework megatron() {
   // token_dispatcher.py: hidden states in bf16; fused_bias_swiglu.py writes bf16; Transformer Engine's linear layers
   // cast.
   out.fuses_casts = false;
+  out.separate_biases = true;  // costmodel/expert_biases.cpp
   // TE's Triton cross-entropy turns the bf16 logits into their gradient in place (SimuMax docs/b200/
   // b200_real_repro_guide.md, section 4); Megatron's own fused one keeps an f32 copy: 6.
   out.logits_bytes = 2.0;
@@ -199,6 +200,7 @@ KernelParameters with_kernels_of(const Framework& framework, KernelParameters nu
   numbers.loss_backward = framework.loss_backward;
   numbers.tf32 = framework.tf32;
   numbers.fused_experts = framework.fused_experts;
+  numbers.separate_biases = framework.separate_biases;
   numbers.weight_gradients = framework.weight_gradients;
   if (framework.exchange_holds) numbers.exchange_holds = framework.exchange_holds;
   return numbers;

@@ -45,6 +45,7 @@ struct Framework {
   double loss_forward = 1.0, loss_backward = 1.0;
   bool tf32 = false;                          // f32 products on tensor cores
   bool fused_experts = false;                 // one kernel multiplies, activates and casts for all experts
+  bool separate_biases = false;               // KernelParameters::separate_biases
   bool weight_gradients = true;               // false: weights are frozen
   std::optional<double> exchange_holds = {};  // KernelParameters::exchange_holds
   // In fp8 training activations write fp8, and it travels to experts; false: products cast their inputs.

@@ -2,6 +2,7 @@
 #include "costmodel/host_time.h"
 
 #include "base/check.h"
+#include "costmodel/expert_biases.h"
 
 #include <cstdint>
 #include <utility>
@@ -59,15 +60,17 @@ struct Kernels {
   /// Transformer Engine's grouped products are one for each expert, on several streams, and so are the casts to fp8.
   double operator()(const GroupedGemmShape& s) const {
     if (calls.fused_experts) return 4.0;
-    return 4.0 + static_cast<double>(s.num_experts) * (s.dtype == DType::fp8 ? 2.5 : 1.0);
+    const double products = 4.0 + static_cast<double>(s.num_experts) * (s.dtype == DType::fp8 ? 2.5 : 1.0);
+    return products + bias_kernels(key, s, calls);
   }
   double operator()(const AttentionShape&) const {
     const bool backward = key.pass == Pass::igrad;
     if (calls.attention == AttentionKernels::materialized) return backward ? 12.0 : 10.0;
     return backward ? 5.0 : 4.0;
   }
-  double operator()(const MemoryShape&) const {
-    return calls.fused_experts && key.op == OpCode::moe_act ? 0.0 : streaming_kernels(key);
+  double operator()(const MemoryShape& s) const {
+    return calls.fused_experts && key.op == OpCode::moe_act ? 0.0
+                                                            : streaming_kernels(key) + bias_kernels(key, s, calls);
   }
   double operator()(const CollectiveShape&) const { return 2.0; }
   double operator()(const ExchangeShape&) const { return 10.0; }  // counts are exchanged and waited for, too

@@ -48,6 +48,7 @@ struct KernelParameters {
   double loss_forward = 1.0, loss_backward = 1.0;  // traffic of the loss, over that of one fused kernel each
   bool tf32 = false;             // products of f32, the router's, run on tensor cores at half of their bf16 rate
   bool fused_experts = false;    // one kernel multiplies, activates and casts for all experts of a rank
+  bool separate_biases = false;  // kernels of their own add experts' biases and cut activations off at a limit
   bool weight_gradients = true;  // false: weights are frozen, and nothing is cast for their gradients
   std::string source;            // what the numbers were fitted to
 

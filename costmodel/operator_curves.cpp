@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/errors.h"
+#include "costmodel/expert_biases.h"
 #include "costmodel/operand_casts.h"
 
 #include <algorithm>
@@ -225,6 +226,10 @@ OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const Res
                                const Device& device) const {
   OpTime time = kernel_of(key, shape, load, device);
   time.time += casts(key, shape, load, device);
+  if (kernels_ && device.kind != DeviceKind::cpu) {
+    const Bytes traffic = bias_traffic(key, shape, work_of(key, shape, load), *kernels_);
+    time.time += form(device).moved_besides(traffic);
+  }
   if (kernels_) {
     time.slowdown = slowdown(kernels_->exchange_holds.value_or(kHeldMultiprocessors), key, shape, load, device);
   }

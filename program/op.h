@@ -99,12 +99,14 @@ struct GemmShape {
   auto operator<=>(const GemmShape&) const = default;
 };
 
-/// The same over `num_experts` local experts, each with its own weight and its own share of `rows`.
+/// The same over `num_experts` local experts, each with its own weight and its own share of `rows`. `bias`: each adds a
+/// bias of its own to y.
 struct GroupedGemmShape {
   Rows rows;
   std::int64_t num_experts = 0, n = 0, k = 0;
   DType dtype = DType::bf16;
   DType accumulate = DType::f32;
+  bool bias = false;
   auto operator<=>(const GroupedGemmShape&) const = default;
 };
 
@@ -120,10 +122,11 @@ struct AttentionShape {
   auto operator<=>(const AttentionShape&) const = default;
 };
 
-/// An op limited by memory: reads and writes so many bytes per row.
+/// An op limited by memory: reads and writes so many bytes per row. `clamped_per_row`: elements that an activation cuts
+/// off at a limit before it takes them.
 struct MemoryShape {
   Rows rows;
-  std::int64_t read_per_row = 0, written_per_row = 0, flops_per_row = 0;
+  std::int64_t read_per_row = 0, written_per_row = 0, flops_per_row = 0, clamped_per_row = 0;
   auto operator<=>(const MemoryShape&) const = default;
 };
 

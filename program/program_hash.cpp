@@ -85,6 +85,7 @@ struct AddShape {
   void operator()(const GroupedGemmShape& s) const {
     rows(s.rows);
     out.add(1, s.num_experts, s.n, s.k, s.dtype, s.accumulate);
+    if (s.bias) out.add(s.bias);
   }
   void operator()(const AttentionShape& s) const {
     out.add(2, s.batch, s.heads, s.kv_heads, s.seq, s.kv_seq, s.d_qk, s.d_v, s.causal, s.window, s.chunked, s.dtype);
@@ -92,6 +93,7 @@ struct AddShape {
   void operator()(const MemoryShape& s) const {
     rows(s.rows);
     out.add(3, s.read_per_row, s.written_per_row, s.flops_per_row);
+    if (s.clamped_per_row != 0) out.add(s.clamped_per_row);
   }
   void operator()(const CollectiveShape& s) const {
     rows(s.rows);

@@ -64,8 +64,8 @@ struct TextOfShape {
     return fmt::format("gemm {}x{}x{} {}", s.m, s.n, s.k, orrery::name_of(s.dtype));
   }
   std::string operator()(const GroupedGemmShape& s) const {
-    return fmt::format("grouped {} experts {}x{}x{} {}", s.num_experts, text_of(s.rows), s.n, s.k,
-                       orrery::name_of(s.dtype));
+    return fmt::format("grouped {} experts {}x{}x{} {}{}", s.num_experts, text_of(s.rows), s.n, s.k,
+                       orrery::name_of(s.dtype), s.bias ? " with biases" : "");
   }
   std::string operator()(const AttentionShape& s) const {
     const std::string keys = s.kv_seq == s.seq ? "" : fmt::format(" keys {}", s.kv_seq);
@@ -74,7 +74,8 @@ struct TextOfShape {
                        s.d_qk, s.d_v, window, orrery::name_of(s.dtype));
   }
   std::string operator()(const MemoryShape& s) const {
-    return fmt::format("memory {} rows, {} B in, {} B out", text_of(s.rows), s.read_per_row, s.written_per_row);
+    return fmt::format("memory {} rows, {} B in, {} B out{}", text_of(s.rows), s.read_per_row, s.written_per_row,
+                       s.clamped_per_row == 0 ? "" : ", clamped");
   }
   std::string operator()(const CollectiveShape& s) const {
     return fmt::format("{} over {} of {} B{}", orrery::name_of(s.kind), name_of(s.group), s.bytes,

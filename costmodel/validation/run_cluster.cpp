@@ -38,6 +38,18 @@ const Server& server_of(std::string_view gpu) {
 // calibration, this is what stands in without.
 constexpr Seconds kHopInside = 3.3 * unit::microsecond, kHopOutside = 5.0 * unit::microsecond;
 
+/// Nodes of a job in each scale-up domain. Schedulers deal jobs out evenly, so that groups of ranks that fit into a
+/// domain stay in one: 64 nodes are 16 of each of four racks of 18, which is what Megatron-Bridge tells its exchanges
+/// (NUM_OF_HYBRID_EP_RANKS_PER_NVLINK_DOMAIN, 64; perf_recipes/deepseek/gb200/deepseek_v3.py@0ed32959). Counts that no
+/// half-full racks add up to fill one rack after the other.
+std::int64_t nodes_of_domain(std::int64_t most, std::int64_t num_nodes) {
+  if (num_nodes <= most) return num_nodes;
+  for (std::int64_t nodes = most; 2 * nodes >= most; --nodes) {
+    if (num_nodes % nodes == 0) return nodes;
+  }
+  return most;
+}
+
 /// "800 Gb/s InfiniBand per node", "4x100Gb RoCE", "1600 Gbps node-node interconnect"; of several networks that for
 /// compute: "Storage: 2x ..., Compute: 8x ConnectX-7 IB NDR 400Gb/s".
 void read_network(const std::string& all, std::int64_t devices_per_node, Nics& nics) {
@@ -66,7 +78,7 @@ Cluster cluster_of(const PublishedRun& run, const Device& device) {
   group.num_nodes = (run.num_gpus + group.devices_per_node - 1) / group.devices_per_node;
   group.device = device;
   group.scale_up = {.kind = server.scale_up,
-                    .span_nodes = std::min(server.span_nodes, group.num_nodes),
+                    .span_nodes = nodes_of_domain(server.span_nodes, group.num_nodes),
                     .per_device = device.scale_up_bandwidth,
                     .latency = kHopInside};
   group.host.pcie = device.pcie_bandwidth;

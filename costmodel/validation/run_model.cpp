@@ -30,6 +30,7 @@ std::optional<std::string> missing(const RunModel& in, bool is_moe, bool is_mla)
 }
 
 /// GPT-OSS has biases everywhere and attention sinks (Hugging Face modeling_gpt_oss.py), which runs/1 does not state.
+constexpr double kGptOssLimit = 7.0;  // config.json of openai/gpt-oss-120b: swiglu_limit
 bool is_gpt_oss(const std::string& name) { return name.starts_with("gpt-oss"); }
 
 Attention attention_of(const std::string& name, const RunModel& in, bool is_mla) {
@@ -136,7 +137,8 @@ std::variant<DescribedModel, NotModelled> described_model(const std::string& nam
                          .num_groups = in.router_groups.value_or(1),
                          .top_k_groups = in.router_group_topk.value_or(1),
                          .router_bias = is_gpt_oss(name),
-                         .expert_bias = is_gpt_oss(name)};
+                         .expert_bias = is_gpt_oss(name),
+                         .swiglu_limit = is_gpt_oss(name) ? kGptOssLimit : 0.0};
   }
   model.num_mtp_modules = in.mtp ? 1 : 0;
   model.tied_embeddings = in.tied_embeddings;

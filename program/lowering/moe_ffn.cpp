@@ -69,6 +69,7 @@ class MoeRules {
  private:
   bool has_shared() const { return moe_.shared_width > 0; }
   bool has_etp() const { return c_.strategy.etp > 1; }
+  std::int64_t clamped() const { return moe_.swiglu_limit > 0.0 ? f1_ : 0; }
   /// The experts' input where they compute: of the whole ETP group, if there is one.
   R in() const { return has_etp() ? R::gathered_in : R::expert_in; }
   R probs() const { return has_etp() ? R::gathered_probs : R::expert_probs; }
@@ -80,7 +81,8 @@ class MoeRules {
                                  .n = n,
                                  .k = k,
                                  .dtype = c_.operand,
-                                 .accumulate = c_.strategy.grad_dtype};
+                                 .accumulate = c_.strategy.grad_dtype,
+                                 .bias = moe_.expert_bias};
     return c_.with_shape(op, pass, Queue::compute, shape, uses);
   }
   OpRule over_etp(OpCode op, Pass pass, CollectiveKind kind, std::int64_t row, const std::vector<RoleUse>& uses) const {
@@ -115,7 +117,8 @@ class MoeRules {
         grouped(OpCode::moe_fc1, Pass::fwd, f1_, h_, {read(in()), create(R::expert_fc1, rows_.computed, f1_, t_)}));
     act_in_ = c_.activation_input(R::expert_fc1, R::expert_fc1_fp8, OpCode::moe_act_quant, rows_.computed, f1_, fwd);
     fwd.push_back(c_.memory(OpCode::moe_act, Pass::fwd, 6 * fe_,
-                            {read(act_in_), read(probs()), c_.create_operand(R::expert_act, rows_.computed, fe_)}));
+                            {read(act_in_), read(probs()), c_.create_operand(R::expert_act, rows_.computed, fe_)},
+                            clamped()));
     const R out = has_etp() ? R::expert_part : R::expert_out;
     fwd.push_back(
         grouped(OpCode::moe_fc2, Pass::fwd, h_, fe_, {read(R::expert_act), create(out, rows_.computed, h_, t_)}));
@@ -156,7 +159,8 @@ class MoeRules {
     igrad.push_back(
         c_.memory(OpCode::moe_act, Pass::igrad, 12 * fe_,
                   {read(act_in_), read(probs()), read(R::d_expert_act),
-                   create(R::d_expert_fc1, rows_.computed, f1_, t_), create(d_probs, rows_.computed, 1, DType::f32)}));
+                   create(R::d_expert_fc1, rows_.computed, f1_, t_), create(d_probs, rows_.computed, 1, DType::f32)},
+                  clamped()));
     const R d_in = has_etp() ? R::d_gathered_in : R::d_expert_in;
     igrad.push_back(
         grouped(OpCode::moe_fc1, Pass::igrad, f1_, h_, {read(R::d_expert_fc1), create(d_in, rows_.computed, h_, t_)}));

@@ -72,13 +72,14 @@ OpRule RuleContext::gemm(OpCode op, Pass pass, std::int64_t m, std::int64_t n, s
   return with_shape(op, pass, Queue::compute, shape, uses);
 }
 
-OpRule RuleContext::memory(OpCode op, Pass pass, std::int64_t flops_per_row, const std::vector<RoleUse>& uses) const {
+OpRule RuleContext::memory(OpCode op, Pass pass, std::int64_t flops_per_row, const std::vector<RoleUse>& uses,
+                           std::int64_t clamped) const {
   OpRule rule = remember({.op = op, .pass = pass, .queue = Queue::compute, .shape = 0, .uses = uses});
   const auto leads = [](Access access) { return [access](const RoleUse& use) { return use.access == access; }; };
   auto leading = std::find_if(uses.begin(), uses.end(), leads(Access::create));
   if (leading == uses.end()) leading = std::find_if(uses.begin(), uses.end(), leads(Access::modify));
   CHECK(leading != uses.end(), name_of(op));
-  MemoryShape shape{.rows = created(leading->role).rows, .flops_per_row = flops_per_row};
+  MemoryShape shape{.rows = created(leading->role).rows, .flops_per_row = flops_per_row, .clamped_per_row = clamped};
   for (const RoleUse& use : uses) {
     const std::int64_t bytes = created(use.role).row_bytes;
     if (use.access != Access::create) shape.read_per_row += bytes;

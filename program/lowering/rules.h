@@ -90,7 +90,9 @@ class RuleContext {
   OpRule gemm(OpCode op, Pass pass, std::int64_t m, std::int64_t n, std::int64_t k, DType type,
               const std::vector<RoleUse>& uses) const;
   /// A memory-bound op over the rows of what it creates (else modifies): reads and writes what it uses, once.
-  OpRule memory(OpCode op, Pass pass, std::int64_t flops_per_row, const std::vector<RoleUse>& uses) const;
+  /// `clamped`: MemoryShape::clamped_per_row.
+  OpRule memory(OpCode op, Pass pass, std::int64_t flops_per_row, const std::vector<RoleUse>& uses,
+                std::int64_t clamped = 0) const;
   /// A memory-bound op whose traffic does not follow from its uses (gathers and scatters).
   OpRule memory(OpCode op, Pass pass, const MemoryShape& shape, const std::vector<RoleUse>& uses) const;
   OpRule with_shape(OpCode op, Pass pass, Queue queue, const OpShape& shape, const std::vector<RoleUse>& uses) const;

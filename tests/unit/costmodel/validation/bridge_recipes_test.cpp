@@ -53,7 +53,11 @@ TEST(BridgeRecipes, SwitchesAllOnInMxFormatsFromJune2026On) {
                          .graphs_whole_iteration = true,
                          .attends_in_fp8 = true};
   EXPECT_EQ(bridge_recipe_of(run_of("qwen3-30b-a3b", "GB200", "mxfp8", "26.06")), all);
-  EXPECT_EQ(bridge_recipe_of(run_of("gpt-oss-120b", "B300", "mxfp8", "26.08")), all);
+  EXPECT_EQ(bridge_recipe_of(run_of("qwen3-30b-a3b", "B300", "mxfp8", "26.06")), all);
+  for (const char* model :
+       {"gpt-oss-120b", "deepseek-v3", "qwen3-235b-a22b"}) {  // whose recipes for this GPU switch none of it on
+    EXPECT_EQ(bridge_recipe_of(run_of(model, "B300", "mxfp8", "26.06")), BridgeRecipe{.sends_tokens_once = true});
+  }
   EXPECT_EQ(bridge_recipe_of(run_of("gpt-oss-120b", "GB300", "mxfp8", "26.04.01")), BridgeRecipe());
   EXPECT_EQ(bridge_recipe_of(run_of("gpt-oss-120b", "GB300", "bf16", "26.06")), BridgeRecipe());
   EXPECT_EQ(bridge_recipe_of(run_of("gpt-oss-120b", "B200", "mxfp8", "26.06")),
@@ -64,12 +68,13 @@ TEST(BridgeRecipes, SwitchesAllOnInMxFormatsFromJune2026On) {
   EXPECT_FALSE(fp4.overlaps_exchanges || fp4.attends_in_fp8);
 }
 
-TEST(BridgeRecipes, MultipliesTheHeadInFp8OfOneModelOnRacks) {
+TEST(BridgeRecipes, MultipliesTheHeadInFp8OfTwoModelsOnRacks) {
   const auto has_fp8_head = [](const char* model, const char* gpu, const char* precision, const char* release) {
     return bridge_recipe_of(run_of(model, gpu, precision, release)).fp8_head;
   };
   EXPECT_TRUE(has_fp8_head("gpt-oss-120b", "GB200", "mxfp8", "26.06"));
   EXPECT_TRUE(has_fp8_head("gpt-oss-120b", "GB300", "mxfp8", "26.08"));
+  EXPECT_TRUE(has_fp8_head("deepseek-v3", "GB200", "mxfp8", "26.06"));
   EXPECT_FALSE(has_fp8_head("gpt-oss-120b", "B300", "mxfp8", "26.06"));
   EXPECT_FALSE(has_fp8_head("gpt-oss-120b", "GB200", "mxfp8", "26.04"));
   EXPECT_FALSE(has_fp8_head("gpt-oss-120b", "GB200", "bf16", "26.06"));

@@ -104,6 +104,13 @@ TEST(RunCluster, SpansARackByOneDomainAsFarAsTheRunHasNodes) {
   EXPECT_EQ(group_of(run_on("B200", 288)).scale_up.span_nodes, 1);
 }
 
+TEST(RunCluster, DealsAJobOutEvenlyOverRacks) {
+  EXPECT_EQ(group_of(run_on("GB200", 256)).scale_up.span_nodes, 16);     // 64 nodes: 16 of each of four
+  EXPECT_EQ(group_of(run_on("GB300", 512)).scale_up.span_nodes, 16);     // 128 nodes
+  EXPECT_EQ(group_of(run_on("GB200", 144)).scale_up.span_nodes, 18);     // 36 nodes: two whole ones
+  EXPECT_EQ(group_of(run_on("GB200", 4 * 37)).scale_up.span_nodes, 18);  // a prime number of nodes: one after the other
+}
+
 TEST(RunCluster, HasNodesForAllDevicesOfTheRun) {
   EXPECT_EQ(group_of(run_on("H100-SXM-80GB", 1)).num_nodes, 1);
   EXPECT_EQ(group_of(run_on("H100-SXM-80GB", 8)).num_nodes, 1);
