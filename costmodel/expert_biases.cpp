@@ -41,13 +41,14 @@ bool applies(const KernelParameters& kernels) { return kernels.separate_biases &
 
 }  // namespace
 
-Bytes bias_traffic(const OpKey& key, const OpShape& shape, const Work& work, const KernelParameters& kernels) {
+Bytes bias_traffic(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const KernelParameters& kernels) {
   if (!applies(kernels)) return Bytes::zero();
   if (const GroupedGemmShape* experts = biased(key, shape)) {
-    const double outputs = work.flops.in(unit::flop) / (2.0 * static_cast<double>(experts->k));
+    const double outputs = work_of(key, shape, load).flops.in(unit::flop) / (2.0 * static_cast<double>(experts->k));
     return bytes(outputs * (is_backward(key) ? kBiasBackward : kBiasForward));
   }
   if (const MemoryShape* activation = clamped(shape)) {
+    const Work work = work_of(key, shape, load);
     const auto each = static_cast<double>(activation->read_per_row + activation->written_per_row);
     const double rows = (work.read + work.written).in(unit::byte) / each;
     return bytes(rows * static_cast<double>(activation->clamped_per_row) *

@@ -13,8 +13,8 @@
 
 namespace orrery::costmodel {
 
-/// Bytes that these kernels move beside the op's own. `work`: of the op.
-Bytes bias_traffic(const OpKey& key, const OpShape& shape, const Work& work, const KernelParameters& kernels);
+/// Bytes that these kernels move beside the op's own.
+Bytes bias_traffic(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const KernelParameters& kernels);
 
 /// How many of them the host launches.
 double bias_kernels(const OpKey& key, const OpShape& shape, const KernelParameters& kernels);

@@ -227,8 +227,8 @@ OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const Res
   OpTime time = kernel_of(key, shape, load, device);
   time.time += casts(key, shape, load, device);
   if (kernels_ && device.kind != DeviceKind::cpu) {
-    const Bytes traffic = bias_traffic(key, shape, work_of(key, shape, load), *kernels_);
-    time.time += form(device).moved_besides(traffic);
+    const Bytes traffic = bias_traffic(key, shape, load, *kernels_);
+    if (traffic > Bytes::zero()) time.time += form(device).moved_besides(traffic);
   }
   if (kernels_) {
     time.slowdown = slowdown(kernels_->exchange_holds.value_or(kHeldMultiprocessors), key, shape, load, device);

@@ -85,7 +85,7 @@ struct AddShape {
   void operator()(const GroupedGemmShape& s) const {
     rows(s.rows);
     out.add(1, s.num_experts, s.n, s.k, s.dtype, s.accumulate);
-    if (s.bias) out.add(s.bias);
+    if (s.bias) out.add(s.bias);  // programs without keep the hash that they had
   }
   void operator()(const AttentionShape& s) const {
     out.add(2, s.batch, s.heads, s.kv_heads, s.seq, s.kv_seq, s.d_qk, s.d_v, s.causal, s.window, s.chunked, s.dtype);

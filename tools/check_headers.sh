@@ -3,9 +3,9 @@
 # Compiles headers of the house alone, so that none depends on what is included before it. A header that a source includes
 # first is compiled alone by the build already; here come the others.
 #
-# Usage: tools/check_headers.sh [FOLDER]
+# Usage: tools/check_headers.sh
 set -euo pipefail
-cd "${1:-$(dirname "${BASH_SOURCE[0]}")/..}"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rooms=(base program traces costmodel executor sim planner cli)
 
 first_includes() { find "${rooms[@]}" -name '*.cpp' -exec grep -m1 -h '^#include' {} \; | sed -n 's/^#include "\(.*\)"$/\1/p'; }

@@ -70,6 +70,9 @@ expect_also "^  micro_batch is NaN +1 +$third$"
 expect_line "\"ids\": \"$first $second\"" validate broken.json --time --json
 expect_also '"zero_fit_mean": 0\.[0-9]+'
 expect_also '"group": "simumax"'
+expect_line '"group": "simumax"' validate few.json --json  # time and memory
+expect_also '"zero_fit_mean": 0\.[0-9]+'
+expect_also '"figure": "mem_alloc_gib"'
 grep -q "^{\"run\":\"$second\",\"not_modelled\":\"time\",\"reason\":\"no calibration of L40S\"}$" broken.jsonl || fail "broken" "a reason" "$(cat broken.jsonl)"
 expect_line "^  measured/step_s: expected a number from 1e-05 to 1000000, got 0 +1 +$still$" validate zero.json
 expect_also "^  measured/tokens_per_s_per_gpu: .* got 0, measured/mem_gib: .* got 0 +1 +$empty$"

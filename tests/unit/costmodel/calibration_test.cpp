@@ -161,7 +161,7 @@ TEST(Calibration, KeepsWhatOfKernelsIsSeldomSaid) {
   EXPECT_EQ(calibration.kernels->exponentials, 16.0);
   KernelParameters& kernels = *calibration.kernels;
   kernels.exponentials = 32.0;
-  kernels.tf32 = kernels.fused_experts = true;
+  kernels.tf32 = kernels.fused_experts = kernels.separate_biases = true;
   kernels.weight_gradients = false;
   kernels.exchange_holds = 24.0;
   EXPECT_EQ(*read_calibration_text(to_json(calibration), "c.json").kernels, kernels);

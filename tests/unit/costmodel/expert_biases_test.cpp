@@ -29,7 +29,7 @@ const ResolvedLoad kLoad{.rows_per_expert = {400.0, 100.0}, .received = 500.0};
 
 double traffic(OpCode op, Pass pass, const OpShape& shape, const KernelParameters& kernels = kSeparate) {
   const OpKey key{.pass = pass, .op = op};
-  return bias_traffic(key, shape, work_of(key, shape, kLoad), kernels).in(unit::byte);
+  return bias_traffic(key, shape, kLoad, kernels).in(unit::byte);
 }
 
 TEST(ExpertBiases, AreAddedToTheOutputsInF32) {

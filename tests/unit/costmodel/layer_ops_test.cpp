@@ -102,9 +102,9 @@ void expect_equal_ops(const StepProgram& program, const std::string& where) {
 TEST(LayerOps, AreThoseThatTheLoweringEmits) {
   using R = RecomputeModule;
   int num_compared = 0;
-  for (const char* file :
-       {"catalog/models/deepseek-v3.json", "catalog/models/mixtral-8x7b.json", "catalog/models/qwen3-30b-a3b.json",
-        "catalog/models/llama3-8b.json", "tests/data/models/qwen1.5-moe-a2.7b.json"}) {
+  for (const char* file : {"catalog/models/deepseek-v3.json", "catalog/models/mixtral-8x7b.json",
+                           "catalog/models/qwen3-30b-a3b.json", "catalog/models/llama3-8b.json",
+                           "catalog/models/gpt-oss-120b.json", "tests/data/models/qwen1.5-moe-a2.7b.json"}) {
     const Model model = read_model(std::string(ORRERY_SOURCE_DIR) + "/" + file);
     for (const std::set<R>& recompute : {std::set<R>{},
                                          {R::full},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "costmodel/validation/run_plan.h"
 
+#include "program/hf_config.h"
 #include "tests/unit/program/reading.h"
 
 #include <algorithm>
@@ -302,6 +303,14 @@ TEST(RunPlan, KeepsTheChoicesThatMoveTimeAlone) {
   EXPECT_FALSE(plain.cuda_graphs);
   EXPECT_EQ(plain.dispatcher, Dispatcher::all_to_all);
   EXPECT_EQ(plain.stages, strategy.stages);
+}
+
+TEST(RunPlan, GivesGptOssTheBiasesAndTheLimitOfTheCatalogsModel) {
+  const MoeBlock known = *read_model(std::string(ORRERY_SOURCE_DIR) + "/catalog/models/gpt-oss-120b.json").moe;
+  const MoeBlock read = *plan(run_of("bridge-0f2e00f1")).model.moe;
+  EXPECT_TRUE(read.expert_bias && read.router_bias);
+  EXPECT_EQ(read.expert_bias, known.expert_bias);
+  EXPECT_EQ(read.swiglu_limit, known.swiglu_limit);
 }
 
 TEST(RunPlan, FillsInWhatMegatronBridgesRecipeSwitchesOn) {
