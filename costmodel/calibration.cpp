@@ -109,6 +109,7 @@ void write_kernels(JsonWriter& out, const KernelParameters& kernels) {
   out.key("kernels").begin_object();
   out.field("matmul", kernels.matmul).field("matmul_fp8", kernels.matmul_fp8).field("grouped", kernels.grouped);
   out.field("ramp", kernels.ramp);
+  if (kernels.expert > Seconds::zero()) out.field("expert", kernels.expert);
   out.field("attention_forward", kernels.attention_forward).field("attention_backward", kernels.attention_backward);
   out.field("exponentials", kernels.exponentials);
   out.field("memory", kernels.memory).field("kernel", kernels.kernel).field("dispatch", kernels.dispatch);
@@ -120,6 +121,7 @@ void write_kernels(JsonWriter& out, const KernelParameters& kernels) {
   if (kernels.tf32) out.field("tf32", true);
   if (kernels.fused_experts) out.field("fused_experts", true);
   if (kernels.separate_biases) out.field("separate_biases", true);
+  if (kernels.sorts_arrivals) out.field("sorts_arrivals", true);
   if (!kernels.weight_gradients) out.field("weight_gradients", false);
   out.field("source", kernels.source).end_object();
 }

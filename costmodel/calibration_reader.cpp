@@ -180,6 +180,7 @@ KernelParameters read_kernels(const JsonObject& in) {
   out.exponentials = in.optional("exponentials").number({.min = 1e-3}).value_or(out.exponentials);
   fraction("memory", out.memory);
   out.kernel = in.required("kernel").quantity<Seconds>(Sign::not_negative);
+  out.expert = in.optional("expert").quantity<Seconds>(Sign::not_negative).value_or(Seconds::zero());
   out.dispatch = in.required("dispatch").quantity<Seconds>(Sign::not_negative);
   fraction("network", out.network);
   fraction("fp8_blocks", out.fp8_blocks);
@@ -192,6 +193,7 @@ KernelParameters read_kernels(const JsonObject& in) {
   out.tf32 = in.optional("tf32").boolean().value_or(false);
   out.fused_experts = in.optional("fused_experts").boolean().value_or(false);
   out.separate_biases = in.optional("separate_biases").boolean().value_or(false);
+  out.sorts_arrivals = in.optional("sorts_arrivals").boolean().value_or(false);
   out.weight_gradients = in.optional("weight_gradients").boolean().value_or(true);
   out.source = source_of(in);
   in.finish();

@@ -141,7 +141,8 @@ class ExpertOps {
                             .k = k,
                             .dtype = s_.precision,
                             .accumulate = s_.grad_dtype,
-                            .bias = moe_.expert_bias});
+                            .bias = moe_.expert_bias,
+                            .by_sender = s_.ep > 1 && s_.dispatcher == Dispatcher::all_to_all});
   }
 
   // Their input is the router's, which stays exact.

@@ -92,7 +92,7 @@ Framework megatron() {
   // token_dispatcher.py: hidden states in bf16; fused_bias_swiglu.py writes bf16; Transformer Engine's linear layers
   // cast.
   out.fuses_casts = false;
-  out.separate_biases = true;  // costmodel/expert_biases.cpp
+  out.separate_biases = out.sorts_arrivals = true;  // costmodel/expert_passes.cpp
   // TE's Triton cross-entropy turns the bf16 logits into their gradient in place (SimuMax docs/b200/
   // b200_real_repro_guide.md, section 4); Megatron's own fused one keeps an f32 copy: 6.
   out.logits_bytes = 2.0;
@@ -194,6 +194,12 @@ Framework internevo() {
   return out;
 }
 
+Framework training_adapters(Framework framework) {
+  framework.name = "adapters";
+  framework.weight_gradients = false;
+  return framework;
+}
+
 KernelParameters with_kernels_of(const Framework& framework, KernelParameters numbers) {
   numbers.attention = framework.attention;
   numbers.loss_forward = framework.loss_forward;
@@ -201,6 +207,7 @@ KernelParameters with_kernels_of(const Framework& framework, KernelParameters nu
   numbers.tf32 = framework.tf32;
   numbers.fused_experts = framework.fused_experts;
   numbers.separate_biases = framework.separate_biases;
+  numbers.sorts_arrivals = framework.sorts_arrivals;
   numbers.weight_gradients = framework.weight_gradients;
   if (framework.exchange_holds) numbers.exchange_holds = framework.exchange_holds;
   return numbers;

@@ -46,6 +46,7 @@ struct Framework {
   bool tf32 = false;                          // f32 products on tensor cores
   bool fused_experts = false;                 // one kernel multiplies, activates and casts for all experts
   bool separate_biases = false;               // KernelParameters::separate_biases
+  bool sorts_arrivals = false;                // KernelParameters::sorts_arrivals
   bool weight_gradients = true;               // false: weights are frozen
   std::optional<double> exchange_holds = {};  // KernelParameters::exchange_holds
   // In fp8 training activations write fp8, and it travels to experts; false: products cast their inputs.
@@ -89,6 +90,10 @@ Framework nanotron();
 Framework megatron_deepspeed();
 Framework composer();
 Framework internevo();
+
+/// The framework where it trains adapters beside frozen weights (LoRA). It has a name of its own, "adapters", by which
+/// factors of training are told apart: what adapters add to a step is in no program.
+Framework training_adapters(Framework framework);
 
 /// `numbers` with the kernels that the framework calls.
 KernelParameters with_kernels_of(const Framework& framework, KernelParameters numbers);

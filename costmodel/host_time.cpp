@@ -2,7 +2,7 @@
 #include "costmodel/host_time.h"
 
 #include "base/check.h"
-#include "costmodel/expert_biases.h"
+#include "costmodel/expert_passes.h"
 
 #include <cstdint>
 #include <utility>
@@ -61,7 +61,7 @@ struct Kernels {
   double operator()(const GroupedGemmShape& s) const {
     if (calls.fused_experts) return 4.0;
     const double products = 4.0 + static_cast<double>(s.num_experts) * (s.dtype == DType::fp8 ? 2.5 : 1.0);
-    return products + bias_kernels(key, s, calls);
+    return products + expert_kernels(key, s, calls);
   }
   double operator()(const AttentionShape&) const {
     const bool backward = key.pass == Pass::igrad;
@@ -70,7 +70,7 @@ struct Kernels {
   }
   double operator()(const MemoryShape& s) const {
     return calls.fused_experts && key.op == OpCode::moe_act ? 0.0
-                                                            : streaming_kernels(key) + bias_kernels(key, s, calls);
+                                                            : streaming_kernels(key) + expert_kernels(key, s, calls);
   }
   double operator()(const CollectiveShape&) const { return 2.0; }
   double operator()(const ExchangeShape&) const { return 10.0; }  // counts are exchanged and waited for, too

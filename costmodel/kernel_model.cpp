@@ -124,7 +124,10 @@ std::optional<Seconds> KernelModel::product(Pass pass, std::span<const double> r
       }
     }
   }
-  return seconds(std::max(chosen, traffic / bandwidth_)) + parameters_.kernel;
+  const Seconds product = seconds(std::max(chosen, traffic / bandwidth_)) + parameters_.kernel;
+  if (rows.size() == 1 || parameters_.fused_experts) return product;
+  const auto idle = std::count(rows.begin(), rows.end(), 0.0);
+  return product + static_cast<double>(static_cast<std::ptrdiff_t>(rows.size()) - idle) * parameters_.expert;
 }
 
 std::optional<Seconds> KernelModel::memory_bound(Bytes traffic) const {

@@ -32,6 +32,7 @@ struct KernelParameters {
   double fp8_blocks = 1.0;                      // of that, with a scale for each 128 elements instead of one a tensor
   double grouped = 0.9;                         // of the rate of one product, by those of several experts in one kernel
   double ramp = 200.0;                          // end of a tile of bf16, in inner columns; longer by the result's bytes
+  Seconds expert = Seconds::zero();             // more for each expert with a product of its own: starts and ends
   double attention_forward = 0.65;              // of the peak rate, on full waves, by heads of 128 columns
   double attention_backward = 0.58;             // the same, over 2.5 times the operations of the forward
   double exponentials = 16.0;                   // that a multiprocessor takes in a clock; the shares hold for 16
@@ -49,6 +50,7 @@ struct KernelParameters {
   bool tf32 = false;             // products of f32, the router's, run on tensor cores at half of their bf16 rate
   bool fused_experts = false;    // one kernel multiplies, activates and casts for all experts of a rank
   bool separate_biases = false;  // kernels of their own add experts' biases and cut activations off at a limit
+  bool sorts_arrivals = false;   // rows of a flat exchange are sorted by expert behind it, and back before it
   bool weight_gradients = true;  // false: weights are frozen, and nothing is cast for their gradients
   std::string source;            // what the numbers were fitted to
 

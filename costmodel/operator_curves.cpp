@@ -3,7 +3,7 @@
 
 #include "base/check.h"
 #include "base/errors.h"
-#include "costmodel/expert_biases.h"
+#include "costmodel/expert_passes.h"
 #include "costmodel/operand_casts.h"
 
 #include <algorithm>
@@ -227,7 +227,7 @@ OpTime OperatorCurves::time_of(const OpKey& key, const OpShape& shape, const Res
   OpTime time = kernel_of(key, shape, load, device);
   time.time += casts(key, shape, load, device);
   if (kernels_ && device.kind != DeviceKind::cpu) {
-    const Bytes traffic = bias_traffic(key, shape, load, *kernels_);
+    const Bytes traffic = expert_traffic(key, shape, load, *kernels_);
     if (traffic > Bytes::zero()) time.time += form(device).moved_besides(traffic);
   }
   if (kernels_) {

@@ -100,13 +100,14 @@ struct GemmShape {
 };
 
 /// The same over `num_experts` local experts, each with its own weight and its own share of `rows`. `bias`: each adds a
-/// bias of its own to y.
+/// bias of its own to y. `by_sender`: a flat exchange brings and takes the rows, one sender's after the other's, so
+/// that a framework may have to sort them by expert.
 struct GroupedGemmShape {
   Rows rows;
   std::int64_t num_experts = 0, n = 0, k = 0;
   DType dtype = DType::bf16;
   DType accumulate = DType::f32;
-  bool bias = false;
+  bool bias = false, by_sender = false;
   auto operator<=>(const GroupedGemmShape&) const = default;
 };
 

@@ -85,6 +85,7 @@ struct AddShape {
   void operator()(const GroupedGemmShape& s) const {
     rows(s.rows);
     out.add(1, s.num_experts, s.n, s.k, s.dtype, s.accumulate);
+    // `by_sender` is what the exchanges say already.
     if (s.bias) out.add(s.bias);  // programs without keep the hash that they had
   }
   void operator()(const AttentionShape& s) const {

@@ -82,7 +82,8 @@ class MoeRules {
                                  .k = k,
                                  .dtype = c_.operand,
                                  .accumulate = c_.strategy.grad_dtype,
-                                 .bias = moe_.expert_bias};
+                                 .bias = moe_.expert_bias,
+                                 .by_sender = c_.strategy.ep > 1 && c_.strategy.dispatcher == Dispatcher::all_to_all};
     return c_.with_shape(op, pass, Queue::compute, shape, uses);
   }
   OpRule over_etp(OpCode op, Pass pass, CollectiveKind kind, std::int64_t row, const std::vector<RoleUse>& uses) const {

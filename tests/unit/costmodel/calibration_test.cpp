@@ -161,7 +161,8 @@ TEST(Calibration, KeepsWhatOfKernelsIsSeldomSaid) {
   EXPECT_EQ(calibration.kernels->exponentials, 16.0);
   KernelParameters& kernels = *calibration.kernels;
   kernels.exponentials = 32.0;
-  kernels.tf32 = kernels.fused_experts = kernels.separate_biases = true;
+  kernels.tf32 = kernels.fused_experts = kernels.separate_biases = kernels.sorts_arrivals = true;
+  kernels.expert = 4.0 * unit::microsecond;
   kernels.weight_gradients = false;
   kernels.exchange_holds = 24.0;
   EXPECT_EQ(*read_calibration_text(to_json(calibration), "c.json").kernels, kernels);

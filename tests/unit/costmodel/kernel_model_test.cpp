@@ -144,6 +144,20 @@ TEST(KernelModel, LetsAnIdleExpertCostNothing) {
   }
 }
 
+TEST(KernelModel, TakesMoreForEachExpertThatHasAProductOfItsOwn) {
+  KernelParameters numbers = easy_numbers(), each = numbers;
+  each.expert = 4.0 * unit::microsecond;
+  const auto more = [&](const std::vector<double>& rows) {
+    const Product product{.rows = rows, .n = 256, .k = 400};
+    return product_us(gpu(), product, each) - product_us(gpu(), product, numbers);
+  };
+  EXPECT_NEAR(more({512, 512, 256}), 12.0, 1e-9);
+  EXPECT_NEAR(more({512, 0, 256}), 8.0, 1e-9);  // an idle one is not launched
+  EXPECT_EQ(more({512}), 0.0);                  // no grouped product
+  numbers.fused_experts = each.fused_experts = true;
+  EXPECT_EQ(more({512, 512, 256}), 0.0);
+}
+
 TEST(KernelModel, MultipliesFp8AtItsOwnPeakAndShareOfIt) {
   const double operations = 2.0 * 256 * 128 * (400 + 200);
   EXPECT_DOUBLE_EQ(product_us(gpu(), {.rows = {512}, .n = 256, .k = 400, .dtype = DType::fp8}),

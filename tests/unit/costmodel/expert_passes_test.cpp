@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "costmodel/expert_biases.h"
+#include "costmodel/expert_passes.h"
 
 #include "costmodel/framework.h"
 #include "costmodel/host_time.h"
@@ -29,7 +29,7 @@ const ResolvedLoad kLoad{.rows_per_expert = {400.0, 100.0}, .received = 500.0};
 
 double traffic(OpCode op, Pass pass, const OpShape& shape, const KernelParameters& kernels = kSeparate) {
   const OpKey key{.pass = pass, .op = op};
-  return bias_traffic(key, shape, kLoad, kernels).in(unit::byte);
+  return expert_traffic(key, shape, kLoad, kernels).in(unit::byte);
 }
 
 TEST(ExpertBiases, AreAddedToTheOutputsInF32) {
@@ -61,7 +61,7 @@ TEST(ExpertBiases, CostNothingWhereTheModelHasNoneOrOneKernelDoesAll) {
        {KernelParameters{}, KernelParameters{.fused_experts = true, .separate_biases = true}}) {
     EXPECT_EQ(traffic(OpCode::moe_fc2, Pass::fwd, kExperts, kernels), 0.0);
     EXPECT_EQ(traffic(OpCode::moe_act, Pass::igrad, kActivation, kernels), 0.0);
-    EXPECT_EQ(bias_kernels({.pass = Pass::fwd, .op = OpCode::moe_fc2}, kExperts, kernels), 0.0);
+    EXPECT_EQ(expert_kernels({.pass = Pass::fwd, .op = OpCode::moe_fc2}, kExperts, kernels), 0.0);
   }
 }
 
@@ -73,6 +73,43 @@ TEST(ExpertBiases, AreKernelsForEachExpert) {
   EXPECT_EQ(more(OpCode::moe_fc2, Pass::fwd, kExperts), 2.0 + 2 * 2);
   EXPECT_EQ(more(OpCode::moe_fc2, Pass::igrad, kExperts), 2.0 + 6 * 2);
   EXPECT_EQ(more(OpCode::moe_act, Pass::fwd, kActivation), 3.0);
+}
+
+const KernelParameters kSorting{.sorts_arrivals = true};
+const GroupedGemmShape kFromRanks{.rows = {.kind = Rows::Kind::received, .count = 1000},
+                                  .num_experts = 2,
+                                  .n = 300,
+                                  .k = 200,
+                                  .dtype = DType::bf16,
+                                  .by_sender = true};
+
+TEST(SortedArrivals, AreReadAndWrittenOnceEachWay) {
+  for (const Pass pass : {Pass::fwd, Pass::rec, Pass::igrad}) {
+    EXPECT_DOUBLE_EQ(traffic(OpCode::moe_fc1, pass, kFromRanks, kSorting), 500.0 * 200 * 4);
+    EXPECT_DOUBLE_EQ(traffic(OpCode::moe_fc2, pass, kFromRanks, kSorting), 500.0 * 300 * 4);
+    EXPECT_EQ(expert_kernels({.pass = pass, .op = OpCode::moe_fc1}, kFromRanks, kSorting), 2.0);
+  }
+  for (const OpCode op : {OpCode::moe_fc1, OpCode::moe_fc2}) {
+    EXPECT_EQ(traffic(op, Pass::wgrad, kFromRanks, kSorting), 0.0);
+    EXPECT_EQ(expert_kernels({.pass = Pass::wgrad, .op = op}, kFromRanks, kSorting), 0.0);
+  }
+}
+
+TEST(SortedArrivals, CostNothingWhereRowsComeSortedOrARankHasOneExpert) {
+  GroupedGemmShape alone = kFromRanks, at_home = kFromRanks;
+  alone.num_experts = 1;
+  at_home.by_sender = false;
+  EXPECT_EQ(traffic(OpCode::moe_fc1, Pass::fwd, alone, kSorting), 0.0);
+  EXPECT_EQ(traffic(OpCode::moe_fc1, Pass::fwd, at_home, kSorting), 0.0);
+  EXPECT_EQ(traffic(OpCode::moe_fc1, Pass::fwd, kFromRanks, {}), 0.0);
+}
+
+TEST(SortedArrivals, AddToTheBiasesOfTheSameExperts) {
+  GroupedGemmShape both = kFromRanks;
+  both.bias = true;
+  const KernelParameters megatrons{.separate_biases = true, .sorts_arrivals = true};
+  EXPECT_DOUBLE_EQ(traffic(OpCode::moe_fc2, Pass::fwd, both, megatrons), 500.0 * 300 * (28 + 4));
+  EXPECT_EQ(expert_kernels({.pass = Pass::fwd, .op = OpCode::moe_fc2}, both, megatrons), 2.0 + 2 * 2 + 2.0);
 }
 
 TEST(ExpertBiases, TakeTheTimeOfTheirBytes) {
@@ -91,10 +128,13 @@ TEST(ExpertBiases, TakeTheTimeOfTheirBytes) {
   EXPECT_NEAR((with - time()).in(unit::second), expected, 1e-12);
 }
 
-TEST(ExpertBiases, AreSeparateInMegatron) {
-  EXPECT_TRUE(with_kernels_of(megatron(), {}).separate_biases);
-  EXPECT_TRUE(with_kernels_of(megatron_bridge(), {}).separate_biases);
-  EXPECT_FALSE(with_kernels_of(Framework{}, {}).separate_biases);
+TEST(ExpertPasses, AreSeparateInMegatron) {
+  for (const Framework& framework : {megatron(), megatron_bridge()}) {
+    const KernelParameters numbers = with_kernels_of(framework, {});
+    EXPECT_TRUE(numbers.separate_biases && numbers.sorts_arrivals) << framework.name;
+  }
+  const KernelParameters plain = with_kernels_of(Framework{}, {});
+  EXPECT_FALSE(plain.separate_biases || plain.sorts_arrivals);
 }
 
 }  // namespace

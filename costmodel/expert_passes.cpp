@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "costmodel/expert_biases.h"
+#include "costmodel/expert_passes.h"
 
 #include <variant>
 
@@ -23,6 +23,11 @@ constexpr double kClampForward = 8.0, kClampBackward = 10.0;
 // Kernels: of a bias for each expert, and for all; of a limit.
 constexpr double kForEachForward = 2.0, kForEachBackward = 6.0, kForAll = 2.0, kOfLimit = 3.0;
 
+// The same repository, core/transformer/moe/token_dispatcher.py, MoEAlltoAllTokenDispatcher: sort_chunks_by_idxs behind
+// the exchange there and before the one back, where a rank has several experts, and so backward. Rows travel in bf16:
+// bytes for each element, read and written. Kernels: the rows' new places, and the copy.
+constexpr double kSorted = 4.0, kOfSorting = 2.0;
+
 bool is_backward(const OpKey& key) { return key.pass == Pass::igrad; }
 
 /// The experts whose outputs get a bias by kernels of their own, else nothing.
@@ -37,33 +42,57 @@ const MemoryShape* clamped(const OpShape& shape) {
   return memory != nullptr && memory->clamped_per_row > 0 ? memory : nullptr;
 }
 
-bool applies(const KernelParameters& kernels) { return kernels.separate_biases && !kernels.fused_experts; }
+bool has_biases(const KernelParameters& kernels) { return kernels.separate_biases && !kernels.fused_experts; }
+
+/// Experts whose rows are sorted, else nothing: before the first product and behind the second, backward the other way.
+const GroupedGemmShape* sorted(const OpKey& key, const OpShape& shape, const KernelParameters& kernels) {
+  const auto* grouped = std::get_if<GroupedGemmShape>(&shape);
+  const bool sorts = grouped != nullptr && kernels.sorts_arrivals && grouped->by_sender && grouped->num_experts > 1;
+  return sorts && key.pass != Pass::wgrad ? grouped : nullptr;
+}
+
+/// Elements of a row of the residual stream, which is what travels.
+std::int64_t row_of_model(const OpKey& key, const GroupedGemmShape& experts) {
+  return key.op == OpCode::moe_fc1 ? experts.k : experts.n;
+}
+
+double rows_of(const OpKey& key, const GroupedGemmShape& experts, const OpShape& shape, const ResolvedLoad& load) {
+  const double products = work_of(key, shape, load).flops.in(unit::flop);
+  return products / (2.0 * static_cast<double>(experts.n) * static_cast<double>(experts.k));
+}
 
 }  // namespace
 
-Bytes bias_traffic(const OpKey& key, const OpShape& shape, const ResolvedLoad& load, const KernelParameters& kernels) {
-  if (!applies(kernels)) return Bytes::zero();
+Bytes expert_traffic(const OpKey& key, const OpShape& shape, const ResolvedLoad& load,
+                     const KernelParameters& kernels) {
+  Bytes all;
+  if (const GroupedGemmShape* experts = sorted(key, shape, kernels)) {
+    all += bytes(rows_of(key, *experts, shape, load) * static_cast<double>(row_of_model(key, *experts)) * kSorted);
+  }
+  if (!has_biases(kernels)) return all;
   if (const GroupedGemmShape* experts = biased(key, shape)) {
-    const double outputs = work_of(key, shape, load).flops.in(unit::flop) / (2.0 * static_cast<double>(experts->k));
-    return bytes(outputs * (is_backward(key) ? kBiasBackward : kBiasForward));
+    const double outputs = rows_of(key, *experts, shape, load) * static_cast<double>(experts->n);
+    all += bytes(outputs * (is_backward(key) ? kBiasBackward : kBiasForward));
   }
   if (const MemoryShape* activation = clamped(shape)) {
     const Work work = work_of(key, shape, load);
     const auto each = static_cast<double>(activation->read_per_row + activation->written_per_row);
     const double rows = (work.read + work.written).in(unit::byte) / each;
-    return bytes(rows * static_cast<double>(activation->clamped_per_row) *
+    all += bytes(rows * static_cast<double>(activation->clamped_per_row) *
                  (is_backward(key) ? kClampBackward : kClampForward));
   }
-  return Bytes::zero();
+  return all;
 }
 
-double bias_kernels(const OpKey& key, const OpShape& shape, const KernelParameters& kernels) {
-  if (!applies(kernels)) return 0.0;
+double expert_kernels(const OpKey& key, const OpShape& shape, const KernelParameters& kernels) {
+  double all = sorted(key, shape, kernels) != nullptr ? kOfSorting : 0.0;
+  if (!has_biases(kernels)) return all;
   if (const GroupedGemmShape* experts = biased(key, shape)) {
     const double each = is_backward(key) ? kForEachBackward : kForEachForward;
-    return kForAll + each * static_cast<double>(experts->num_experts);
+    all += kForAll + each * static_cast<double>(experts->num_experts);
   }
-  return clamped(shape) != nullptr ? kOfLimit : 0.0;
+  if (clamped(shape) != nullptr) all += kOfLimit;
+  return all;
 }
 
 }  // namespace orrery::costmodel
