@@ -26,6 +26,7 @@ struct Reading {
   const RunsFile& file;
   const PublishedRun& run;
   RunPlan plan;
+  BridgeRecipe recipe;  // of Megatron-Bridge, else nothing
   std::optional<std::string> refusal;
 
   void assume(std::string what) {
@@ -62,6 +63,7 @@ void read_software(Reading& in) {
   const std::optional<Framework> known = framework_of(in.run.software);
   in.plan.framework = known.value_or(megatron());
   in.plan.framework_is_known = known.has_value();
+  if (in.plan.framework.name == megatron_bridge().name) in.recipe = bridge_recipe_of(in.run);
   if (!known) in.assume("software without a preset: as " + std::string(in.plan.framework.name));
 }
 
@@ -91,6 +93,10 @@ void read_model(Reading& in) {
     in.assume("vocabulary padded to a multiple of 128 for each rank of tensor parallelism");
   }
   if (in.plan.model.num_mtp_modules > 0 && says(in.run, "w/o MTP")) in.plan.model.num_mtp_modules = 0;
+  if (in.plan.model.num_mtp_modules > 0 && in.recipe.no_prediction_module) {
+    in.plan.model.num_mtp_modules = 0;
+    in.assume("no prediction module, as in Megatron-Bridge's recipe");
+  }
 }
 
 /// What words of a precision mean, the more special ones first. Scales of MX formats belong to 32 elements, those of
@@ -189,9 +195,9 @@ bool sends_tokens_once(std::string dispatcher) {
 // (models/gpt/fine_grained_callables.py, moe_dispatch and moe_combine).
 constexpr double kHybridEpMultiprocessors = 32.0;
 
-/// What the row leaves unsaid and the recipe that it was run with says.
+/// What the row leaves unsaid of kernels and exchanges and the recipe that it was run with says.
 void read_recipe(Reading& in) {
-  const BridgeRecipe recipe = bridge_recipe_of(in.run);
+  const BridgeRecipe& recipe = in.recipe;
   Strategy& strategy = in.plan.strategy;
   if (recipe.fused_experts) {
     in.plan.framework.fused_experts = true;
@@ -212,6 +218,10 @@ void read_recipe(Reading& in) {
   if (recipe.sends_tokens_once && !in.run.dispatcher && strategy.ep > 1) {
     strategy.dispatcher = Dispatcher::two_level;
     in.assume("dispatcher: tokens are sent once, as in Megatron-Bridge's recipe");
+  }
+  if (recipe.overlaps_tensors && strategy.sp && !in.run.overlap.contains("tp_comm")) {
+    strategy.overlap.tp = true;
+    in.assume("overlap: of tensor parallelism, as in Megatron-Bridge's recipe");
   }
   // Megatron runs forward beside backward where a rank has several micro-batches or chunks at hand.
   const bool can_overlap = strategy.ep > 1 && (strategy.pp == 1 || strategy.vpp > 1);
@@ -242,12 +252,16 @@ void read_timing_choices(Reading& in) {
   const auto& graphs = in.run.cuda_graph;
   strategy.cuda_graphs = std::find(graphs.begin(), graphs.end(), "full_iteration") != graphs.end();
   if (in.run.dispatcher && sends_tokens_once(*in.run.dispatcher)) strategy.dispatcher = Dispatcher::two_level;
-  if (in.plan.framework.name == megatron_bridge().name) read_recipe(in);
+  read_recipe(in);
 }
 
 /// The modules that a row names, in our words; `selective` is a word of the framework.
 std::optional<std::set<RecomputeModule>> recomputed_modules(Reading& in) {
   std::set<RecomputeModule> modules;
+  if (in.run.recompute.empty() && !in.run.recompute_known && !in.recipe.recompute.empty()) {
+    in.assume("recompute: as in Megatron-Bridge's recipe");
+    return in.recipe.recompute;
+  }
   for (const std::string& name : in.run.recompute) {
     if (const std::optional<RecomputeModule> module = find_named(kRecomputeModuleNames, name)) {
       modules.insert(*module);
@@ -292,12 +306,22 @@ void read_layout(Reading& in, const std::string& text) {
   strategy.stages = std::move(stages);
 }
 
+std::string layout_of_recipe(const Reading& in) {
+  if (in.plan.framework.name != megatron_bridge().name) return "";
+  const Model& model = in.plan.model;
+  return bridge_layout_of(in.run, model.num_layers(), in.plan.strategy.num_stages(), model.num_mtp_modules);
+}
+
 void read_stages(Reading& in) {
   Strategy& strategy = in.plan.strategy;
   const Model& model = in.plan.model;
   const std::int64_t num_stages = strategy.num_stages();
   if (in.run.pipeline_layout) {
     read_layout(in, *in.run.pipeline_layout);
+    if (in.refusal) return;
+  } else if (const std::string layout = layout_of_recipe(in); !layout.empty()) {
+    in.assume("pipeline_layout: as in Megatron-Bridge's recipe");
+    read_layout(in, layout);
     if (in.refusal) return;
   } else if (in.plan.framework.stage_split == StageSplit::by_cost) {
     strategy.stages = stages_by_cost(model, num_stages);
@@ -386,14 +410,13 @@ Strategy without_timing_choices(Strategy strategy) {
 }
 
 std::variant<RunPlan, NotModelled> plan_of(const RunsFile& file, const PublishedRun& run) {
-  Reading in{.file = file, .run = run, .plan = {}, .refusal = {}};
+  Reading in{.file = file, .run = run, .plan = {}, .recipe = {}, .refusal = {}};
   constexpr std::string_view kTasks[] = {"pretrain", "pretrain_performance", "sft", "lora"};
   if (std::find(std::begin(kTasks), std::end(kTasks), run.task) == std::end(kTasks)) {
     return NotModelled{"task: " + run.task};
   }
   read_software(in);
   in.plan.trains_adapters = run.task == "lora";
-  in.plan.framework.weight_gradients = !in.plan.trains_adapters;
   if (in.plan.trains_adapters) in.assume("LoRA: the adapters' own products and gradients take no time");
   in.plan.batch = {.seq = run.seq, .global_batch = run.global_batch};
   in.plan.num_devices = run.num_gpus;
@@ -406,6 +429,7 @@ std::variant<RunPlan, NotModelled> plan_of(const RunsFile& file, const Published
   read_schedule(in);
   read_timing_choices(in);
   if (in.refusal) return NotModelled{*in.refusal};
+  if (in.plan.trains_adapters) in.plan.framework = training_adapters(in.plan.framework);
   return std::move(in.plan);
 }
 

@@ -129,9 +129,14 @@ TEST(RunPlan, TrainsAdaptersOnlyUnderLora) {
   PublishedRun run = run_of("bridge-285e9ead");  // a run of LoRA
   EXPECT_TRUE(plan(run).trains_adapters);
   EXPECT_TRUE(assumes(plan(run), assumption));
+  EXPECT_EQ(plan(run).framework.name, "adapters");  // has factors of its own
+  EXPECT_FALSE(plan(run).framework.weight_gradients);
+  EXPECT_TRUE(plan(run).framework.overlaps_gradients);  // as the framework that trains them
   for (const std::string task : {"sft", "pretrain", "pretrain_performance"}) {
     run.task = task;
     EXPECT_FALSE(plan(run).trains_adapters) << task;
+    EXPECT_EQ(plan(run).framework.name, "megatron-bridge") << task;
+    EXPECT_TRUE(plan(run).framework.weight_gradients) << task;
     EXPECT_FALSE(assumes(plan(run), assumption)) << task;
   }
 }
@@ -340,6 +345,51 @@ TEST(RunPlan, FillsInWhatMegatronBridgesRecipeSwitchesOn) {
     EXPECT_FALSE(plan(run).attends_in_fp8 || plan(run).fp8_head || plan(run).sorts_in_exchanges) << software;
     EXPECT_EQ(plan(run).framework.exchange_holds, std::nullopt) << software;
   }
+}
+
+TEST(RunPlan, LaysOutDeepSeekV3AsMegatronBridgesRecipeDoes) {
+  const RunsFile file = read_runs(testing::repository_path("docs/validation/large-models.json"));
+  PublishedRun run = file.runs.front();
+  const auto plan = [&] { return std::get<RunPlan>(plan_of(file, run)); };
+  ASSERT_EQ(run.model, "deepseek-v3");
+  std::vector<std::int64_t> layers(15, 4);
+  layers.push_back(1);
+  EXPECT_EQ(layers_of(plan().strategy.stages), layers);
+  for (const StageLayout& stage : plan().strategy.stages) {
+    EXPECT_EQ(stage.recompute, std::set<RecomputeModule>{RecomputeModule::mla_up_proj});
+    EXPECT_EQ(stage.num_mtp, 0);
+  }
+  EXPECT_FALSE(plan().recompute_is_stated);
+  for (const std::string what : {"recompute", "pipeline_layout"}) {
+    EXPECT_TRUE(assumes(plan(), what + ": as in Megatron-Bridge's recipe")) << what;
+  }
+  run.model_label = "DeepSeek V3";
+  run.flags.clear();
+  EXPECT_EQ(plan().model.num_mtp_modules, 0);  // the recipe's
+  run.software = "Megatron-Bridge, NeMo container 26.02";
+  EXPECT_EQ(plan().strategy.stages.back().num_mtp, 1);
+  run.recompute_known = true;  // nothing, as stated
+  EXPECT_EQ(plan().strategy.stages.front().recompute, std::set<RecomputeModule>());
+  run.pipeline_layout = "Et*3|(t*4|)*14ttmL";
+  EXPECT_EQ(plan().strategy.stages.front().num_layers, 3);
+}
+
+TEST(RunPlan, OverlapsTensorParallelismWhereMegatronBridgesRecipeDoes) {
+  PublishedRun run = run_of("bridge-285e9ead");  // llama3-70b in fp8
+  run.task = "pretrain";
+  EXPECT_FALSE(plan(run).strategy.overlap.tp);  // TP 1
+  run.tp = 2;
+  run.pp = 1;
+  EXPECT_TRUE(plan(run).strategy.overlap.tp);
+  EXPECT_TRUE(assumes(plan(run), "overlap: of tensor parallelism, as in Megatron-Bridge's recipe"));
+  run.overlap = {{"tp_comm", false}};
+  EXPECT_FALSE(plan(run).strategy.overlap.tp);  // as the row says
+  run.overlap.clear();
+  run.precision = "nvfp4";
+  EXPECT_FALSE(plan(run).strategy.overlap.tp);
+  run.precision = "fp8";
+  run.software = "Megatron-LM 0.14";
+  EXPECT_FALSE(plan(run).strategy.overlap.tp);
 }
 
 TEST(RunPlan, BelievesARowBeforeTheRecipe) {
