@@ -11,6 +11,7 @@ Numbers of kernels are constants below, each with its source; docs/design/kernel
 Equal input gives equal bytes.
 """
 
+import csv
 import json
 import pathlib
 import re
@@ -47,7 +48,7 @@ KERNELS = {
                  attention_backward=0.6, memory=0.85, kernel="2 us"),
     "h100": dict(matmul=0.765, matmul_fp8=0.67, ramp=220.0, grouped=0.93, attention_forward=0.65,
                  attention_backward=0.58, memory=0.8, kernel="2 us"),
-    "b200": dict(matmul=0.5, matmul_fp8=0.5, ramp=42.0, grouped=0.8, attention_forward=0.45, attention_backward=0.46,
+    "b200": dict(matmul=0.5, matmul_fp8=0.5, ramp=42.0, grouped=0.95, expert="4 us", attention_forward=0.45, attention_backward=0.46,
                  memory=0.67),
     "mi300x": dict(matmul=0.51, matmul_fp8=0.45, ramp=170.0, attention_forward=0.39, attention_backward=0.36,
                    memory=0.7),
@@ -71,7 +72,10 @@ SOURCES = {
 
 
 def source_of_kernels(device, chip):
-    whose = f"numbers of {chip}, {'the same chip' if device in MEASURED or device in SIMUMAX_SYSTEMS else 'no point of this device'}: " if chip != device else ""
+    measured_here = "the same chip" if device in MEASURED or device in SIMUMAX_SYSTEMS else "no point of this device"
+    if device in OWN_POWER:
+        measured_here = f"at {OWN_POWER[device]} W by the cube root, points of this device of attention alone"
+    whose = f"numbers of {chip}, {measured_here}: " if chip != device else ""
     exponentials = "; exponentials: NVIDIA, \"Inside NVIDIA Blackwell Ultra\", 2025" if device in EXPONENTIALS else ""
     return (f"{whose}{SOURCES[chip]}{exponentials}; dispatch, network: stated; tables of kernels, docs/design/kernels.md; "
             "no training run")
@@ -92,6 +96,8 @@ TAKEN = {"h100": 30}
 SAME_CHIP = {"a100-40gb": "a100", "h200": "h100", "h200-nvl": "h100", "h800": "h100", "h100-96gb": "h100",
              "b300": "b200", "gb200": "b200", "gb300": "b200", "mi325x": "mi300x", "mi350x": "mi355x"}
 POWER = {"a100": "300 W", "h100": "700 W", "b200": "1000 W", "mi300x": "750 W", "mi355x": "1400 W"}
+# Boards whose points are not the chip's others', with their limits in W (catalog/devices).
+OWN_POWER = {"gb200": 1200, "gb300": 1400}
 LINKS = {"mi250x": ("400 GB/s",), "a100-40gb": ("300 GB/s", "25 GB/s"), "h200-nvl": ("450 GB/s", "50 GB/s"),
          "h100-96gb": ("450 GB/s", "50 GB/s"), "h800": ("200 GB/s", "50 GB/s"), "mi325x": ("448 GB/s", "50 GB/s"),
          "mi350x": ("537.6 GB/s", "50 GB/s"), "a100": ("300 GB/s", "25 GB/s"), "h100": ("450 GB/s", "50 GB/s"), "h200": ("450 GB/s", "50 GB/s"),
@@ -229,6 +235,33 @@ def measured_points(device):
             for more in ("", "-more") for r in measured(device, more) if is_point(r, device)]
 
 
+def attention_points(device):
+    """cuDNN's own benchmark on racks of Blackwell: docs/validation/gpu/cudnn-attention.csv says where it stands."""
+    file = GPU_POINTS / "cudnn-attention.csv"
+    rows = csv.DictReader(line for line in file.read_text().splitlines() if not line.startswith("#"))
+    shape = ("batch", "heads", "kv_heads", "seq", "d_qk", "d_v")
+    return [{"op": "attention", "pass": pass_, "dtype": "bf16",
+             "shape": {**{key: int(row[key]) for key in shape}, "causal": True},
+             "time": microseconds(float(row[column]) * 1e-3), "spread": None, "repeats": 10,
+             "source": f"docs/validation/gpu/{file.name}: NVIDIA/cudnn-frontend@60e572b"}
+            for row in rows if row["device"] == device for pass_, column in (("fwd", "fwd"), ("igrad", "bwd"))]
+
+
+def points(device, operators):
+    if device in SIMUMAX_SYSTEMS:
+        return simumax_points(device, operators)
+    return attention_points(device) if device in OWN_POWER else measured_points(device)
+
+
+def at_own_power(device, numbers):
+    """Numbers of another board of the chip at the limit of the own one, where its points hold: as a cube root, kernels.md."""
+    if device not in OWN_POWER:
+        return numbers
+    clock = (OWN_POWER[device] / float(POWER[SAME_CHIP[device]].split()[0])) ** (1 / 3)
+    rates = ("matmul", "matmul_fp8", "attention_forward", "attention_backward")
+    return {key: round(value * clock, 4) if key in rates else value for key, value in numbers.items()}
+
+
 def stated(device, kind, name, key, unit):
     """A number that gpu_points printed, as calibration/1 states it."""
     found = [r[key] for r in measured(device) if r["kind"] == kind and r["name"] == name and key in r]
@@ -291,17 +324,17 @@ def calibration(device, kernel_tables, operators, curves):
                 "conditions": {"power_limit": None, "clock": None, "input": None, "active_ranks": 1, "links": links},
                 "points": [], "collectives": collectives(device, kernel_tables, curves), "launch": None, "power": None,
                 "fits": None}
-    kernels = {"grouped": 0.9, "kernel": "3 us", **KERNELS[chip]}
+    kernels = {"grouped": 0.9, "kernel": "3 us", **at_own_power(device, KERNELS[chip])}
     kernels.update(dispatch="20 us", network=0.85, attention="fused", loss_forward=1.0, loss_backward=1.0,
                    fp8_blocks=FP8_BLOCKS.get(chip, 1.0), flash_2=FLASH_2.get(chip, 1.0), taken=TAKEN.get(chip, 20),
                    exponentials=EXPONENTIALS.get(device, 16),
                    source=source_of_kernels(device, chip))
     return {"schema": "calibration/1", "device": device, "driver": head(device, "driver"),
             "software": software(device),
-            "conditions": {"power_limit": POWER[chip], "clock": None, "input": "random normal" if device in MEASURED else None,
+            "conditions": {"power_limit": f"{OWN_POWER[device]} W" if device in OWN_POWER else POWER[chip], "clock": None, "input": "random normal" if device in MEASURED else None,
                            "active_ranks": 1,
                            "links": links},
-            "points": simumax_points(device, operators) if device in SIMUMAX_SYSTEMS else measured_points(device),
+            "points": points(device, operators),
             "collectives": collectives(device, kernel_tables, curves), "launch": launch(device), "power": power(device),
             "fits": None,
             "kernels": kernels}

@@ -18,6 +18,9 @@ namespace {
 // the tables. Launching depends on the host and the framework most, products on the power that a board may draw.
 constexpr Knobs kPrior = {0.2, 0.15, 0.2, 0.25, 0.4, 0.5, 0.6, 0.3};
 constexpr double kDeviceShare = 0.5;  // of a device within its family
+// Of products and attention, where they are known: by points of the chip at the power of its board, and of a framework,
+// since all call the same libraries. What a step takes longer then has to be between its kernels.
+constexpr double kKnownShare = 0.5;
 constexpr double kReleasePrior = 0.05;
 // Errors above this count by their size, not by its square.
 constexpr double kRobust = 0.15;
@@ -41,6 +44,16 @@ double log_time(const TimedRun& run, const KnownDevice& device, const Knobs& kno
   return std::log(predict(run, device, knobs).in(unit::second));
 }
 
+bool is_of_libraries(Knob knob) {
+  return knob == Knob::matmul || knob == Knob::matmul_fp8 || knob == Knob::grouped || knob == Knob::attention;
+}
+
+/// Whether points of products and of attention tell what this board does.
+bool is_measured(const TimedRun& run, const KnownDevice& known) {
+  const Device& device = run.cluster.groups.front().device;
+  return !known.has_unknown_kernels && known.numbers.conditions.power_limit == device.power_limit;
+}
+
 class Fit {
  public:
   Fit(std::span<const TimedRun> runs, const DeviceOfRun& device_of) : runs_(runs) {
@@ -48,6 +61,7 @@ class Fit {
     std::map<std::string, double> in_cell;
     for (const TimedRun& run : runs) {
       devices_.push_back(&device_of(run));
+      if (is_measured(run, *devices_.back())) measured_.insert(family_of(run.plan.device));
       cells_.push_back(cell_of(run));
       in_cell[cells_.back()] += 1.0;
       for (const std::string& owner : owners_of(run)) owners.insert(owner);
@@ -82,6 +96,14 @@ class Fit {
   const KnownDevice& device(std::size_t run) const { return *devices_[run]; }
 
  private:
+  /// Of the prior's deviation, for a factor of this owner: "device b200", "family hopper", "framework nanotron".
+  double share_of(const std::string& owner, Knob knob) const {
+    const bool is_device = owner.starts_with("device ");
+    const std::string name = owner.substr(owner.find(' ') + 1);
+    const bool is_known = owner.starts_with("framework ") || measured_.contains(is_device ? family_of(name) : name);
+    return (is_device ? kDeviceShare : 1.0) * (is_known && is_of_libraries(knob) ? kKnownShare : 1.0);
+  }
+
   TimeFactors factors(const Eigen::VectorXd& at) const {
     TimeFactors out;
     for (const auto& [owner, column] : column_) {
@@ -124,10 +146,9 @@ class Fit {
     Eigen::MatrixXd normal = Eigen::MatrixXd::Zero(n, n);
     Eigen::VectorXd right = Eigen::VectorXd::Zero(n);
     for (const auto& [owner, column] : column_) {
-      const double share = owner.starts_with("device ") ? kDeviceShare : 1.0;
       for (std::size_t k = 0; k < kNumKnobs; ++k) {
         const auto c = static_cast<Eigen::Index>(column + k);
-        normal(c, c) += std::pow(kDeviation / (share * kPrior[k]), 2);
+        normal(c, c) += std::pow(kDeviation / (share_of(owner, static_cast<Knob>(k)) * kPrior[k]), 2);
       }
     }
     for (const auto& [release, column] : release_column_) {
@@ -165,6 +186,7 @@ class Fit {
   std::vector<std::string> cells_;
   std::vector<double> weights_;
   std::map<std::string, std::size_t> column_, release_column_;
+  std::set<std::string> measured_;  // families
   std::size_t num_columns_ = 0;
   std::vector<Linear> linear_;
   Eigen::VectorXd centre_, at_;

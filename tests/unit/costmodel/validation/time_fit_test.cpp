@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "tests/unit/costmodel/validation/planted_runs.h"
+#include "tests/unit/program/reading.h"
 
 #include <cmath>
 #include <vector>
@@ -41,6 +42,21 @@ TEST_F(PlantedRuns, DoNotInfluenceTheirOwnForecast) {
   runs_[1].measured = 3.0 * runs_[1].measured;
   const Seconds again = fit_times(runs_, base_of_).cross_validated.front();
   EXPECT_NEAR(again / honest, 1.0, 0.05);
+}
+
+TEST_F(PlantedRuns, MoveProductsLessWhereTheBoardsOwnWereMeasured) {
+  KnownDevice known(read_calibration(orrery::testing::repository_path("catalog/calibration/tables/b200.json")),
+                    *testing::device_of_catalog("b200"));
+  ASSERT_FALSE(known.has_unknown_kernels);
+  const DeviceOfRun of_run = [&](const TimedRun&) -> const KnownDevice& { return known; };
+  const auto matmul = [&] {
+    return fit_times(runs_, of_run).factors.of.at("family blackwell")[static_cast<std::size_t>(Knob::matmul)];
+  };
+  const double measured = matmul();
+  known.has_unknown_kernels = true;
+  const double guessed = matmul();
+  EXPECT_LT(std::abs(measured), 0.8 * std::abs(guessed));
+  EXPECT_LT(guessed, 0.0);
 }
 
 TEST_F(PlantedRuns, PassOnWhatAPredictionThrows) {
