@@ -110,7 +110,11 @@ class Finder {
     // Bounds say nothing about memory. Where nothing fits of what needs little, plain members are not worth the search;
     // the scan goes on all the same, since little is not least.
     const bool is_tight = !something_lean_fits(choices.legal, order);
-    if (!is_tight) measure_best_of(plain(c_.domains), choices.legal, order, bounds);
+    if (!is_tight) {
+      measure_best_of(plain(c_.domains), choices.legal, order, bounds);
+      // Where nothing plain fits, what needs little is near what does.
+      if (found_nothing()) measure_best_of(lean(c_.domains), choices.legal, order, bounds);
+    }
     std::erase_if(out_.plain, [&](const Member& member) { return member.bound >= cutoff(); });
     Frontier frontier(bounds);
     std::set<std::size_t> scanned;  // choices of operators, at least in part
@@ -130,19 +134,20 @@ class Finder {
       for (const auto& [index, pipeline] : frontier.take_pipelines(cutoff(), kWave)) {
         wave.push_back({.operators = index, .pipelines = {pipeline}});
         scanned.insert(index);
+        looked_into_[index].push_back(pipeline);
       }
       const std::size_t before = out_.members.size();
       for (ScanResult& result : scan(c_, choices.legal, wave, cutoff(), limits_.room)) add(std::move(result));
       probe(before);
       report("bounds", static_cast<std::int64_t>(scanned.size()), frontier.empty() ? cutoff() : frontier.least());
     }
+    scan_near_best(choices.legal, scanned);  // a better one than before the scan
     // What is left of those that were scanned in part was not reached.
     const std::set<std::size_t> left = frontier.operators_below(cutoff());
     const auto num_scanned =
         std::count_if(scanned.begin(), scanned.end(), [&](std::size_t index) { return !left.contains(index); });
     out_.num_unreached_operators = static_cast<std::int64_t>(left.size());
     out_.num_pruned_operators = out_.num_operators - num_scanned - out_.num_unreached_operators;
-    if (found_nothing() && !is_tight) measure_best_of(lean(c_.domains), choices.legal, order, bounds);
     sort_and_cut(limits_.room);
     return std::move(out_);
   }
@@ -227,7 +232,7 @@ class Finder {
         const bool is_near = s.cp == best.cp && s.cp_kind == best.cp_kind && s.ep == best.ep && s.etp == best.etp &&
                              s.micro_batch == best.micro_batch && s.tp <= 2 * best.tp && best.tp <= 2 * s.tp;
         if (!is_near) continue;
-        std::vector<PipelineChoice>& known = near_[i];
+        std::vector<PipelineChoice>& known = looked_into_[i];
         for (const PipelineChoice& choice : pipeline_choices(c_, s)) {
           if (!is_in(choice, best) || std::find(known.begin(), known.end(), choice) != known.end()) continue;
           pieces.push_back({.operators = i, .pipelines = {choice}});
@@ -272,8 +277,8 @@ class Finder {
       const std::size_t index = whole[at];
       pipelines[at] = bounded_pipelines(c_, operators[index], work_bounds_[index], asked_by(worker));
       for (BoundedPipeline& pipeline : pipelines[at]) pipeline.bound = std::max(pipeline.bound, bounds[index]);
-      const auto known = near_.find(index);
-      if (known == near_.end()) return;
+      const auto known = looked_into_.find(index);
+      if (known == looked_into_.end()) return;
       std::erase_if(pipelines[at], [&](const BoundedPipeline& pipeline) {
         return std::find(known->second.begin(), known->second.end(), pipeline.choice) != known->second.end();
       });
@@ -358,6 +363,7 @@ class Finder {
       if (best.size() > kPlain) best.erase(best.begin() + kPlain, best.end());
       report("plain", static_cast<std::int64_t>(done + wave.size()));
     }
+    for (Member& member : best) settle(member.strategy);
     std::vector<Seconds> closed(best.size());
     parallel_for(static_cast<std::int64_t>(best.size()), [&](std::int64_t i, int worker) {
       closed[static_cast<std::size_t>(i)] = closed_value(best[static_cast<std::size_t>(i)], worker);
@@ -371,6 +377,15 @@ class Finder {
       seeds.push_back(&best[fastest[i]]);
     }
     try_to_beat(seeds);
+  }
+
+  /// Writes a member of a part of the space as the whole writes it.
+  void settle(Strategy& s) const {
+    const IdleSharding idle = idle_sharding(Mesh(s, c_.num_devices));
+    const Domains& d = c_.domains;
+    if (idle.dense) s.zero_dense = d.zero_dense.front();
+    if (idle.expert) s.zero_expert = d.zero_expert.front();
+    if (idle.buckets) s.overlap.dp_buckets = d.dp_buckets.front() != 0;
   }
 
   /// About what a member is, by its closed form and as if it recomputed nothing.
@@ -428,11 +443,11 @@ class Finder {
   const ScanLimits limits_;
   const std::function<bool()>& out_of_time_;
   const std::function<void(const Progress&)>& on_progress_;
-  const std::span<WorkerCosts> costs_;                       // by worker
-  Seconds found_;                                            // least time that was measured or is to beat
-  std::vector<Seconds> work_bounds_;                         // by choice of operators, weighted
-  std::optional<Strategy> best_;                             // of what was measured
-  std::map<std::size_t, std::vector<PipelineChoice>> near_;  // by operators, what was scanned for being near the best
+  const std::span<WorkerCosts> costs_;                              // by worker
+  Seconds found_;                                                   // least time that was measured or is to beat
+  std::vector<Seconds> work_bounds_;                                // by choice of operators, weighted
+  std::optional<Strategy> best_;                                    // of what was measured
+  std::map<std::size_t, std::vector<PipelineChoice>> looked_into_;  // by operators, what was scanned
   Candidates out_;
 };
 

@@ -146,14 +146,13 @@ class Family {
     return true;
   }
 
-  /// Sharding over one rank is no sharding, and gradients of one rank go nowhere, in buckets or not: there the first
-  /// value of the domain stands for all.
+  /// Whether another way to write the same stands for it.
   bool repeats() const {
     const Domains& d = c_.domains;
-    return (s_.zero_dense != d.zero_dense.front() && sharing_->mesh.size(Group::dp_shard) == 1) ||
-           (s_.zero_expert != d.zero_expert.front() && sharing_->mesh.size(Group::edp_shard) == 1) ||
-           (s_.overlap.dp_buckets != (d.dp_buckets.front() != 0) && mesh_.size(Group::dp) == 1 &&
-            mesh_.size(Group::edp) == 1);
+    const IdleSharding idle = idle_sharding(sharing_->mesh);
+    return (idle.dense && s_.zero_dense != d.zero_dense.front()) ||
+           (idle.expert && s_.zero_expert != d.zero_expert.front()) ||
+           (idle.buckets && s_.overlap.dp_buckets != (d.dp_buckets.front() != 0));
   }
 
   /// Activations do not depend on where the optimizer's states are, nor on whether they are sharded.
@@ -425,6 +424,12 @@ void FamilyCounts::add_smallest(const FamilyCounts& other) {
     smallest = other.smallest;
     smallest_member = other.smallest_member;
   }
+}
+
+IdleSharding idle_sharding(const Mesh& mesh) {
+  return {.dense = mesh.size(Group::dp_shard) == 1,
+          .expert = mesh.size(Group::edp_shard) == 1,
+          .buckets = mesh.size(Group::dp) == 1 && mesh.size(Group::edp) == 1};
 }
 
 FamilyCounts scan_family(const FamilyContext& context, const Strategy& strategy, OperatorTable& table,

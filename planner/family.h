@@ -9,6 +9,7 @@
 #include "planner/domains.h"
 #include "planner/operator_table.h"
 #include "program/arrivals.h"
+#include "program/mesh.h"
 
 #include <cstdint>
 #include <functional>
@@ -48,6 +49,13 @@ struct FamilyCounts {
   FamilyCounts& operator+=(const FamilyCounts& other);
   void add_smallest(const FamilyCounts& other);
 };
+
+/// What of a sharding does nothing: that over one rank is none, and gradients of one rank go nowhere, in buckets or
+/// not. There the first value of the domain stands for all.
+struct IdleSharding {
+  bool dense = false, expert = false, buckets = false;
+};
+IdleSharding idle_sharding(const Mesh& mesh);
 
 /// Calls `keep` with each member of the family of `strategy` that fits and whose bound is below `cutoff`. Of each rank
 /// the choice of recomputation is the fastest that fits, of those that leave the bound below `cutoff`.

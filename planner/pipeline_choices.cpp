@@ -35,6 +35,7 @@ Strategy PipelineChoice::of(const Strategy& operators) const {
 
 std::vector<PipelineChoice> pipeline_choices(const FamilyContext& c, const Strategy& s) {
   std::vector<PipelineChoice> out;
+  const bool searches_1f1b = std::ranges::find(c.domains.schedule, Schedule::one_f_one_b) != c.domains.schedule.end();
   for (const Schedule schedule : c.domains.schedule) {
     for (const int pairs : c.domains.ep_batch_level) {
       if (pairs != 0 && (s.ep == 1 || !can_pair(schedule))) continue;
@@ -45,6 +46,9 @@ std::vector<PipelineChoice> pipeline_choices(const FamilyContext& c, const Strat
         if (c.num_devices % pipeline != 0 || c.num_devices % (s.etp * s.ep * pp) != 0) continue;
         const std::int64_t sequences = c.num_devices / pipeline * s.micro_batch;  // of one micro-batch of all pipelines
         if (c.batch.global_batch % sequences != 0) continue;
+        // One micro-batch has one order.
+        const bool is_alone = c.batch.global_batch == sequences;
+        if (is_alone && schedule == Schedule::gpipe && searches_1f1b) continue;
         for (const std::int64_t vpp : chunks_of(schedule, c.domains.vpp)) {
           const PipelineChoice choice{.schedule = schedule,
                                       .pairs = pairs != 0,

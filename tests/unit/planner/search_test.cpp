@@ -5,6 +5,7 @@
 #include "costmodel/lower_bound.h"
 #include "costmodel/memory.h"
 #include "planner/conditions.h"
+#include "planner/family.h"
 #include "planner/strategy_text.h"
 #include "program/arrivals.h"
 #include "program/legality.h"
@@ -303,6 +304,33 @@ TEST(Search, LooksAtEveryPlanOnce) {
   for (std::size_t i = 0; i < ranked.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) ASSERT_NE(ranked[i].strategy, ranked[j].strategy) << i << " and " << j;
   }
+}
+
+// The part of the space that is looked at first shards everything once, over one rank too.
+TEST(Search, WritesWhatHasNothingToShardInOneWay) {
+  std::int64_t num_idle = 0;
+  for (const RankedPlan& plan : plans_of(SmallSearch(2), nullptr, kSeeAll).ranked) {
+    const IdleSharding idle = idle_sharding(Mesh(plan.strategy, 2));
+    EXPECT_TRUE(!idle.dense || plan.strategy.zero_dense == 0);
+    EXPECT_TRUE(!idle.expert || plan.strategy.zero_expert == 0);
+    EXPECT_TRUE(!idle.buckets || !plan.strategy.overlap.dp_buckets);
+    num_idle += idle.dense || idle.expert ? 1 : 0;
+  }
+  EXPECT_GT(num_idle, 20);
+}
+
+TEST(Search, OrdersOneMicroBatchInOneWay) {
+  SmallSearch small(2);
+  small.batch.global_batch = 2;
+  const auto num_gpipe = [](const Outcome& outcome) {
+    return std::ranges::count_if(std::get<SearchResult>(outcome).ranked, [](const RankedPlan& plan) {
+      return plan.strategy.schedule == Schedule::gpipe && plan.strategy.micro_batch == 2;
+    });
+  };
+  EXPECT_EQ(num_gpipe(run(small, nullptr, kSeeAll)), 0);
+  Domains d = small.domains();
+  keep_where(d, "schedule=gpipe");
+  EXPECT_GT(num_gpipe(run_in(d, small, {}, nullptr, kSeeAll)), 0);
 }
 
 TEST(Search, CertifiesTheBestOfASpaceThatItSeesWhole) {
