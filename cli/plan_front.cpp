@@ -30,8 +30,8 @@ std::pair<Objective, Objective> two_of(const std::string& text) {
   if (comma == std::string::npos) {
     throw ConfigError(fmt::format("--pareto: expected two objectives, such as \"time,memory\", got \"{}\"", text));
   }
-  const Objective first = planner::objective_of(text.substr(0, comma));
-  const Objective second = planner::objective_of(text.substr(comma + 1));
+  const Objective first = planner::objective_of(text.substr(0, comma), "--pareto");
+  const Objective second = planner::objective_of(text.substr(comma + 1), "--pareto");
   if (kind_of(first) == kind_of(second)) {
     throw ConfigError(
         fmt::format("--pareto: expected two objectives that differ: on given devices {} and {} have the "
@@ -114,9 +114,9 @@ int print_front(const Plan& base, const Loaded<costmodel::Calibration>& calibrat
   const Intervals intervals(base, calibration.value, catalog);
   report.table("points", "Plans that no other beats in both", table_of(base, front, power, intervals));
   if (!front.points.empty()) intervals.note(report, front.points.front().plan.extrapolated);
-  report.note(
-      "gap: by how much the search that found a plan may be above the least of what it made least, within its "
-      "limit; that it found nothing for less memory than that of the last plan is no proof");
+  std::string gap = "gap: by how much the search that found a plan may be above the least of what it made least";
+  if (has_memory) gap += ", within its limit; that none found less memory than that of the last plan is no proof";
+  report.note(gap);
   add_model_notes(report, base.model, base.strategy.mtp);
   print(report, json);
   return kSuccess;

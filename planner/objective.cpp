@@ -21,11 +21,11 @@ constexpr Named<Objective> kNames[] = {{"time", Objective::time},
 
 std::string_view name_of(Objective objective) { return name_of(kNames, objective); }
 
-Objective objective_of(std::string_view text) {
+Objective objective_of(std::string_view text, std::string_view option) {
   for (const auto& [name, objective] : kNames) {
     if (name == text) return objective;
   }
-  throw ConfigError(fmt::format("--objective: expected one of time, energy, cost, carbon, memory, got \"{}\"", text));
+  throw ConfigError(fmt::format("{}: expected one of time, energy, cost, carbon, memory, got \"{}\"", option, text));
 }
 
 Seconds StepWeights::of_work(const Activities& active) const {

@@ -17,8 +17,8 @@ namespace orrery::planner {
 
 enum class Objective : std::uint8_t { time, energy, cost, carbon, memory };
 
-/// Throws: ConfigError that names the objectives.
-Objective objective_of(std::string_view text);
+/// Throws: ConfigError that names the objectives, and `option`, where the text stands.
+Objective objective_of(std::string_view text, std::string_view option = "--objective");
 std::string_view name_of(Objective objective);
 
 /// What a second of a step counts, and what a second of each kind of work in it counts on top; of all work together, at

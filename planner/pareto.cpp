@@ -38,22 +38,34 @@ FrontPoint best_of(SearchResult result) {
   return {.plan = std::move(result.ranked.front()), .certificate = std::move(result.certificate)};
 }
 
+struct Halved {
+  Bytes least;   // for which a search found something
+  Bytes none;    // for which none did
+  Bytes proven;  // for which nothing fits; zero: no search saw everything
+};
+
+/// From limits for which a search finds something and nothing to such that are a thousandth apart.
+Halved halve(const SearchWith& search, const StepWeights& weights, Bytes least, Bytes none) {
+  Halved out{.least = least, .none = none, .proven = {}};
+  while (out.least - out.none > out.least * kMemoryGap) {
+    const Bytes middle = (out.least + out.none) * 0.5;
+    const auto tried = search(middle, weights);
+    if (const auto* found = std::get_if<SearchResult>(&tried)) {
+      out.least = memory_of(smallest(*found));
+      continue;
+    }
+    out.none = middle;
+    if (std::get<Infeasible>(tried).saw_everything) out.proven = middle;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::variant<SearchResult, Infeasible> search_least_memory(const SearchWith& search, std::optional<Bytes> limit) {
   auto outcome = search(limit, {});
   if (std::holds_alternative<Infeasible>(outcome)) return outcome;
-  Bytes least = memory_of(smallest(std::get<SearchResult>(outcome))), none, proven;
-  while (least - none > least * kMemoryGap) {
-    const Bytes middle = (least + none) * 0.5;
-    const auto tried = search(middle, {});
-    if (const auto* found = std::get_if<SearchResult>(&tried)) {
-      least = memory_of(smallest(*found));
-      continue;
-    }
-    none = middle;
-    if (std::get<Infeasible>(tried).saw_everything) proven = middle;
-  }
+  const auto [least, none, proven] = halve(search, {}, memory_of(smallest(std::get<SearchResult>(outcome))), Bytes());
   outcome = search(least, {});
   Certificate& certificate = std::get<SearchResult>(outcome).certificate;
   certificate.gap.reset();
@@ -68,24 +80,31 @@ std::variant<SearchResult, Infeasible> search_least_memory(const SearchWith& sea
 std::variant<Front, Infeasible> memory_front(const SearchWith& search, const StepWeights& weights,
                                              std::optional<Bytes> limit, std::int64_t num_steps) {
   Front front;
+  const auto add = [&](SearchResult result) {
+    front.points.push_back(best_of(std::move(result)));
+    return memory_of(front.points.back().plan);
+  };
   std::optional<Bytes> step;
   while (true) {
     auto outcome = search(limit, weights);
     if (auto* infeasible = std::get_if<Infeasible>(&outcome)) {
       if (front.points.empty()) return std::move(*infeasible);
+      // The end of the front lies between the last two limits.
+      if (num_steps == 0 || std::ssize(front.points) >= num_steps) break;
+      const Bytes least = halve(search, weights, memory_of(front.points.back().plan), *limit).least;
+      if (least < memory_of(front.points.back().plan)) add(std::get<SearchResult>(search(least, weights)));
       break;
     }
-    FrontPoint point = best_of(std::move(std::get<SearchResult>(outcome)));
-    const Bytes memory = memory_of(point.plan);
+    const Bytes memory = add(std::move(std::get<SearchResult>(outcome)));
     if (!step) step = num_steps == 0 ? bytes(1.0) : memory * (1.0 / static_cast<double>(num_steps));
-    front.points.push_back(std::move(point));
     if (memory <= *step) break;
     limit = memory - *step;
   }
-  front.claim =
-      num_steps == 0
-          ? "every limit of memory at which the answer changes, each to its gap"
-          : fmt::format("limits of memory that fall by at least {}: others may lie between two points", *step);
+  front.claim = num_steps == 0 ? "every limit of memory at which the answer changes, each to its gap"
+                               : fmt::format(
+                                     "limits of memory that fall by at least {}, and the least that a search "
+                                     "found: others may lie between two points",
+                                     *step);
   keep_unbeaten(
       front.points, [&](const RankedPlan& plan) { return weights.of(step_of(plan), plan.active); }, memory_of);
   return front;

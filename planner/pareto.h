@@ -36,7 +36,8 @@ struct Front {
 };
 
 /// The front of an objective, by its weights, and memory. Each limit is less than the memory of the last point by at
-/// least the `num_steps`-th part of that of the first; 0: by a byte, so that nothing of the domain is left out.
+/// least the `num_steps`-th part of that of the first; once nothing is found, the least memory for which something is
+/// ends the front. 0: limits fall by a byte, so that nothing of the domain is left out.
 std::variant<Front, Infeasible> memory_front(const SearchWith& search, const StepWeights& weights,
                                              std::optional<Bytes> limit, std::int64_t num_steps);
 

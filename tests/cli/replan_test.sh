@@ -61,8 +61,10 @@ with=$out
 run "${small[@]}"
 [[ $out == "$with" ]] || fail "--objective time" "the output without it" "$with"
 expect_line '^  #  +step +energy ' "${small[@]}" --pareto energy,time --points 4
+expect_line '^  note: gap: .* what it made least$' "${small[@]}" --pareto energy,time --points 4
 expect_line '^  what was searched +limits of memory that fall by at least ' "${small[@]}" --pareto time,memory --points 4
 expect_error 2 '--objective: expected one of time, energy, cost, carbon, memory, got "speed"' "${small[@]}" --objective speed
+expect_error 2 '--pareto: expected one of time, energy, cost, carbon, memory, got "speed"' "${small[@]}" --pareto time,speed
 expect_error 2 'carbon: expected a carbon_intensity of cluster "h100-64"' "${small[@]}" --objective carbon
 expect_error 2 'cost: expected a price, of cluster "h100-64" or of its devices' "${small[@]}" --objective cost
 expect_error 2 '--pareto: expected two objectives that differ: on given devices energy and carbon have the same plans' \

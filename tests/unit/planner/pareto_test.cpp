@@ -118,6 +118,31 @@ TEST(Pareto, OfTimeAndMemoryIsWhatListingFinds) {
              known.memory == point.plan.predictions.back().peak_memory;
     }));
   }
+  // The last of them needs as little as there is, to a thousandth.
+  const Bytes least = front.back().memory;
+  EXPECT_LE(wide.points.back().plan.predictions.back().peak_memory, least * 1.001);
+}
+
+// Pipelines of which nothing fits take all that a search looks into, before it comes to one that is not slow.
+TEST(Pareto, OfWhatNeedsLeastFindsAPlanNoSlowerThanInAPartOfTheSpace) {
+  const testing::SmallSearch small(8, gib(16), {.seq = 1024, .global_batch = 16});
+  const auto cost = std::make_shared<testing::OneGigaflop>(small.cluster);
+  const costmodel::AnalyticInterpreter analytic(cost, small.cluster);
+  const auto least_of = [&](const Domains& d) {
+    const SearchWith few = [&](std::optional<Bytes> limit, const StepWeights&) {
+      SearchProblem problem = small.problem();
+      problem.memory_limit = limit;
+      return search(d, problem, *cost, analytic, nullptr, {.num_families = 32});
+    };
+    return std::get<SearchResult>(search_least_memory(few, std::nullopt)).ranked.front().predictions.back();
+  };
+  Domains d = small.domains();
+  d.cp = d.etp = d.micro_batch = {1};
+  const Prediction of_all = least_of(d);
+  d.offload_activations = {0};
+  const Prediction of_a_part = least_of(d);
+  EXPECT_LE(of_all.peak_memory, of_a_part.peak_memory);
+  EXPECT_LE(of_all.step_time, of_a_part.step_time);
 }
 
 TEST(Pareto, LeastMemoryIsThatOfTheSmallestStrategyToAThousandth) {
