@@ -89,18 +89,7 @@ class Search {
   }
 
   std::variant<SearchResult, Infeasible> run(const Interpreter* simulator) {
-    found_ = find_candidates(
-        context_, costs_, [&](std::span<const Member* const> members) { return measure(members); },
-        {.slack = proves() ? 0.0 : kSlackWithoutProof,
-         .room = kRoom,
-         .most_families = most_families(),
-         .num_seeds = limits_.num_seeds,
-         .to_beat = limits_.to_beat,
-         .weights = problem_.weights},
-        [&] { return out_of_time(); },
-        [&](const Progress& progress) {
-          if (on_progress_) on_progress_(progress);
-        });
+    scan([&](std::span<const Member* const> members) { return measure(members); });
     if (result_.ranked.empty() && !limits_.to_beat) {
       if (found_.counts.smallest == Bytes()) return nothing_is_legal(context_.domains, problem_);
       return nothing_fits(found_.counts.smallest_member, found_.counts.smallest, problem_, context_.limit,
@@ -116,11 +105,40 @@ class Search {
     return std::move(result_);
   }
 
+  /// The least closed form of what a scan finds that takes these for the truth; as what it makes least.
+  std::optional<Seconds> least_closed() {
+    std::optional<Seconds> least;
+    scan([&](std::span<const Member* const> members) {
+      std::vector<std::optional<Seconds>> values;
+      for (const Member* member : members) {
+        values.emplace_back(problem_.weights.time * closed_of(member->strategy, 0).step_time + member->work_bound);
+        least = std::min(least.value_or(*values.back()), *values.back());
+      }
+      return values;
+    });
+    return least;
+  }
+
  private:
   static constexpr std::size_t kRoom = 16384;
   static constexpr std::int64_t kOfOnePipeline = 2;  // members that the interpreter runs before those of others
   static constexpr std::size_t kRunWave = 8;  // members that are run before it is asked again which others may be best
   static constexpr std::size_t kRunAnyway = 16;  // members that are run without being asked
+
+  void scan(const Measure& measure) {
+    found_ = find_candidates(
+        context_, costs_, measure,
+        {.slack = proves() ? 0.0 : kSlackWithoutProof,
+         .room = kRoom,
+         .most_families = most_families(),
+         .num_seeds = limits_.num_seeds,
+         .to_beat = limits_.to_beat,
+         .weights = problem_.weights},
+        [&] { return out_of_time(); },
+        [&](const Progress& progress) {
+          if (on_progress_) on_progress_(progress);
+        });
+  }
 
   const Device& device() const { return problem_.cluster.groups.front().device; }
   Bytes memory_limit() const {
@@ -152,6 +170,12 @@ class Search {
     return {.cost = costs.cost, .pieces = &costs.pieces};
   }
 
+  costmodel::ClosedEstimate closed_of(const Strategy& s, int worker) {
+    const auto [cost, pieces] = asked_by(worker);
+    return costmodel::estimate_closed(problem_.model, s, problem_.batch, Mesh(s, context_.num_devices), cost,
+                                      problem_.device_of_rank, pieces);
+  }
+
   /// Runs members that others have to beat, each once: they are among the ranked from then on. The first is run
   /// whatever the time.
   std::vector<std::optional<Seconds>> measure(std::span<const Member* const> members) {
@@ -159,10 +183,7 @@ class Search {
     parallel_for(std::ssize(members), [&](std::int64_t i, int worker) {
       const Member& member = *members[static_cast<std::size_t>(i)];
       if (ranked(member.strategy) != nullptr || (i > 0 && out_of_time())) return;
-      const auto [cost, pieces] = asked_by(worker);
-      const costmodel::ClosedEstimate closed = costmodel::estimate_closed(
-          problem_.model, member.strategy, problem_.batch, Mesh(member.strategy, context_.num_devices), cost,
-          problem_.device_of_rank, pieces);
+      const costmodel::ClosedEstimate closed = closed_of(member.strategy, worker);
       plans[static_cast<std::size_t>(i)] =
           run({.member = member, .closed = closed.step_time, .extrapolated = closed.extrapolated});
     });
@@ -255,8 +276,7 @@ class Search {
       const Strategy& s = refined.member.strategy;
       const Mesh mesh(s, context_.num_devices);
       const auto [cost, pieces] = asked_by(worker);
-      const costmodel::ClosedEstimate closed =
-          costmodel::estimate_closed(problem_.model, s, problem_.batch, mesh, cost, problem_.device_of_rank, pieces);
+      const costmodel::ClosedEstimate closed = closed_of(s, worker);
       refined.closed = closed.step_time;
       refined.extrapolated = closed.extrapolated;
       const Seconds bound =
@@ -337,7 +357,8 @@ class Search {
     };
     std::stable_partition(order.begin(), order.end(), is_one_of_few);
     const auto most = std::min(static_cast<std::size_t>(limits_.num_analytic), order.size());
-    std::size_t count = std::min(kRunAnyway, most);
+    // Beside a time of somebody else nothing is run unasked.
+    std::size_t count = limits_.to_beat ? 0 : std::min(kRunAnyway, most);
     run_analytic(std::span(order).first(count));
     while (count < most) {
       std::vector<std::size_t> next = may_be_best();
@@ -483,9 +504,7 @@ class Search {
     parallel_for(std::ssize(others), [&](std::int64_t i, int worker) {
       Other& other = others[static_cast<std::size_t>(i)];
       const Strategy& s = other.refined.member.strategy;
-      const auto [cost, pieces] = asked_by(worker);
-      const costmodel::ClosedEstimate closed = costmodel::estimate_closed(
-          problem_.model, s, problem_.batch, Mesh(s, context_.num_devices), cost, {}, pieces);
+      const costmodel::ClosedEstimate closed = closed_of(s, worker);
       other.gain = 1.0 - closed.step_time / other.refined.closed;
       other.refined.closed = closed.step_time;
       other.refined.extrapolated = closed.extrapolated;
@@ -560,6 +579,12 @@ std::variant<SearchResult, Infeasible> search(const Domains& domains, const Sear
                                               const Interpreter* simulator, const SearchLimits& limits,
                                               const ProgressReport& on_progress) {
   return Search(domains, problem, cost_model, analytic, limits, on_progress).run(simulator);
+}
+
+std::optional<Seconds> least_closed_form(const Domains& domains, const SearchProblem& problem,
+                                         const costmodel::CostModel& cost_model, const Interpreter& analytic,
+                                         const SearchLimits& limits) {
+  return Search(domains, problem, cost_model, analytic, limits, {}).least_closed();
 }
 
 std::string_view claim_of(const Certificate::Tier& tier) {

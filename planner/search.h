@@ -105,6 +105,12 @@ std::variant<SearchResult, Infeasible> search(const Domains& domains, const Sear
                                               const Interpreter* simulator, const SearchLimits& limits = {},
                                               const std::function<void(const Progress&)>& on_progress = {});
 
+/// About what the best of a search is, without a run of an interpreter: the least closed form of what its scan
+/// measures. None where nothing is found, or nothing below the time to beat. `analytic`: is not run.
+std::optional<Seconds> least_closed_form(const Domains& domains, const SearchProblem& problem,
+                                         const costmodel::CostModel& cost_model, const Interpreter& analytic,
+                                         const SearchLimits& limits = {});
+
 /// What a tier of a certificate proves, or that it is heuristic.
 std::string_view claim_of(const Certificate::Tier& tier);
 

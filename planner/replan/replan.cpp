@@ -2,6 +2,7 @@
 #include "planner/replan/replan.h"
 
 #include "base/errors.h"
+#include "base/parallel.h"
 #include "costmodel/analytic_interpreter.h"
 #include "planner/conditions.h"
 #include "planner/replan/neighbourhood.h"
@@ -133,6 +134,28 @@ class Replanner {
     }
   }
 
+  /// A world with what is searched on it.
+  struct Candidate {
+    World world;
+    Domains domains;
+    std::optional<Seconds> closed;  // about what it comes to; none: nothing that beats what is known
+  };
+
+  /// Runs of the interpreter are what planning takes, and the largest world is seldom the fastest: a good time that is
+  /// known first leaves the others without a run.
+  void put_promising_first(std::vector<Candidate>& candidates, const SearchLimits& limits) const {
+    parallel_for(std::ssize(candidates), [&](std::int64_t i, int) {
+      Candidate& candidate = candidates[static_cast<std::size_t>(i)];
+      const std::vector<DeviceIndex> devices = devices_of(candidate.world, from_.cluster, left_);
+      const costmodel::AnalyticInterpreter analytic(cost_, from_.cluster, devices);
+      candidate.closed =
+          least_closed_form(candidate.domains, problem_on(devices), *cost_, analytic, beaten_by_known(limits));
+    });
+    std::ranges::stable_sort(candidates, [](const Candidate& a, const Candidate& b) {
+      return a.closed && (!b.closed || *a.closed < *b.closed);
+    });
+  }
+
   void search_worlds(const Domains& domains, const SearchLimits& limits) {
     out_.worlds.clear();
     out_.certificate = {};
@@ -140,13 +163,17 @@ class Replanner {
     is_proved_ = true;
     why_not_.reset();
     claim_ = kSawEverything;
+    std::vector<Candidate> candidates;
     for (const World& world : worlds_) {
       if (static_cast<std::int64_t>(out_.worlds.size()) == wishes_.num_worlds) break;
       if (!can_split(domains, batch_, world.size())) continue;
       out_.worlds.push_back(world.size());
-      Domains of_world = domains;
-      keep_what_divides(of_world, std::span(&out_.worlds.back(), 1));
-      add_to_certificate(search_world(world, of_world, limits));
+      Candidate& candidate = candidates.emplace_back(Candidate{.world = world, .domains = domains, .closed = {}});
+      keep_what_divides(candidate.domains, std::span(&out_.worlds.back(), 1));
+    }
+    if (candidates.size() > 1 && !out_.searched_whole_space) put_promising_first(candidates, limits);
+    for (const Candidate& candidate : candidates) {
+      add_to_certificate(search_world(candidate.world, candidate.domains, limits));
     }
     if (out_.worlds.empty()) why_not_ = nothing_splits();
     Domains searched = domains, all = any_;
@@ -174,25 +201,35 @@ class Replanner {
     }
   }
 
-  /// Whatever it finds is an option from then on, and has to be beaten by others.
-  std::variant<SearchResult, Infeasible> search_world(const World& world, const Domains& domains, SearchLimits limits) {
-    const std::vector<DeviceIndex> devices = devices_of(world, from_.cluster, left_);
-    const SearchProblem problem{.model = from_.model,
-                                .cluster = from_.cluster,
-                                .batch = batch_,
-                                .load = from_.load,
-                                .sequences = from_.sequences,
-                                .memory_limit = wishes_.memory_limit,
-                                .device_of_rank = devices,
-                                .experts = from_.experts,
-                                .framework = from_.framework};
+  SearchProblem problem_on(const std::vector<DeviceIndex>& devices) const {
+    return {.model = from_.model,
+            .cluster = from_.cluster,
+            .batch = batch_,
+            .load = from_.load,
+            .sequences = from_.sequences,
+            .memory_limit = wishes_.memory_limit,
+            .device_of_rank = devices,
+            .experts = from_.experts,
+            .framework = from_.framework};
+  }
+
+  /// The time to beat is that of the best option.
+  SearchLimits beaten_by_known(SearchLimits limits) const {
     for (const ReplanOption& known : found_) {
       if (!limits.to_beat || time_of(known) < *limits.to_beat) limits.to_beat = time_of(known);
     }
     // Seeds are there to be beaten; beside a time of another world they cost more than they throw away.
     if (limits.to_beat && !out_.searched_whole_space) limits.num_seeds = 0;
+    return limits;
+  }
+
+  /// Whatever it finds is an option from then on, and has to be beaten by others.
+  std::variant<SearchResult, Infeasible> search_world(const World& world, const Domains& domains,
+                                                      const SearchLimits& limits) {
+    const std::vector<DeviceIndex> devices = devices_of(world, from_.cluster, left_);
     const costmodel::AnalyticInterpreter analytic(cost_, from_.cluster, devices);
-    auto outcome = search(domains, problem, *cost_, analytic, nullptr, limits, on_progress_);
+    auto outcome =
+        search(domains, problem_on(devices), *cost_, analytic, nullptr, beaten_by_known(limits), on_progress_);
     if (auto* result = std::get_if<SearchResult>(&outcome)) {
       for (RankedPlan& plan : result->ranked) {
         found_.push_back(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/replan/replan.h"
 
+#include "base/errors.h"
 #include "costmodel/analytic_interpreter.h"
 #include "planner/replan/neighbourhood.h"
 #include "program/legality.h"
@@ -108,6 +109,39 @@ TEST(Replan, CertifiesAgainstEveryPlanOfTheSpaceThatItNames) {
   EXPECT_LE((best - least) / best, *result.certificate.gap + 1e-12);
   // The manifest is about all worlds: three pipeline ranks split the first one, four the second.
   EXPECT_EQ(std::ranges::find(result.certificate.domain, "pp", &Certificate::Dimension::name)->domain, "1 2 3 4");
+}
+
+// The closed form says which world is promising; what cannot be faster there is not run.
+TEST(Replan, RunsNothingOnWorldsThatAreSlower) {
+  Plan from = old_plan(8);
+  from.strategy = testing::small_strategy(from.model, 1, 2);
+  const Replanned all = plans_of(from, ranks({1}), {.num_options = 100});
+  const auto best = std::ranges::min_element(
+      all.options, {}, [](const ReplanOption& option) { return option.plan.predictions.back().step_time; });
+  ASSERT_GT(all.worlds.size(), 1);
+  for (const ReplanOption& option : all.options) {
+    EXPECT_EQ(option.device_of_rank, best->device_of_rank);
+  }
+}
+
+/// Nobody may run it.
+class NeverRun : public costmodel::AnalyticInterpreter {
+ public:
+  using costmodel::AnalyticInterpreter::AnalyticInterpreter;
+  Trace run(const StepProgram&, const RunInput&) const override { throw ConfigError("was run"); }
+};
+
+TEST(Replan, KnowsAboutWhatASearchComesToWithoutARun) {
+  const SmallSearch small;
+  const auto cost = std::make_shared<OneGigaflop>(small.cluster);
+  const NeverRun never(cost, small.cluster);
+  const costmodel::AnalyticInterpreter analytic(cost, small.cluster);
+  const auto result = std::get<SearchResult>(search(small.domains(), small.problem(), *cost, analytic, nullptr));
+  const Seconds best = result.ranked.front().predictions.back().step_time;
+  const auto about = least_closed_form(small.domains(), small.problem(), *cost, never);
+  ASSERT_TRUE(about);
+  EXPECT_NEAR(*about / best, 1.0, 0.05);
+  EXPECT_FALSE(least_closed_form(small.domains(), small.problem(), *cost, never, {.to_beat = best * 0.5}));
 }
 
 // A stage was on the second node, of which one device is left; whoever takes it gets it over the network.
