@@ -120,6 +120,7 @@ class Search {
             Attempt attempt{plan_.strategy, plan_.batch};
             Pair pair{.distance = turn(first->second(attempt), a) + turn(second->second(attempt), b),
                       .text = fmt::format("{} {} and {} {}", keys[i], a, keys[j], b)};
+            if (keys[i] == "tp" || keys[j] == "tp") pair.text += follow_with_sp(attempt.strategy);
             const auto good = good_for(keys[i], std::move(attempt));
             pair.left = static_cast<std::size_t>(std::ranges::find(good, true) - good.begin());
             if (pair.left < kNumLeft && pair < best) best = std::move(pair);
@@ -158,6 +159,12 @@ class Search {
   }
 
  private:
+  /// Turns what goes with tp because neither is legal without the other. " with sp", " without sp" or nothing.
+  std::string_view follow_with_sp(Strategy& s) const {
+    s.sp = s.tp > 1 && (s.sp || plan_.model.moe.has_value());
+    return s.sp == plan_.strategy.sp ? "" : s.sp ? " with sp" : " without sp";
+  }
+
   /// How far that is, in doublings.
   static double turn(std::int64_t& degree, std::int64_t value) {
     const double before = std::log2(static_cast<double>(std::max<std::int64_t>(degree, 1)));
@@ -209,9 +216,11 @@ class Search {
     Attempt attempt{plan_.strategy, plan_.batch};
     for (std::int64_t value = first; (last - value) * step >= 0; value += step) {
       dial(attempt) = value;
+      attempt.strategy.sp = plan_.strategy.sp;
+      const std::string with(key == "tp" ? follow_with_sp(attempt.strategy) : std::string_view());
       const auto good = good_for(key, attempt);
       for (std::size_t left = 0; left < kNumLeft; ++left) {
-        if (good[left] && !std::exchange(done[left], true)) found[left].push_back(std::to_string(value));
+        if (good[left] && !std::exchange(done[left], true)) found[left].push_back(std::to_string(value) + with);
       }
       if (done[kNothingOfTheKeyAndNothingNew]) return;
     }

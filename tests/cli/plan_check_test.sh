@@ -14,9 +14,9 @@ expect_line '^  fits +yes$' "${check[@]}" good.json
 printf '{"schema": "strategy/1", "tp": 3, "pp": 16, "ep": 48, "recompute": ["moe", "moe_act"]}\n' >bad.json
 run "${check[@]}" bad.json
 [[ $code == 3 && -z $err ]] || fail "exit code of a broken rule" 3 "$code, $err"
-for line in 'pp +expected tp \* cp \* pp to be a divisor of 2048 \(number of devices\), got 48 +tp 2 or 4' \
+for line in 'pp +expected tp \* cp \* pp to be a divisor of 2048 \(number of devices\), got 48 +tp 2 with sp or 4 with sp' \
   'ep +expected a divisor of 256 \(number of experts\), got 48 +ep 32 or 64' \
-  'tp +expected a divisor of 128 \(attention heads\), got 3 +tp 2 or 4' \
+  'tp +expected a divisor of 128 \(attention heads\), got 3 +tp 2 with sp or 4 with sp' \
   'stages/0/recompute to stages/15/recompute +expected no moe_act: moe recomputes it already +recompute without moe; recompute without moe_act'; do
   grep -qE "^  $line\$" <<<"$out" || fail "broken rules" "$line" "$out"
 done
@@ -28,10 +28,10 @@ printf '{"schema": "strategy/1", "tp": 3, "pp": 16, "ep": 6, "vpp": 5, "recomput
 run plan mixtral-8x7b h800-2048 --sequence 4096 --global-batch 15360 --check stages.json
 [[ $code == 3 && -z $err ]] || fail "exit code of too many stages" 3 "$code, $err"
 for line in 'pp +expected at most 34 stages \(pp \* vpp\), one for each layer, for the embedding and for the head, got 80 +pp 6; vpp 2' \
-  'pp +expected tp \* cp \* pp to be a divisor of 2048 \(number of devices\), got 48 +tp 2 or 4' \
+  'pp +expected tp \* cp \* pp to be a divisor of 2048 \(number of devices\), got 48 +tp 2 with sp or 4 with sp' \
   'pp +expected etp \* ep \* pp to be a divisor of 2048 \(number of devices\), got 96 +ep 4 or 8' \
   'ep +expected a divisor of 8 \(number of experts\), got 6 +ep 4 or 8' \
-  'tp +expected a divisor of 32 \(attention heads\), got 3 +tp 2 or 4' \
+  'tp +expected a divisor of 32 \(attention heads\), got 3 +tp 2 with sp or 4 with sp' \
   'schedule +expected 1 chunk per rank, got 5 +schedule "interleaved"; vpp 1' \
   'stages/0/recompute to stages/33/recompute +expected no moe_act: moe recomputes it already +recompute without moe; recompute without moe_act'; do
   grep -qE "^  $line\$" <<<"$out" || fail "rules beside too many stages" "$line" "$out"
@@ -58,7 +58,7 @@ grep -q '^Single changes that make it fit, cheapest first:$' <<<"$out" || fail "
 # Two wrong factors of one product, and a layout with a hole: what would be legal.
 printf '{"schema": "strategy/1", "tp": 3, "pp": 7, "ep": 48}\n' >two.json
 run "${check[@]}" two.json
-for line in 'pp +expected tp \* cp \* pp to be a divisor of 2048 \(number of devices\), got 21 +pp 8 and tp [24]' \
+for line in 'pp +expected tp \* cp \* pp to be a divisor of 2048 \(number of devices\), got 21 +pp 8 and tp [24] with sp' \
   'ep +expected a divisor of 256 \(number of experts\), got 48 +ep 32 or 64'; do
   grep -qE "^  $line\$" <<<"$out" || fail "two wrong factors" "$line" "$out"
 done

@@ -58,16 +58,16 @@ TEST(NearestLegal, ChangesAnotherFactorWhereTheOneThatIsBlamedCannotHelp) {
   plan.strategy.tp = 3;
   plan.strategy.pp = 4;
   plan.strategy.stages = even_stages(8, 4);
-  // Of tp * cp * pp = 12 the largest factor is blamed. With two tensor-parallel ranks sp has to be true next.
-  EXPECT_THAT(nearest(plan, "pp"), ElementsAre("tp 1"));
-  EXPECT_THAT(nearest(plan, "tp"), ElementsAre("tp 1"));
+  // Of tp * cp * pp = 12 the largest factor is blamed. With two tensor-parallel ranks sp has to be true.
+  EXPECT_THAT(nearest(plan, "pp"), ElementsAre("tp 2 with sp or 4 with sp"));
+  EXPECT_THAT(nearest(plan, "tp"), ElementsAre("tp 2 with sp or 4 with sp"));
 }
 
 TEST(NearestLegal, ChangesTwoDegreesWhereNoSingleOneDoes) {
   Plan plan = plan_to_export();
   plan.strategy.tp = plan.strategy.cp = 3;
-  // With tp above 1 sp would have to be true as well.
-  EXPECT_THAT(nearest(plan, "tp"), ElementsAre("tp 1 and cp 4"));
+  // With tp above 1 sp has to be true as well.
+  EXPECT_THAT(nearest(plan, "tp"), ElementsAre("tp 4 and cp 4 with sp"));
   plan = plan_to_export();
   plan.strategy.tp = 3;
   plan.strategy.pp = 7;
