@@ -93,6 +93,10 @@ std::vector<std::set<RecomputeModule>> recompute_choices(const Model& model) {
   return choices;
 }
 
+bool graphs_hold_a_step(const Model& model, const Strategy& strategy) {
+  return !model.moe || strategy.capacity_factor.has_value();
+}
+
 Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape& batch, Strategy base) {
   const std::int64_t num_devices = cluster.num_devices();
   CHECK(num_devices >= 1, num_devices);
@@ -138,7 +142,7 @@ Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape&
   base.order = d.order.front();
   d.base = std::move(base);
   take_from_base(d);
-  if (!model.moe || d.base.capacity_factor) d.cuda_graphs = {0, 1};
+  if (graphs_hold_a_step(model, d.base)) d.cuda_graphs = {0, 1};
   if (group.device.kind == DeviceKind::cpu) keep_what_cpus_measure(d);
   return d;
 }

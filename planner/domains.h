@@ -57,10 +57,13 @@ struct Domains {
   std::vector<Certificate::Dimension> manifest(std::string_view claim) const;
 };
 
+/// Whether no number of rows follows from the router, so that a CUDA graph can hold a whole step.
+bool graphs_hold_a_step(const Model& model, const Strategy& strategy);
+
 /// Everything that Orrery can lower, as far as it makes sense: tensor parallelism within a scale-up domain, at least
 /// 512 tokens of a sequence on a rank, 1 to 16 sequences in a micro-batch, powers of two; 8 chunks on a rank; as many
-/// instances of the optimizer as scale-up domains at most; CUDA graphs where no number of rows follows from the router,
-/// so that a graph can hold them. The stages that `base` lists, unless they are the even ones, are tried beside the
+/// instances of the optimizer as scale-up domains at most; CUDA graphs where a graph can hold a
+/// step. The stages that `base` lists, unless they are the even ones, are tried beside the
 /// usual layouts. Within one scale-up domain all devices are equally near, and one order is enough. On CPUs, what
 /// `orrery calibrate` measures there. Requires: at least one device.
 Domains domains_of(const Model& model, const Cluster& cluster, const BatchShape& batch, Strategy base = {});

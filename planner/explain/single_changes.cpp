@@ -3,6 +3,7 @@
 
 #include "base/parallel.h"
 #include "planner/dials.h"
+#include "planner/domains.h"
 #include "planner/fit_check.h"
 #include "planner/strategy_text.h"
 #include "program/legality.h"
@@ -44,6 +45,8 @@ class Changes {
       for (const Choice& choice : choice_dials().at(std::string(key))) {
         Strategy changed = plan_.strategy;
         choice.choose(changed);
+        const bool captures = changed.cuda_graphs && !plan_.strategy.cuda_graphs;
+        if (captures && !graphs_hold_a_step(plan_.model, changed)) continue;
         add(fmt::format("{} {}", key, choice.name), std::move(changed));
       }
     }
