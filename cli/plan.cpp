@@ -11,12 +11,17 @@
 #include "cli/plan_place.h"
 #include "cli/plan_search.h"
 #include "cli/plan_sweep.h"
+#include "cli/progress.h"
 #include "cli/verbs.h"
+#include "planner/conditions.h"
+#include "planner/explain/dimensions.h"
+#include "planner/on_demand.h"
 
 #include <cmath>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -24,6 +29,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <malloc.h>
 
 namespace orrery::cli {
@@ -70,7 +76,7 @@ PlanFromOptions from_of(const PlanOptions& options) {
   out.out = options.out;
   out.global_batch = options.workload.global_batch;
   out.where = options.where;
-  out.memory_limit = memory_limit_of(options);
+  out.memory_limit = planner::take_memory_limit(out.where, memory_limit_of(options));
   if (!options.horizon.empty()) {
     out.horizon = quantity_of<Seconds>("--horizon", "a time with its unit, such as \"1 h\"", options.horizon);
   }
@@ -100,6 +106,24 @@ SweepOptions sweep_of(const PlanOptions& options) {
     out.deadline = quantity_of<Seconds>("--deadline", "a time with its unit, such as \"20 s\"", options.deadline);
   }
   return out;
+}
+
+/// Says on stderr what of a stated strategy is searched all the same.
+void note_searched(const Strategy& stated) {
+  std::set<std::string_view> kept = {"stages", "recompute", "sp"};  // tried beside others, or goes with tp
+  planner::Domains domains;
+  planner::visit_on_demand(domains, [&](std::string_view name, const auto&, auto, const auto&) { kept.insert(name); });
+  Strategy unsaid;
+  unsaid.stages = stated.stages;
+  const planner::StrategyMix mix(unsaid, stated);
+  std::vector<std::string> searched;
+  for (const planner::StrategyDimension* dimension : mix.dimensions()) {
+    if (kept.contains(dimension->name)) continue;
+    searched.push_back(fmt::format("{} {}", dimension->name, dimension->text(stated)));
+  }
+  if (searched.empty()) return;
+  log_info(fmt::format("--strategy: {} {} searched, whatever it states: conditions (--where) keep a value",
+                       fmt::join(searched, ", "), searched.size() == 1 ? "is" : "are"));
 }
 
 /// Interpreters take and give back the memory of whole programs, one run after the other: let it stay with the process.
@@ -136,11 +160,12 @@ int make_plan(const PlanOptions& options) {
   if (!options.check.empty()) {
     return check_strategy(std::move(base), options.check, options.common.inputs.catalog, options.common.json);
   }
+  if (!options.strategy.empty()) note_searched(base.strategy);
   if (options.precision) base.strategy.precision = *options.precision;
 
   SearchWishes wishes{.simulate = !options.no_simulation, .conditions = options.where};
   if (options.time_budget) wishes.time_budget = time_budget_of(*options.time_budget);
-  wishes.memory_limit = memory_limit_of(options);
+  wishes.memory_limit = planner::take_memory_limit(wishes.conditions, memory_limit_of(options));
   note_limit(wishes.memory_limit, base.cluster.groups.front().device);
   wishes.objective = planner::objective_of(options.objective);
   if (!options.pareto.empty()) {
@@ -226,8 +251,8 @@ Verb add_plan(CLI::App& app) {
   command->add_option("--time-budget", options->time_budget,
                       "seconds after which no new plans are looked at; the gap says what that costs");
   command->add_option("--where", options->where,
-                      "condition on the plan, such as \"pp=8\", \"tp<=4\", \"schedule=zb_h1,zbv\" or "
-                      "\"recompute!=full\"; may be given several times");
+                      "condition on the plan, such as \"pp=8\", \"tp at most 4\", \"schedule=zb_h1,zbv\", "
+                      "\"recompute!=full\" or \"memory<=70 GiB\"; may be given several times");
   command->add_option("--memory-limit", options->memory_limit,
                       "what a device may hold, such as \"70 GiB\"; else all that it has");
   command

@@ -2,6 +2,7 @@
 #include "planner/conditions.h"
 
 #include "base/errors.h"
+#include "base/units_parse.h"
 #include "planner/dimension_visit.h"
 
 #include <algorithm>
@@ -30,7 +31,7 @@ struct Condition {
 
 /// At `at`, of "<=" and "<" the longer one.
 std::string_view relation_at(std::string_view text, std::size_t at) {
-  for (const std::string_view relation : {"<=", ">=", "!=", "=", "<", ">"}) {
+  for (const std::string_view relation : {"<=", ">=", "!=", "==", "=", "<", ">"}) {
     if (text.substr(at, relation.size()) == relation) return relation;
   }
   return {};
@@ -44,7 +45,7 @@ Condition parse(std::string_view text) {
     out.refuse("expected a dimension, one of = != <= >= < > and a value, such as \"tp<=8\"");
   }
   out.dimension = out.normal.substr(0, at);
-  out.relation = relation;
+  out.relation = relation == "==" ? "=" : relation;
   std::string_view rest = std::string_view(out.normal).substr(at + relation.size());
   for (std::size_t comma = 0; comma != std::string_view::npos; rest.remove_prefix(comma + 1)) {
     comma = rest.find(',');
@@ -167,11 +168,35 @@ template <class Value, class Text>
 }  // namespace
 
 std::string normal_condition(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c != ' ' && c != '\t') out += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
+      {" at most ", "<="}, {" at least ", ">="}, {" is not ", "!="}, {" is ", "="}, {" below ", "<"}, {" above ", ">"}};
+  std::string words = " ";
+  for (const char c : text) words += c == '\t' ? ' ' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  for (const auto& [word, relation] : kWords) {
+    if (const std::size_t at = words.find(word); at != std::string::npos) words.replace(at, word.size(), relation);
   }
-  return out;
+  std::erase(words, ' ');
+  return words;
+}
+
+std::optional<Bytes> take_memory_limit(std::vector<std::string>& conditions, std::optional<Bytes> limit) {
+  std::erase_if(conditions, [&](const std::string& text) {
+    std::string_view normal = text;
+    const std::string without_words = normal_condition(text);
+    const std::size_t at = std::min(without_words.find_first_of("<>!="), without_words.size());
+    const std::string_view dimension = std::string_view(without_words).substr(0, at);
+    if (at == without_words.size() || (!dimension.empty() && dimension != "memory")) return false;
+    // Units have capitals, so the size is read from what the user wrote.
+    normal.remove_prefix(std::min(normal.find_first_of("0123456789"), normal.size()));
+    const std::optional<double> size = parse_units(normal, unit_table<Bytes>());
+    if (without_words.substr(at, 2) != "<=" || !size || !(*size > 0.0)) {
+      throw ConfigError(
+          fmt::format("condition \"{}\": of memory expected a size with its unit, such as \"memory <= 70 GiB\"", text));
+    }
+    limit = std::min(limit.value_or(Bytes::from_si(*size)), Bytes::from_si(*size));
+    return true;
+  });
+  return limit;
 }
 
 void keep_where(Domains& domains, std::span<const std::string> texts) {

@@ -60,6 +60,12 @@ expect_line '^  energy of a step +[0-9.]+ [kM]?J$' "${small[@]}" --objective tim
 with=$out
 run "${small[@]}"
 [[ $out == "$with" ]] || fail "--objective time" "the output without it" "$with"
+# Conditions in words, and what a strategy states that is searched all the same.
+expect_line '^  pipeline .pp. +2$' "${small[@]}" --where "TP at most 8" --where "at most 70 GiB" --where "pp is 2"
+printf '{"schema": "strategy/1", "pp": 2, "optimizer": "muon"}\n' >stated.json
+run "${small[@]}" --strategy stated.json
+[[ $err == *'orrery: --strategy: pp 2 is searched, whatever it states: conditions (--where) keep a value'* ]] ||
+  fail "what is searched" "pp 2" "$err"
 expect_line '^  #  +step +energy ' "${small[@]}" --pareto energy,time --points 4
 expect_line '^  note: gap: .* what it made least$' "${small[@]}" --pareto energy,time --points 4
 expect_line '^  what was searched +limits of memory that fall by at least ' "${small[@]}" --pareto time,memory --points 4

@@ -37,6 +37,33 @@ std::string refusal(std::vector<std::string> conditions) {
   return "";
 }
 
+TEST(Conditions, AreWordsToo) {
+  EXPECT_THAT(where("TP at most 4").tp, ElementsAre(1, 2, 4));
+  EXPECT_THAT(where("tp at least 4").tp, ElementsAre(4, 8));
+  EXPECT_THAT(where("tp below 4").tp, ElementsAre(1, 2));
+  EXPECT_THAT(where("tp above 4").tp, ElementsAre(8));
+  EXPECT_THAT(where("tp is 4").tp, ElementsAre(4));
+  EXPECT_THAT(where("tp is not 4").tp, ElementsAre(1, 2, 8));
+  EXPECT_THAT(where("tp==4").tp, ElementsAre(4));
+}
+
+TEST(Conditions, OnMemoryAreALimit) {
+  std::vector<std::string> conditions = {"pp=2", "Memory <= 70 GiB", "at most 64 GiB", "tp<=2"};
+  EXPECT_EQ(take_memory_limit(conditions, std::nullopt), gib(64));
+  EXPECT_THAT(conditions, ElementsAre("pp=2", "tp<=2"));
+  EXPECT_EQ(take_memory_limit(conditions, gib(3)), gib(3));
+  for (const std::string text : {"memory=70 GiB", "memory<=70", "at most 8", "memory <= 0 GiB"}) {
+    std::vector<std::string> wrong = {text};
+    try {
+      take_memory_limit(wrong, {});
+      ADD_FAILURE() << text;
+    } catch (const ConfigError& error) {
+      EXPECT_EQ(error.what(),
+                "condition \"" + text + "\": of memory expected a size with its unit, such as \"memory <= 70 GiB\"");
+    }
+  }
+}
+
 TEST(Conditions, KeepNumbersThatAreSoMuchMoreOrLess) {
   EXPECT_THAT(where("tp=4").tp, ElementsAre(4));
   EXPECT_THAT(where("tp!=4").tp, ElementsAre(1, 2, 8));
