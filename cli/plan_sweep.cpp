@@ -10,6 +10,7 @@
 #include "cli/report.h"
 #include "cli/sweep_results.h"
 #include "costmodel/power.h"
+#include "planner/conditions.h"
 #include "planner/strategy_text.h"
 #include "planner/sweep.h"
 
@@ -41,7 +42,9 @@ void search_legal_point(const SweepOptions& options, const SweepPoint& point, co
                              &calibration);
   if (options.precision) base.strategy.precision = *options.precision;
   SweepResult result{.point = point, .num_devices = base.num_ranks()};
-  const auto found = search_plans(base, calibration, {.conditions = point.where});
+  SearchWishes wishes{.conditions = point.where};
+  wishes.memory_limit = planner::take_memory_limit(wishes.conditions, {});
+  const auto found = search_plans(base, calibration, wishes);
   if (const auto* infeasible = std::get_if<planner::Infeasible>(&found)) {
     result.infeasible = infeasible->reason;
     log_info(fmt::format("infeasible: {}", infeasible->reason));
@@ -78,6 +81,16 @@ std::string text_of(const ConfigError& error) {
     messages.push_back(to_text(without_hint));
   }
   return fmt::format("{}", fmt::join(messages, "; "));
+}
+
+/// What holds for all points and is not as it is without a word: results under other options are of other points.
+std::string text_of(const SweepOptions& options) {
+  std::vector<std::string> words;
+  if (!options.calibration.empty()) words.push_back("calibration " + options.calibration);
+  if (options.load != SearchInputs().load) words.push_back("load " + options.load);
+  if (!options.framework.empty()) words.push_back("framework " + options.framework);
+  if (options.precision) words.push_back(fmt::format("precision {}", name_of(*options.precision)));
+  return fmt::format("{}", fmt::join(words, ", "));
 }
 
 /// What is wrong with one point ends no sweep. `before`: what is known of it.
@@ -196,7 +209,8 @@ Report report_of(const SweepOptions& options, const std::vector<SweepPoint>& poi
 }  // namespace
 
 int sweep_plans(const SweepOptions& options) {
-  const std::vector<SweepPoint> points = planner::read_sweep(options.sweep);
+  std::vector<SweepPoint> points = planner::read_sweep(options.sweep);
+  for (SweepPoint& point : points) point.with = text_of(options);
   const SweepShare share = SweepShare::of_environment();
   const std::string path = results_path(options.out, share);
   const std::vector<SweepResult> before = read_results(options.out);

@@ -53,7 +53,7 @@ std::vector<SweepPoint> read(const JsonDocument& document) {
         for (const std::int64_t seq : sequences)
           for (const std::int64_t batch : batches)
             for (const std::vector<std::string>& where : conditions)
-              points.push_back({model, cluster, num_nodes, seq, batch, where});
+              points.push_back({model, cluster, num_nodes, seq, batch, where, {}});
   return points;
 }
 
@@ -70,6 +70,7 @@ void write_point(JsonWriter& out, const SweepPoint& point) {
   out.field("sequence", point.seq).field("global_batch", point.global_batch).key("where").begin_array();
   for (const std::string& condition : point.where) out.value(condition);
   out.end_array();
+  if (!point.with.empty()) out.field("with", point.with);
 }
 
 SweepPoint read_point(const JsonObject& in) {
@@ -78,7 +79,8 @@ SweepPoint read_point(const JsonObject& in) {
           .num_nodes = in.required("nodes").integer({.min = 0}),
           .seq = in.required("sequence").integer(kPositive),
           .global_batch = in.required("global_batch").integer(kPositive),
-          .where = strings(in.required("where"))};
+          .where = strings(in.required("where")),
+          .with = in.optional("with").string().value_or("")};
 }
 
 }  // namespace orrery::planner

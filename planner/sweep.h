@@ -20,6 +20,7 @@ struct SweepPoint {
   std::int64_t num_nodes = 0;  // of the cluster, the first ones; 0: all
   std::int64_t seq = 0, global_batch = 0;
   std::vector<std::string> where;  // planner/conditions.h
+  std::string with = {};           // what else holds for all points, as users ask for it; empty: nothing
 
   bool operator==(const SweepPoint&) const = default;
 };

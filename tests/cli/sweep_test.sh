@@ -42,6 +42,12 @@ grep -qE '^  of them searched +4$' <<<"$out" || fail "report" "4 searched" "$out
 # On 8 devices it runs in one stage or two or not at all; on 16 it is faster.
 grep -qE 'most tokens/s +mixtral-8x7b on 16 of h100-64' <<<"$out" || fail "fastest" "16 devices" "$out"
 grep -qE 'fewest devices for 100 s +mixtral-8x7b on (8|16) of' <<<"$out" || fail "fewest" "a number" "$out"
+# Under other options they are other points: nothing is known, and both keep their lines.
+run "${sweep[@]}" --framework megatron
+[[ $(grep -c known <<<"$err") == 0 && $(grep -c '"with":"framework megatron"' results.jsonl) == 4 ]] ||
+  fail "points under another option" "4 lines of their own" "$err"
+run "${sweep[@]}"
+[[ $(grep -c known <<<"$err") == 4 ]] || fail "points without it" "known" "$err"
 run "${sweep[@]}" --deadline "1 us"
 grep -qE 'fewest devices for 1.00 us +none' <<<"$out" || fail "nothing is so fast" "none" "$out"
 
