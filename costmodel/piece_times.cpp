@@ -50,6 +50,13 @@ std::vector<LayerOp> PieceTimes::ops_of(Piece piece, const AttentionSpan& span, 
     case Piece::mtp:
     case Piece::mtp_apart:
       return mtp_ops(model_, strategy, batch_, piece == Piece::mtp_apart);
+    case Piece::mtp_lookup: {
+      std::vector<LayerOp> ops = mtp_ops(model_, strategy, batch_, false);
+      std::erase_if(ops, [](const LayerOp& op) {
+        return op.pass != Pass::fwd || (op.op != OpCode::mtp_embed && op.op != OpCode::tp_embed);
+      });
+      return ops;
+    }
     case Piece::head:
     case Piece::head_behind_mtp:
       return head_ops(model_, strategy, batch_, piece == Piece::head_behind_mtp);

@@ -21,8 +21,8 @@
 namespace orrery::costmodel {
 
 /// The halves of a layer; and the ends of the model, and what a prediction module has before its layer, each with or
-/// without another one that adds to the same gradient.
-enum class Piece : std::uint8_t { attention, dense, moe, embedding, mtp, mtp_apart, head, head_behind_mtp };
+/// without another one that adds to the same gradient; of the latter the embedding, forward.
+enum class Piece : std::uint8_t { attention, dense, moe, embedding, mtp, mtp_apart, head, head_behind_mtp, mtp_lookup };
 
 class PieceTimes {
  public:

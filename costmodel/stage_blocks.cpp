@@ -124,8 +124,19 @@ Slots StageBlocks::slots(const StageLayout& layout) {
       add_block(block.times, 1.0, block.communication, module, windows);
     }
     out.times.weight_grad -= module.times.weight_grad;
+    if (!layout.embedding) out.times.forward -= ahead_of_message();
   }
   return out;
+}
+
+Seconds StageBlocks::ahead_of_message() {
+  const Block& lookup = end(Piece::mtp_lookup);
+  Slots ahead;
+  HostWindows windows;
+  add_block(lookup.times, 1.0, lookup.communication, ahead, windows);
+  const Seconds enqueued =
+      aim_ == Aim::bound ? lookup.times.host_forward : Seconds();  // at most, of waits for the host
+  return ahead.times.forward + enqueued;
 }
 
 Seconds StageBlocks::message(const Model& model, const Strategy& strategy, const BatchShape& batch, std::int64_t rank,

@@ -53,6 +53,9 @@ class StageBlocks {
   void for_each(const StageLayout& layout, const std::function<void(const Block&, double)>& use);
   /// The layer that the backward of a stage begins with; none on a stage without layers.
   const Block* last_layer(const StageLayout& layout);
+  /// Of a stage that begins with a prediction module: its embedding waits for nobody, and may be done before the
+  /// message from the stage before is there.
+  Seconds ahead_of_message();
   /// Layers with the same kind, span and modules take the same.
   using LayerClass = std::tuple<LayerKind, AttentionSpan, std::set<RecomputeModule>>;
 

@@ -4,6 +4,8 @@
 #include "costmodel/cached_cost_model.h"
 #include "costmodel/forwarding_cost_model.h"
 #include "costmodel/op_times.h"
+#include "program/hf_config.h"
+#include "program/legality.h"
 #include "program/lower.h"
 #include "program/names.h"
 #include "program/schedule.h"
@@ -118,6 +120,27 @@ TEST(LowerBound, IsAtMostTheAnalyticTimeBesideWideExchanges) {
     longer += beside_wide / time(usual) > 1.0001 ? 1 : 0;
   });
   EXPECT_GT(longer, 10);
+}
+
+// A last stage without layers looks up the module's tokens while the only micro-batch is still on the first.
+TEST(LowerBound, LetsAModuleEmbedItsTokensBeforeTheMessageIsThere) {
+  const CachedCostModel cached(testing::h800().cost);
+  const Model model = read_model(std::string(ORRERY_SOURCE_DIR) + "/catalog/models/deepseek-v3.json");
+  ASSERT_EQ(model.num_mtp_modules, 1);
+  const BatchShape batch{.seq = 4096, .global_batch = 8};
+  constexpr std::int64_t kDevices = 16;
+  for (const Schedule schedule : {Schedule::one_f_one_b, Schedule::zb_h1, Schedule::zb_h2}) {
+    Strategy strategy{.pp = 2, .ep = 8, .mtp = Mtp::on};
+    strategy.schedule = schedule;
+    strategy.stages = {{.first_layer = 0, .num_layers = model.num_layers(), .embedding = true},
+                       {.first_layer = model.num_layers(), .num_layers = 0, .head = true, .num_mtp = 1}};
+    ASSERT_TRUE(violations(model, strategy, batch, kDevices).empty()) << name_of(kScheduleNames, schedule);
+    const StepProgram program = lower(model, strategy, batch, kDevices);
+    const Seconds time = run_events(time_program(program, cached, testing::h800().cluster, {}, {}), false).makespan;
+    const double ratio = lower_bound(model, strategy, batch, program.mesh, cached) / time;
+    EXPECT_LE(ratio, 1.0 + 1e-12) << name_of(kScheduleNames, schedule);
+    EXPECT_GT(ratio, 0.98) << name_of(kScheduleNames, schedule);
+  }
 }
 
 }  // namespace
