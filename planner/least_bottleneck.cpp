@@ -88,14 +88,24 @@ std::vector<std::int64_t> LeastBottleneck::ends(const Fitting& fitting) const {
   const auto within = [&](Seconds limit) {
     return run(limit, fitting, [](Seconds a, Seconds b) { return std::max(a, b); }).best[at(0, 0)];
   };
-  Seconds bottleneck = kNever;
-  for (const double limit : kLimits) {
-    bottleneck = within(limit * without);
+  Seconds limit = kNever, bottleneck = kNever;
+  for (const double over : kLimits) {
+    limit = over * without;
+    bottleneck = within(limit);
     if (bottleneck < kNever) break;
   }
-  if (bottleneck == kNever) bottleneck = within(kNever);
+  if (bottleneck == kNever) bottleneck = within(limit = kNever);
   if (bottleneck == kNever) return {};
-  const Pass pass = run(bottleneck, fitting, [](Seconds a, Seconds b) { return a + b; });
+  const auto sum = [](Seconds a, Seconds b) { return a + b; };
+  Pass pass = run(bottleneck, fitting, sum);
+  if (pass.best[at(0, 0)] == kNever) {
+    // A way that fits is a little faster than the least, as where work that is done again fills a wait: the same limit
+    // as before, so that the cut which has this bottleneck is among those that are looked at.
+    const Fitting no_longer = [&](std::int64_t stage, std::int64_t first, std::int64_t end, Seconds most) {
+      return fitting(stage, first, end, std::min(most, bottleneck));
+    };
+    pass = run(limit, no_longer, sum);
+  }
   std::vector<std::int64_t> ends;
   for (std::int64_t stage = 0, first = 0; stage < num_stages_; ++stage) {
     first = pass.end[at(stage, first)];

@@ -18,8 +18,8 @@ namespace orrery::planner {
 
 class LeastBottleneck {
  public:
-  /// Of the units [first, end), at least what they take on `stage`; infinite where they may not be there. The same for
-  /// all stages between the ends.
+  /// Of the units [first, end), at least what they take on `stage`, but for small differences; infinite where they may
+  /// not be there. The same for all stages between the ends.
   using Least = std::function<Seconds(std::int64_t stage, std::int64_t first, std::int64_t end)>;
   /// What they take in the fastest way that fits, if that is at most `most`.
   using Fitting =

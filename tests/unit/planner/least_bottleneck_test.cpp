@@ -116,6 +116,12 @@ TEST(LeastBottleneck, SparesWhatTheLongestStageDoesNotNeed) {
     return time <= most ? std::optional(time) : std::nullopt;
   };
   EXPECT_THAT(cuts.ends(fitting), ElementsAre(2, 5, 6));
+  // All stages are a little faster than the least.
+  const auto faster = [&](std::int64_t stage, std::int64_t first, std::int64_t end, Seconds most) {
+    const Seconds time = least(stage, first, end) * 0.999;
+    return time <= most ? std::optional(time) : std::nullopt;
+  };
+  EXPECT_THAT(cuts.ends(faster), ElementsAre(2, 4, 6));
   const auto nothing = [](auto, auto, auto, Seconds) { return std::optional<Seconds>(); };
   EXPECT_THAT(cuts.ends(nothing), IsEmpty());
   EXPECT_THAT(LeastBottleneck(1, 4, least).ends(fitting), IsEmpty());  // two middle stages and one layer
