@@ -7,9 +7,11 @@
 #include "cli/machine.h"
 #include "cli/report.h"
 #include "cli/verbs.h"
+#include "costmodel/framework.h"
 #include "costmodel/validation/kernel_score.h"
 #include "costmodel/validation/time_factors.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -46,11 +48,13 @@ int calibrate_from_catalog(const CalibrateOptions& options) {
                                   (folder / "tables").string(), options.device));
   }
   const costmodel::TimeFactors factors = costmodel::read_time_factors(folder / "factors" / "training.json");
-  if (!factors.of.contains("framework " + options.framework)) {
-    std::vector<std::string> known;
-    for (const auto& [owner, knobs] : factors.of) {
-      if (owner.starts_with("framework ")) known.push_back(owner.substr(std::string_view("framework ").size()));
-    }
+  std::vector<std::string> known;
+  for (const auto& [owner, knobs] : factors.of) {
+    if (!owner.starts_with("framework ")) continue;
+    const std::string name = owner.substr(std::string_view("framework ").size());
+    if (costmodel::framework_named(name).name == name) known.push_back(name);  // and not "adapters", of no framework
+  }
+  if (std::find(known.begin(), known.end(), options.framework) == known.end()) {
     throw ConfigError(
         fmt::format("--framework: expected one of {}, got \"{}\"", fmt::join(known, ", "), options.framework));
   }

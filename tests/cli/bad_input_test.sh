@@ -49,7 +49,7 @@ expect_error 2 'layout.json:3: /stages: expected "even", a list of stages or a l
 
 # A cluster that is too small.
 expect_error 3 'orrery: NVIDIA H100 SXM 80GB is not calibrated here: all times are those of NVIDIA H800 SXM 80GB, which catalog/calibration/h800.json is a calibration of
-infeasible: nothing fits of what was tried, which is not all: the smallest that was tried (pp 1 ep 8 zero 3/3 micro-batch 1 1f1b overlap offload states+offload activations recompute none stages 61) needs at least 185 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
+infeasible: nothing fits of what was tried, which is not all: the smallest that was tried (pp 1 ep 16 zero 3/3 micro-batch 1 1f1b overlap offload states+offload activations recompute none stages 61) needs at least 185 GiB on its fullest rank, NVIDIA H100 SXM 80GB has 79.2 GiB
   hint: search on with --time-budget, or use more devices or devices with more memory' \
   plan deepseek-v3 h100-64 --sequence 4096 --global-batch 512 --calibration h800 --out plan.json
 run fit deepseek-v3 h100-64 ep2.json --sequence 4096 --global-batch 512
@@ -76,7 +76,7 @@ expect_error 2 '--memory-limit: expected a size with its unit, such as "70 GiB",
   plan mixtral-8x7b h100-64 "${workload[@]}" --memory-limit 70 --out plan.json
 
 expect_error 3 'infeasible: no strategy is legal: of 20480 ways to choose schedule, vpp and overlap.ep_batch_level, the nearest to legal are 10240 that break a rule about schedule, for example: expected an even number of ranks, got 1
-  hint: something can run without "pp=1" (pp=8 would do), or without "schedule=dualpipe" (schedule=1f1b would do)' \
+  hint: something can run without "pp=1" (pp=4 would do), or without "schedule=dualpipe" (schedule=1f1b would do)' \
   plan mixtral-8x7b h100-64 --sequence 4096 --global-batch 1024 --where pp=1 --where schedule=dualpipe --out plan.json
 expect_error 2 '--time-budget: expected seconds above 0, got nan' \
   plan mixtral-8x7b h100-64 "${workload[@]}" --time-budget nan --out plan.json
