@@ -79,7 +79,7 @@ const BlockTimes& PieceTimes::again(Piece piece, OpPart part, const AttentionSpa
     for (LayerOp& op : ops_of(piece, span, strategy)) {
       if (op.pass != Pass::fwd) continue;
       op.pass = Pass::rec;
-      forward[static_cast<std::size_t>(op.part)].push_back(std::move(op));
+      forward[static_cast<std::size_t>(op.part)].push_back(op);
     }
     for (const std::vector<LayerOp>& ops : forward) times.again.push_back(block_times(ops, timer));
   }

@@ -80,11 +80,11 @@ TEST(KernelModel, EndsATileTheLaterTheMoreBytesItsResultTakes) {
 }
 
 TEST(KernelModel, TakesThreeTimesAsLongForRowsThatAreNotAligned) {
-  const auto time = [](std::int64_t n, std::int64_t k, Device device = gpu()) {
+  const auto time = [](std::int64_t n, std::int64_t k, const Device& device = gpu()) {
     return product_us(device, {.rows = {4096}, .n = n, .k = k}) - 3.0;
   };
   EXPECT_DOUBLE_EQ(time(50257, 400), 3.0 * time(50304, 400));  // as many tiles
-  EXPECT_DOUBLE_EQ(time(256, 4 * 100), time(256, 400));
+  EXPECT_DOUBLE_EQ(time(256, std::int64_t{4} * 100), time(256, 400));
   EXPECT_NEAR(time(256, 4001), 3.0 * time(256, 4000), 0.01 * time(256, 4001));
   EXPECT_LT(time(50264, 400), 1.01 * time(50304, 400));  // eight elements of two bytes are enough
   Device cpu = gpu();
