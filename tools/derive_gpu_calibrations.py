@@ -74,7 +74,7 @@ SOURCES = {
 def source_of_kernels(device, chip):
     measured_here = "the same chip" if device in MEASURED or device in SIMUMAX_SYSTEMS else "no point of this device"
     if device in OWN_POWER:
-        measured_here = f"at {OWN_POWER[device]} W by the cube root, points of this device of attention alone"
+        measured_here = f"at {OWN_POWER[device]:g} W by the cube root, points of this device of attention alone"
     whose = f"numbers of {chip}, {measured_here}: " if chip != device else ""
     exponentials = "; exponentials: NVIDIA, \"Inside NVIDIA Blackwell Ultra\", 2025" if device in EXPONENTIALS else ""
     return (f"{whose}{SOURCES[chip]}{exponentials}; dispatch, network: stated; tables of kernels, docs/design/kernels.md; "
@@ -96,8 +96,10 @@ TAKEN = {"h100": 30}
 SAME_CHIP = {"a100-40gb": "a100", "h200": "h100", "h200-nvl": "h100", "h800": "h100", "h100-96gb": "h100",
              "b300": "b200", "gb200": "b200", "gb300": "b200", "mi325x": "mi300x", "mi350x": "mi355x"}
 POWER = {"a100": "300 W", "h100": "700 W", "b200": "1000 W", "mi300x": "750 W", "mi355x": "1400 W"}
-# Boards whose points are not the chip's others', with their limits in W (catalog/devices).
-OWN_POWER = {"gb200": 1200, "gb300": 1400}
+DEVICES = pathlib.Path(__file__).parent.parent / "catalog" / "devices"
+# Boards with points of their own, beside the numbers of another one of the chip: all hold at the own limit.
+OWN_POWER = {device: float(json.loads((DEVICES / f"{device}.json").read_text())["power_limit"]["value"].split()[0])
+             for device in ("gb200", "gb300")}
 LINKS = {"mi250x": ("400 GB/s",), "a100-40gb": ("300 GB/s", "25 GB/s"), "h200-nvl": ("450 GB/s", "50 GB/s"),
          "h100-96gb": ("450 GB/s", "50 GB/s"), "h800": ("200 GB/s", "50 GB/s"), "mi325x": ("448 GB/s", "50 GB/s"),
          "mi350x": ("537.6 GB/s", "50 GB/s"), "a100": ("300 GB/s", "25 GB/s"), "h100": ("450 GB/s", "50 GB/s"), "h200": ("450 GB/s", "50 GB/s"),
@@ -331,7 +333,7 @@ def calibration(device, kernel_tables, operators, curves):
                    source=source_of_kernels(device, chip))
     return {"schema": "calibration/1", "device": device, "driver": head(device, "driver"),
             "software": software(device),
-            "conditions": {"power_limit": f"{OWN_POWER[device]} W" if device in OWN_POWER else POWER[chip], "clock": None, "input": "random normal" if device in MEASURED else None,
+            "conditions": {"power_limit": f"{OWN_POWER[device]:g} W" if device in OWN_POWER else POWER[chip], "clock": None, "input": "random normal" if device in MEASURED else None,
                            "active_ranks": 1,
                            "links": links},
             "points": points(device, operators),

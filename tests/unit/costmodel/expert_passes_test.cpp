@@ -76,12 +76,13 @@ TEST(ExpertBiases, AreKernelsForEachExpert) {
 }
 
 const KernelParameters kSorting{.sorts_arrivals = true};
-const GroupedGemmShape kFromRanks{.rows = {.kind = Rows::Kind::received, .count = 1000},
-                                  .num_experts = 2,
-                                  .n = 300,
-                                  .k = 200,
-                                  .dtype = DType::bf16,
-                                  .by_sender = true};
+/// Those of before, without biases, behind a flat exchange.
+const GroupedGemmShape kFromRanks = [] {
+  GroupedGemmShape experts = kExperts;
+  experts.bias = false;
+  experts.by_sender = true;
+  return experts;
+}();
 
 TEST(SortedArrivals, AreReadAndWrittenOnceEachWay) {
   for (const Pass pass : {Pass::fwd, Pass::rec, Pass::igrad}) {

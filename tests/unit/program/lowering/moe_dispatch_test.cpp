@@ -109,6 +109,19 @@ TEST(MoeDispatch, ATokenTravelsOnceToARank) {
   EXPECT_EQ(lowered.shape<GroupedGemmShape>("moe.fc1", Pass::fwd).rows, (Rows{Rows::Kind::received, 64}));
 }
 
+TEST(MoeDispatch, OnlyAFlatExchangeBringsRowsSenderBySender) {
+  const auto by_sender = [](std::int64_t ep, Dispatcher dispatcher) {
+    const Lowered lowered = lowered_over(ep, dispatcher);
+    const auto fc1 = lowered.shape<GroupedGemmShape>("moe.fc1", Pass::fwd);
+    EXPECT_EQ(lowered.shape<GroupedGemmShape>("moe.fc2", Pass::igrad).by_sender, fc1.by_sender);
+    return fc1.by_sender;
+  };
+  EXPECT_TRUE(by_sender(2, Dispatcher::all_to_all));
+  EXPECT_FALSE(by_sender(1, Dispatcher::all_to_all));
+  EXPECT_FALSE(by_sender(2, Dispatcher::all_gather));
+  EXPECT_FALSE(by_sender(2, Dispatcher::two_level));
+}
+
 TEST(MoeDispatch, SumsOfATokensRowsTravelBackOnce) {
   const Lowered lowered = lowered_over(2, Dispatcher::two_level);
   EXPECT_EQ(experts(lowered, Pass::fwd), "moe.dispatch moe.permute moe.fc1 moe.act moe.fc2 moe.unpermute moe.combine");
