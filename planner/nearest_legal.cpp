@@ -216,7 +216,6 @@ class Search {
     Attempt attempt{plan_.strategy, plan_.batch};
     for (std::int64_t value = first; (last - value) * step >= 0; value += step) {
       dial(attempt) = value;
-      attempt.strategy.sp = plan_.strategy.sp;
       const std::string with(key == "tp" ? follow_with_sp(attempt.strategy) : std::string_view());
       const auto good = good_for(key, attempt);
       for (std::size_t left = 0; left < kNumLeft; ++left) {

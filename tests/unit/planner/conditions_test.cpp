@@ -48,9 +48,11 @@ TEST(Conditions, AreWordsToo) {
 }
 
 TEST(Conditions, OnMemoryAreALimit) {
-  std::vector<std::string> conditions = {"pp=2", "Memory <= 70 GiB", "at most 64 GiB", "tp<=2"};
+  std::vector<std::string> conditions = {"pp=2", "at most 64 GiB", "Memory <= 70 GiB", "tp<=2"};
+  std::vector<std::string> beside_less = conditions;
   EXPECT_EQ(take_memory_limit(conditions, std::nullopt), gib(64));
   EXPECT_THAT(conditions, ElementsAre("pp=2", "tp<=2"));
+  EXPECT_EQ(take_memory_limit(beside_less, gib(60)), gib(60));
   EXPECT_EQ(take_memory_limit(conditions, gib(3)), gib(3));
   for (const std::string text : {"memory=70 GiB", "memory<=70", "at most 8", "memory <= 0 GiB"}) {
     std::vector<std::string> wrong = {text};
